@@ -1,0 +1,233 @@
+"""LeNet-5, modern and original.
+
+Y. LeCun, L. Bottou, Y. Bengio, P. Haffner: Gradient-based learning applied to document
+recognition. Proc. IEEE 86(11), 1998, Sec. II-B, Fig. 2, Table I.
+
+    layer  what                                     output     original  modern
+    input                                           32x32x1
+    C1     convolution 5x5                          28x28x6         156     156
+    S2     subsampling 2x2                          14x14x6          12       0
+    C3     convolution 5x5 (original: Table I)      10x10x16      1,516   2,416
+    S4     subsampling 2x2                          5x5x16           32       0
+    C5     convolution 5x5                          1x1x120      48,120  48,120
+    F6     fully connected                          84           10,164  10,164
+    OUT    original: distances to fixed codes       10                0     850
+                                                                 60,000  61,706  parameters
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnns import layers
+
+SIDE = 32  # pixels; on a larger input C5 gives a map, which the classifier does not take
+
+# The table of the modern form: name, kind, maps or units.
+ROWS = (
+    ('C1', 'conv', 6),
+    ('S2', 'pool', None),
+    ('C3', 'conv', 16),
+    ('S4', 'pool', None),
+    ('C5', 'conv', 120),
+    ('F6', 'dense', 84),
+)
+
+
+def _check_size(x):
+    if x.ndim != 4 or x.shape[1:3] != (SIDE, SIDE):
+        raise ValueError(f'LeNet-5 takes images [N, {SIDE}, {SIDE}, C], it was given '
+                         f'{tuple(x.shape)}; pad or resize them to {SIDE}x{SIDE}.')
+
+
+class LeNet5(nn.Module):
+    """The usual modern form: 61,706 parameters, softmax output; x [N, 32, 32, C] -> [N, classes].
+
+    Axes: `activation` covers C1, C3, C5 and F6; `pool` and `overlap` cover S2 and S4; `norm`
+    covers the convolutions C1, C3 and C5.
+
+    Differences from the paper:
+    - C3 reads all maps of S2: 2,416 parameters instead of 1,516;
+    - S2 and S4 pool without trainable coefficient, bias or squashing;
+    - the activation is a plain tanh;
+    - the output is linear, for softmax and cross-entropy, instead of distances to codes;
+    - weights start as flax's default (LeCun normal, biases 0) instead of uniform +-2.4 / fan-in.
+
+    Returns float32 logits. Raises ValueError for an unknown axis value or another image size.
+    """
+
+    activation: str = 'tanh'
+    pool: str = 'average'
+    overlap: bool = False
+    norm: str = 'none'
+    classes: int = 10
+    axis_name: str | None = None  # mapped axis over which batch norm averages its statistics
+    dtype: jnp.dtype = jnp.float32  # of the computation
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, *, train: bool):
+        layers.check_axes(activation=self.activation, pool=self.pool, overlap=self.overlap,
+                          norm=self.norm)
+        _check_size(x)
+        types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+        x = x.astype(self.dtype)
+        for name, kind, size in ROWS:
+            if kind == 'conv':
+                x = layers.Conv(size, 5, self.activation, self.norm, axis_name=self.axis_name,
+                                **types, name=name)(x, train=train)
+            elif kind == 'pool':
+                x = layers.pool(x, self.pool, self.overlap)
+            else:
+                x = nn.Dense(size, **types, name=name)(x.reshape(len(x), -1))
+                x = layers.activate(x, self.activation)
+        return nn.Dense(self.classes, **types, name='OUT')(x).astype(jnp.float32)
+
+
+# Table I: the maps of S2 that each of the 16 maps of C3 reads.
+C3_TABLE = tuple(tuple(int(digit) for digit in column) for column in (
+    '012', '123', '234', '345', '045', '015', '0123', '1234', '2345', '0345', '0145', '0125',
+    '0134', '1245', '0235', '012345'))
+
+
+def _uniform(fan_in):
+    """Uniform in +-2.4 / fan-in (App. A); fan_in broadcasts over the parameter's last axis."""
+    bound = 2.4 / np.asarray(fan_in, np.float32)
+    return lambda key, shape, dtype: (
+        jax.random.uniform(key, shape, dtype, -1, 1) * jnp.asarray(bound, dtype))
+
+
+class PartialConv(nn.Module):
+    """C3: a 5x5 convolution of which only the links of Table I exist; 60 * 25 + 16 parameters.
+
+    x [N, H, W, 6] -> [N, H - 4, W - 4, 16], before the activation.
+    """
+
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        links = [(i, o) for o, column in enumerate(C3_TABLE) for i in column]
+        place = np.zeros((len(links), 6, 16), np.float32)
+        for link, (i, o) in enumerate(links):
+            place[link, i, o] = 1
+        fan_in = [25 * len(column) for column in C3_TABLE]
+        kernel = self.param('kernel', _uniform([fan_in[o] for _, o in links]), (5, 5, len(links)),
+                            self.param_dtype)
+        bias = self.param('bias', _uniform(fan_in), (16,), self.param_dtype)
+        # Only existing weights are parameters; the dense kernel has zeros elsewhere
+        dense = jnp.einsum('hwl,lio->hwio', kernel, place).astype(self.dtype)
+        x = jax.lax.conv_general_dilated(x, dense, (1, 1), 'VALID',
+                                         dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+        return x + bias.astype(self.dtype)
+
+
+class Subsampling(nn.Module):
+    """S2, S4: the sum of each 2x2 block times one coefficient per map, plus one bias per map.
+
+    x [N, H, W, C] -> [N, H / 2, W / 2, C], before the activation.
+    """
+
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        shape = x.shape[-1:]
+        coefficient = self.param('coefficient', _uniform(4), shape, self.param_dtype)
+        bias = self.param('bias', _uniform(4), shape, self.param_dtype)
+        sums = 4 * layers.pool(x, 'average', overlap=False)
+        return sums * coefficient.astype(self.dtype) + bias.astype(self.dtype)
+
+
+# Ten output codes, 7 wide and 12 high: +1 is ink, -1 is background.
+_BITMAPS = """
+.......  .......  .......  .......  .......  .......  .......  .......  .......  .......
+..###..  ...#...  ..###..  ..###..  ....##.  .#####.  ..####.  #######  ..###..  ..###..
+.##.##.  ..##...  .#...#.  .#...#.  ...###.  .#.....  .##....  ......#  .#...#.  .#...#.
+.#...#.  .###...  #.....#  ......#  ..##.#.  .#.....  .#.....  .....##  #.....#  #.....#
+##...##  ...#...  ......#  ......#  .##..#.  .####..  #......  .....#.  #.....#  #.....#
+#.....#  ...#...  .....##  ...###.  .#...#.  .#..##.  #.####.  ....##.  .#...#.  #....##
+#.....#  ...#...  ....##.  .....#.  ##...#.  .....##  ##...##  ....#..  ..###..  .######
+##...##  ...#...  ...##..  ......#  #######  ......#  #.....#  ...##..  .#...#.  .....#.
+.#...#.  ...#...  ..##...  ......#  .....#.  ......#  #.....#  ...#...  #.....#  .....#.
+.##.##.  ...#...  .##....  .#...#.  .....#.  #....##  .#...#.  ..##...  .#...#.  ....##.
+..###..  .#####.  #######  ..###..  .....#.  .#####.  ..###..  ..#....  ..###..  ..##...
+.......  .......  .......  .......  .......  .......  .......  .......  .......  .......
+"""
+# float32 [10, 84]
+CODES = np.array([[1.0 if pixel == '#' else -1.0
+                   for line in _BITMAPS.split('\n')[1:-1] for pixel in line.split()[digit]]
+                  for digit in range(10)], np.float32)
+
+
+class LeNet5Original(nn.Module):
+    """The net of 1998: 60,000 parameters, 340,908 connections; x [N, 32, 32, 1] -> [N, 10].
+
+    Returns the negative squared distances of F6 to the ten codes (Eq. 7), float32, so that the
+    largest is the answer; train it with `rbf_loss`.
+
+    Axes: `activation` covers every layer up to F6, subsampling too. The others do not exist here,
+    see LACKS.
+
+    Differences from the paper:
+    - the codes are drawn after Fig. 3's description (7x12, one stylised bitmap per class), and
+      for the ten digits only;
+    - the scaling of the input (background -0.1, ink 1.175) is the caller's.
+
+    Raises ValueError for an unknown activation, another image size, or classes other than 10.
+    """
+
+    LACKS = {  # noqa: RUF012 - not a field
+        'pool': 'its subsampling layers S2 and S4 are trainable (sum, coefficient, bias)',
+        'overlap': 'its subsampling layers S2 and S4 read disjoint 2x2 blocks by definition',
+        'norm': 'it has no normalisation layers',
+    }
+
+    activation: str = 'scaled_tanh'
+    classes: int = 10
+    axis_name: str | None = None  # unused: no statistics; every net has the field
+    dtype: jnp.dtype = jnp.float32  # of the computation
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, *, train: bool):
+        del train  # the net is the same in training and inference
+        _check_size(x)
+        if self.classes != 10 or x.shape[-1] != 1:
+            raise ValueError('the original LeNet-5 has codes for 10 classes and reads 1 channel; '
+                             f'it was given {self.classes} classes and {x.shape[-1]} channels. '
+                             'Use the modern form.')
+        types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+
+        def conv(name, maps, fan_in, x):
+            return nn.Conv(maps, (5, 5), padding='VALID', kernel_init=_uniform(fan_in),
+                           bias_init=_uniform(fan_in), **types, name=name)(x)
+
+        def squash(x):
+            return layers.activate(x, self.activation)
+
+        x = x.astype(self.dtype)
+        x = squash(conv('C1', 6, 25, x))
+        x = squash(Subsampling(**types, name='S2')(x))
+        x = squash(PartialConv(**types, name='C3')(x))
+        x = squash(Subsampling(**types, name='S4')(x))
+        x = squash(conv('C5', 120, 400, x))
+        x = nn.Dense(84, kernel_init=_uniform(120), bias_init=_uniform(120), **types, name='F6')(
+            x.reshape(len(x), -1))
+        x = squash(x).astype(jnp.float32)
+        return -jnp.square(x[:, None] - CODES).sum(-1)
+
+
+def rbf_loss(logits, labels, *, j: float = 0.1):
+    """The discriminative loss of Sec. II-C, Eq. 9, per image: float32 [N].
+
+    y_label + log(exp(-j) + sum_i exp(-y_i)), y = -logits [N, classes], labels int [N]. The
+    paper gives no value for j > 0, which keeps classes that are far enough from being pushed
+    further; 0.1 is ours. Without exp(-j) this is cross-entropy.
+    """
+    correct = jnp.take_along_axis(logits, labels[:, None], axis=-1)[:, 0]
+    constant = jnp.full_like(logits[:, :1], -j)
+    return jax.nn.logsumexp(jnp.concatenate([constant, logits], -1), axis=-1) - correct

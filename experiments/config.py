@@ -1,0 +1,182 @@
+"""From a config file and command-line overrides to one checked, resolved, named config.
+
+A config file holds `get_config(arg)`, optionally `ARGUMENTS` (the values of `arg`; the first is
+the default) and `sweep(add)`. Everything here is a function of plain values: no run is started.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import inspect
+import json
+import pathlib
+from typing import Any, Callable, NamedTuple
+
+import cnns
+from experiments.errors import UserError, nearest, one_of
+
+AXES = ('activation', 'pool', 'overlap', 'norm')
+LOSSES = ('cross_entropy', 'rbf')
+SCHEDULES = ('constant', 'cosine')
+DTYPES = ('float32', 'bfloat16')
+
+# Fields that cannot change what is learned, so that they do not name a point.
+_NOT_IN_THE_NAME = ('title', 'data.dir', 'train.devices', 'protocol.rates',
+                    'protocol.selection_seeds', 'protocol.level')
+
+
+class Source(NamedTuple):
+    """A loaded config file: `name` is its stem with the argument, `make()` a fresh config."""
+
+    name: str
+    make: Callable[[], Any]
+    sweep: Callable | None
+
+
+def load(spec: str) -> Source:
+    """Loads 'path.py' or 'path.py:argument'.
+
+    Raises:
+      UserError: no such file, no `get_config` in it, it fails, or the argument is not one of its own.
+    """
+    path_text, _, arg = spec.partition(':')
+    path = pathlib.Path(path_text)
+    if not path.is_file():
+        folder = path.parent if path.parent.is_dir() else pathlib.Path('configs')
+        known = [str(p) for p in sorted(folder.glob('*.py')) if p.stem not in ('__init__', 'base')]
+        raise UserError(f'no config file {path_text!r}.{nearest(path_text, known)} '
+                        f'There are: {", ".join(known) or "none in " + str(folder)}.')
+    if path.suffix != '.py':
+        raise UserError(f'a config is a Python file, {path_text!r} is not.')
+    module_spec = importlib.util.spec_from_file_location(f'_config_{path.stem}', path)
+    module = importlib.util.module_from_spec(module_spec)
+    try:
+        module_spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f'{path} does not load: {type(error).__name__}: {error}') from error
+    if not callable(getattr(module, 'get_config', None)):
+        raise UserError(f'{path} has no get_config(); see configs/base.py for what it returns.')
+    arguments = getattr(module, 'ARGUMENTS', ())
+    if arg and arguments and arg not in arguments:
+        raise one_of(f'argument of {path}', arg, arguments)
+    if arg and not inspect.signature(module.get_config).parameters:
+        raise UserError(f'{path} takes no argument, it was given {arg!r}.')
+    make = (lambda: module.get_config(arg)) if arg else module.get_config
+    suffix = arg or (arguments[0] if arguments else '')
+    return Source(f'{path.stem}-{suffix}' if suffix else path.stem, make,
+                  getattr(module, 'sweep', None))
+
+
+def flatten(tree, prefix='') -> dict[str, Any]:
+    """{'model': {'pool': 'max'}} -> {'model.pool': 'max'}."""
+    flat = {}
+    for key, value in tree.items():
+        if hasattr(value, 'items'):
+            flat.update(flatten(value, f'{prefix}{key}.'))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def set_field(config, path: str, value) -> None:
+    """Sets one field by its dotted path, in place.
+
+    A string is read as the field's own type, so that overrides can come from a command line.
+
+    Raises:
+      UserError: an unknown field (with the nearest one) or a value of another type.
+    """
+    fields = flatten(config)
+    if path not in fields:
+        groups = sorted({name.rsplit('.', 1)[0] for name in fields if '.' in name})
+        if path in groups:
+            inside = [name for name in fields if name.startswith(path + '.')]
+            raise UserError(f'{path!r} is a group of fields. Set one of: {", ".join(inside)}.')
+        raise one_of('field', path, fields)
+    *parents, leaf = path.split('.')
+    node = config
+    for parent in parents:
+        node = node[parent]
+    kind = node.get_type(leaf)
+    try:
+        node[leaf] = _read(value, kind)
+    except (TypeError, ValueError, SyntaxError) as error:
+        raise UserError(f'field {path!r} takes a {kind.__name__}, it was given {value!r}.') from error
+
+
+def _read(value, kind):
+    if kind is not str and isinstance(value, str):
+        if value in ('true', 'false'):
+            value = value.capitalize()
+        value = ast.literal_eval(value)
+    if kind is tuple and not isinstance(value, (tuple, list)):
+        value = (value,)
+    if kind in (int, float) and isinstance(value, bool):
+        raise TypeError(value)  # Python would take True for 1
+    if kind is tuple:
+        return tuple(value)
+    return float(value) if kind is float and isinstance(value, int) else value
+
+
+def axes_of(config) -> dict[str, Any]:
+    """The axes that the config names itself; the others keep the paper's choice."""
+    return {axis: config.model[axis] for axis in AXES if config.model[axis] is not None}
+
+
+def resolve(config) -> dict[str, Any]:
+    """Checks a config and returns it as a flat dict with the net's own axis values filled in.
+
+    Raises:
+      UserError: a value that no run could use, or an axis that the net lacks.
+    """
+    flat = flatten(config)
+    try:
+        cnns.build(config.model.name, **axes_of(config))
+        defaults = cnns.axes(config.model.name)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    for axis in AXES:
+        if flat[f'model.{axis}'] is None:
+            flat[f'model.{axis}'] = defaults.get(axis)
+    for path, allowed in (('train.loss', LOSSES), ('train.schedule', SCHEDULES),
+                          ('model.dtype', DTYPES)):
+        if flat[path] not in allowed:
+            raise one_of(f'value of {path}', flat[path], allowed)
+    if flat['train.loss'] == 'rbf' and flat['model.name'] != 'lenet5_1998':
+        raise UserError("train.loss 'rbf' reads distances to LeNet-5's output codes; "
+                        f"{flat['model.name']!r} has none. Use 'cross_entropy'.")
+    for path, low, high, words in (
+        ('train.batch', 1, None, 'at least 1 image'),
+        ('train.epochs', 1, None, 'at least 1 epoch'),
+        ('train.devices', 0, None, '0 (all) or a number of devices'),
+        ('train.warmup', 0, flat['train.epochs'], 'between 0 and train.epochs'),
+        ('train.momentum', 0, 1, 'between 0 and 1'),
+        ('train.weight_decay', 0, None, 'at least 0'),
+        ('data.limit', 0, None, '0 (all) or a number of images'),
+        ('data.side', 0, None, '0 (as they are) or a number of pixels'),
+        ('seed', 0, 2**31 - 1, 'between 0 and 2147483647'),
+    ):
+        value = flat[path]
+        if not (value >= low and (high is None or value <= high)):
+            raise UserError(f'{path} is {value}, it must be {words}.')
+    if not 0 < flat['data.validation'] < 1:
+        raise UserError(f"data.validation is {flat['data.validation']}, it must be a fraction "
+                        'between 0 and 1: learning rates are chosen on it.')
+    if not 0 < flat['protocol.level'] < 1:
+        raise UserError(f"protocol.level is {flat['protocol.level']}, it must lie between 0 and 1.")
+    for rate in (flat['train.rate'], *flat['protocol.rates']):
+        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < float('inf'):
+            raise UserError(f'a learning rate is {rate!r}, it must be a positive number.')
+    if len(set(flat['protocol.rates'])) != len(flat['protocol.rates']):
+        raise UserError(f"protocol.rates names a rate twice: {flat['protocol.rates']}.")
+    seeds = flat['protocol.selection_seeds']
+    if flat['protocol.rates'] and not (seeds and all(type(s) is int and s >= 0 for s in seeds)):
+        raise UserError(f'protocol.selection_seeds is {seeds}, it must hold whole numbers from 0.')
+    return flat
+
+
+def digest(flat: dict[str, Any], phase: str) -> str:
+    """Twelve hexadecimal digits that name a point: a hash of its resolved config and phase."""
+    named = {key: value for key, value in flat.items() if key not in _NOT_IN_THE_NAME}
+    text = json.dumps([phase, named], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

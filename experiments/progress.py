@@ -1,0 +1,52 @@
+"""What a run says while it runs: a live bar on a terminal, plain lines elsewhere."""
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+_QUIET = 15.0  # seconds without a line after which a running point reports its epoch
+
+
+class Reporter:
+    """Context manager over one run of `total` points."""
+
+    def __init__(self, console: Console, total: int):
+        self.console, self.total, self.finished = console, total, 0
+        self._live = None
+        if console.is_terminal:
+            self._live = Progress(TextColumn('{task.description}'), BarColumn(),
+                                  MofNCompleteColumn(), TimeElapsedColumn(), console=console)
+            self._task = self._live.add_task('starting', total=total)
+
+    def __enter__(self):
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_):
+        if self._live:
+            self._live.stop()
+
+    def start(self, what: str, epochs: int) -> None:
+        self._what, self._epochs = what, epochs
+        self._start = self._spoke = time.perf_counter()
+        if self._live:
+            self._live.update(self._task, description=what)
+
+    def epoch(self, line: dict) -> None:
+        words = (f'{self._what}: epoch {line["epoch"]}/{self._epochs}, '
+                 f'validation error {100 * line["validation/error"]:.2f} %')
+        if self._live:
+            self._live.update(self._task, description=words)
+        elif time.perf_counter() - self._spoke > _QUIET:
+            self._spoke = time.perf_counter()
+            self.console.print(f'      {words}', soft_wrap=True, highlight=False)
+
+    def finish(self, words: str) -> None:
+        self.finished += 1
+        seconds = time.perf_counter() - self._start
+        self.console.print(f'[{self.finished}/{self.total}] {self._what}: {words} ({seconds:.1f} s)',
+                           markup=False, soft_wrap=True, highlight=False)
+        if self._live:
+            self._live.update(self._task, completed=self.finished)

@@ -1,0 +1,405 @@
+"""Result rows: how they are stored, read back and summarised.
+
+Rows are lines of JSON that are only ever appended, so a crash can damage at most the last one.
+Metrics are stored as fractions (0..1); everything meant for a reader (table, CSV, sentences) is in
+percent or percentage points.
+
+What the intervals mean. Every interval is a Student t interval over seeds, so it covers what a seed
+changes: initialisation and order of the data. It does not cover the sampling of the test images,
+which all seeds share. Each is made for one comparison; none is corrected for several comparisons
+being made at once.
+"""
+
+import csv
+import io
+import json
+import math
+import os
+import statistics
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import rich.box
+import rich.table
+import rich.text
+import scipy.stats
+
+from experiments.errors import UserError
+
+
+class Interval(NamedTuple):
+    """Mean of n values with the two ends of its confidence interval (nan where n is too small)."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+class Experiment(NamedTuple):
+    """What a work directory holds.
+
+    plan: the content of plan.json.
+    rows: last row of each point of the plan, in the order of plan['points'].
+    curves: {point: [one dict per epoch, ascending]}, for the points that stored any.
+    """
+
+    plan: dict[str, Any]
+    rows: list[dict[str, Any]]
+    curves: dict[str, list[dict[str, Any]]]
+
+
+# ---- files
+
+
+def append(path: str | os.PathLike, row: dict[str, Any]) -> None:
+    """Adds one row as one JSON line and forces it to the disk.
+
+    A last line without its newline was cut off by a crash. The new row then starts on a line of its
+    own, so that the fragment stays alone and `read` can skip it.
+
+    Raises OSError (disk full, read-only), TypeError (row is not JSON).
+    """
+    line = json.dumps(row, sort_keys=True).encode() + b'\n'  # ASCII, so one row is one line
+    with open(path, 'ab+') as file:
+        if file.seek(0, os.SEEK_END) > 0:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b'\n':
+                line = b'\n' + line
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """Rows of a file of JSON lines, in order; [] if there is no such file.
+
+    A line that is not a JSON object (what a crash leaves) is skipped with a warning that names file
+    and line.
+    """
+    try:
+        lines = Path(path).read_bytes().split(b'\n')
+    except FileNotFoundError:
+        return []
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        else:
+            warnings.warn(f'{path}, line {number}: not a complete row, skipped', stacklevel=2)
+    return rows
+
+
+def write_whole(path: str | os.PathLike, data: bytes | str) -> None:
+    """Writes a file so that it is the old one or the new one, never half of it.
+
+    Raises OSError (disk full, read-only).
+    """
+    path = Path(path)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def load(workdir: str | os.PathLike) -> Experiment:
+    """Reads a work directory, without rows and curves of points that the plan does not name.
+
+    Raises UserError if there is no plan.json, or one that cannot be used.
+    """
+    workdir = Path(workdir)
+    try:
+        plan = json.loads((workdir / 'plan.json').read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f'no plan.json in {workdir}: give the work directory that experiments.run '
+                        'printed') from None
+    except ValueError as error:
+        raise UserError(f'{workdir / "plan.json"} is not JSON ({error}): run the experiment again '
+                        'to write it anew; finished points are kept') from None
+    needed = ('title', 'dataset_note', 'arms', 'seeds', 'rates', 'level', 'points')
+    missing = [key for key in needed if not isinstance(plan, dict) or key not in plan]
+    if missing:
+        raise UserError(f'{workdir / "plan.json"} lacks {", ".join(missing)}: run the experiment '
+                        'again to write it anew; finished points are kept')
+    last = {row.get('point'): row for row in read(workdir / 'results.jsonl')}
+    curves = {}
+    for point in plan['points']:
+        epochs = {line['epoch']: line for line in read(workdir / 'points' / point / 'metrics.jsonl')
+                  if 'epoch' in line}
+        if epochs:
+            curves[point] = [epochs[epoch] for epoch in sorted(epochs)]
+    return Experiment(plan, [last[point] for point in plan['points'] if point in last], curves)
+
+
+# ---- statistics
+
+
+def interval(values, level: float = 0.95) -> Interval:
+    """Student t interval of the mean: mean +- t(n - 1, (1 + level) / 2) * s / sqrt(n).
+
+    One value has a mean and no interval (nan); no value has neither.
+
+    Raises ValueError unless 0 < level < 1.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f'level is {level}: it must lie between 0 and 1, e.g. 0.95')
+    values = np.asarray(list(values), np.float64)
+    n = len(values)
+    if n == 0:
+        return Interval(math.nan, math.nan, math.nan, 0)
+    mean = float(values.mean())
+    if n == 1:
+        return Interval(mean, math.nan, math.nan, 1)
+    half = float(scipy.stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / math.sqrt(n))
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def arm_rows(experiment: Experiment, arm: str, phase: str) -> list[dict[str, Any]]:
+    """Rows of one arm in one phase, 'select' or 'final', whatever their status."""
+    return [row for row in experiment.rows if row['arm'] == arm and row['phase'] == phase]
+
+
+def finished(experiment: Experiment, arm: str) -> dict[int, dict[str, Any]]:
+    """{seed: final row} of the seeds of an arm that have a test error, ascending."""
+    rows = {row['seed']: row for row in arm_rows(experiment, arm, 'final')
+            if row['status'] == 'done' and 'test/error' in row}
+    return {seed: rows[seed] for seed in sorted(rows)}
+
+
+def _failures(experiment, arm):
+    """One string per point of the arm that did not finish, the final ones first."""
+    texts = []
+    for phase in ('final', 'select'):
+        for row in arm_rows(experiment, arm, phase):
+            if row['status'] != 'done':
+                rate = f' at rate {row["learning_rate"]:g} (selection)' if phase == 'select' else ''
+                reason = ' '.join(str(row.get('reason') or 'no reason given').split())
+                texts.append(f'seed {row["seed"]}{rate} {row["status"]}: {reason}')
+    return texts
+
+
+def _missing(experiment, arm):
+    """Why an arm has fewer results than seeds, e.g. '1 diverged, 2 not run'; '' if it has all."""
+    final = arm_rows(experiment, arm, 'final')
+    select = arm_rows(experiment, arm, 'select')
+    if not final and select and all(row['status'] != 'done' for row in select):
+        return 'diverged or failed at every rate tried'
+    counts = {status: sum(row['status'] == status for row in final)
+              for status in ('diverged', 'failed')}
+    counts['not run'] = len(experiment.plan['seeds']) - len({row['seed'] for row in final})
+    return ', '.join(f'{count} {status}' for status, count in counts.items() if count > 0)
+
+
+def _seconds_per_epoch(experiment, arm):
+    """Median over final points; epoch 1 may contain compilation and counts only if alone."""
+    lines = [line for row in arm_rows(experiment, arm, 'final')
+             for line in experiment.curves.get(row['point'], []) if 'seconds' in line]
+    lines = [line for line in lines if line['epoch'] >= 2] or lines
+    return statistics.median(line['seconds'] for line in lines) if lines else None
+
+
+def summarise(experiment: Experiment) -> list[dict[str, Any]]:
+    """One dict per arm, in the order of the plan; the first is the baseline. Errors are fractions.
+
+    arm: label. level: of all intervals. learning_rate: the chosen one, None before any final point.
+    seeds: how many finished. seeds_expected: how many the plan has.
+    missing: why these two differ, e.g. '1 diverged', or ''.
+    test_error, train_error, gap (test minus train, per seed): Interval over finished seeds.
+    difference: Interval of test error minus the baseline's, over the seeds that finished in both
+        arms (same seed, same data order: paired); None for the baseline itself.
+    seconds_per_epoch: median, None if unknown. parameters: count, None if unknown.
+    failures: list of strings, e.g. 'seed 3 diverged: loss is nan at step 40'.
+    rate_at_edge: the chosen rate is the lowest or highest of several tried: a better one may lie
+        beyond.
+    """
+    plan = experiment.plan
+    level, rates = plan['level'], plan['rates']
+    baseline = finished(experiment, plan['arms'][0])
+    summary = []
+    for arm in plan['arms']:
+        rows = finished(experiment, arm)
+        chosen = [row['learning_rate'] for row in arm_rows(experiment, arm, 'final')]
+        counts = [row['parameters'] for row in experiment.rows
+                  if row['arm'] == arm and row.get('parameters') is not None]
+        difference = None
+        if arm != plan['arms'][0]:
+            difference = interval([rows[seed]['test/error'] - baseline[seed]['test/error']
+                                   for seed in rows if seed in baseline], level)
+        summary.append({
+            'arm': arm,
+            'level': level,
+            'learning_rate': chosen[0] if chosen else None,
+            'seeds': len(rows),
+            'seeds_expected': len(plan['seeds']),
+            'missing': _missing(experiment, arm),
+            'test_error': interval([row['test/error'] for row in rows.values()], level),
+            'train_error': interval([row['train/error'] for row in rows.values()], level),
+            'gap': interval([row['test/error'] - row['train/error'] for row in rows.values()],
+                            level),
+            'difference': difference,
+            'seconds_per_epoch': _seconds_per_epoch(experiment, arm),
+            'parameters': counts[0] if counts else None,
+            'failures': _failures(experiment, arm),
+            'rate_at_edge': bool(chosen) and len(rates) > 1 and any(
+                math.isclose(chosen[0], edge) for edge in (min(rates), max(rates))),
+        })
+    return summary
+
+
+# ---- words and tables
+
+
+def percent(level: float) -> str:
+    """0.95 -> '95 %'."""
+    return f'{100 * level:g} %'
+
+
+def _decimals(points):
+    """Digits after the point, 1 to 3: enough that neither end nor half width is rounded to 0."""
+    ends = (points.high - points.mean, points.low, points.high)
+    smallest = min((abs(end) for end in ends if abs(end) > 1e-9), default=abs(points.mean))
+    return next((digits for digits in (1, 2) if round(smallest, digits)), 3)
+
+
+def sentence(arm: dict[str, Any], baseline: dict[str, Any], level: float) -> str:
+    """What the paired test errors support, in one sentence and no more than that.
+
+    Args: arm and baseline are two dicts of `summarise`; level is the one of their intervals.
+
+    The interval is for this comparison alone, over seeds (see the module docstring).
+    """
+    name, other = arm['arm'], baseline['arm']
+    for one in (arm, baseline):
+        if not one['seeds']:
+            return f'{name}: no comparison, because {one["arm"]} has no result ({one["missing"]})'
+    n, expected = arm['difference'].n, arm['seeds_expected']
+    if n == 0:
+        return f'{name}: no comparison, because no seed finished both here and in {other}'
+    points = Interval(*(100 * value for value in arm['difference'][:3]), n)
+    digits = _decimals(points)
+    mean, low, high = (f'{value:+z.{digits}f}' for value in points[:3])
+    some = f' ({n} of {expected} planned seeds)' if n < expected else ''
+    if n == 1:
+        return (f'{name}: {mean} points against {other} with 1 seed{some}: one seed gives no '
+                'interval, so no conclusion')
+    if points.high - points.low < 1e-9:
+        same = abs(points.mean) < 1e-9
+        what = 'exactly the same test error as' if same else f'{mean} points against'
+        return (f'{name}: {what} {other} with every one of {n} seeds{some}: no spread between '
+                'seeds, so the interval has no width and supports no conclusion')
+    text = f'{name}: {mean} points, {percent(level)} interval {low} to {high}: '
+    if points.high < 0:
+        return f'{text}lower test error than {other}{some}'
+    if points.low > 0:
+        return f'{text}higher test error than {other}{some}'
+    return f'{text}no detectable difference with {n} seeds{some and f" (of {expected} planned)"}'
+
+
+def sentences(summary: list[dict[str, Any]]) -> list[str]:
+    """One sentence per arm but the baseline."""
+    return [sentence(arm, summary[0], arm['level']) for arm in summary[1:]]
+
+
+def notes(summary: list[dict[str, Any]]) -> list[str]:
+    """The small print of a table: what the intervals cover, rates at the edge, failures."""
+    texts = [f'Intervals: {percent(summary[0]["level"])} Student t over seeds, so they cover '
+             'initialisation and data order, not the sampling of test images. Each is for one '
+             'comparison, not corrected for several comparisons. Differences are paired by seed, '
+             f'to {summary[0]["arm"]}.']
+    if any(arm['rate_at_edge'] for arm in summary):
+        texts.append('* lowest or highest of the rates tried: a better one may lie beyond.')
+    texts += [f'{arm["arm"]}: {failure}' for arm in summary for failure in arm['failures']]
+    return texts
+
+
+def _error_cell(error):
+    if error.n < 2:
+        return f'{100 * error.mean:.2f}' if error.n else '-'
+    return f'{100 * error.mean:.2f} ± {100 * (error.high - error.mean):.2f}'
+
+
+def _difference_cell(difference):
+    if difference is None:
+        return 'baseline'
+    if difference.n < 2:
+        return f'{100 * difference.mean:+z.2f}' if difference.n else '-'
+    mean, low, high = (f'{100 * value:+z.2f}' for value in difference[:3])
+    return f'{mean} [{low}, {high}]'
+
+
+HEADINGS = ('arm', 'rate', 'seeds', 'test error, %', 'train error, %', 'difference, points',
+            's/epoch')
+
+
+def cells(summary: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """The table as strings, one tuple per arm, in the order of HEADINGS."""
+    rows = []
+    for arm in summary:
+        rate, seconds = arm['learning_rate'], arm['seconds_per_epoch']
+        rows.append((
+            arm['arm'],
+            '-' if rate is None else f'{rate:g}{"*" if arm["rate_at_edge"] else ""}',
+            f'{arm["seeds"]}/{arm["seeds_expected"]}',
+            _error_cell(arm['test_error']),
+            _error_cell(arm['train_error']),
+            _difference_cell(arm['difference']),
+            '-' if seconds is None else f'{seconds:.2g}' if seconds < 10 else f'{seconds:.0f}',
+        ))
+    return rows
+
+
+def table(summary: list[dict[str, Any]]) -> rich.table.Table:
+    """Table for a console of 100 columns, with `notes` as its caption."""
+    # Text, not str: a label may hold square brackets, which rich would take for markup.
+    grid = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False, caption_justify='left',
+                            caption=rich.text.Text('\n'.join(notes(summary))), caption_style='dim')
+    for index, heading in enumerate(HEADINGS):
+        grid.add_column(heading, justify='right' if index else 'left', no_wrap=index > 0)
+    for row in cells(summary):
+        grid.add_row(*(rich.text.Text(cell) for cell in row))
+    return grid
+
+
+_CSV_INTERVALS = (  # key of the summary, name of the columns, unit
+    ('test_error', 'test_error', 'percent'), ('train_error', 'train_error', 'percent'),
+    ('difference', 'difference_to_baseline', 'points'), ('gap', 'test_minus_train', 'points'))
+
+
+def write_csv(path: str | os.PathLike, summary: list[dict[str, Any]]) -> None:
+    """Writes the summary as CSV, one line per arm, units in the column names, unknown values empty.
+
+    The intervals are over seeds and for single comparisons (see the module docstring).
+
+    Raises OSError (disk full, read-only).
+    """
+    lines = []
+    for arm in summary:
+        line = {key: arm[key] for key in ('arm', 'parameters', 'learning_rate', 'rate_at_edge')}
+        line |= {'seeds_finished': arm['seeds'], 'seeds_planned': arm['seeds_expected'],
+                 'interval_level': arm['level']}
+        for key, name, unit in _CSV_INTERVALS:
+            value = arm[key] or interval([])
+            for part in ('mean', 'low', 'high'):
+                number = getattr(value, part)
+                known = math.isfinite(number)
+                line[f'{name}_{part}_{unit}'] = round(100 * number, 6) if known else None
+        line['difference_pairs'] = arm['difference'].n if arm['difference'] else None
+        line['seconds_per_epoch'] = arm['seconds_per_epoch']
+        line['failures'] = '; '.join(arm['failures'])
+        lines.append(line)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, lines[0], lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(lines)
+    write_whole(path, text.getvalue())

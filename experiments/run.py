@@ -1,0 +1,345 @@
+"""Trains every point of a config and ends with a table, a figure and a report.
+
+    python -m experiments.run --config configs/ablate_pooling.py
+    python -m experiments.run --config configs/ablate_pooling.py:mnist --only pool=max,seed=0
+    python -m experiments.run --config configs/lenet_mnist.py --config.train.epochs=2 --dry_run
+
+The same command again continues where it stopped: finished points are skipped. Exit status: 0 all
+well, 1 some point diverged or failed, 2 a mistake in what was asked, 130 interrupted.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import warnings
+from typing import Any
+
+import flax
+import jax
+import jaxlib
+import numpy
+from rich.console import Console
+from rich.table import Table
+
+from experiments import config as configs
+from experiments import data, figures, report, results, sweep, train
+from experiments.errors import UserError, one_of
+from experiments.progress import Reporter
+
+_WORKDIRS = 'runs'
+
+
+def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    console = Console(soft_wrap=not sys.stdout.isatty())
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _main(argv, console)
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('interrupted before the first point', file=sys.stderr)
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _main(argv, console) -> int:
+    args, assignments = parse(argv)
+    source = configs.load(args.config)
+    whole = sweep.plan(source, assignments)
+    made = sweep.only(whole, args.only)
+    workdir = pathlib.Path(args.workdir or pathlib.Path(_WORKDIRS) / source.name)
+    _say_plan(made, workdir, console)
+    if args.dry_run:
+        return 0
+    store = Store(workdir, source.name)
+    dataset = data.load(made.config.data)
+    for arm in made.arms:  # the batch, the devices, the net and the images fit, before any training
+        point = made.finals(arm, None)[0]
+        data.steps_per_epoch(len(dataset.train.labels), point.config.train.batch)
+        train.program_of(point.config, dataset)
+    console.print(f'data: {dataset.note}; {len(dataset.train.labels):,} train, '
+                  f'{len(dataset.validation.labels):,} validation, '
+                  f'{len(dataset.test.labels):,} test images', highlight=False)
+    devices = train.device_count(made.config)
+    console.print(f'devices: {devices} ({jax.local_devices()[0].device_kind}); batch '
+                  f'{made.config.train.batch} = {devices} x {made.config.train.batch // devices}',
+                  highlight=False)
+    runner = Runner(whole, made, dataset, store, console, shlex.join(argv))
+    try:
+        runner.run()
+    except KeyboardInterrupt:
+        kept = sum(name in store.rows for name in runner.names)
+        print(f'\ninterrupted in {runner.current}; {kept} finished points are kept in {workdir}. '
+              'Run the same command again to continue.', file=sys.stderr)
+        return 130
+    return runner.finish()
+
+
+def parse(argv) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
+    """Splits the command line into its flags and the `--config.field=value` overrides."""
+    parser = argparse.ArgumentParser(
+        prog='python -m experiments.run', description=__doc__.split('\n')[0],
+        epilog='--config.GROUP.FIELD=VALUE sets any field of configs/base.py, '
+               'as in --config.train.epochs=2')
+    parser.add_argument('--config', required=True, metavar='FILE[:ARGUMENT]')
+    parser.add_argument('--workdir', metavar='DIR', help=f'default: {_WORKDIRS}/CONFIG-ARGUMENT')
+    parser.add_argument('--only', default='', metavar='KEY=VALUE,...', help='run a part of the sweep')
+    parser.add_argument('--dry_run', action='store_true', help='print the points and stop')
+    rest, assignments = [], []
+    words = iter(argv)
+    for word in words:
+        field = re.fullmatch(r'--config\.([\w.]+)(?:=(.*))?', word, re.DOTALL)
+        if not field:
+            rest.append(word)
+            continue
+        value = field[2] if field[2] is not None else next(words, None)
+        if value is None:
+            raise UserError(f'{word} needs a value: {word}=VALUE')
+        assignments.append((field[1], value))
+    known = ('--config', '--workdir', '--only', '--dry_run', '--help', '-h')
+    for word in rest:
+        flag = word.partition('=')[0]
+        if flag.startswith('-') and flag not in known:
+            raise one_of('flag', flag, known)
+    return parser.parse_args(rest), assignments
+
+
+def _say_plan(made: sweep.Plan, workdir, console) -> None:
+    trials = len(made.rates) * len(made.config.protocol.selection_seeds) if made.rates else 0
+    finals = sum(len(arm.seeds) for arm in made.arms)
+    table = Table(title=f'{made.config.title}: {len(made.arms)} arms, '
+                        f'{trials * len(made.arms) + finals} points', title_justify='left')
+    for column in ('arm', 'changes', 'learning rate', 'final seeds'):
+        table.add_column(column)
+    for arm in made.arms:
+        changes = ', '.join(f'{path}={value}' for path, value in arm.overrides.items())
+        rate = (f'chosen on validation from {", ".join(f"{r:g}" for r in made.rates)}' if made.rates
+                else f'{made.finals(arm, None)[0].rate:g}')
+        table.add_row(arm.label, changes or '-', rate, ', '.join(map(str, arm.seeds)))
+    console.print(table)
+    console.print(f'results: {workdir}', highlight=False)
+
+
+class Store:
+    """The files of a work directory. It only ever adds: nothing finished is overwritten."""
+
+    def __init__(self, folder: pathlib.Path, experiment: str):
+        """Opens or makes the folder.
+
+        Raises:
+          UserError: it holds another experiment or other files, or cannot be written.
+        """
+        self.folder = folder
+        plan = folder / 'plan.json'
+        if plan.exists():
+            try:
+                found = json.loads(plan.read_text())['experiment']
+            except (ValueError, KeyError, OSError) as error:
+                raise UserError(f'{plan} cannot be read ({error}). Name another --workdir.') from error
+            if found != experiment:
+                raise UserError(f'{folder} holds the experiment {found!r}, this one is '
+                                f'{experiment!r}. Name another --workdir.')
+        elif folder.is_dir() and any(folder.iterdir()):
+            raise UserError(f'{folder} is not empty and holds no experiment of ours. '
+                            'Name another --workdir.')
+        self.write('points/.keep', '')
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter('always')
+            rows = results.read(folder / 'results.jsonl')
+        for warning in caught:
+            print(f'note: {warning.message}', file=sys.stderr)
+        self.rows = {row['point']: row for row in rows}
+
+    def _fail(self, error: OSError):
+        kept = len(getattr(self, 'rows', {}))
+        raise UserError(f'cannot write to {self.folder}: {error.strerror or error}. {kept} finished '
+                        'points are kept. Free space or permissions, or name another --workdir; '
+                        'then run the same command again.') from error
+
+    def write(self, name: str, text: str) -> None:
+        """Writes a whole file, or leaves the old one as it was."""
+        path = self.folder / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft = path.with_name(path.name + '.part')
+            draft.write_text(text)
+            os.replace(draft, path)
+        except OSError as error:
+            self._fail(error)
+
+    def append(self, name: str, row: dict) -> None:
+        try:
+            results.append(self.folder / name, row)
+        except OSError as error:
+            self._fail(error)
+
+    def add(self, row: dict) -> None:
+        self.append('results.jsonl', row)
+        self.rows[row['point']] = row
+
+
+class Runner:
+    """Runs the points of a plan that are not finished yet, one after the other."""
+
+    def __init__(self, whole, made, dataset, store, console, command):
+        self.whole, self.made, self.dataset = whole, made, dataset
+        self.store, self.console, self.command = store, console, command
+        self.names: list[str] = []  # of the points this call asks for, as they become known
+        self.current = 'the first point'
+        self.environment = environment()
+
+    def run(self) -> None:
+        trials = [point for arm in self.made.arms for point in self.made.selections(arm)]
+        total = len(trials) + sum(len(arm.seeds) for arm in self.made.arms)
+        self.write_plan()
+        with Reporter(self.console, total) as reporter:
+            for arm in self.made.arms:  # an arm at a time: its points share one compilation
+                rate = None
+                if self.made.rates:
+                    points = self.made.selections(arm)
+                    for point in points:
+                        self.point(point, reporter)
+                    rate = sweep.choose_rate(points, self.store.rows)
+                    if rate is None:
+                        self.no_rate(arm, reporter)
+                        continue
+                for point in self.made.finals(arm, rate):
+                    self.point(point, reporter)
+        self.write_plan()
+
+    def point(self, point: sweep.Point, reporter) -> None:
+        """Trains one point and adds its row; a finished one is skipped, a failed one is tried again."""
+        self.names.append(point.name)
+        seed = f'seed {point.seed}, rate {point.rate:g}'
+        self.current = f'{point.arm} ({point.phase}, {seed})'
+        reporter.start(self.current, point.config.train.epochs)
+        old = self.store.rows.get(point.name)
+        if old and old['status'] in ('done', 'diverged'):
+            reporter.finish('finished before, skipped' if old['status'] == 'done'
+                            else f'diverged before: {old["reason"]}')
+            return
+        folder = f'points/{point.name}'
+        self.store.write(f'{folder}/config.json', json.dumps(point.resolved, indent=1, sort_keys=True))
+        self.store.write(f'{folder}/environment.json',
+                         json.dumps(self.environment, indent=1, sort_keys=True))
+
+        def on_epoch(line):
+            self.store.append(f'{folder}/metrics.jsonl', line)
+            reporter.epoch(line)
+
+        try:
+            row = train.fit(point.config, self.dataset, on_epoch,
+                            read_test=point.phase == sweep.FINAL) | {'status': 'done', 'reason': ''}
+        except train.Diverged as error:
+            row = {'status': 'diverged', 'reason': str(error)}
+        except UserError:
+            raise
+        except Exception as error:  # one bad point must not cost the others
+            row = {'status': 'failed', 'reason': f'{type(error).__name__}: {error}'.split('\n')[0]}
+        self.add(point, row)
+        reporter.finish(_words(row))
+
+    def add(self, point: sweep.Point, row: dict[str, Any]) -> None:
+        self.store.add({
+            'point': point.name, 'experiment': self.made.source.name, 'phase': point.phase,
+            'arm': point.arm, 'overrides': point.overrides, 'seed': point.seed,
+            'learning_rate': point.rate, 'dataset': self.dataset.name,
+            'model': point.config.model.name, **row})
+
+    def no_rate(self, arm: sweep.Arm, reporter) -> None:
+        for point in self.made.finals(arm, None):
+            self.names.append(point.name)
+            reporter.start(f'{point.arm} (final, seed {point.seed})', 0)
+            row = {'status': 'failed', 'reason': 'no learning rate of the grid trained'}
+            self.add(point, row)
+            reporter.finish(_words(row))
+
+    def write_plan(self) -> None:
+        """plan.json: what the tables and figures need to know beside the rows.
+
+        It lists the points of the whole experiment, so that parts run with --only add up to it.
+        """
+        known = []
+        for arm in self.whole.arms:
+            points = self.whole.selections(arm)
+            known += [point.name for point in points]
+            rate = None
+            if points:
+                if any(point.name not in self.store.rows for point in points):
+                    continue
+                rate = sweep.choose_rate(points, self.store.rows)
+            known += [point.name for point in self.whole.finals(arm, rate)]
+        config = self.whole.config
+        self.store.write('plan.json', json.dumps({
+            'experiment': self.whole.source.name, 'title': config.title,
+            'command': f'python -m experiments.run {self.command}',
+            'dataset': self.dataset.name, 'dataset_note': self.dataset.note,
+            'model': config.model.name, 'arms': [arm.label for arm in self.whole.arms],
+            'seeds': sorted({seed for arm in self.whole.arms for seed in arm.seeds}),
+            'rates': list(self.whole.rates), 'level': config.protocol.level,
+            'epochs': config.train.epochs, 'points': known}, indent=1))
+
+    def finish(self) -> int:
+        """Prints the table and the sentences; writes CSV, figure and report. Returns the status."""
+        experiment = results.load(self.store.folder)
+        summary = results.summarise(experiment)
+        self.console.print(results.table(summary))
+        for arm in summary[1:]:
+            self.console.print(results.sentence(arm, summary[0], experiment.plan['level']),
+                               highlight=False, markup=False)
+        self.console.print(results.FOOTNOTE, highlight=False, markup=False)
+        try:
+            results.write_csv(self.store.folder / 'results.csv', summary)
+            paths = figures.draw(experiment, self.store.folder / 'figure')
+            paths = [self.store.folder / 'results.csv', *paths, report.write(self.store.folder)]
+        except OSError as error:
+            self.store._fail(error)
+        self.console.print('written: ' + ', '.join(str(path) for path in paths), highlight=False)
+        bad = [self.store.rows[name] for name in self.names
+               if self.store.rows[name]['status'] != 'done']
+        for row in bad:
+            print(f'{row["status"]}: {row["arm"]} ({row["phase"]}, seed {row["seed"]}, rate '
+                  f'{row["learning_rate"]:g}): {row["reason"]}', file=sys.stderr)
+        # A rate of the grid may be too high for an arm: that is what a grid is for.
+        return int(any(row['phase'] == sweep.FINAL or row['status'] == 'failed' for row in bad))
+
+
+def _words(row: dict) -> str:
+    if row['status'] != 'done':
+        return f'{row["status"].upper()}: {row["reason"]}'
+    part = 'test' if 'test/error' in row else 'validation'
+    return f'{part} error {100 * row[f"{part}/error"]:.2f} %'
+
+
+def environment() -> dict[str, Any]:
+    """Versions, devices and the code's git revision ('+changes' when the tree is not clean)."""
+    def git(*words):
+        done = subprocess.run(['git', *words], cwd=pathlib.Path(__file__).parent,
+                              capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    try:
+        revision = git('rev-parse', 'HEAD')
+        if revision and git('status', '--porcelain', '--untracked-files=no'):
+            revision += '+changes'
+    except OSError:  # no git on this machine
+        revision = None
+    return {'python': platform.python_version(), 'platform': platform.platform(),
+            'cpu_count': os.cpu_count(), 'jax': jax.__version__, 'jaxlib': jaxlib.__version__,
+            'flax': flax.__version__, 'numpy': numpy.__version__,
+            'device_kind': jax.local_devices()[0].device_kind, 'backend': jax.default_backend(),
+            'device_count': jax.local_device_count(), 'git_revision': revision}
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""The points of an experiment, and the protocol that makes their comparison fair.
+
+1. Every arm gets the same grid of learning rates. Each rate is tried with the selection seeds and
+   the arm keeps the rate with the lowest mean validation error (ties: the lower rate).
+2. Then every seed is trained at that rate. Seeds are paired: seed s means the same data order,
+   and the same initialisation wherever two arms share a layer's shape.
+3. The test part is read once, after the last step of those trainings. There is no best epoch.
+"""
+
+import math
+from typing import Any, Iterable, NamedTuple
+
+from experiments.config import Source, digest, flatten, resolve, set_field
+from experiments.errors import UserError, one_of
+
+SELECT, FINAL = 'select', 'final'
+
+
+class Point(NamedTuple):
+    """One training. `name` is a hash of its resolved config and phase."""
+
+    name: str
+    phase: str  # SELECT or FINAL
+    arm: str
+    seed: int
+    rate: float
+    overrides: dict[str, Any]  # flat, without the seed
+    config: Any  # ConfigDict
+    resolved: dict[str, Any]  # flat, the axes filled in
+
+
+class Arm(NamedTuple):
+    label: str
+    overrides: dict[str, Any]  # flat, without the seed
+    seeds: tuple[int, ...]
+
+
+class Plan(NamedTuple):
+    """An experiment before any of it has run. The first arm is the baseline."""
+
+    source: Source
+    assignments: tuple[tuple[str, str], ...]  # overrides of the command line
+    config: Any  # ConfigDict of the first point
+    arms: tuple[Arm, ...]
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        return tuple(self.config.protocol.rates)
+
+    def point(self, phase: str, arm: Arm, seed: int, rate: float | None) -> Point:
+        """The point of this plan with these coordinates; rate None keeps the config's own."""
+        config = self.source.make()
+        for path, value in (*self.assignments, *arm.overrides.items(), ('seed', seed)):
+            set_field(config, path, value)
+        if rate is not None:
+            set_field(config, 'train.rate', float(rate))
+        resolved = resolve(config)
+        return Point(digest(resolved, phase), phase, arm.label, seed, config.train.rate,
+                     arm.overrides, config, resolved)
+
+    def selections(self, arm: Arm) -> list[Point]:
+        """The trials of an arm's learning rate; none when the grid is empty."""
+        return [self.point(SELECT, arm, seed, rate)
+                for rate in self.rates for seed in self.config.protocol.selection_seeds]
+
+    def finals(self, arm: Arm, rate: float | None) -> list[Point]:
+        return [self.point(FINAL, arm, seed, rate) for seed in arm.seeds]
+
+
+def plan(source: Source, assignments: Iterable[tuple[str, str]] = ()) -> Plan:
+    """Declares all points of a config and checks every one of them.
+
+    Raises:
+      UserError: any point is wrong, two points are equal, or the command line sets a field that
+        the sweep itself sets.
+    """
+    assignments = tuple(assignments)
+    base = source.make()
+    for path, value in assignments:
+        set_field(base, path, value)
+    arms: dict[str, Arm] = {}
+
+    def add(label: str, *, seed: int | None = None, **overrides):
+        flat = flatten(overrides)
+        for path in (*flat, *(() if seed is None else ('seed',))):
+            if path in dict(assignments):
+                raise UserError(f'--config.{path} would have no effect: the sweep of this config '
+                                f'sets {path} itself. Use --only {path.split(".")[-1]}=... to run '
+                                'a part of it, or edit the config.')
+        seed = base.seed if seed is None else seed
+        arm = arms.setdefault(label, Arm(label, flat, ()))
+        if arm.overrides != flat:
+            raise UserError(f'the sweep gives arm {label!r} two meanings: {arm.overrides} '
+                            f'and {flat}. Give each arm its own label.')
+        if seed in arm.seeds:
+            raise UserError(f'the sweep adds arm {label!r} with seed {seed} twice.')
+        arms[label] = arm._replace(seeds=(*arm.seeds, seed))
+
+    if source.sweep is None:
+        add(base.model.name)
+    else:
+        try:
+            source.sweep(add)
+        except TypeError as error:
+            raise UserError(f'sweep(add) of {source.name} calls add wrongly ({error}); it is '
+                            'add(label, seed=..., group=dict(field=value)).') from error
+    if not arms:
+        raise UserError(f'sweep(add) of {source.name} adds no point.')
+    made = Plan(source, assignments, base, tuple(arms.values()))
+    names: dict[str, Point] = {}
+    for arm in made.arms:
+        for point in (*made.selections(arm), *made.finals(arm, None)):
+            twin = names.setdefault(point.name, point)
+            if twin is not point:
+                raise UserError(f'arms {twin.arm!r} and {point.arm!r} train the same config: '
+                                'their difference would be a copy. Change one of them.')
+    return made
+
+
+def only(made: Plan, text: str) -> Plan:
+    """Keeps the arms and seeds that match 'pool=max,seed=0'; '' keeps all.
+
+    Keys are 'arm', 'seed', and the last names of the fields the sweep sets. Seeds restrict the
+    final trainings only: an arm's learning rate is always chosen on the whole grid.
+
+    Raises:
+      UserError: an unknown key, or no point that matches.
+    """
+    if not text:
+        return made
+    fields = sorted({path for arm in made.arms for path in arm.overrides})
+    allowed = {path.split('.')[-1]: path for path in fields}
+    arms = made.arms
+    for pair in text.split(','):
+        key, equals, value = (part.strip() for part in pair.partition('='))
+        if not equals:
+            raise UserError(f"--only takes key=value pairs such as 'seed=0', it was given {pair!r}.")
+        if key == 'seed':
+            arms = tuple(arm._replace(seeds=tuple(s for s in arm.seeds if str(s) == value))
+                         for arm in arms)
+        elif key == 'arm':
+            arms = tuple(arm for arm in arms if arm.label == value)
+        elif key in allowed:
+            arms = tuple(arm for arm in arms
+                         if str(arm.overrides.get(allowed[key])).lower() == value.lower())
+        else:
+            raise one_of('key of --only', key, (*allowed, 'arm', 'seed'))
+    arms = tuple(arm for arm in arms if arm.seeds)
+    if not arms:
+        raise UserError(f'--only {text} matches no point. Arms: '
+                        f'{"; ".join(arm.label for arm in made.arms)}. '
+                        f'Seeds: {sorted({seed for arm in made.arms for seed in arm.seeds})}.')
+    return made._replace(arms=arms)
+
+
+def choose_rate(points: list[Point], rows: dict[str, dict]) -> float | None:
+    """The rate with the lowest mean validation error over the selection seeds.
+
+    A rate of which any trial diverged or failed is out; ties go to the lower rate.
+    Returns None when no rate is left. Test errors are not among the rows of trials.
+    """
+    errors: dict[float, list[float]] = {}
+    for point in points:
+        row = rows[point.name]
+        value = row['validation/error'] if row['status'] == 'done' else math.inf
+        errors.setdefault(point.rate, []).append(value)
+    means = {rate: sum(values) / len(values) for rate, values in errors.items()}
+    best = min(means, key=lambda rate: (means[rate], rate))
+    return best if math.isfinite(means[best]) else None

@@ -1,0 +1,139 @@
+"""Configs: every field named once, overrides typed, mistakes answered with the nearest name."""
+
+import pathlib
+import re
+
+import pytest
+
+from experiments import config as configs
+from experiments.errors import UserError
+
+FILES = sorted(path for path in (pathlib.Path(__file__).parent.parent / 'configs').glob('*.py')
+               if path.stem not in ('__init__', 'base'))
+
+
+def base():
+    from configs import base as module
+    return module.get_config()
+
+
+def arguments(path):
+    found = re.search(r'^ARGUMENTS = \((.*?)\)', path.read_text(), re.M | re.S)
+    return re.findall(r"'(.*?)'", found[1]) if found else []
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
+def test_every_config_and_argument_resolves_and_is_locked(path):
+    for argument in ['', *arguments(path)]:
+        source = configs.load(f'{path}:{argument}' if argument else str(path))
+        config = source.make()
+        assert config.is_locked
+        assert configs.resolve(config)['model.name']
+        assert source.name == f'{path.stem}-{argument or arguments(path)[0]}'
+
+
+def test_every_field_of_base_has_a_comment():
+    text = (FILES[0].parent / 'base.py').read_text()
+    lines = [line for line in text.splitlines() if re.match(r'\s+config\.\w+(\.\w+)? = ', line)
+             and 'ConfigDict()' not in line]
+    assert len(lines) == len(configs.flatten(base()))
+    for line in lines:
+        assert '  # ' in line, line
+
+
+@pytest.mark.parametrize('path, text, value', [
+    ('train.epochs', '3', 3), ('train.rate', '0.5', 0.5), ('train.rate', '1', 1.0),
+    ('model.pool', 'max', 'max'), ('model.overlap', 'true', True), ('model.overlap', 'False', False),
+    ('protocol.rates', '(0.1, 0.2)', (0.1, 0.2)), ('protocol.rates', '0.1,0.2', (0.1, 0.2)),
+    ('protocol.rates', '0.1', (0.1,)), ('data.dir', 'some/where', 'some/where'),
+])
+def test_overrides_are_read_as_the_fields_type(path, text, value):
+    config = base()
+    configs.set_field(config, path, text)
+    assert configs.flatten(config)[path] == value
+    assert type(configs.flatten(config)[path]) is type(value)
+
+
+@pytest.mark.parametrize('path, text, message', [
+    ('train.epoch', '3', "unknown field 'train.epoch'. Did you mean 'train.epochs'"),
+    ('train', '3', "'train' is a group of fields"),
+    ('train.epochs', 'many', "'train.epochs' takes a int"),
+    ('train.epochs', '1.5', "'train.epochs' takes a int"),
+    ('train.epochs', 'True', "'train.epochs' takes a int"),
+    ('model.overlap', '1', "'model.overlap' takes a bool"),
+    ('model.overlap', 'yes', "'model.overlap' takes a bool"),
+])
+def test_a_wrong_field_or_type_is_named(path, text, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        configs.set_field(base(), path, text)
+
+
+@pytest.mark.parametrize('path, value, message', [
+    ('model.pool', 'maximum', r"pool.*'maximum'.*max"),
+    ('model.activation', 'rleu', r"'rleu'.*relu"),
+    ('model.norm', 'layer', r"'layer'"),
+    ('model.name', 'lenet', r"'lenet'.*lenet5"),
+    ('train.loss', 'hinge', r"'hinge'.*Allowed: cross_entropy, rbf"),
+    ('train.loss', 'rbf', r'output codes'),
+    ('train.schedule', 'cosin', r"'cosin'. Did you mean 'cosine'"),
+    ('train.batch', 0, 'train.batch is 0'),
+    ('train.epochs', 0, 'train.epochs is 0'),
+    ('train.rate', -1.0, 'learning rate is -1.0'),
+    ('train.rate', float('nan'), 'learning rate is nan'),
+    ('train.warmup', 11.0, 'train.warmup is 11.0'),
+    ('data.validation', 0.0, 'data.validation is 0.0'),
+    ('protocol.rates', (0.1, 0.1), 'twice'),
+    ('protocol.level', 1.0, 'protocol.level'),
+    ('seed', -1, 'seed is -1'),
+])
+def test_a_value_no_run_could_use_is_refused(path, value, message):
+    config = base()
+    configs.set_field(config, path, value)
+    with pytest.raises(UserError, match=message):
+        configs.resolve(config)
+
+
+def test_an_axis_the_net_lacks_is_refused_with_its_reason():
+    config = base()
+    configs.set_field(config, 'model.name', 'lenet5_1998')
+    configs.set_field(config, 'model.pool', 'max')
+    with pytest.raises(UserError, match="has no axis 'pool'.*trainable"):
+        configs.resolve(config)
+
+
+def test_the_resolved_config_spells_out_the_papers_choice():
+    flat = configs.resolve(base())
+    assert [flat[f'model.{axis}'] for axis in configs.AXES] == ['tanh', 'average', False, 'none']
+
+
+def test_the_name_depends_on_what_is_learned_and_on_nothing_else():
+    def name(path=None, value=None, phase='final'):
+        config = base()
+        if path:
+            configs.set_field(config, path, value)
+        return configs.digest(configs.resolve(config), phase)
+
+    assert name() == name('title', 'x') == name('data.dir', 'd') == name('train.devices', 2)
+    assert name() == name('model.pool', 'average')  # the default, spelled out
+    others = {name('seed', 1), name('train.rate', 0.1), name('model.pool', 'max'),
+              name('data.limit', 10), name('train.epochs', 3), name(phase='select')}
+    assert len(others | {name()}) == 7
+    assert re.fullmatch('[0-9a-f]{12}', name())
+
+
+@pytest.mark.parametrize('spec, message', [
+    ('configs/ablate_poling.py', r"no config file.*Did you mean 'configs/ablate_pooling.py'"),
+    ('configs/ablate_pooling.py:mnits', r"unknown argument.*'mnits'. Did you mean 'mnist'"),
+    ('README.md', 'is a Python file'),
+    ('configs/__init__.py', 'has no get_config'),
+])
+def test_a_wrong_path_or_argument_names_the_nearest(root, spec, message):
+    with pytest.raises(UserError, match=message):
+        configs.load(spec)
+
+
+def test_a_config_that_fails_to_load_is_reported_with_its_error(tmp_path):
+    path = tmp_path / 'broken.py'
+    path.write_text('import nothing_of_that_name')
+    with pytest.raises(UserError, match='does not load: ModuleNotFoundError'):
+        configs.load(str(path))

@@ -1,0 +1,60 @@
+"""README keeps its word: every command in it runs, every link in it leads somewhere."""
+
+import pathlib
+import re
+import shlex
+
+import pytest
+
+from experiments import data, figures, report, run
+
+ROOT = pathlib.Path(__file__).parent.parent
+TEXT = (ROOT / 'README.md').read_text()
+BLOCKS = re.findall(r'^```\w*\n(.*?)^```', TEXT, re.M | re.S)
+# The blocks of 'Run it' and 'Test it' install and run the project as they stand, in CI.
+INSTALLING = [line for block in BLOCKS for line in block.splitlines() if 'pip install' in line]
+COMMANDS = [line.split('#')[0].strip() for block in BLOCKS for line in block.splitlines()
+            if line.startswith('python -m experiments.')]
+
+
+def test_the_two_headings_have_one_block_each():
+    for heading in ('## Run it', '## Test it'):
+        section = TEXT.split(f'\n{heading}\n')[1].split('\n## ')[0]
+        assert section.count('```') == 2, heading
+    assert len(INSTALLING) == 3  # run, test, and preparing data
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_every_command_is_one_the_program_takes(command, root, tmp_path, monkeypatch, capsys):
+    _, _, module, *words = shlex.split(command)
+    if module == 'experiments.run':
+        assert run.main([*words, '--dry_run', '--workdir', str(tmp_path / 'w')]) == 0
+    elif module == 'experiments.data':
+        asked = []
+        monkeypatch.setattr(data, 'prepare', lambda name, folder: asked.append(name) or name)
+        assert data.main(words) == 0 and asked
+    else:
+        stored, = words[:1]
+        (tmp_path / 'copy').mkdir()
+        for path in (root / stored).rglob('*.json*'):
+            copy = tmp_path / 'copy' / path.relative_to(root / stored)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+        main = {'experiments.figures': figures, 'experiments.report': report}[module].main
+        assert main([str(tmp_path / 'copy'), *words[1:]]) == 0
+        assert list((tmp_path / 'copy').glob('*.html' if module.endswith('report') else '*.png'))
+
+
+def test_every_path_it_names_exists():
+    for link in re.findall(r'\]\(([^)#]+)\)', TEXT):
+        assert (ROOT / link).exists(), link
+    for path in re.findall(r'`((?:cnns|configs|experiments|tests)/[\w./-]+)`', TEXT):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_field_list_in_an_override_is_real():
+    from configs import base
+    from experiments.config import flatten
+    fields = flatten(base.get_config())
+    for field in re.findall(r'--config\.([\w.]+)=', TEXT):
+        assert field in fields, field

@@ -1,0 +1,280 @@
+"""The command line from config to report, and every mistake it must meet without losing work."""
+
+import csv
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from experiments import results, run, train
+
+SMALL = ['--config.data.limit=128', '--config.train.epochs=1', '--config.train.devices=1']
+TINY = '''
+from configs import base
+
+def get_config():
+    config = base.get_config()
+    config.data.limit = 128
+    config.train.epochs = 2
+    config.train.batch = 32
+    config.train.devices = 1
+    config.protocol.rates = (0.02, 0.05)
+    return config
+
+def sweep(add):
+    for pool in ('average', 'max'):
+        for seed in range(2):
+            add(pool + ' pooling', model=dict(pool=pool), seed=seed)
+'''
+
+
+@pytest.fixture
+def tiny(tmp_path, root):
+    path = tmp_path / 'tiny.py'
+    path.write_text(TINY)
+    return str(path)
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+    """A tiny sweep, run once: (config file, work directory)."""
+    folder = tmp_path_factory.mktemp('finished')
+    (folder / 'tiny.py').write_text(TINY)
+    workdir = folder / 'work'
+    assert run.main(['--config', str(folder / 'tiny.py'), '--workdir', str(workdir)]) == 0
+    return str(folder / 'tiny.py'), workdir
+
+
+def rows_of(workdir):
+    return results.read(pathlib.Path(workdir) / 'results.jsonl')
+
+
+def test_a_run_leaves_every_promised_file(finished):
+    _, workdir = finished
+    rows = rows_of(workdir)
+    assert [(row['arm'], row['phase'], row['learning_rate'] in (0.02, 0.05)) for row in rows] == [
+        (arm, phase, True) for arm in ('average pooling', 'max pooling')
+        for phase in ('select', 'select', 'final', 'final')]
+    for row in rows:
+        folder = workdir / 'points' / row['point']
+        assert json.loads((folder / 'config.json').read_text())['seed'] == row['seed']
+        assert json.loads((folder / 'environment.json').read_text())['device_count'] >= 1
+        assert len(results.read(folder / 'metrics.jsonl')) == 2
+        assert ('test/error' in row) == (row['phase'] == 'final')
+    with open(workdir / 'results.csv') as file:
+        assert [line['arm'] for line in csv.DictReader(file)] == ['average pooling', 'max pooling']
+    assert (workdir / 'figure.png').read_bytes()[:4] == b'\x89PNG'
+    assert '<svg' in (workdir / 'figure.svg').read_text()
+    assert '<html' in (workdir / 'report.html').read_text()
+
+
+def test_the_chosen_rate_is_the_better_one_on_validation(finished):
+    _, workdir = finished
+    for arm in ('average pooling', 'max pooling'):
+        rows = [row for row in rows_of(workdir) if row['arm'] == arm]
+        trials = {row['learning_rate']: row['validation/error'] for row in rows if row['phase'] == 'select'}
+        best = min(trials, key=lambda rate: (trials[rate], rate))
+        assert {row['learning_rate'] for row in rows if row['phase'] == 'final'} == {best}
+
+
+def test_two_runs_give_bit_identical_rows(finished, tmp_path):
+    config, workdir = finished
+    assert run.main(['--config', config, '--workdir', str(tmp_path / 'again')]) == 0
+    assert (tmp_path / 'again' / 'results.jsonl').read_bytes() == (workdir / 'results.jsonl').read_bytes()
+
+
+def test_the_output_has_plan_progress_table_and_a_sentence(finished, tmp_path, capsys):
+    config, _ = finished
+    assert run.main(['--config', config, '--workdir', str(tmp_path / 'w')]) == 0
+    out = capsys.readouterr().out
+    for words in ('2 arms, 8 points', f'results: {tmp_path / "w"}', 'devices: 1', '[8/8]',
+                  'max pooling: ', '95 % interval', 'with 2 seeds', '1,797 handwritten digits'):
+        assert words in out, words
+
+
+def test_finished_points_are_skipped_and_nothing_is_added(finished, capsys, monkeypatch):
+    config, workdir = finished
+    before = (workdir / 'results.jsonl').read_bytes()
+    monkeypatch.setattr(train, 'fit', lambda *_, **__: pytest.fail('trained again'))
+    assert run.main(['--config', config, '--workdir', str(workdir)]) == 0
+    assert (workdir / 'results.jsonl').read_bytes() == before
+    assert capsys.readouterr().out.count('finished before, skipped') == 8
+
+
+def test_a_changed_config_never_mixes_with_old_rows(tiny, tmp_path):
+    workdir = tmp_path / 'w'
+    assert run.main(['--config', tiny, '--workdir', str(workdir)]) == 0
+    assert run.main(['--config', tiny, '--workdir', str(workdir), '--config.train.momentum=0.5']) == 0
+    assert len(rows_of(workdir)) == 16
+    experiment = results.load(workdir)
+    assert len(experiment.rows) == 8
+    resolved = [json.loads((workdir / 'points' / row['point'] / 'config.json').read_text())
+                for row in experiment.rows]
+    assert {config['train.momentum'] for config in resolved} == {0.5}
+
+
+def test_only_runs_a_part_and_parts_add_up(tiny, tmp_path, finished):
+    workdir = tmp_path / 'w'
+    for part in ('pool=max,seed=0', 'pool=average', 'seed=1', ''):
+        assert run.main(['--config', tiny, '--workdir', str(workdir), '--only', part]) == 0
+        if part == 'pool=max,seed=0':
+            assert [(r['arm'], r['phase'], r['seed']) for r in rows_of(workdir)] == [
+                ('max pooling', 'select', 1000)] * 2 + [('max pooling', 'final', 0)]
+    by_point = lambda folder: {row['point']: row for row in rows_of(folder)}
+    assert by_point(workdir) == by_point(finished[1])
+    assert len(results.load(workdir).rows) == 8
+
+
+def test_dry_run_prints_the_points_and_writes_nothing(root, tmp_path, capsys):
+    workdir = tmp_path / 'w'
+    assert run.main(['--config', 'configs/ablate_pooling.py', '--dry_run', '--workdir', str(workdir)]) == 0
+    out = capsys.readouterr().out
+    assert '4 arms, 32 points' in out and 'overlapping max pooling' in out
+    assert not workdir.exists()
+
+
+@pytest.mark.parametrize('words, message', [
+    (['--config', 'configs/ablate_poling.py'], "Did you mean 'configs/ablate_pooling.py'"),
+    (['--config', 'configs/ablate_pooling.py:mnits'], "Did you mean 'mnist'"),
+    (['--config', 'configs/ablate_pooling.py', '--config.train.epoch=3'], "Did you mean 'train.epochs'"),
+    (['--config', 'configs/ablate_pooling.py', '--config.train.epochs=x'], "takes a int"),
+    (['--config', 'configs/ablate_pooling.py', '--config.train.epochs'], 'needs a value'),
+    (['--config', 'configs/ablate_pooling.py', '--config.model.norm=bach'], "Did you mean 'batch'"),
+    (['--config', 'configs/ablate_pooling.py', '--config.model.name=lenet5_1998'], "no axis 'pool'"),
+    (['--config', 'configs/ablate_pooling.py', '--config.data.name=mnits'], "Did you mean 'mnist'"),
+    (['--config', 'configs/ablate_pooling.py', '--dryrun'], "Did you mean '--dry_run'"),
+    (['--config', 'configs/ablate_pooling.py', '--only', 'pol=max'], "Did you mean 'pool'"),
+    (['--config', 'configs/ablate_pooling.py', '--config.train.batch=63', '--config.train.devices=4'],
+     '63 = 4 x 15 + 3'),
+    (['--config', 'configs/ablate_pooling.py', '--config.train.batch=2000'], 'fewer than one batch of 2000'),
+    (['--config', 'configs/ablate_pooling.py', '--config.data.side=40'], '32'),
+])
+def test_a_mistake_is_one_short_error_and_status_2(root, tmp_path, capsys, words, message):
+    assert run.main([*words, '--workdir', str(tmp_path / 'w')]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith('error: ') and message in err and 'Traceback' not in err
+    assert not rows_of(tmp_path / 'w')
+
+
+def test_an_unprepared_set_ends_before_anything_is_trained(root, tmp_path, capsys):
+    words = ['--config', 'configs/ablate_pooling.py:cifar10', '--config.data.dir', str(tmp_path / 'no'),
+             '--workdir', str(tmp_path / 'w')]
+    assert run.main(words) == 2
+    assert 'experiments.data prepare cifar10' in capsys.readouterr().err
+
+
+def test_a_work_directory_of_another_experiment_is_refused(root, finished, capsys, tmp_path):
+    _, workdir = finished
+    before = (workdir / 'results.jsonl').read_bytes()
+    assert run.main(['--config', 'configs/ablate_pooling.py', '--workdir', str(workdir)]) == 2
+    assert "holds the experiment 'tiny', this one is 'ablate_pooling-digits'" in capsys.readouterr().err
+    assert (workdir / 'results.jsonl').read_bytes() == before
+    (tmp_path / 'diary.txt').write_text('mine')
+    assert run.main(['--config', 'configs/ablate_pooling.py', '--workdir', str(tmp_path)]) == 2
+    assert 'is not empty' in capsys.readouterr().err
+
+
+def test_a_truncated_last_line_costs_that_point_only(tiny, tmp_path, finished, capsys):
+    workdir = tmp_path / 'w'
+    import shutil
+    shutil.copytree(finished[1], workdir)
+    content = (workdir / 'results.jsonl').read_bytes()
+    (workdir / 'results.jsonl').write_bytes(content[:-40])
+    assert run.main(['--config', tiny, '--workdir', str(workdir)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.count('finished before, skipped') == 7
+    assert 'results.jsonl' in captured.err
+    assert len(results.load(workdir).rows) == 8
+    assert (workdir / 'results.jsonl').read_bytes().startswith(content[:-40])  # only ever added to
+
+
+def test_a_diverging_and_a_failing_point_do_not_stop_the_others(tiny, tmp_path, capsys, monkeypatch):
+    plain = train.fit
+
+    def fit(config, *args, **given):
+        if config.model.pool == 'max' and config.seed == 0:
+            raise train.Diverged('the loss is nan at step 7 (epoch 2) with learning rate 0.1')
+        if config.model.pool == 'average' and config.seed == 1:
+            raise MemoryError('no room')
+        return plain(config, *args, **given)
+
+    monkeypatch.setattr(train, 'fit', fit)
+    workdir = tmp_path / 'w'
+    assert run.main(['--config', tiny, '--workdir', str(workdir)]) == 1
+    captured = capsys.readouterr()
+    assert 'diverged: max pooling (final, seed 0' in captured.err and 'nan at step 7' in captured.err
+    assert 'failed: average pooling (final, seed 1' in captured.err and 'MemoryError: no room' in captured.err
+    assert [row['status'] for row in rows_of(workdir)].count('done') == 6
+    assert (workdir / 'report.html').exists()
+    monkeypatch.setattr(train, 'fit', plain)  # what failed is tried again, what diverged is a result
+    assert run.main(['--config', tiny, '--workdir', str(workdir)]) == 1
+    assert [row['status'] for row in results.load(workdir).rows].count('done') == 7
+
+
+def test_a_real_divergence_is_reported_by_point_and_step(tiny, tmp_path, capsys):
+    words = ['--config', tiny, '--workdir', str(tmp_path / 'w'), '--config.protocol.rates=(0.05, 1e30)',
+             '--config.model.activation=relu', '--only', 'pool=max,seed=0']
+    assert run.main(words) == 0  # a rate of the grid that diverges is not chosen, and that is all
+    captured = capsys.readouterr()
+    assert 'diverged: max pooling (select, seed 1000, rate 1e+30): the loss is ' in captured.err
+    assert rows_of(tmp_path / 'w')[-1]['learning_rate'] == 0.05
+
+
+def test_an_arm_that_no_rate_trains_is_reported(tiny, tmp_path, capsys):
+    words = ['--config', tiny, '--workdir', str(tmp_path / 'w'), '--config.protocol.rates=(1e30,)',
+             '--config.model.activation=relu']
+    assert run.main(words) == 1
+    assert 'no learning rate of the grid trained' in capsys.readouterr().err
+
+
+def test_a_work_directory_that_cannot_be_made_is_an_error(tiny, tmp_path, capsys):
+    (tmp_path / 'file').write_text('')
+    assert run.main(['--config', tiny, '--workdir', str(tmp_path / 'file' / 'w')]) == 2
+    assert 'cannot write to' in capsys.readouterr().err
+
+
+def test_a_full_disk_keeps_the_finished_points(tiny, tmp_path, capsys, monkeypatch):
+    workdir, plain, written = tmp_path / 'w', results.append, []
+
+    def append(path, row):
+        if len(written) == 8:
+            raise OSError(28, 'No space left on device')
+        written.append(plain(path, row))
+
+    monkeypatch.setattr(results, 'append', append)
+    assert run.main(['--config', tiny, '--workdir', str(workdir)]) == 2
+    err = capsys.readouterr().err
+    assert 'No space left on device' in err and '2 finished points are kept' in err
+    assert len(rows_of(workdir)) == 2
+    monkeypatch.setattr(results, 'append', plain)
+    assert run.main(['--config', tiny, '--workdir', str(workdir)]) == 0
+    assert len(rows_of(workdir)) == 8
+
+
+@pytest.mark.parametrize('sent', [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sweep_continues_where_it_stopped(sent, tiny, tmp_path, finished, root):
+    workdir = tmp_path / 'w'
+    command = [sys.executable, '-m', 'experiments.run', '--config', tiny, '--workdir', str(workdir)]
+    process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True, env={**os.environ, 'PYTHONUNBUFFERED': '1'})
+    try:
+        deadline = time.time() + 120
+        while len(rows_of(workdir)) < 2 and time.time() < deadline:
+            time.sleep(0.02)
+        process.send_signal(sent)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    assert 'finished points are kept' in err and 'Run the same command again' in err
+    assert 'Traceback' not in err
+    kept = len(rows_of(workdir))
+    assert 2 <= kept < 8
+    assert run.main(['--config', tiny, '--workdir', str(workdir)]) == 0
+    key = lambda row: row['point']
+    assert sorted(rows_of(workdir), key=key) == sorted(rows_of(finished[1]), key=key)

@@ -1,0 +1,211 @@
+"""The step: same result on any number of devices, compiled once per arm, honest about NaN."""
+
+import functools
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import cnns
+from configs import base
+from experiments import config as configs
+from experiments import data, train
+from experiments.errors import UserError
+
+
+@pytest.fixture(scope='module')
+def images():
+    """Three classes told apart by where the bright band is: a known, learnable answer."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 96).astype(np.int32)
+    pixels = rng.integers(0, 60, (96, 32, 32, 1)).astype(np.uint8)
+    for index, label in enumerate(labels):
+        pixels[index, 4 + 9 * label:10 + 9 * label] += 180
+    part = lambda low, high: data.Split(pixels[low:high], labels[low:high])
+    mean, std = data.moments(pixels[:64])
+    return data.Dataset('bands', part(0, 64), part(64, 80), part(80, 96), tuple('abcdefghij'), mean,
+                        std, 'made up')
+
+
+def config_of(**changes):
+    config = base.get_config()
+    for path, value in (dict(train__batch=16, train__epochs=2, train__devices=1) | changes).items():
+        configs.set_field(config, path.replace('__', '.'), value)
+    return config
+
+
+def trained(config, dataset, steps=3):
+    program = train.program_of(config, dataset)
+    state = program.init(config.seed, config.train.rate)
+    for batch in list(data.train_batches(dataset.train, config.train.batch, program.devices,
+                                         config.seed, 1))[:steps]:
+        state, metrics = program.step(state, batch)
+    return jax.device_get((state.params, state.batch_stats, metrics))
+
+
+@pytest.mark.parametrize('devices', [2, 4])
+def test_the_same_global_batch_gives_the_same_parameters_on_any_number_of_devices(images, devices):
+    one, many = (trained(config_of(model__norm='batch', train__devices=n, train__rate=0.02), images)
+                 for n in (1, devices))
+    assert jax.tree.leaves(one[1]), 'batch norm is on'
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(many), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_the_step_follows_the_update_rule_written_as_a_loop(images):
+    config = config_of(train__weight_decay=0.01, train__warmup=1.0, train__rate=0.1)
+    params, _, _ = trained(config, images, steps=3)
+
+    net = cnns.build('lenet5')
+    program = train.program_of(config, images)
+    w = jax.device_get(program.init(0, 0.1).params)
+    v = jax.tree.map(np.zeros_like, w)
+
+    def loss(w, batch):
+        x = (batch['image'][0] / 255.0 - images.mean) / images.std
+        logits = net.apply({'params': w}, x.astype(np.float32), train=True)
+        return -jnp.take_along_axis(jax.nn.log_softmax(logits), batch['label'][0][:, None], 1).mean()
+
+    for step, batch in enumerate(list(data.train_batches(images.train, 16, 1, 0, 1))[:3]):
+        gradient = jax.grad(loss)(w, batch)
+        rate = 0.1 * step / 4  # four steps an epoch, one epoch of warm-up
+        v = jax.tree.map(lambda v, g, w: 0.9 * v + g + 0.01 * w, v, gradient, w)
+        w = jax.tree.map(lambda w, v: w - rate * v, w, v)
+    for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(w), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_cosine_falls_from_one_to_zero_over_the_whole_training():
+    schedule = train.schedule_of(config_of(train__epochs=2), 10)
+    np.testing.assert_allclose([schedule(s) for s in (0, 5, 10, 20)],
+                               [(1 + np.cos(np.pi * s / 20)) / 2 for s in (0, 5, 10, 20)], atol=1e-6)
+    flat = train.schedule_of(config_of(train__schedule='constant', train__warmup=1.0), 10)
+    np.testing.assert_allclose([flat(s) for s in (0, 5, 10, 19)], [0, 0.5, 1, 1])
+
+
+def test_what_follows_from_other_fields_is_computed_after_overrides(images):
+    row = train.fit(config_of(train__batch=32, train__epochs=3), images, read_test=False)
+    assert row['steps'] == 3 * 64 // 32
+
+
+def test_randomness_differs_between_devices_and_steps_and_follows_the_seed(images):
+    class Noise:
+        def apply(self, variables, x, *, train, rngs, mutable):
+            draw = jax.random.uniform(rngs['dropout'])
+            return jnp.full((len(x), 3), draw) * variables['params'], {}
+
+    def draws(seed, steps):
+        step = train.parallel(functools.partial(
+            train.train_step, net=Noise(), mean=np.float32([0]), std=np.float32([1]),
+            loss=lambda logits, labels: logits[:, 0], optimizer=optax.identity(),
+            schedule=lambda step: 0.0), 2, donate=False)
+        state = train.State(jnp.int32(steps), jnp.float32(1), {}, (), jax.random.PRNGKey(seed),
+                            jnp.float32(0))
+        batch = {'image': np.zeros((2, 1, 1, 1, 1), np.uint8), 'label': np.zeros((2, 1), np.int32)}
+        return float(step(state, batch)[1]['loss'])
+
+    def expected(seed, step):
+        key = jax.random.fold_in(jax.random.PRNGKey(seed), step)
+        return np.mean([jax.random.uniform(jax.random.fold_in(key, device)) for device in (0, 1)])
+
+    for seed, step in ((0, 0), (0, 1), (5, 1)):
+        assert draws(seed, step) == pytest.approx(expected(seed, step), abs=1e-6)
+    assert len({draws(0, 0), draws(0, 1), draws(5, 1)}) == 3
+
+
+def test_the_step_is_traced_once_for_all_seeds_and_rates_of_an_arm(images, monkeypatch):
+    traces = []
+    plain = train.train_step
+    monkeypatch.setattr(train, 'train_step', lambda *args, **given: (traces.append(1),
+                                                                     plain(*args, **given))[1])
+    train._programs.clear()
+    for seed, rate in ((0, 0.1), (1, 0.1), (2, 0.01)):
+        train.fit(config_of(seed=seed, train__rate=rate), images, read_test=False)
+    assert len(traces) == 1
+    train.fit(config_of(model__pool='max'), images, read_test=False)
+    assert len(traces) == 2
+    train._programs.clear()
+
+
+def test_seed_and_rate_change_the_result(images):
+    losses = {train.fit(config_of(seed=s, train__rate=r), images, read_test=False)['train/loss']
+              for s, r in ((0, 0.01), (1, 0.01), (0, 0.02))}
+    assert len(losses) == 3
+
+
+def test_the_state_is_donated(images):
+    config = config_of()
+    program = train.program_of(config, images)
+    batches = list(data.train_batches(images.train, 16, 1, 0, 1))
+    state, _ = program.step(program.init(0, 0.1), batches[0])
+    program.step(state, batches[1])
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
+
+
+@pytest.mark.parametrize('net, loss, rate', [('lenet5', 'cross_entropy', 0.02),
+                                             ('lenet5_1998', 'rbf', 0.002)])
+def test_training_learns_the_known_answer(images, net, loss, rate):
+    lines = []
+    row = train.fit(config_of(model__name=net, train__loss=loss, train__rate=rate, train__epochs=12),
+                    images, lines.append, read_test=True)
+    assert row['test/error'] == 0.0 and row['test/count'] == 16
+    assert lines[-1]['train/loss'] < 0.5 * lines[0]['train/loss']
+    assert [line['step'] for line in lines] == [4 * epoch for epoch in range(1, 13)]
+
+
+def test_equal_seeds_start_arms_from_equal_weights(images):
+    one, two = (train.program_of(config_of(model__pool=pool), images).init(3, 0.1).params
+                for pool in ('average', 'max'))
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        assert (a == b).all()
+
+
+def test_the_test_part_is_evaluated_once_and_only_when_asked(images, monkeypatch):
+    seen = []
+    plain = data.eval_batches
+    monkeypatch.setattr(data, 'eval_batches',
+                        lambda split, *rest: (seen.append(split is images.test), plain(split, *rest))[1])
+    assert 'test/error' not in train.fit(config_of(), images, read_test=False)
+    assert sum(seen) == 0
+    train.fit(config_of(), images, read_test=True)
+    assert sum(seen) == 1 and seen[-1]
+
+
+def test_a_loss_that_is_not_finite_names_the_step(images):
+    with pytest.raises(train.Diverged, match=r'the loss is (nan|inf) at step \d+ \(epoch \d+\) with '
+                       r'learning rate 1e\+30'):
+        train.fit(config_of(train__rate=1e30, model__activation='relu'), images, read_test=False)
+
+
+@pytest.mark.parametrize('changes, message', [
+    (dict(train__batch=18, train__devices=4), 'batch of 18 images does not divide over 4 devices'),
+    (dict(train__batch=65), '64 images, fewer than one batch of 65'),
+    (dict(train__devices=99), 'train.devices is 99, this machine has 4'),
+])
+def test_what_does_not_fit_together_is_an_error_with_the_numbers(images, changes, message):
+    with pytest.raises(UserError, match=message):
+        train.fit(config_of(**changes), images, read_test=False)
+
+
+def test_a_net_that_cannot_take_the_images_says_so(images):
+    small = images._replace(train=images.train._replace(images=images.train.images[:, :28, :28]))
+    with pytest.raises(UserError, match='lenet5 on bands.*32'):
+        train.fit(config_of(), small, read_test=False)
+
+
+def test_bfloat16_computes_and_keeps_float32_parameters(images):
+    config = config_of(model__dtype='bfloat16')
+    params, _, metrics = trained(config, images)
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype('float32')}
+    assert np.isfinite(metrics['loss'])
+
+
+def test_pmap_is_called_in_one_module_only():
+    folder = pathlib.Path(train.__file__).parent.parent
+    users = [path.name for part in ('cnns', 'configs', 'experiments')
+             for path in (folder / part).rglob('*.py') if re.search(r'\bpmap\(', path.read_text())]
+    assert users == ['train.py']
