@@ -34,11 +34,12 @@ from experiments.errors import UserError, one_of
 from experiments.progress import Reporter
 
 _WORKDIRS = 'runs'
+_WIDTH = 120  # columns, where no terminal says how wide it is
 
 
 def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
-    console = Console(soft_wrap=not sys.stdout.isatty())
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _main(argv, console)
@@ -297,7 +298,6 @@ class Runner:
         for arm in summary[1:]:
             self.console.print(results.sentence(arm, summary[0], experiment.plan['level']),
                                highlight=False, markup=False)
-        self.console.print(results.FOOTNOTE, highlight=False, markup=False)
         try:
             results.write_csv(self.store.folder / 'results.csv', summary)
             paths = figures.draw(experiment, self.store.folder / 'figure')

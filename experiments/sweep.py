@@ -1,13 +1,13 @@
 """The points of an experiment, and the protocol that makes their comparison fair.
 
 1. Every arm gets the same grid of learning rates. Each rate is tried with the selection seeds and
-   the arm keeps the rate with the lowest mean validation error (ties: the lower rate).
+   the arm keeps the rate with the lowest mean validation error (ties: the lower validation loss).
 2. Then every seed is trained at that rate. Seeds are paired: seed s means the same data order,
    and the same initialisation wherever two arms share a layer's shape.
 3. The test part is read once, after the last step of those trainings. There is no best epoch.
 """
 
-import math
+import statistics
 from typing import Any, Iterable, NamedTuple
 
 from experiments.config import Source, digest, flatten, resolve, set_field
@@ -156,14 +156,15 @@ def only(made: Plan, text: str) -> Plan:
 def choose_rate(points: list[Point], rows: dict[str, dict]) -> float | None:
     """The rate with the lowest mean validation error over the selection seeds.
 
-    A rate of which any trial diverged or failed is out; ties go to the lower rate.
-    Returns None when no rate is left. Test errors are not among the rows of trials.
+    Ties go to the lower mean validation loss, then to the lower rate. A rate of which any trial
+    diverged or failed is out. Returns None when no rate is left.
     """
-    errors: dict[float, list[float]] = {}
+    trials: dict[float, list[dict]] = {}
     for point in points:
-        row = rows[point.name]
-        value = row['validation/error'] if row['status'] == 'done' else math.inf
-        errors.setdefault(point.rate, []).append(value)
-    means = {rate: sum(values) / len(values) for rate, values in errors.items()}
-    best = min(means, key=lambda rate: (means[rate], rate))
-    return best if math.isfinite(means[best]) else None
+        trials.setdefault(point.rate, []).append(rows[point.name])
+    scores = []
+    for rate, tried in trials.items():
+        if all(row['status'] == 'done' for row in tried):
+            mean = lambda key: statistics.fmean(row[key] for row in tried)
+            scores.append((mean('validation/error'), mean('validation/loss'), rate))
+    return min(scores)[-1] if scores else None

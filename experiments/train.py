@@ -146,8 +146,9 @@ def _build(config, dataset: data.Dataset) -> Program:
                                                         config.train.batch))
     given = dict(net=net, loss=loss_of(config), mean=dataset.mean, std=dataset.std)
 
-    @jax.jit
-    def init(seed, rate):
+    def init(seed_and_rate, part):
+        del part  # only says on how many devices the state is made
+        seed, rate = seed_and_rate
         key = jax.random.PRNGKey(seed)
         variables = net.init(key, sample, train=False)
         params = variables['params']
@@ -155,9 +156,12 @@ def _build(config, dataset: data.Dataset) -> Program:
                      optimizer.init(params), key, jnp.float32(rate))
 
     parameters = sum(math.prod(leaf.shape)
-                     for leaf in jax.tree.leaves(jax.eval_shape(init, 0, 1.0).params))
+                     for leaf in jax.tree.leaves(jax.eval_shape(init, (0, 1.0), None).params))
     step = functools.partial(train_step, **given, optimizer=optimizer, schedule=schedule)
-    return Program(init, parallel(step, devices, donate=True),
+    # The first state is made where the step leaves the next ones: else the step compiles twice
+    make = parallel(init, devices, donate=False)
+    return Program(lambda seed, rate: make((seed, rate), np.zeros(devices)),
+                   parallel(step, devices, donate=True),
                    parallel(functools.partial(eval_step, **given), devices, donate=False),
                    devices, parameters)
 

@@ -94,9 +94,10 @@ def test_only_keeps_the_points_that_match():
         sweep.only(plan, 'max')
 
 
-def rows(points, errors):
+def rows(points, errors, losses=(1,) * 6):
     return {p.name: {'status': 'done' if e is not None else 'diverged', 'validation/error': e,
-                     'test/error': 1 - (e or 0)} for p, e in zip(points, errors)}
+                     'validation/loss': loss, 'test/error': 1 - (e or 0)}
+            for p, e, loss in zip(points, errors, losses)}
 
 
 def test_the_rate_is_chosen_by_mean_validation_error():
@@ -106,5 +107,6 @@ def test_the_rate_is_chosen_by_mean_validation_error():
     # means 0.20, 0.15, 0.175: the best single trial (0.05 at rate 0.3) does not win
     assert sweep.choose_rate(points, rows(points, [.2, .2, .1, .2, .05, .3])) == 0.2
     assert sweep.choose_rate(points, rows(points, [.2, .2, .2, .2, .3, .3])) == 0.1  # tie: the lower
+    assert sweep.choose_rate(points, rows(points, [.2] * 6, [3, 3, 2, 1, 2, 2])) == 0.2  # the loss
     assert sweep.choose_rate(points, rows(points, [.3, .3, .1, None, .4, .4])) == 0.1  # diverged: out
     assert sweep.choose_rate(points, rows(points, [None] * 6)) is None
