@@ -25,6 +25,7 @@ def get_config(arg='modern'):
     if arg == '1998':
         config.model.name = 'lenet5_1998'
         config.train.loss = 'rbf'
+        config.train.epochs = 5
         config.train.weight_decay = 0.0
         config.protocol.rates = (0.001, 0.003)
     return config

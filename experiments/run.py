@@ -103,8 +103,8 @@ def parse(argv) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
         if not field:
             rest.append(word)
             continue
-        value = field[2] if field[2] is not None else next(words, None)
-        if value is None:
+        value = field[2] if field[2] is not None else next(words, '--')
+        if value.startswith('--'):
             raise UserError(f'{word} needs a value: {word}=VALUE')
         assignments.append((field[1], value))
     known = ('--config', '--workdir', '--only', '--dry_run', '--help', '-h')

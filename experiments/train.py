@@ -120,15 +120,17 @@ def program_of(config, dataset: data.Dataset) -> Program:
     """The compiled functions for a config and data set; built once per arm of a sweep."""
     fields = {name: value for name, value in resolve(config).items()
               if name not in ('seed', 'title', 'train.rate') and not name.startswith('protocol.')}
-    arm = json.dumps([fields, device_count(config)], sort_keys=True)
+    arm = json.dumps([fields, device_count(config), dataset.train.images.shape, dataset.classes,
+                      dataset.mean.tolist(), dataset.std.tolist()], sort_keys=True)
     if arm not in _programs:
-        # One data set is in use at a time and one arm follows another: keep no older program.
-        _programs.clear()
+        if len(_programs) == _KEPT:
+            _programs.pop(next(iter(_programs)))
         _programs[arm] = _build(config, dataset)
     return _programs[arm]
 
 
 _programs: dict[str, Program] = {}
+_KEPT = 8  # programs; an older one is compiled again if it is asked for
 
 
 def _build(config, dataset: data.Dataset) -> Program:
