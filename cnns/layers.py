@@ -50,7 +50,8 @@ def activate(x, activation: str):
 
 
 def pool(x, kind: str, overlap: bool, stride: int = 2):
-    """Downsamples maps by `stride`: [N, H, W, C] -> [N, H // stride, W // stride, C].
+    """Downsamples maps by `stride`: [N, H, W, C] -> [N, H // stride, W // stride, C],
+    dtype kept.
 
     Both values of `overlap` give the same size on every map. The window is `stride` wide, or
     stride + 1 if overlapping; where an overlapping window would run over the bottom or right
@@ -69,7 +70,7 @@ def pool(x, kind: str, overlap: bool, stride: int = 2):
         raise ValueError(f'a map of {height}x{width} cannot be pooled with stride {stride}; '
                          'use a larger input.')
     window = stride + overlap
-    # Only as much as the last window needs; negative: the rows that no window reaches.
+    # Only as much as the last window needs: 1 on even maps at stride 2, 0 on odd ones
     padding = [(0, max((n // stride - 1) * stride + window - n, 0)) for n in (height, width)]
     window, strides = (1, window, window, 1), (1, stride, stride, 1)
     padding = ((0, 0), *padding, (0, 0))
@@ -82,7 +83,7 @@ def pool(x, kind: str, overlap: bool, stride: int = 2):
 
 def lrn(x, *, n: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75,
         alpha_over_n: bool = False):
-    """Local response normalisation across channels; x [..., C], the same shape back.
+    """Local response normalisation across channels; x [..., C], shape and dtype kept.
 
     b_i = a_i / (k + alpha * sum_j a_j^2)^beta, j from i - n//2 to i + n//2 within the channels
     (Krizhevsky et al. 2012, Sec. 3.3, with its constants as defaults). This is the formula as
@@ -95,11 +96,12 @@ def lrn(x, *, n: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.7
     if n < 1 or n % 2 == 0:
         raise ValueError(f'the window n of LRN is {n}; it must be odd, the channel with its '
                          'neighbours on both sides.')
-    channels = jnp.arange(x.shape[-1])
-    # The sum over neighbours as a product with a banded 0/1 matrix: faster than a window sum
-    band = (abs(channels[:, None] - channels) <= n // 2).astype(x.dtype)
-    sums = jnp.square(x) @ band
-    return x * (k + (alpha / n if alpha_over_n else alpha) * sums) ** -beta
+    # In float32: beside k = 2, bfloat16 rounds away any alpha * sum below 1/128
+    a = x.astype(jnp.float32)
+    ones = (1,) * (x.ndim - 1)
+    sums = lax.reduce_window(jnp.square(a), 0.0, lax.add, (*ones, n), (*ones, 1),
+                             [(0, 0)] * len(ones) + [(n // 2, n // 2)])
+    return (a * (k + (alpha / n if alpha_over_n else alpha) * sums) ** -beta).astype(x.dtype)
 
 
 class Norm(nn.Module):

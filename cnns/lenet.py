@@ -180,7 +180,7 @@ class LeNet5Original(nn.Module):
     Raises ValueError for an unknown activation, another image size, or classes other than 10.
     """
 
-    LACKS = {  # noqa: RUF012 - not a field
+    LACKS = {  # without annotation: not a field
         'pool': 'its subsampling layers S2 and S4 are trainable (sum, coefficient, bias)',
         'overlap': 'its subsampling layers S2 and S4 read disjoint 2x2 blocks by definition',
         'norm': 'it has no normalisation layers',

@@ -193,7 +193,7 @@ def render(experiment: results.Experiment) -> Figure:
     colours = {arm: COLOURS[index % len(COLOURS)] for index, arm in enumerate(plan['arms'])}
 
     title = _wrap(plan['title'], 100)
-    note = _wrap(f'{plan["dataset_note"]} Bands (validation) and intervals: '
+    note = _wrap(f'{plan["dataset_note"]}. Bands (validation) and intervals: '
                  f'{results.percent(plan["level"])} Student t over seeds, each for itself, not '
                  'corrected for several comparisons; they do not cover the sampling of test '
                  'images. Faint dots: single seeds.'.replace(' %', '\N{NO-BREAK SPACE}%'), 200)

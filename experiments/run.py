@@ -118,7 +118,7 @@ def parse(argv) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
 def _say_plan(made: sweep.Plan, workdir, console) -> None:
     trials = len(made.rates) * len(made.config.protocol.selection_seeds) if made.rates else 0
     finals = sum(len(arm.seeds) for arm in made.arms)
-    table = Table(title=f'{made.config.title}: {len(made.arms)} arms, '
+    table = Table(title=f'{made.config.title}: {len(made.arms)} {"arm" if len(made.arms) == 1 else "arms"}, '
                         f'{trials * len(made.arms) + finals} points', title_justify='left')
     for column in ('arm', 'changes', 'learning rate', 'final seeds'):
         table.add_column(column)
@@ -153,7 +153,10 @@ class Store:
         elif folder.is_dir() and any(folder.iterdir()):
             raise UserError(f'{folder} is not empty and holds no experiment of ours. '
                             'Name another --workdir.')
-        self.write('points/.keep', '')
+        try:
+            (folder / 'points').mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self.fail(error)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter('always')
             rows = results.read(folder / 'results.jsonl')
@@ -161,7 +164,8 @@ class Store:
             print(f'note: {warning.message}', file=sys.stderr)
         self.rows = {row['point']: row for row in rows}
 
-    def _fail(self, error: OSError):
+    def fail(self, error: OSError):
+        """Raises the UserError for a folder that cannot be written."""
         kept = len(getattr(self, 'rows', {}))
         raise UserError(f'cannot write to {self.folder}: {error.strerror or error}. {kept} finished '
                         'points are kept. Free space or permissions, or name another --workdir; '
@@ -172,17 +176,15 @@ class Store:
         path = self.folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            draft = path.with_name(path.name + '.part')
-            draft.write_text(text)
-            os.replace(draft, path)
+            results.write_whole(path, text)
         except OSError as error:
-            self._fail(error)
+            self.fail(error)
 
     def append(self, name: str, row: dict) -> None:
         try:
             results.append(self.folder / name, row)
         except OSError as error:
-            self._fail(error)
+            self.fail(error)
 
     def add(self, row: dict) -> None:
         self.append('results.jsonl', row)
@@ -292,19 +294,21 @@ class Runner:
 
     def finish(self) -> int:
         """Prints the table and the sentences; writes CSV, figure and report. Returns the status."""
-        experiment = results.load(self.store.folder)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # damaged lines were named when the folder was opened
+            experiment = results.load(self.store.folder)
         summary = results.summarise(experiment)
         self.console.print(results.table(summary))
-        for arm in summary[1:]:
-            self.console.print(results.sentence(arm, summary[0], experiment.plan['level']),
-                               highlight=False, markup=False)
+        for sentence in results.sentences(summary):
+            self.console.print(sentence, highlight=False, markup=False, soft_wrap=True)
         try:
             results.write_csv(self.store.folder / 'results.csv', summary)
             paths = figures.draw(experiment, self.store.folder / 'figure')
             paths = [self.store.folder / 'results.csv', *paths, report.write(self.store.folder)]
         except OSError as error:
-            self.store._fail(error)
-        self.console.print('written: ' + ', '.join(str(path) for path in paths), highlight=False)
+            self.store.fail(error)
+        self.console.print('written: ' + ', '.join(str(path) for path in paths),
+                           highlight=False, soft_wrap=True)
         bad = [self.store.rows[name] for name in self.names
                if self.store.rows[name]['status'] != 'done']
         for row in bad:

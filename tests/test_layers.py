@@ -9,7 +9,8 @@ from cnns import layers
 
 
 def image(height, width, seed=0, low=-9):
-    return np.random.default_rng(seed).uniform(low, low + 8, (2, height, width, 3)).astype(np.float32)
+    values = np.random.default_rng(seed).uniform(low, low + 8, (2, height, width, 3))
+    return values.astype(np.float32)
 
 
 def pool_loop(x, kind, window, stride):
@@ -76,7 +77,8 @@ TENS = np.arange(10, 70, 10, dtype=np.float32)
 
 @pytest.mark.parametrize('values, constants, expected', [
     (TENS, {}, [5.651838, 10.708635, 14.866753, 17.999544, 22.735027, 27.944183]),
-    (TENS, dict(alpha_over_n=True), [5.884357, 11.631335, 17.135998, 22.295521, 27.946353, 33.745586]),
+    (TENS, dict(alpha_over_n=True),
+     [5.884357, 11.631335, 17.135998, 22.295521, 27.946353, 33.745586]),
     (TENS, dict(alpha_over_n=True, k=1.0),
      [9.795016, 19.144790, 27.741441, 35.330394, 44.388891, 53.888599]),
     (TENS / 10, dict(alpha=1.0), [0.125000, 0.148651, 0.144616, 0.134654, 0.174024, 0.226428]),
@@ -94,7 +96,8 @@ def test_lrn_equals_the_printed_formula_as_a_loop(n, alpha_over_n):
         window = range(max(0, i - n // 2), min(6, i + n // 2) + 1)
         total = sum(a[..., j]**2 for j in window)
         b[..., i] = a[..., i] / (1.5 + 0.01 / (n if alpha_over_n else 1) * total) ** 0.6
-    got = layers.lrn(a.astype(np.float32), n=n, k=1.5, alpha=0.01, beta=0.6, alpha_over_n=alpha_over_n)
+    got = layers.lrn(a.astype(np.float32), n=n, k=1.5, alpha=0.01, beta=0.6,
+                     alpha_over_n=alpha_over_n)
     np.testing.assert_allclose(got, b, rtol=2e-5)
 
 
@@ -109,6 +112,13 @@ def test_lrn_is_lateral_inhibition_by_two_neighbours_on_each_side():
                 assert jacobian[i, j] < 0
             else:
                 assert jacobian[i, j] == 0
+
+
+def test_lrn_of_bfloat16_is_the_rounded_lrn_of_float32():
+    x = jnp.linspace(1, 4, 8).astype(jnp.bfloat16)
+    got = layers.lrn(x)
+    assert got.dtype == jnp.bfloat16
+    assert (got == layers.lrn(x.astype(jnp.float32)).astype(jnp.bfloat16)).all()
 
 
 @pytest.mark.parametrize('n', [0, 4, -1])
@@ -127,41 +137,46 @@ def test_scaled_tanh_has_the_papers_value_and_slope():
 
 
 @pytest.mark.parametrize('name, formula', [
-    ('tanh', np.tanh), ('relu', lambda x: np.maximum(x, 0)), ('sigmoid', lambda x: 1 / (1 + np.exp(-x))),
+    ('tanh', np.tanh), ('relu', lambda x: np.maximum(x, 0)),
+    ('sigmoid', lambda x: 1 / (1 + np.exp(-x))),
     ('scaled_tanh', lambda x: 1.7159 * np.tanh(2 * x / 3))])
 def test_activations_are_their_formulas(name, formula):
     x = np.linspace(-4, 4, 33)
     np.testing.assert_allclose(layers.activate(x, name), formula(x), rtol=1e-5, atol=1e-6)
 
 
-def conv(norm, activation='relu', **fields):
-    return layers.Conv(4, 3, activation, norm, padding=1, **fields)
+def conv(norm):
+    return layers.Conv(4, 3, 'relu', norm, padding=1)
+
+
+def convolved(x, kernel):
+    return np.asarray(jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')))
 
 
 def test_the_order_is_convolution_batch_norm_activation_lrn():
     x = image(5, 5, low=-4)
     key = jax.random.PRNGKey(0)
     plain, state = conv('none').init_with_output(key, x, train=True)
-    kernel = state['params']['conv']['kernel']
-    linear = jax.lax.conv_general_dilated(x, kernel, (1, 1), 'SAME',
-                                          dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    linear = convolved(x, state['params']['conv']['kernel'])
     np.testing.assert_allclose(plain, np.maximum(linear, 0), atol=1e-5)
     normed, _ = conv('lrn').init_with_output(key, x, train=True)
     np.testing.assert_allclose(normed, layers.lrn(np.maximum(linear, 0)), atol=1e-5)
     variables = conv('batch').init(key, x, train=True)
     batch, _ = conv('batch').apply(variables, x, train=True, mutable=['batch_stats'])
-    linear = np.asarray(linear)
     hand = (linear - linear.mean((0, 1, 2))) / np.sqrt(linear.var((0, 1, 2)) + 1e-5)
     np.testing.assert_allclose(batch, np.maximum(hand, 0), atol=2e-5)
 
 
 def test_batch_norm_takes_the_place_of_the_bias():
-    shapes = {norm: jax.eval_shape(lambda: conv(norm).init(jax.random.PRNGKey(0), image(4, 4), train=True))
-              for norm in layers.NORMS}
+    shapes = {norm: jax.eval_shape(
+        lambda: conv(norm).init(jax.random.PRNGKey(0), image(4, 4), train=True))
+        for norm in layers.NORMS}
     assert set(shapes['batch']['params']['conv']) == {'kernel'}
     assert set(shapes['batch']) == {'params', 'batch_stats'}
     for norm in ('none', 'lrn'):
-        assert set(shapes[norm]['params']['conv']) == {'kernel', 'bias'} and set(shapes[norm]) == {'params'}
+        assert set(shapes[norm]) == {'params'}
+        assert set(shapes[norm]['params']['conv']) == {'kernel', 'bias'}
 
 
 def test_running_statistics_decay_by_a_tenth_and_serve_inference():
@@ -169,8 +184,7 @@ def test_running_statistics_decay_by_a_tenth_and_serve_inference():
     variables = conv('batch').init(jax.random.PRNGKey(0), x, train=True)
     _, new = conv('batch').apply(variables, x, train=True, mutable=['batch_stats'])
     stats = new['batch_stats']['norm']['batch']
-    linear = np.asarray(jax.lax.conv_general_dilated(
-        x, variables['params']['conv']['kernel'], (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')))
+    linear = convolved(x, variables['params']['conv']['kernel'])
     np.testing.assert_allclose(stats['mean'], 0.1 * linear.mean((0, 1, 2)), rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(stats['var'], 0.9 + 0.1 * linear.var((0, 1, 2)), rtol=1e-3)
     out = conv('batch').apply({**variables, **new}, x, train=False)

@@ -21,8 +21,8 @@ def shapes(net, images=IMAGES):
 
 def maps(net):
     """Output shape of every named layer, without the batch."""
-    _, state = net.init_with_output(jax.random.PRNGKey(0), IMAGES, train=False,
-                                    capture_intermediates=True, mutable=True)
+    _, state = jax.eval_shape(lambda: net.init_with_output(
+        jax.random.PRNGKey(0), IMAGES, train=False, capture_intermediates=True, mutable=True))
     return {name: layer['__call__'][0].shape[1:] for name, layer in state['intermediates'].items()
             if name != '__call__'}
 
@@ -40,8 +40,9 @@ def test_the_modern_form_has_61706_parameters_layer_by_layer():
 
 
 def test_the_maps_are_28_14_10_5_1():
-    assert maps(lenet.LeNet5Original()) == {'C1': (28, 28, 6), 'S2': (14, 14, 6), 'C3': (10, 10, 16),
-                                            'S4': (5, 5, 16), 'C5': (1, 1, 120), 'F6': (84,)}
+    assert maps(lenet.LeNet5Original()) == {
+        'C1': (28, 28, 6), 'S2': (14, 14, 6), 'C3': (10, 10, 16), 'S4': (5, 5, 16),
+        'C5': (1, 1, 120), 'F6': (84,)}
     assert maps(lenet.LeNet5()) == {'C1': (28, 28, 6), 'C3': (10, 10, 16), 'C5': (1, 1, 120),
                                     'F6': (84,), 'OUT': (10,)}
 
@@ -102,7 +103,10 @@ def test_subsampling_is_the_sum_of_four_times_a_coefficient_plus_a_bias():
 
 
 def test_every_weight_of_the_original_starts_within_2_4_over_fan_in_and_fills_it():
-    params = lenet.LeNet5Original().init(jax.random.PRNGKey(0), IMAGES, train=False)['params']
+    net = lenet.LeNet5Original()
+    init = jax.jit(lambda key: net.init(key, IMAGES, train=False))
+    params = init(jax.random.PRNGKey(0))['params']
+    params = jax.tree.map(np.asarray, params)
     bounds = {'C1': 2.4 / 25, 'S2': 2.4 / 4, 'S4': 2.4 / 4, 'C5': 2.4 / 400, 'F6': 2.4 / 120}
     for name, bound in bounds.items():
         for leaf in params[name].values():
@@ -116,14 +120,18 @@ def test_every_weight_of_the_original_starts_within_2_4_over_fan_in_and_fills_it
 
 def test_the_codes_are_ten_different_bitmaps_of_plus_and_minus_one():
     assert lenet.CODES.shape == (10, 84) and set(np.unique(lenet.CODES)) == {-1.0, 1.0}
-    distances = [(lenet.CODES[a] != lenet.CODES[b]).sum() for a, b in itertools.combinations(range(10), 2)]
+    distances = [(a != b).sum() for a, b in itertools.combinations(lenet.CODES, 2)]
     assert min(distances) >= 8  # pixels: no two digits are nearly the same code
 
 
 def test_the_original_answers_with_negative_squared_distances_to_the_codes():
     net = lenet.LeNet5Original()
-    variables = net.init(jax.random.PRNGKey(0), IMAGES, train=False)
-    logits, state = net.apply(variables, IMAGES, train=False, capture_intermediates=True, mutable=True)
+    numbers = np.random.default_rng(0)
+    variables = jax.tree.map(
+        lambda leaf: numbers.uniform(-0.1, 0.1, leaf.shape).astype(np.float32),
+        jax.eval_shape(lambda: net.init(jax.random.PRNGKey(0), IMAGES, train=False)))
+    logits, state = net.apply(variables, IMAGES, train=False, capture_intermediates=True,
+                              mutable=True)
     f6 = 1.7159 * np.tanh(2 / 3 * np.asarray(state['intermediates']['F6']['__call__'][0]))
     for n, k in itertools.product(range(2), range(10)):
         assert logits[n, k] == pytest.approx(-sum((f6[n] - lenet.CODES[k]) ** 2), rel=1e-5)

@@ -58,3 +58,10 @@ def test_the_field_list_in_an_override_is_real():
     fields = flatten(base.get_config())
     for field in re.findall(r'--config\.([\w.]+)=', TEXT):
         assert field in fields, field
+
+
+def test_the_python_example_runs():
+    (example,) = re.findall(r'^```python\n(.*?)^```', TEXT, re.M | re.S)
+    names = {}
+    exec(example, names)
+    assert names['logits'].shape == (1, 10)
