@@ -20,7 +20,7 @@ def get_config(arg='digits'):
     config.data.name = arg
     config.data.side = 32  # LeNet-5's input; CIFAR-10 and the enlarged digits are 32x32 already
     config.train.batch = 64
-    config.train.epochs = 3
+    config.train.epochs = 6
     config.protocol.rates = (0.01, 0.03, 0.1)
     if arg == 'digits':
         config.train.epochs = 12
