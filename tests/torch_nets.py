@@ -1,0 +1,223 @@
+"""PyTorch forms of the nets, with the names and shapes of torchvision's state dicts.
+
+Written for the tests of cnns.convert, apart from the nets they check: only the published layout
+is common. `build(name, classes=..., **fields)` takes every name of cnns.convert.MODELS.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class AlexNet(nn.Module):
+    """One tower, no LRN; dropout stands before the layers it feeds."""
+
+    def __init__(self, classes=1000):
+        super().__init__()
+        relu, pool = nn.ReLU, lambda: nn.MaxPool2d(3, 2)
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 64, 11, 4, 2), relu(), pool(),
+            nn.Conv2d(64, 192, 5, 1, 2), relu(), pool(),
+            nn.Conv2d(192, 384, 3, 1, 1), relu(),
+            nn.Conv2d(384, 256, 3, 1, 1), relu(),
+            nn.Conv2d(256, 256, 3, 1, 1), relu(), pool())
+        self.classifier = nn.Sequential(
+            nn.Dropout(), nn.Linear(256 * 6 * 6, 4096), relu(),
+            nn.Dropout(), nn.Linear(4096, 4096), relu(),
+            nn.Linear(4096, classes))
+
+    def forward(self, x):
+        return self.classifier(self.features(x).flatten(1))
+
+
+class VGG(nn.Module):
+    """`convs`: how many 3x3 convolutions each of the five blocks has; they keep their biases."""
+
+    def __init__(self, convs, batch_norm, classes=1000):
+        super().__init__()
+        stack, width = [], 3
+        for count, wider in zip(convs, (64, 128, 256, 512, 512)):
+            for _ in range(count):
+                stack.append(nn.Conv2d(width, wider, 3, padding=1))
+                if batch_norm:
+                    stack.append(nn.BatchNorm2d(wider))
+                stack.append(nn.ReLU())
+                width = wider
+            stack.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*stack)
+        self.classifier = nn.Sequential(
+            nn.Linear(512 * 7 * 7, 4096), nn.ReLU(), nn.Dropout(),
+            nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(),
+            nn.Linear(4096, classes))
+
+    def forward(self, x):
+        return self.classifier(self.features(x).flatten(1))
+
+
+class ConvBNReLU(nn.Module):
+    def __init__(self, inputs, outputs, kernel, stride=1, padding=0):
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
+        self.bn = nn.BatchNorm2d(outputs, eps=1e-3)
+
+    def forward(self, x):
+        return F.relu(self.bn(self.conv(x)))
+
+
+class Inception(nn.Module):
+    """The widths are a row of the paper's Table 1; the third branch has a 3x3 kernel."""
+
+    def __init__(self, inputs, one, reduce3, three, reduce5, five, proj):
+        super().__init__()
+        self.branch1 = ConvBNReLU(inputs, one, 1)
+        self.branch2 = nn.Sequential(ConvBNReLU(inputs, reduce3, 1),
+                                     ConvBNReLU(reduce3, three, 3, padding=1))
+        self.branch3 = nn.Sequential(ConvBNReLU(inputs, reduce5, 1),
+                                     ConvBNReLU(reduce5, five, 3, padding=1))
+        self.branch4 = nn.Sequential(nn.MaxPool2d(3, 1, 1, ceil_mode=True),
+                                     ConvBNReLU(inputs, proj, 1))
+
+    def forward(self, x):
+        return torch.cat([branch(x) for branch in (self.branch1, self.branch2, self.branch3,
+                                                   self.branch4)], 1)
+
+
+class Auxiliary(nn.Module):
+    def __init__(self, inputs, classes):
+        super().__init__()
+        self.conv = ConvBNReLU(inputs, 128, 1)
+        self.fc1 = nn.Linear(128 * 4 * 4, 1024)
+        self.fc2 = nn.Linear(1024, classes)
+
+    def forward(self, x):
+        x = self.conv(F.adaptive_avg_pool2d(x, 4)).flatten(1)
+        return self.fc2(F.dropout(F.relu(self.fc1(x)), 0.7, self.training))
+
+
+WIDTHS = {
+    '3a': (192, 64, 96, 128, 16, 32, 32), '3b': (256, 128, 128, 192, 32, 96, 64),
+    '4a': (480, 192, 96, 208, 16, 48, 64), '4b': (512, 160, 112, 224, 24, 64, 64),
+    '4c': (512, 128, 128, 256, 24, 64, 64), '4d': (512, 112, 144, 288, 32, 64, 64),
+    '4e': (528, 256, 160, 320, 32, 128, 128),
+    '5a': (832, 256, 160, 320, 32, 128, 128), '5b': (832, 384, 192, 384, 48, 128, 128),
+}
+
+
+class GoogLeNet(nn.Module):
+    """With batch norm, without LRN; the last of the max pools is 2x2."""
+
+    def __init__(self, classes=1000, aux=True):
+        super().__init__()
+        self.conv1 = ConvBNReLU(3, 64, 7, 2, 3)
+        self.conv2 = ConvBNReLU(64, 64, 1)
+        self.conv3 = ConvBNReLU(64, 192, 3, padding=1)
+        for name, widths in WIDTHS.items():
+            self.add_module(f'inception{name}', Inception(*widths))
+        self.aux = aux
+        if aux:
+            self.aux1 = Auxiliary(512, classes)
+            self.aux2 = Auxiliary(528, classes)
+        self.fc = nn.Linear(1024, classes)
+
+    def forward(self, x):
+        def pool(x, window=3):
+            return F.max_pool2d(x, window, 2, ceil_mode=True)
+
+        x = pool(self.conv1(x))
+        x = pool(self.conv3(self.conv2(x)))
+        x = pool(self.inception3b(self.inception3a(x)))
+        for name in ('4a', '4b', '4c', '4d', '4e'):
+            x = getattr(self, f'inception{name}')(x)
+        x = pool(x, 2)
+        x = self.inception5b(self.inception5a(x)).mean((2, 3))
+        return self.fc(F.dropout(x, 0.2, self.training))
+
+
+class Block(nn.Module):
+    """Basic (two 3x3) or bottleneck (1x1, 3x3 with the stride, 1x1 four times as wide)."""
+
+    def __init__(self, inputs, width, stride, bottleneck):
+        super().__init__()
+        kernels = (1, 3, 1) if bottleneck else (3, 3)
+        outputs = 4 * width if bottleneck else width
+        widths = (inputs, *[width] * (len(kernels) - 1), outputs)
+        self.depth = len(kernels)
+        for i, kernel in enumerate(kernels):
+            strided = stride if i == self.depth - 2 else 1
+            self.add_module(f'conv{i + 1}', nn.Conv2d(
+                widths[i], widths[i + 1], kernel, strided, kernel // 2,
+                bias=False))
+            self.add_module(f'bn{i + 1}', nn.BatchNorm2d(widths[i + 1]))
+        self.downsample = None
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False),
+                                            nn.BatchNorm2d(outputs))
+
+    def forward(self, x):
+        y = x
+        for i in range(1, self.depth + 1):
+            y = getattr(self, f'bn{i}')(getattr(self, f'conv{i}')(y))
+            y = F.relu(y) if i < self.depth else y
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class ResNet(nn.Module):
+    def __init__(self, blocks, bottleneck, classes=1000):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        inputs = 64
+        for stage, count in enumerate(blocks):
+            width = 64 * 2**stage
+            stack = []
+            for block in range(count):
+                stride = 2 if stage and not block else 1
+                stack.append(Block(inputs, width, stride, bottleneck))
+                inputs = 4 * width if bottleneck else width
+            self.add_module(f'layer{stage + 1}', nn.Sequential(*stack))
+        self.fc = nn.Linear(inputs, classes)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = stage(x)
+        return self.fc(x.mean((2, 3)))
+
+
+CONVS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3),
+          152: (3, 8, 36, 3)}
+
+NETS = {
+    'alexnet': (AlexNet, ()),
+    'googlenet': (GoogLeNet, ()),
+    **{f'vgg{depth}': (VGG, (convs, False)) for depth, convs in CONVS.items()},
+    **{f'vgg{depth}_bn': (VGG, (convs, True)) for depth, convs in CONVS.items()},
+    **{f'resnet{depth}': (ResNet, (blocks, depth >= 50)) for depth, blocks in BLOCKS.items()},
+}
+
+
+def build(name, device='cpu', **fields):
+    """A net in inference mode; device 'meta' gives shapes without memory."""
+    net, arguments = NETS[name]
+    with torch.device(device):
+        return net(*arguments, **fields).eval()
+
+
+def randomise(net, seed=0):
+    """Fills weights, biases and running statistics so that every one of them shows in the output.
+
+    Weights are He normal, so the signal neither dies nor explodes on its way.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in net.state_dict().items():
+            if name.endswith('num_batches_tracked'):
+                continue
+            if tensor.ndim > 1:
+                tensor.normal_(0, (2 / tensor[0].numel()) ** 0.5, generator=generator)
+            elif name.endswith('running_var') or name.endswith('weight'):
+                tensor.uniform_(0.6, 1.4, generator=generator)
+            else:
+                tensor.normal_(0, 0.2, generator=generator)
+    return net
