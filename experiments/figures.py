@@ -26,8 +26,9 @@ from experiments import results
 from experiments.errors import UserError
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow, too pale
-# for a line.
-COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
+# for a line; then seven more, so that many arms are at least not drawn alike.
+COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000',
+           '#7B3294', '#8C510A', '#B2182B', '#7FA300', '#999999', '#00441B', '#F4A6A0')
 GREY = '#666666'
 WIDTH = 12.0  # inches
 
@@ -177,13 +178,15 @@ def _legend(figure, summary, colours):
         if arm['missing']:
             n += f' of {arm["seeds_expected"]}; {arm["missing"]}'
         handles.append(Line2D([], [], color=colours[arm['arm']], lw=3))
-        labels.append(_plain(f'{arm["arm"]} ({n})'))
+        labels.append(_wrap(f'{arm["arm"]} ({n})', 130))
     handles += [Line2D([], [], color=GREY, ls='-'), Line2D([], [], color=GREY, ls='--')]
     labels += ['validation, end of epoch', 'training, average during epoch']
     if any('diverged' in arm['missing'] or 'failed' in arm['missing'] for arm in summary):
         handles.append(Line2D([], [], color=GREY, lw=0.8, marker='x'))
         labels.append('one seed that broke off')
-    figure.legend(handles, labels, loc='outside lower center', ncols=3, frameon=False, fontsize=8)
+    longest = max(len(line) for label in labels for line in label.split('\n'))
+    figure.legend(handles, labels, loc='outside lower center', frameon=False, fontsize=8,
+                  ncols=max(1, min(3, 160 // (longest + 6))))  # about 160 letters fit in a line
 
 
 def render(experiment: results.Experiment) -> Figure:
@@ -198,7 +201,9 @@ def render(experiment: results.Experiment) -> Figure:
                  'corrected for several comparisons; they do not cover the sampling of test '
                  'images. Faint dots: single seeds.'.replace(' %', '\N{NO-BREAK SPACE}%'), 200)
     head = 0.3 + 0.24 * (title.count('\n') + 1) + 0.15 * (note.count('\n') + 1)  # inches
-    height = head + max(3.9, 1.6 + 0.6 * len(summary))
+    labels = [_wrap(arm['arm'], 18) for arm in summary]
+    row = max(0.6, 0.25 + 0.17 * max(label.count('\n') + 1 for label in labels))
+    height = head + max(3.9, 1.6 + row * len(summary))
     figure = Figure((WIDTH, height), dpi=150, layout='constrained')
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(rect=(0, 0, 1, 1 - head / height), w_pad=0.08)
@@ -213,12 +218,14 @@ def render(experiment: results.Experiment) -> Figure:
     _draw_differences(right, experiment, summary, colours)
     _frame_rows(middle, any(arm['seeds'] for arm in summary))
     _frame_rows(right, any(arm['difference'].n for arm in summary[1:]))
-    middle.set_yticks(range(len(summary)), [_wrap(arm['arm'], 18) for arm in summary])
+    middle.set_yticks(range(len(summary)), labels)
     for label, colour in zip(middle.get_yticklabels(), colours.values(), strict=True):
         label.set_color(colour)
     middle.set_ylim(len(summary) - 0.45, -0.55)
     right.tick_params(labelleft=False)
     _legend(figure, summary, colours)
+    figure.draw_without_rendering()
+    figure.set_layout_engine('none')  # laid out anew at each drawing, it would creep
     return figure
 
 

@@ -15,7 +15,7 @@ class Reporter:
         self.console, self.total, self.finished = console, total, 0
         self._live = None
         if console.is_terminal:
-            self._live = Progress(TextColumn('{task.description}'), BarColumn(),
+            self._live = Progress(TextColumn('{task.description}', markup=False), BarColumn(),
                                   MofNCompleteColumn(), TimeElapsedColumn(), console=console)
             self._task = self._live.add_task('starting', total=total)
 
@@ -41,7 +41,7 @@ class Reporter:
             self._live.update(self._task, description=words)
         elif time.perf_counter() - self._spoke > _QUIET:
             self._spoke = time.perf_counter()
-            self.console.print(f'      {words}', soft_wrap=True, highlight=False)
+            self.console.print(f'      {words}', markup=False, soft_wrap=True, highlight=False)
 
     def finish(self, words: str) -> None:
         self.finished += 1

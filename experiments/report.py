@@ -63,7 +63,9 @@ def _selection(experiment, summary):
     rates = sorted(experiment.plan['rates'])
     selecting = [row for row in experiment.rows if row['phase'] == 'select']
     if len(rates) < 2:
-        return f'<p>One learning rate for all arms, {rates[0]:g}: none was selected.</p>'
+        used = sorted({*rates, *(arm['learning_rate'] for arm in summary)} - {None})
+        words = ', '.join(f'{rate:g}' for rate in used) or 'not known before the first training'
+        return f'<p>Learning rate: {words}; none was selected.</p>'
     lines = []
     for arm in summary:
         line = [arm['arm']]
@@ -89,7 +91,7 @@ def _protocol(experiment, summary):
     return (_selection(experiment, summary)
             + f'<p>Every arm is trained at its rate with the seeds {escape(seeds)}; a seed gives all '
             'arms the same data order. The test images are read once, at the end of a training; no '
-            f'epoch is picked. {len(final)} of {len(plan["arms"]) * len(plan["seeds"])} such '
+            f'epoch is picked. {len(final)} of {sum(arm["seeds_expected"] for arm in summary)} such '
             'trainings have ended.</p>')
 
 

@@ -58,10 +58,13 @@ def append(path: str | os.PathLike, row: dict[str, Any]) -> None:
     """Adds one row as one JSON line and forces it to the disk.
 
     A last line without its newline was cut off by a crash. The new row then starts on a line of its
-    own, so that the fragment stays alone and `read` can skip it.
+    own, so that the fragment stays alone and `read` can skip it. JSON has no nan and no infinity:
+    such a value is stored as null.
 
     Raises OSError (disk full, read-only), TypeError (row is not JSON).
     """
+    row = {key: None if isinstance(value, float) and not math.isfinite(value) else value
+           for key, value in row.items()}
     line = json.dumps(row, sort_keys=True).encode() + b'\n'  # ASCII, so one row is one line
     with open(path, 'ab+') as file:
         if file.seek(0, os.SEEK_END) > 0:
@@ -95,6 +98,22 @@ def read(path: str | os.PathLike) -> list[dict[str, Any]]:
             rows.append(row)
         else:
             warnings.warn(f'{path}, line {number}: not a complete row, skipped', stacklevel=2)
+    return rows
+
+
+_EVERY_ROW = ('point', 'arm', 'phase', 'seed', 'status', 'learning_rate')
+
+
+def read_points(workdir: str | os.PathLike) -> list[dict[str, Any]]:
+    """Rows of results.jsonl in order, without those that do not say which point they belong to."""
+    path = Path(workdir) / 'results.jsonl'
+    rows = []
+    for row in read(path):
+        missing = [key for key in _EVERY_ROW if key not in row]
+        if missing:
+            warnings.warn(f'{path}: a row without {", ".join(missing)}, skipped', stacklevel=2)
+        else:
+            rows.append(row)
     return rows
 
 
@@ -132,7 +151,10 @@ def load(workdir: str | os.PathLike) -> Experiment:
     if missing:
         raise UserError(f'{workdir / "plan.json"} lacks {", ".join(missing)}: run the experiment '
                         'again to write it anew; finished points are kept')
-    last = {row.get('point'): row for row in read(workdir / 'results.jsonl')}
+    if not plan['arms']:
+        raise UserError(f'{workdir / "plan.json"} names no arm: run the experiment again to write '
+                        'it anew; finished points are kept')
+    last = {row['point']: row for row in read_points(workdir)}
     curves = {}
     for point in plan['points']:
         epochs = {line['epoch']: line for line in read(workdir / 'points' / point / 'metrics.jsonl')
@@ -170,6 +192,11 @@ def arm_rows(experiment: Experiment, arm: str, phase: str) -> list[dict[str, Any
     return [row for row in experiment.rows if row['arm'] == arm and row['phase'] == phase]
 
 
+def seeds_of(experiment: Experiment, arm: str) -> list[int]:
+    """The seeds planned for an arm; not all arms need have all seeds."""
+    return experiment.plan.get('arm_seeds', {}).get(arm, experiment.plan['seeds'])
+
+
 def finished(experiment: Experiment, arm: str) -> dict[int, dict[str, Any]]:
     """{seed: final row} of the seeds of an arm that have a test error, ascending."""
     rows = {row['seed']: row for row in arm_rows(experiment, arm, 'final')
@@ -193,11 +220,12 @@ def _missing(experiment, arm):
     """Why an arm has fewer results than seeds, e.g. '1 diverged, 2 not run'; '' if it has all."""
     final = arm_rows(experiment, arm, 'final')
     select = arm_rows(experiment, arm, 'select')
-    if not final and select and all(row['status'] != 'done' for row in select):
+    started = any(row['learning_rate'] is not None for row in final)
+    if not started and select and all(row['status'] != 'done' for row in select):
         return 'diverged or failed at every rate tried'
     counts = {status: sum(row['status'] == status for row in final)
               for status in ('diverged', 'failed')}
-    counts['not run'] = len(experiment.plan['seeds']) - len({row['seed'] for row in final})
+    counts['not run'] = len(seeds_of(experiment, arm)) - len({row['seed'] for row in final})
     return ', '.join(f'{count} {status}' for status, count in counts.items() if count > 0)
 
 
@@ -213,7 +241,7 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
     """One dict per arm, in the order of the plan; the first is the baseline. Errors are fractions.
 
     arm: label. level: of all intervals. learning_rate: the chosen one, None before any final point.
-    seeds: how many finished. seeds_expected: how many the plan has.
+    seeds: how many finished. seeds_expected: how many the plan has for it.
     missing: why these two differ, e.g. '1 diverged', or ''.
     test_error, train_error, gap (test minus train, per seed): Interval over finished seeds.
     difference: Interval of test error minus the baseline's, over the seeds that finished in both
@@ -229,7 +257,8 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
     summary = []
     for arm in plan['arms']:
         rows = finished(experiment, arm)
-        chosen = [row['learning_rate'] for row in arm_rows(experiment, arm, 'final')]
+        chosen = [row['learning_rate'] for row in arm_rows(experiment, arm, 'final')
+                  if row['learning_rate'] is not None]  # None: no rate of the grid trained
         counts = [row['parameters'] for row in experiment.rows
                   if row['arm'] == arm and row.get('parameters') is not None]
         difference = None
@@ -241,7 +270,7 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
             'level': level,
             'learning_rate': chosen[0] if chosen else None,
             'seeds': len(rows),
-            'seeds_expected': len(plan['seeds']),
+            'seeds_expected': len(seeds_of(experiment, arm)),
             'missing': _missing(experiment, arm),
             'test_error': interval([row['test/error'] for row in rows.values()], level),
             'train_error': interval([row['train/error'] for row in rows.values()], level),

@@ -1,0 +1,161 @@
+"""The report is one file that loads nothing, escapes everything and hides no failure."""
+
+import html.parser
+import json
+
+import pytest
+
+from experiments import report, results
+
+ARMS = ('average <pooling> & "more"', 'max pooling')
+
+
+def store(folder, rows, arms=ARMS, seeds=(0, 1, 2), rates=(0.03, 0.1), curves=True, **plan):
+    folder.mkdir(exist_ok=True)
+    (folder / 'plan.json').write_text(json.dumps({
+        'title': 'A <b>title</b>', 'dataset_note': 'note <script>alert(1)</script>', 'dataset': 'digits',
+        'model': 'lenet5', 'command': 'python -m experiments.run --only "a<b"', 'arms': list(arms),
+        'seeds': list(seeds), 'rates': list(rates), 'level': 0.95,
+        'points': [row['point'] for row in rows]} | plan))
+    for row in rows:
+        results.append(folder / 'results.jsonl', row)
+        points = folder / 'points' / row['point']
+        points.mkdir(parents=True)
+        (points / 'config.json').write_text(json.dumps({'train.momentum': 0.9, 'title': '<i>'}))
+        (points / 'environment.json').write_text(json.dumps({'jax': '0.10.0', 'backend': 'cpu'}))
+        if curves:
+            results.append(points / 'metrics.jsonl', {'epoch': 1, 'train/error': 0.5,
+                                                      'validation/error': 0.4, 'seconds': 1.0})
+    return folder
+
+
+def row(index, arm, seed, test=None, status='done', phase='final', rate=0.1, reason=''):
+    made = {'point': f'p{index}', 'arm': arm, 'seed': seed, 'phase': phase, 'status': status,
+            'learning_rate': rate, 'reason': reason}
+    if status == 'done':
+        made |= {'train/error': test, 'validation/error': test, 'parameters': 61706}
+        made |= {'test/error': test} if phase == 'final' else {}
+    return made
+
+
+def complete():
+    rows = [row(f'{arm}{phase}{seed}{rate}', ARMS[arm], seed, 0.1 + arm / 50 + seed / 1e4 + rate / 10,
+                phase=phase, rate=rate)
+            for arm in (0, 1) for phase, seed, rate in (
+                ('select', 7, 0.03), ('select', 7, 0.1), ('final', 0, 0.03), ('final', 1, 0.03),
+                ('final', 2, 0.03))]
+    return rows
+
+
+class Page(html.parser.HTMLParser):
+    """Tags with their attributes, and the words a reader sees."""
+
+    void = {'meta', 'br', 'link', 'img'}
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.words, self.open = [], [], []
+        self.feed(text)
+        self.close()
+        self.words = ' '.join(' '.join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not {'style', 'svg'} & set(self.open):
+            self.words.append(data)
+
+
+@pytest.fixture(scope='module')
+def page(tmp_path_factory):
+    folder = store(tmp_path_factory.mktemp('report') / 'w', complete())
+    return report.write(folder).read_text()
+
+
+def test_the_page_loads_nothing_and_runs_nothing(page):
+    made = Page(page)
+    names = {tag for tag, _ in made.tags}
+    assert 'svg' in names and not names & {'script', 'link', 'img', 'iframe', 'object', 'embed', 'base'}
+    for tag, attributes in made.tags:
+        for name, value in attributes.items():
+            assert not name.startswith('on'), (tag, name)
+            if name in ('src', 'href', 'xlink:href', 'data', 'action'):
+                assert value.startswith('#'), (tag, name, value)
+    assert 'http' not in page and '@import' not in page
+    assert page.replace('url(#', '').count('url(') == 0
+
+
+def test_every_tag_is_closed_in_its_place(page):
+    assert not Page(page).open
+
+
+def test_labels_are_escaped_and_read_as_they_were_written(page):
+    words = Page(page).words
+    for text in (ARMS[0], 'A <b>title</b>', 'note <script>alert(1)</script>', '--only "a<b"'):
+        assert text in words
+    assert '<b>' not in page and '<script' not in page and '"title": "<i>"' in words
+
+
+def test_the_page_holds_finding_table_protocol_environment_and_config(page):
+    words = Page(page).words
+    # +2.0 points for every seed: no spread, so no conclusion
+    assert f'max pooling: +2.0 points against {ARMS[0]} with every one of 3 seeds' in words
+    for text in (*results.HEADINGS, 'not corrected for several comparisons', 'lenet5, 61,706 parameters',
+                 'rate 0.03 rate 0.1', 'seeds: 7', 'read once', '6 of 6 such trainings', 'jax 0.10.0',
+                 '"train.momentum": 0.9'):
+        assert text in words, text
+
+
+def test_the_table_of_rates_marks_the_chosen_one(page):
+    words = Page(page).words
+    # validation errors as stored: 0.1 + 7/1e4 + rate / 10 and 0.02 more for max
+    assert f'{ARMS[0]} 10.37 (chosen) 11.07 max pooling 12.37 (chosen) 13.07' in words
+
+
+CASES = {
+    'no rows': dict(rows=[]),
+    'no grid': dict(rows=[row(i, ARMS[0], i, 0.1) for i in range(3)], rates=()),
+    'one rate': dict(rows=[row(i, ARMS[0], i, 0.1) for i in range(3)], rates=(0.1,)),
+    'one arm': dict(rows=[row(i, 'net', i, 0.1 + i / 100) for i in range(3)], arms=['net']),
+    'only selection': dict(rows=[row(0, ARMS[0], 7, 0.1, phase='select'),
+                                 row(1, ARMS[1], 7, status='failed', phase='select', reason='no <room>')]),
+    'no curves': dict(rows=complete(), curves=False),
+    'diverged arm': dict(rows=[row(0, ARMS[0], 0, 0.1), row(1, ARMS[1], 0, status='diverged',
+                                                            reason='the loss is nan at step 7')]),
+    'no rate trained': dict(rows=[row(0, ARMS[0], 7, status='diverged', phase='select', reason='nan'),
+                                  row(1, ARMS[0], 0, status='failed', rate=None, reason='none trained')]),
+}
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_a_report_is_written_from_whatever_there_is(tmp_path, name):
+    given = CASES[name]
+    text = report.write(store(tmp_path, **given)).read_text()
+    made = Page(text)
+    assert not made.open and '<svg' in text and 'nan' not in Page(text).words.replace(' nan at', '').replace(
+        'diverged: nan', '')
+    for one in given['rows']:
+        assert one['reason'] in made.words
+    if not any(one['status'] in ('diverged', 'failed') for one in given['rows']):
+        assert 'Failures None.' in made.words
+
+
+def test_without_a_grid_the_page_says_that_no_rate_was_selected(tmp_path):
+    words = Page(report.write(store(tmp_path, **CASES['no grid'])).read_text()).words
+    assert 'none was selected' in words and '0.1' in words
+
+
+def test_the_command_line_writes_the_page_or_says_what_is_missing(tmp_path, capsys):
+    assert report.main([str(store(tmp_path / 'w', complete()))]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / 'w' / 'report.html')
+    assert report.main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith('error: no plan.json')
