@@ -8,13 +8,99 @@ To add a net, write its file and name it in NETS.
 """
 
 import dataclasses
-import difflib
+from typing import Any, NamedTuple
 
-from cnns import layers, lenet
+from cnns import layers
+from cnns.alexnet import ONE_TOWER, AlexNet
+from cnns.cuda_convnet import CudaConvNet
+from cnns.googlenet import GoogLeNet
+from cnns.lenet import LeNet5, LeNet5Original
+from cnns.mlp import MLP
+from cnns.resnet import CifarResNet, ResNet
+from cnns.vgg import VGG
+
+
+class Entry(NamedTuple):
+    """A named net: its class, the fields that differ from the class's defaults, and its paper."""
+
+    net: type[layers.Net]
+    fields: dict[str, Any]
+    input: tuple[int, int, int]  # height, width, channels
+    paper: str
+    year: int
+    printed: str = ''  # number of parameters as the paper prints it
+
+
+_MNIST28, _MNIST32, _CIFAR = (28, 28, 1), (32, 32, 1), (32, 32, 3)
+_CROP24, _IMAGENET, _IMAGENET227 = (24, 24, 3), (224, 224, 3), (227, 227, 3)
+_LECUN = ('LeCun et al. 1998', 1998)
+_IOFFE = ('Ioffe & Szegedy 2015', 2015)
+_CUDA = ('Krizhevsky, cuda-convnet', 2011)
+_ALEX = ('Krizhevsky et al. 2012', 2012)
+_WEIRD = ('Krizhevsky 2014', 2014)
+_VGG = ('Simonyan & Zisserman 2014', 2014)
+_SZEGEDY = ('Szegedy et al. 2014', 2014)
+_HE = ('He et al. 2015', 2015)
 
 NETS = {
-    'lenet5': lenet.LeNet5,
-    'lenet5_1998': lenet.LeNet5Original,
+    'lenet5': Entry(LeNet5, {}, _MNIST32, *_LECUN),
+    'lenet5_1998': Entry(LeNet5Original, {}, _MNIST32, *_LECUN, '60,000'),
+    'mlp_300': Entry(MLP, dict(hidden=(300,)), _MNIST28, *_LECUN),
+    'mlp_1000': Entry(MLP, dict(hidden=(1000,)), _MNIST28, *_LECUN),
+    'mlp_300_100': Entry(MLP, dict(hidden=(300, 100)), _MNIST28, *_LECUN),
+    'mlp_500_150': Entry(MLP, dict(hidden=(500, 150)), _MNIST28, *_LECUN),
+    'mlp_batchnorm': Entry(MLP, dict(hidden=(100,) * 3, activation='sigmoid', initialiser='gaussian'),
+                           _MNIST28, *_IOFFE),
+    'cuda_convnet_80sec': Entry(CudaConvNet, dict(file='80sec'), _CIFAR, *_CUDA),
+    'cuda_convnet_19pct': Entry(CudaConvNet, dict(file='19pct'), _CIFAR, *_CUDA),
+    'cuda_convnet_18pct': Entry(CudaConvNet, dict(file='18pct', norm='lrn'), _CIFAR, *_CUDA),
+    'cuda_convnet_13pct': Entry(CudaConvNet, dict(file='13pct', pool='max'), _CROP24, *_CUDA),
+    'cuda_convnet_11pct': Entry(CudaConvNet, dict(file='11pct', pool='max', norm='lrn'), _CROP24,
+                                *_CUDA),
+    'alexnet': Entry(AlexNet, {}, _IMAGENET227, *_ALEX, '60 million'),
+    'alexnet_ungrouped': Entry(AlexNet, dict(groups=1), _IMAGENET227, *_ALEX),
+    'alexnet_one_tower': Entry(AlexNet, dict(maps=ONE_TOWER, groups=1, initialiser='one_tower'),
+                               _IMAGENET, *_WEIRD),
+    'alexnet_32px': Entry(AlexNet, dict(small=True, units=1024, classes=10), _CIFAR,
+                          'after ' + _ALEX[0], _ALEX[1]),
+    'vgg11': Entry(VGG, dict(column='A'), _IMAGENET, *_VGG, '133 million'),
+    'vgg11_lrn': Entry(VGG, dict(column='A', norm='lrn'), _IMAGENET, *_VGG, '133 million'),
+    'vgg13': Entry(VGG, dict(column='B'), _IMAGENET, *_VGG, '133 million'),
+    'vgg16_1x1': Entry(VGG, dict(column='C'), _IMAGENET, *_VGG, '134 million'),
+    'vgg16': Entry(VGG, dict(column='D'), _IMAGENET, *_VGG, '138 million'),
+    'vgg19': Entry(VGG, dict(column='E'), _IMAGENET, *_VGG, '144 million'),
+    'vgg11_32px': Entry(VGG, dict(column='A', head='average', classes=10), _CIFAR,
+                        'after ' + _VGG[0], _VGG[1]),
+    'vgg16_32px': Entry(VGG, dict(column='D', head='average', classes=10), _CIFAR,
+                        'after ' + _VGG[0], _VGG[1]),
+    'googlenet': Entry(GoogLeNet, {}, _IMAGENET, *_SZEGEDY),
+    'googlenet_32px': Entry(GoogLeNet, dict(small=True, aux=False, classes=10), _CIFAR,
+                            'after ' + _SZEGEDY[0], _SZEGEDY[1]),
+    'resnet18': Entry(ResNet, dict(blocks=(2, 2, 2, 2)), _IMAGENET, *_HE),
+    'resnet34': Entry(ResNet, dict(blocks=(3, 4, 6, 3)), _IMAGENET, *_HE),
+    'resnet50': Entry(ResNet, dict(blocks=(3, 4, 6, 3), bottleneck=True), _IMAGENET, *_HE),
+    'resnet101': Entry(ResNet, dict(blocks=(3, 4, 23, 3), bottleneck=True), _IMAGENET, *_HE),
+    'resnet152': Entry(ResNet, dict(blocks=(3, 8, 36, 3), bottleneck=True), _IMAGENET, *_HE),
+    'plain18': Entry(ResNet, dict(blocks=(2, 2, 2, 2), shortcut='none'), _IMAGENET, *_HE),
+    'plain34': Entry(ResNet, dict(blocks=(3, 4, 6, 3), shortcut='none'), _IMAGENET, *_HE),
+    'plain50': Entry(ResNet, dict(blocks=(3, 4, 6, 3), bottleneck=True, shortcut='none'),
+                     _IMAGENET, *_HE),
+    'plain101': Entry(ResNet, dict(blocks=(3, 4, 23, 3), bottleneck=True, shortcut='none'),
+                      _IMAGENET, *_HE),
+    'plain152': Entry(ResNet, dict(blocks=(3, 8, 36, 3), bottleneck=True, shortcut='none'),
+                      _IMAGENET, *_HE),
+    'resnet20': Entry(CifarResNet, dict(blocks=3), _CIFAR, *_HE, '0.27M'),
+    'resnet32': Entry(CifarResNet, dict(blocks=5), _CIFAR, *_HE, '0.46M'),
+    'resnet44': Entry(CifarResNet, dict(blocks=7), _CIFAR, *_HE, '0.66M'),
+    'resnet56': Entry(CifarResNet, dict(blocks=9), _CIFAR, *_HE, '0.85M'),
+    'resnet110': Entry(CifarResNet, dict(blocks=18), _CIFAR, *_HE, '1.7M'),
+    'resnet1202': Entry(CifarResNet, dict(blocks=200), _CIFAR, *_HE, '19.4M'),
+    'plain20': Entry(CifarResNet, dict(blocks=3, shortcut='none'), _CIFAR, *_HE),
+    'plain32': Entry(CifarResNet, dict(blocks=5, shortcut='none'), _CIFAR, *_HE),
+    'plain44': Entry(CifarResNet, dict(blocks=7, shortcut='none'), _CIFAR, *_HE),
+    'plain56': Entry(CifarResNet, dict(blocks=9, shortcut='none'), _CIFAR, *_HE),
+    'plain110': Entry(CifarResNet, dict(blocks=18, shortcut='none'), _CIFAR, *_HE),
+    'plain1202': Entry(CifarResNet, dict(blocks=200, shortcut='none'), _CIFAR, *_HE),
 }
 
 _FLAX = ('parent', 'name')  # fields every linen module has, which are not ours to set
@@ -27,36 +113,38 @@ def names() -> tuple[str, ...]:
 
 def axes(name: str) -> dict:
     """The ablation axes of a net and the paper's choice on each: {'activation': 'tanh', ...}."""
-    fields = dataclasses.fields(_net(name))
-    return {field.name: field.default for field in fields if field.name in layers.AXES}
+    entry = _entry(name)
+    defaults = {field.name: field.default for field in dataclasses.fields(entry.net)
+                if field.name in layers.AXES}
+    return {axis: entry.fields.get(axis, value) for axis, value in defaults.items()}
 
 
-def build(name: str, **fields):
+def values(name: str, axis: str) -> tuple:
+    """The values that an axis of a net takes, its paper's choice among them."""
+    net = _entry(name).net
+    return tuple(value for value in (*net.VALUES.get(axis, ()), *layers.AXES[axis])
+                 if f'{axis}={value}' not in net.LACKS)
+
+
+def build(name: str, **fields) -> layers.Net:
     """Returns the module of a net, with the paper's choice for every field not given.
 
     Raises:
       ValueError: an unknown name, field or axis value (with the nearest one), or an axis that the
         net does not have (with the reason).
     """
-    net = _net(name)
-    known = [field.name for field in dataclasses.fields(net) if field.name not in _FLAX]
+    entry = _entry(name)
+    known = list(axes(name))  # first, since they are asked for most
+    known += [field.name for field in dataclasses.fields(entry.net)
+              if field.name not in (*known, *_FLAX)]
+    layers.check_fields(name, entry.net, fields)
     for field in fields:
-        if field in known:
-            continue
-        if field in getattr(net, 'LACKS', {}):
-            raise ValueError(f'{name} has no axis {field!r}: {net.LACKS[field]}. Leave it out.')
-        raise ValueError(f'{name} has no field {field!r}.{_nearest(field, known)} '
-                         f'Allowed: {", ".join(known)}.')
-    layers.check_axes(**{field: value for field, value in fields.items() if field in layers.AXES})
-    return net(**fields)
+        if field not in known:
+            raise layers.unknown(f'{name} has no field', field, known)
+    return entry.net(**entry.fields | fields)
 
 
-def _net(name):
+def _entry(name) -> Entry:
     if name not in NETS:
-        raise ValueError(f'unknown net {name!r}.{_nearest(name, NETS)} Allowed: {", ".join(NETS)}.')
+        raise layers.unknown('unknown net', name, NETS)
     return NETS[name]
-
-
-def _nearest(given, allowed):
-    match = difflib.get_close_matches(str(given), list(allowed), n=1)
-    return f' Did you mean {match[0]!r}?' if match else ''

@@ -1,4 +1,4 @@
-"""The four axes of the ablations, spelled once, and the layer that combines them.
+"""The four axes of the ablations, spelled once, and the layers that every net is made of.
 
     activation  'tanh', 'relu', 'sigmoid', 'scaled_tanh'
     pool        'average', 'max'
@@ -11,6 +11,7 @@ Sec. 3.2); LRN stands after it (Krizhevsky et al. 2012, Sec. 3.3).
 """
 
 import difflib
+from typing import Callable
 
 import flax.linen as nn
 import jax
@@ -31,16 +32,28 @@ NORMS = ('none', 'lrn', 'batch')
 AXES = {'activation': tuple(ACTIVATIONS), 'pool': POOLS, 'overlap': OVERLAPS, 'norm': NORMS}
 
 
+# 'he': normal, variance 2 / fan-in (He et al. 2015, Eq. 10). 'glorot': uniform, variance
+# 2 / (fan-in + fan-out) (Glorot & Bengio 2010, Eq. 16). 'lecun': normal, variance 1 / fan-in.
+# Biases start at 0.
+INITS = {'he': nn.initializers.variance_scaling(2.0, 'fan_in', 'normal'),
+         'glorot': nn.initializers.glorot_uniform(),
+         'lecun': nn.initializers.lecun_normal()}
+
+
+def unknown(what: str, given, allowed) -> ValueError:
+    """The error for a name outside a list, `what` being 'unknown axis': the nearest name, then all."""
+    close = difflib.get_close_matches(str(given), map(str, allowed), n=1)
+    hint = f' Did you mean {close[0]!r}?' if close else ''
+    return ValueError(f'{what} {given!r}.{hint} Allowed: {", ".join(map(str, allowed))}.')
+
+
 def check_axes(**values) -> None:
     """Raises ValueError for a value that its axis does not have, naming the nearest one."""
     for axis, value in values.items():
         allowed = AXES[axis]
         # 1 == True in Python; an overlap of 1 would be a window of unknown meaning
         if not any(value == known and type(value) is type(known) for known in allowed):
-            close = difflib.get_close_matches(str(value), map(str, allowed), n=1)
-            hint = f' Did you mean {close[0]!r}?' if close else ''
-            raise ValueError(f'unknown {axis} {value!r}.{hint} '
-                             f'Allowed: {", ".join(map(str, allowed))}.')
+            raise unknown(f'unknown {axis}', value, allowed)
 
 
 def activate(x, activation: str):
@@ -49,13 +62,14 @@ def activate(x, activation: str):
     return ACTIVATIONS[activation](x)
 
 
-def pool(x, kind: str, overlap: bool, stride: int = 2):
+def pool(x, kind: str, overlap: bool, stride: int = 2, *, before: bool = False):
     """Downsamples maps by `stride`: [N, H, W, C] -> [N, H // stride, W // stride, C],
     dtype kept.
 
     Both values of `overlap` give the same size on every map. The window is `stride` wide, or
     stride + 1 if overlapping; where an overlapping window would run over the bottom or right
-    edge (even maps, at stride 2) it takes fewer pixels there. A last row that no window of the
+    edge (even maps, at stride 2) it takes fewer pixels there; with `before`, over the top and left
+    edge instead (the padding of 1 in ResNet's stem). A last row that no window of the
     non-overlapping kind fills is left out. Padding VALID would give maps of 16 and 15 from 32,
     and SAME maps of 7 from 13 where AlexNet has 6: neither changes the window alone.
 
@@ -71,14 +85,22 @@ def pool(x, kind: str, overlap: bool, stride: int = 2):
                          'use a larger input.')
     window = stride + overlap
     # Only as much as the last window needs: 1 on even maps at stride 2, 0 on odd ones
-    padding = [(0, max((n // stride - 1) * stride + window - n, 0)) for n in (height, width)]
-    window, strides = (1, window, window, 1), (1, stride, stride, 1)
+    extra = [max((n // stride - 1) * stride + window - n, 0) for n in (height, width)]
+    return pool_windows(x, kind, window, stride, [(e, 0) if before else (0, e) for e in extra])
+
+
+def pool_windows(x, kind: str, window: int, stride: int, padding):
+    """Maximum or average over windows of [N, H, W, C]; `padding` ((top, bottom), (left, right)).
+
+    Maxima ignore padding, averages divide by the pixels that exist.
+    """
+    sizes, strides = (1, window, window, 1), (1, stride, stride, 1)
     padding = ((0, 0), *padding, (0, 0))
     if kind == 'max':
-        return lax.reduce_window(x, -jnp.inf, lax.max, window, strides, padding)
-    sums = lax.reduce_window(x, 0.0, lax.add, window, strides, padding)
-    ones = jnp.ones((1, height, width, 1), x.dtype)
-    return sums / lax.reduce_window(ones, 0.0, lax.add, window, strides, padding)
+        return lax.reduce_window(x, -jnp.inf, lax.max, sizes, strides, padding)
+    sums = lax.reduce_window(x, 0.0, lax.add, sizes, strides, padding)
+    ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
+    return sums / lax.reduce_window(ones, 0.0, lax.add, sizes, strides, padding)
 
 
 def lrn(x, *, n: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75,
@@ -104,39 +126,42 @@ def lrn(x, *, n: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.7
     return (a * (k + (alpha / n if alpha_over_n else alpha) * sums) ** -beta).astype(x.dtype)
 
 
-class Norm(nn.Module):
-    """Batch normalisation as every net here uses it; x [..., C], the same shape back.
+def lrn_within(x, *, n: int = 3, k: float = 1.0, alpha: float = 5e-5, beta: float = 0.75):
+    """Response normalisation within each map; x [N, H, W, C], shape and dtype kept.
 
-    Training: statistics of the batch over all axes but the last, averaged over the devices of
-    `axis_name` if that is given. Inference: running averages (decay 0.9) of the mean and of the
-    biased variance; the paper's Alg. 2 uses the unbiased one, a factor m/(m-1) with m values per
-    channel (Ioffe & Szegedy 2015).
+    b = a / (k + alpha / n^2 * sum of a^2 over the n x n pixels around)^beta: the layer 'rnorm' of
+    cuda-convnet, with the constants of its file layers-18pct. Another operation than LRN.
     """
-
-    axis_name: str | None = None
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x, *, train: bool):
-        return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5,
-                            axis_name=self.axis_name, dtype=self.dtype,
-                            param_dtype=self.param_dtype, name='batch')(x)
+    a = x.astype(jnp.float32)
+    edge = (n // 2, n - 1 - n // 2)
+    sums = lax.reduce_window(jnp.square(a), 0.0, lax.add, (1, n, n, 1), (1, 1, 1, 1),
+                             ((0, 0), edge, edge, (0, 0)))
+    return (a * (k + alpha / n**2 * sums) ** -beta).astype(x.dtype)
 
 
 class Conv(nn.Module):
     """Convolution -> batch norm -> activation -> LRN; [N, H, W, C] -> [N, H', W', features].
 
-    Stride, padding and groups are flax's. With norm='batch' the convolution has no bias.
+    `padding` is one number for all four edges, or flax's pairs. activation None leaves the
+    activation to the caller (residual blocks add first). With norm='batch' the convolution has no
+    bias unless `bias` is True. The statistics of batch norm are over all axes but the last,
+    averaged over the devices of `axis_name` if that is given; inference uses running averages
+    (decay 0.9) of the mean and of the biased variance, where the paper's Alg. 2 has the unbiased
+    one, a factor m/(m-1) with m values per channel (Ioffe & Szegedy 2015).
     """
 
     features: int
     kernel: int
-    activation: str
+    activation: str | None
     norm: str
     stride: int = 1
-    padding: int = 0
+    padding: int | tuple = 0
     groups: int = 1
+    bias: bool | None = None
+    kernel_init: Callable = nn.initializers.lecun_normal()
+    bias_init: Callable = nn.initializers.zeros
+    lrn: Callable = lrn
+    epsilon: float = 1e-5
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
@@ -144,11 +169,214 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x, *, train: bool):
         check_axes(norm=self.norm)
-        x = nn.Conv(self.features, (self.kernel, self.kernel), self.stride,
-                    [(self.padding, self.padding)] * 2, feature_group_count=self.groups,
-                    use_bias=self.norm != 'batch', dtype=self.dtype,
-                    param_dtype=self.param_dtype, name='conv')(x)
+        padding = self.padding
+        if isinstance(padding, int):
+            padding = [(padding, padding)] * 2
+        bias = self.norm != 'batch' if self.bias is None else self.bias
+        x = nn.Conv(self.features, (self.kernel, self.kernel), self.stride, padding,
+                    feature_group_count=self.groups, use_bias=bias, kernel_init=self.kernel_init,
+                    bias_init=self.bias_init, dtype=self.dtype, param_dtype=self.param_dtype,
+                    name='conv')(x)
         if self.norm == 'batch':
-            x = Norm(self.axis_name, self.dtype, self.param_dtype, name='norm')(x, train=train)
-        x = activate(x, self.activation)
-        return lrn(x) if self.norm == 'lrn' else x
+            x = batch_norm(self, train)(x)
+        if self.activation is not None:
+            x = activate(x, self.activation)
+        return self.lrn(x) if self.norm == 'lrn' else x
+
+
+def batch_norm(fields, train: bool, name: str = 'norm') -> nn.BatchNorm:
+    """Batch normalisation as every net here uses it; see Conv for its conventions."""
+    return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=fields.epsilon,
+                        axis_name=fields.axis_name, dtype=fields.dtype,
+                        param_dtype=fields.param_dtype, name=name)
+
+
+class SlidingDense(nn.Module):
+    """A dense layer of window x window maps as a convolution: the kernel [window * window * C,
+    features] of flax's Dense, read as [window, window, C, features]."""
+
+    features: int
+    window: int
+    kernel_init: Callable
+    bias_init: Callable
+    dtype: jnp.dtype
+    param_dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x):
+        rows = self.window**2 * x.shape[-1]
+        kernel = self.param('kernel', self.kernel_init, (rows, self.features), self.param_dtype)
+        bias = self.param('bias', self.bias_init, (self.features,), self.param_dtype)
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        kernel = kernel.reshape(self.window, self.window, x.shape[-1], self.features)
+        return bias + lax.conv_general_dilated(x, kernel, (1, 1), 'VALID',
+                                               dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+
+
+class Block(nn.Module):
+    """A named group of layers: calls body(*args), whose layers then lie under this name."""
+
+    body: Callable
+
+    @nn.compact
+    def __call__(self, *args):
+        return self.body(*args)
+
+
+class Net(nn.Module):
+    """The fields that every net has. A net adds the axes, with its paper's choices as defaults.
+
+    Call: net.apply(variables, x, train=...) with x float [N, H, W, channels] gives float32 logits
+    [N, classes]. features=True gives the last hidden layer instead, features='conv3' the output of
+    that layer; the names are those of the parameter tree and of the paper's table.
+
+    LACKS: {axis: reason} for the axes that the net does not have.
+    VALUES: {axis: values} that this net takes beside those of AXES.
+    OWN_INITS: names that `initialiser` takes beside those of INITS.
+    """
+
+    LACKS = {}  # without annotations: not fields
+    VALUES = {}
+    OWN_INITS = ('paper',)
+
+    classes: int = 1000
+    channels: int = 3
+    initialiser: str = 'paper'  # initialiser of the weights: one of OWN_INITS or INITS
+    axis_name: str | None = None  # mapped axis over which batch norm averages its statistics
+    dtype: jnp.dtype = jnp.float32  # of the computation
+    param_dtype: jnp.dtype = jnp.float32
+    epsilon: float = 1e-5  # added to the variance by batch norm
+
+
+def check_fields(name: str, net: type[Net], fields: dict) -> None:
+    """Raises ValueError for an axis that the net lacks, or a value that it cannot take."""
+    for field, value in fields.items():
+        for lacked, what in ((field, 'axis'), (f'{field}={value}', 'choice')):
+            if lacked in net.LACKS:
+                raise ValueError(f'{name} has no {what} {lacked!r}: {net.LACKS[lacked]}. '
+                                 'Leave it out.')
+        if field in AXES and value not in net.VALUES.get(field, ()):
+            check_axes(**{field: value})
+    if fields.get('initialiser', 'he') not in (*net.OWN_INITS, *INITS):
+        raise unknown('unknown initialiser', fields['initialiser'], (*net.OWN_INITS, *INITS))
+
+
+class Maker:
+    """Applies the layers of one call of a net, each under the name it has in the paper.
+
+    It reads axes, initialiser and types from the net's fields, so that a net's own code is its
+    table, and keeps every output for `features`.
+    """
+
+    def __init__(self, net: Net, x, *, train: bool, lrn: Callable = lrn):
+        """Raises ValueError for fields or images [N, H, W, C] that the net cannot take."""
+        axes = {axis: getattr(net, axis) for axis in AXES if hasattr(net, axis)}
+        check_fields(type(net).__name__, type(net), {**axes, 'initialiser': net.initialiser})
+        if x.ndim != 4 or x.shape[-1] != net.channels:
+            raise ValueError(f'{type(net).__name__} was built for images [N, H, W, {net.channels}], '
+                             f'it was given {tuple(x.shape)}. Set channels={x.shape[-1]}, or '
+                             'convert the images.')
+        self.net, self.train, self.lrn = net, train, lrn
+        self.norm_kind = axes.get('norm', 'none')
+        self.outputs = {}
+        self._path = ()
+
+    # In every layer `weights` and `bias` are the paper's initialisers (bias: a number, or one);
+    # initialiser='he' and the like replace them.
+
+    def conv(self, name, x, maps, kernel, *, stride=1, padding=0, groups=1, linear=False,
+             lrn=False, bias=0.0, weights=None):
+        """Convolution, batch norm, activation unless `linear`; with `lrn`, LRN where norm='lrn'."""
+        norm = self.norm_kind if self.norm_kind != 'lrn' or lrn else 'none'
+        net = self.net
+        kernel_init, bias_init = self._initialisers(weights, bias)
+        layer = Conv(maps, kernel, None if linear else net.activation, norm, stride, padding,
+                     groups, getattr(net, 'bias', None), kernel_init, bias_init, self.lrn,
+                     net.epsilon, net.axis_name, net.dtype, net.param_dtype, name=name)
+        return self.keep(name, layer(x, train=self.train))
+
+    def pool(self, name, x, *, kind=None, overlap=None, before=False):
+        """Downsampling by 2, of the net's own kind and overlap unless others are given."""
+        kind = self.net.pool if kind is None else kind
+        overlap = self.net.overlap if overlap is None else overlap
+        with jax.named_scope(name):
+            return self.keep(name, pool(x, kind, overlap, before=before))
+
+    def global_average(self, name, x):
+        """[N, H, W, C] -> [N, C]."""
+        with jax.named_scope(name):
+            return self.keep(name, x.mean((1, 2)))
+
+    def normalise(self, name, x):
+        """LRN where norm='lrn', nothing otherwise."""
+        with jax.named_scope(name):
+            return self.keep(name, self.lrn(x)) if self.norm_kind == 'lrn' else x
+
+    def activate(self, name, x, *, lrn=False):
+        """The activation alone, after a sum of branches; `lrn` as in conv."""
+        with jax.named_scope(name):
+            x = activate(x, self.net.activation)
+            return self.keep(name, self.lrn(x) if lrn and self.norm_kind == 'lrn' else x)
+
+    def local(self, name, x, maps, kernel, *, padding=0, bias=0.0, weights=None):
+        """Locally connected layer, a kernel and bias of its own at every place; activation."""
+        kernel_init, bias_init = self._initialisers(weights, bias)
+        x = nn.ConvLocal(maps, (kernel, kernel), padding=[(padding, padding)] * 2,
+                         kernel_init=kernel_init, bias_init=bias_init, dtype=self.net.dtype,
+                         param_dtype=self.net.param_dtype, name=name)(x)
+        return self.keep(name, activate(x, self.net.activation))
+
+    def dense(self, name, x, units, *, linear=False, norm=False, bias=0.0, weights=None):
+        """Fully connected; maps are flattened. `norm`: batch norm where norm='batch'."""
+        kernel_init, bias_init = self._initialisers(weights, bias)
+        norm = norm and self.norm_kind == 'batch'
+        x = nn.Dense(units, use_bias=not norm, kernel_init=kernel_init, bias_init=bias_init,
+                     dtype=self.net.dtype, param_dtype=self.net.param_dtype,
+                     name=name)(x.reshape(len(x), -1))
+        if norm:
+            x = batch_norm(self.net, self.train, f'{name}_norm')(x)
+        return self.keep(name, x if linear else activate(x, self.net.activation))
+
+    def sliding_dense(self, name, x, units, window, *, linear=False, bias=0.0, weights=None):
+        """`dense` with the same variables, slid over the map: [N, H, W, C] -> [N, H', W', units].
+
+        The layer was trained on maps of window x window.
+        """
+        kernel_init, bias_init = self._initialisers(weights, bias)
+        x = SlidingDense(units, window, kernel_init, bias_init, self.net.dtype,
+                         self.net.param_dtype, name=name)(x)
+        return self.keep(name, x if linear else activate(x, self.net.activation))
+
+    def dropout(self, x, rate):
+        """Sets a fraction `rate` of the values to 0 in training and divides the others by 1 - rate."""
+        return nn.Dropout(rate, deterministic=not self.train)(x)
+
+    def block(self, name, body, *args, **kwargs):
+        """body(self, *args, **kwargs), its layers named 'name/layer'."""
+        path, self._path = self._path, (*self._path, name)
+        x = Block(lambda *args: body(self, *args, **kwargs), name=name)(*args)
+        self._path = path
+        return self.keep(name, x)
+
+    def result(self, logits, features=False):
+        """What the net returns: logits in float32, or the layer that `features` asks for.
+
+        Raises ValueError for a layer that does not exist.
+        """
+        if features is False:
+            return logits.astype(jnp.float32)
+        if features is True:
+            return list(self.outputs.values())[-2]
+        if features not in self.outputs:
+            raise unknown('unknown layer', features, self.outputs)
+        return self.outputs[features]
+
+    def keep(self, name, x):
+        """Records x as the output of the layer `name`, and returns it."""
+        self.outputs['/'.join((*self._path, name))] = x
+        return x
+
+    def _initialisers(self, weights, bias):
+        if self.net.initialiser in INITS:
+            return INITS[self.net.initialiser], nn.initializers.zeros
+        return weights, bias if callable(bias) else nn.initializers.constant(bias)

@@ -15,6 +15,8 @@ recognition. Proc. IEEE 86(11), 1998, Sec. II-B, Fig. 2, Table I.
                                                                  60,000  61,706  parameters
 """
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -24,14 +26,15 @@ from cnns import layers
 
 SIDE = 32  # pixels; on a larger input C5 gives a map, which the classifier does not take
 
-# The table of the modern form: name, kind, maps or units.
+# The table of the modern form: name, kind, maps or units (None: the classes), fan-in.
 ROWS = (
-    ('C1', 'conv', 6),
-    ('S2', 'pool', None),
-    ('C3', 'conv', 16),
-    ('S4', 'pool', None),
-    ('C5', 'conv', 120),
-    ('F6', 'dense', 84),
+    ('C1', 'conv', 6, 25),
+    ('S2', 'pool', None, None),
+    ('C3', 'conv', 16, 150),
+    ('S4', 'pool', None, None),
+    ('C5', 'conv', 120, 400),
+    ('F6', 'dense', 84, 120),
+    ('OUT', 'dense', None, 84),
 )
 
 
@@ -41,20 +44,29 @@ def _check_size(x):
                          f'{tuple(x.shape)}; pad or resize them to {SIDE}x{SIDE}.')
 
 
-class LeNet5(nn.Module):
+def uniform(fan_in=None):
+    """Uniform in +-2.4 / fan-in (App. A). fan_in: broadcasts over the parameter's last axis; None:
+    that of a kernel [..., in, out] itself."""
+    def init(key, shape, dtype=jnp.float32):
+        bound = 2.4 / np.asarray(math.prod(shape[:-1]) if fan_in is None else fan_in, np.float32)
+        return jax.random.uniform(key, shape, dtype, -1, 1) * jnp.asarray(bound, dtype)
+    return init
+
+
+class LeNet5(layers.Net):
     """The usual modern form: 61,706 parameters, softmax output; x [N, 32, 32, C] -> [N, classes].
 
     Axes: `activation` covers C1, C3, C5 and F6; `pool` and `overlap` cover S2 and S4; `norm`
-    covers the convolutions C1, C3 and C5.
+    covers the convolutions C1, C3 and C5. initialiser='paper' is uniform in +-2.4 / fan-in.
 
     Differences from the paper:
     - C3 reads all maps of S2: 2,416 parameters instead of 1,516;
     - S2 and S4 pool without trainable coefficient, bias or squashing;
     - the activation is a plain tanh;
     - the output is linear, for softmax and cross-entropy, instead of distances to codes;
-    - weights start as flax's default (LeCun normal, biases 0) instead of uniform +-2.4 / fan-in.
+    - weights start as LeCun normal, biases at 0.
 
-    Returns float32 logits. Raises ValueError for an unknown axis value or another image size.
+    Raises ValueError for an unknown axis value or another image size.
     """
 
     activation: str = 'tanh'
@@ -62,40 +74,28 @@ class LeNet5(nn.Module):
     overlap: bool = False
     norm: str = 'none'
     classes: int = 10
-    axis_name: str | None = None  # mapped axis over which batch norm averages its statistics
-    dtype: jnp.dtype = jnp.float32  # of the computation
-    param_dtype: jnp.dtype = jnp.float32
+    channels: int = 1
+    initialiser: str = 'lecun'
 
     @nn.compact
-    def __call__(self, x, *, train: bool):
-        layers.check_axes(activation=self.activation, pool=self.pool, overlap=self.overlap,
-                          norm=self.norm)
+    def __call__(self, x, *, train: bool, features: bool | str = False):
+        make = layers.Maker(self, x, train=train)
         _check_size(x)
-        types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-        x = x.astype(self.dtype)
-        for name, kind, size in ROWS:
+        for name, kind, size, fan_in in ROWS:
+            paper = dict(weights=uniform(), bias=uniform(fan_in))
             if kind == 'conv':
-                x = layers.Conv(size, 5, self.activation, self.norm, axis_name=self.axis_name,
-                                **types, name=name)(x, train=train)
+                x = make.conv(name, x, size, 5, lrn=True, **paper)
             elif kind == 'pool':
-                x = layers.pool(x, self.pool, self.overlap)
+                x = make.pool(name, x)
             else:
-                x = nn.Dense(size, **types, name=name)(x.reshape(len(x), -1))
-                x = layers.activate(x, self.activation)
-        return nn.Dense(self.classes, **types, name='OUT')(x).astype(jnp.float32)
+                x = make.dense(name, x, size or self.classes, linear=not size, **paper)
+        return make.result(x, features)
 
 
 # Table I: the maps of S2 that each of the 16 maps of C3 reads.
 C3_TABLE = tuple(tuple(int(digit) for digit in column) for column in (
     '012', '123', '234', '345', '045', '015', '0123', '1234', '2345', '0345', '0145', '0125',
     '0134', '1245', '0235', '012345'))
-
-
-def _uniform(fan_in):
-    """Uniform in +-2.4 / fan-in (App. A); fan_in broadcasts over the parameter's last axis."""
-    bound = 2.4 / np.asarray(fan_in, np.float32)
-    return lambda key, shape, dtype: (
-        jax.random.uniform(key, shape, dtype, -1, 1) * jnp.asarray(bound, dtype))
 
 
 class PartialConv(nn.Module):
@@ -114,9 +114,9 @@ class PartialConv(nn.Module):
         for link, (i, o) in enumerate(links):
             place[link, i, o] = 1
         fan_in = [25 * len(column) for column in C3_TABLE]
-        kernel = self.param('kernel', _uniform([fan_in[o] for _, o in links]), (5, 5, len(links)),
+        kernel = self.param('kernel', uniform([fan_in[o] for _, o in links]), (5, 5, len(links)),
                             self.param_dtype)
-        bias = self.param('bias', _uniform(fan_in), (16,), self.param_dtype)
+        bias = self.param('bias', uniform(fan_in), (16,), self.param_dtype)
         # Only existing weights are parameters; the dense kernel has zeros elsewhere
         dense = jnp.einsum('hwl,lio->hwio', kernel, place).astype(self.dtype)
         x = jax.lax.conv_general_dilated(x, dense, (1, 1), 'VALID',
@@ -136,8 +136,8 @@ class Subsampling(nn.Module):
     @nn.compact
     def __call__(self, x):
         shape = x.shape[-1:]
-        coefficient = self.param('coefficient', _uniform(4), shape, self.param_dtype)
-        bias = self.param('bias', _uniform(4), shape, self.param_dtype)
+        coefficient = self.param('coefficient', uniform(4), shape, self.param_dtype)
+        bias = self.param('bias', uniform(4), shape, self.param_dtype)
         sums = 4 * layers.pool(x, 'average', overlap=False)
         return sums * coefficient.astype(self.dtype) + bias.astype(self.dtype)
 
@@ -163,7 +163,7 @@ CODES = np.array([[1.0 if pixel == '#' else -1.0
                   for digit in range(10)], np.float32)
 
 
-class LeNet5Original(nn.Module):
+class LeNet5Original(layers.Net):
     """The net of 1998: 60,000 parameters, 340,908 connections; x [N, 32, 32, 1] -> [N, 10].
 
     Returns the negative squared distances of F6 to the ten codes (Eq. 7), float32, so that the
@@ -180,45 +180,43 @@ class LeNet5Original(nn.Module):
     Raises ValueError for an unknown activation, another image size, or classes other than 10.
     """
 
-    LACKS = {  # without annotation: not a field
+    LACKS = {
         'pool': 'its subsampling layers S2 and S4 are trainable (sum, coefficient, bias)',
         'overlap': 'its subsampling layers S2 and S4 read disjoint 2x2 blocks by definition',
         'norm': 'it has no normalisation layers',
     }
+    # Multiply-adds of layers that are computed densely: the links of Table I, and the distances
+    MACS = {'C3': 60 * 25 * 10 * 10, 'OUT': 84 * 10}
 
     activation: str = 'scaled_tanh'
     classes: int = 10
-    axis_name: str | None = None  # unused: no statistics; every net has the field
-    dtype: jnp.dtype = jnp.float32  # of the computation
-    param_dtype: jnp.dtype = jnp.float32
+    channels: int = 1
 
     @nn.compact
-    def __call__(self, x, *, train: bool):
-        del train  # the net is the same in training and inference
-        _check_size(x)
-        if self.classes != 10 or x.shape[-1] != 1:
-            raise ValueError('the original LeNet-5 has codes for 10 classes and reads 1 channel; '
-                             f'it was given {self.classes} classes and {x.shape[-1]} channels. '
+    def __call__(self, x, *, train: bool, features: bool | str = False):
+        if self.classes != 10 or self.channels != 1 or x.shape[-1] != 1:
+            raise ValueError('the original LeNet-5 has codes for 10 classes and reads 1 channel; it '
+                             f'was given {self.classes} classes and {x.shape[-1]} channels. '
                              'Use the modern form.')
+        make = layers.Maker(self, x, train=train)
+        _check_size(x)
+        if self.initialiser != 'paper':
+            raise ValueError(f"initialiser {self.initialiser!r}: the original LeNet-5 starts as its paper says, "
+                             "initialiser='paper'. Use the modern form.")
+
+        def paper(fan_in):
+            return dict(weights=uniform(), bias=uniform(fan_in))
+
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-
-        def conv(name, maps, fan_in, x):
-            return nn.Conv(maps, (5, 5), padding='VALID', kernel_init=_uniform(fan_in),
-                           bias_init=_uniform(fan_in), **types, name=name)(x)
-
-        def squash(x):
-            return layers.activate(x, self.activation)
-
-        x = x.astype(self.dtype)
-        x = squash(conv('C1', 6, 25, x))
-        x = squash(Subsampling(**types, name='S2')(x))
-        x = squash(PartialConv(**types, name='C3')(x))
-        x = squash(Subsampling(**types, name='S4')(x))
-        x = squash(conv('C5', 120, 400, x))
-        x = nn.Dense(84, kernel_init=_uniform(120), bias_init=_uniform(120), **types, name='F6')(
-            x.reshape(len(x), -1))
-        x = squash(x).astype(jnp.float32)
-        return -jnp.square(x[:, None] - CODES).sum(-1)
+        x = make.conv('C1', x, 6, 5, **paper(25))
+        x = make.activate('S2', Subsampling(**types, name='S2')(x))
+        x = make.activate('C3', PartialConv(**types, name='C3')(x))
+        x = make.activate('S4', Subsampling(**types, name='S4')(x))
+        x = make.conv('C5', x, 120, 5, **paper(400))
+        x = make.dense('F6', x, 84, **paper(120))
+        with jax.named_scope('OUT'):
+            distances = jnp.square(x.astype(jnp.float32)[:, None] - CODES).sum(-1)
+        return make.result(make.keep('OUT', -distances), features)
 
 
 def rbf_loss(logits, labels, *, j: float = 0.1):

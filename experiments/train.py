@@ -21,6 +21,7 @@ import optax
 
 import cnns
 import cnns.lenet
+from cnns.googlenet import AUXILIARY_WEIGHT
 from experiments import data
 from experiments.config import axes_of, resolve
 from experiments.errors import UserError
@@ -68,9 +69,13 @@ def train_step(state: State, batch, *, net, loss, optimizer, schedule, mean, std
     def objective(params):
         images = normalise(batch['image'], mean, std)
         logits, updated = net.apply({'params': params, 'batch_stats': state.batch_stats}, images,
-                                    train=True, rngs={'dropout': key}, mutable=['batch_stats'])
+                                    train=True, rngs={'dropout': key},
+                                    mutable=['batch_stats', 'auxiliary'])
         error = jnp.mean(jnp.argmax(logits, -1) != batch['label'])
-        return loss(logits, batch['label']).mean(), (error, updated.get('batch_stats', {}))
+        value = loss(logits, batch['label']).mean()
+        for others in updated.get('auxiliary', {}).values():
+            value += AUXILIARY_WEIGHT * loss(others, batch['label']).mean()
+        return value, (error, updated.get('batch_stats', {}))
 
     (value, (error, batch_stats)), gradient = jax.value_and_grad(objective, has_aux=True)(
         state.params)
@@ -138,6 +143,7 @@ def _build(config, dataset: data.Dataset) -> Program:
     sample = jnp.zeros((1, *dataset.train.images.shape[1:]), jnp.float32)
     try:
         net = cnns.build(config.model.name, **axes_of(config), classes=len(dataset.classes),
+                         channels=dataset.train.images.shape[-1],
                          dtype=jnp.dtype(config.model.dtype), axis_name=AXIS)
         jax.eval_shape(functools.partial(net.init, train=False), jax.random.PRNGKey(0), sample)
     except ValueError as error:  # classes, channels or a size that the net cannot take

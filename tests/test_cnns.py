@@ -3,28 +3,39 @@
 import pathlib
 import re
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import cnns
 
 
 def test_build_takes_every_name_and_the_default_is_the_papers_choice():
-    assert cnns.names() == ('lenet5', 'lenet5_1998')
     assert cnns.axes('lenet5') == dict(activation='tanh', pool='average', overlap=False,
                                        norm='none')
     assert cnns.axes('lenet5_1998') == dict(activation='scaled_tanh')
+    assert cnns.axes('alexnet') == dict(activation='relu', pool='max', overlap=True, norm='lrn')
+    assert cnns.axes('vgg11_lrn') == dict(activation='relu', pool='max', overlap=False, norm='lrn')
+    assert cnns.axes('resnet20') == dict(activation='relu', norm='batch')
+    assert cnns.axes('cuda_convnet_19pct')['pool'] == 'mixed'
     for name in cnns.names():
-        assert type(cnns.build(name)) is cnns.NETS[name]
+        assert type(cnns.build(name)) is cnns.NETS[name].net
 
 
 @pytest.mark.parametrize('name, fields, message', [
-    ('lenet', {}, r"unknown net 'lenet'. Did you mean 'lenet5'\? Allowed: lenet5, lenet5_1998"),
+    ('lenet', {}, r"unknown net 'lenet'. Did you mean 'lenet5'\? Allowed: lenet5, lenet5_1998, "),
     ('lenet5', dict(poool='max'), r"no field 'poool'. Did you mean 'pool'\? Allowed: activation"),
     ('lenet5', dict(parent=None), "no field 'parent'"),
     ('lenet5', dict(pool='mean'), "unknown pool 'mean'.*Allowed: average, max"),
     ('lenet5_1998', dict(pool='max'), "lenet5_1998 has no axis 'pool': .*trainable"),
     ('lenet5_1998', dict(overlap=True), "no axis 'overlap': .*disjoint"),
     ('lenet5_1998', dict(norm='none'), "no axis 'norm': "),
+    ('resnet20', dict(pool='average'), "resnet20 has no axis 'pool': it shrinks its maps by strides"),
+    ('mlp_300', dict(norm='lrn'), "mlp_300 has no choice 'norm=lrn': its units have no order"),
+    ('vgg16', dict(pool='mixed'), "unknown pool 'mixed'"),
+    ('vgg16', dict(initialiser='xavier'), "unknown initialiser 'xavier'.*paper, he, glorot"),
+    ('resnet50', dict(initialiser='paper'), "unknown initialiser 'paper'.*he"),
 ])
 def test_a_mistake_names_what_is_allowed(name, fields, message):
     with pytest.raises(ValueError, match=message):
@@ -32,8 +43,85 @@ def test_a_mistake_names_what_is_allowed(name, fields, message):
 
 
 def test_cnns_imports_nothing_of_ours_and_only_array_libraries():
-    allowed = {'cnns', 'jax', 'flax', 'numpy', 'dataclasses', 'difflib'}
+    allowed = {'cnns', 'jax', 'flax', 'numpy', 'dataclasses', 'difflib',
+               'functools', 'math', 'typing', 'collections', 'io', 'json', 'os', 'pathlib',
+               'pickle', 'zipfile', 're'}
     folder = pathlib.Path(cnns.__file__).parent
     for path in folder.glob('*.py'):
         for package in re.findall(r'^(?:from|import) (\w+)', path.read_text(), re.M):
             assert package in allowed, path
+
+
+def shapes(name, side=None, **fields):
+    height, width, channels = cnns.NETS[name].input
+    images = jax.ShapeDtypeStruct((2, side or height, side or width, channels), jnp.float32)
+    net = cnns.build(name, **fields)
+    return jax.eval_shape(lambda x: net.init_with_output(
+        {'params': jax.random.PRNGKey(0)}, x, train=False)[0], images)
+
+
+@pytest.mark.parametrize('name, side, message', [
+    ('alexnet', 64, 'fc6 reads maps of 6x6; images of 64x64 give 1x1. Sides from 196 to 227 fit'),
+    ('alexnet_32px', 64, 'fc6 reads maps of 4x4'),
+    ('vgg16', 192, "head='dense' takes sides from 224 to 255, it was given 192x192"),
+    ('vgg16_32px', 16, "takes sides from 32"),
+    ('googlenet', 160, 'auxiliary classifiers read 14x14 maps.*Set aux=False'),
+    ('resnet18', 16, 'takes sides from 32'),
+    ('resnet20', 2, 'takes sides from 4'),
+])
+def test_a_side_that_does_not_fit_is_refused_with_those_that_do(name, side, message):
+    with pytest.raises(ValueError, match=message):
+        shapes(name, side)
+
+
+@pytest.mark.parametrize('name, side, fields', [
+    ('alexnet', 224, {}), ('alexnet', 200, {}), ('vgg11', 250, {}), ('vgg11_32px', 64, {}),
+    ('vgg11', 384, dict(head='convolutional')), ('googlenet', 160, dict(aux=False)),
+    ('resnet18', 160, {}), ('resnet20', 24, {}), ('cuda_convnet_13pct', 32, {}),
+    ('mlp_300', 16, {})])
+def test_other_sides_give_logits_where_the_net_allows_them(name, side, fields):
+    assert shapes(name, side, classes=7, **fields).shape == (2, 7)
+
+
+@pytest.mark.parametrize('name', cnns.names())
+def test_images_with_other_channels_are_refused_with_the_remedy(name):
+    height, width, channels = cnns.NETS[name].input
+    images = jax.ShapeDtypeStruct((2, height, width, channels + 1), jnp.float32)
+    with pytest.raises(ValueError, match='channels'):
+        jax.eval_shape(lambda x: cnns.build(name).init(jax.random.PRNGKey(0), x, train=False),
+                       images)
+
+
+def test_features_are_the_last_hidden_layer_or_a_named_one():
+    net = cnns.build('lenet5', norm='batch')
+    images = np.random.default_rng(0).normal(size=(2, 32, 32, 1)).astype(np.float32)
+    variables = net.init(jax.random.PRNGKey(0), images, train=False)
+    hidden = net.apply(variables, images, train=False, features=True)
+    assert hidden.shape == (2, 84)
+    last = variables['params']['OUT']
+    np.testing.assert_allclose(hidden @ last['kernel'] + last['bias'],
+                               net.apply(variables, images, train=False), rtol=1e-5, atol=1e-5)
+    assert net.apply(variables, images, train=False, features='S2').shape == (2, 14, 14, 6)
+    with pytest.raises(ValueError, match="unknown layer 'conv1'. Allowed: C1, S2"):
+        net.apply(variables, images, train=False, features='conv1')
+
+
+@pytest.mark.parametrize('name, layer, shape', [
+    ('alexnet', True, (2, 4096)), ('alexnet', 'conv3', (2, 13, 13, 384)), ('vgg16', True, (2, 4096)),
+    ('googlenet', True, (2, 1024)), ('googlenet', 'inception_4a/3x3', (2, 14, 14, 208)),
+    ('resnet50', True, (2, 2048)), ('resnet50', 'conv4_3/conv2', (2, 14, 14, 256)),
+    ('resnet50', 'conv3_4', (2, 28, 28, 512)), ('resnet20', True, (2, 64)),
+    ('mlp_300_100', True, (2, 100)), ('lenet5_1998', True, (2, 84)),
+    ('cuda_convnet_13pct', True, (2, 6, 6, 32))])
+def test_any_layer_or_block_can_be_asked_for_by_name(name, layer, shape):
+    net = cnns.build(name)
+    images = jax.ShapeDtypeStruct((2, *cnns.NETS[name].input), jnp.float32)
+    variables = jax.eval_shape(lambda x: net.init(jax.random.PRNGKey(0), x, train=False), images)
+    got = jax.eval_shape(lambda v, x: net.apply(v, x, train=False, features=layer), variables,
+                         images)
+    assert got.shape == shape
+
+
+def test_train_has_no_default():
+    with pytest.raises(TypeError, match="'train'"):
+        cnns.build('lenet5').init(jax.random.PRNGKey(0), np.zeros((1, 32, 32, 1)))

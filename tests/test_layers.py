@@ -183,7 +183,7 @@ def test_running_statistics_decay_by_a_tenth_and_serve_inference():
     x = image(5, 5, low=-4)
     variables = conv('batch').init(jax.random.PRNGKey(0), x, train=True)
     _, new = conv('batch').apply(variables, x, train=True, mutable=['batch_stats'])
-    stats = new['batch_stats']['norm']['batch']
+    stats = new['batch_stats']['norm']
     linear = convolved(x, variables['params']['conv']['kernel'])
     np.testing.assert_allclose(stats['mean'], 0.1 * linear.mean((0, 1, 2)), rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(stats['var'], 0.9 + 0.1 * linear.var((0, 1, 2)), rtol=1e-3)

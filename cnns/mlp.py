@@ -1,0 +1,59 @@
+"""Multilayer perceptrons: those LeNet-5 was compared with, and the net of batch norm's Fig. 1.
+
+Y. LeCun et al. 1998 (see lenet.py), Sec. III-C 5 and 6, Fig. 9; S. Ioffe, C. Szegedy: Batch
+normalization: accelerating deep network training by reducing internal covariate shift.
+arXiv 1502.03167, 2015, Sec. 4.1, Fig. 1.
+
+    net             layers                  parameters
+    mlp_300         784-300-10                 238,510
+    mlp_1000        784-1000-10                795,010
+    mlp_300_100     784-300-100-10             266,610
+    mlp_500_150     784-500-150-10             469,160
+    mlp_batchnorm   784-100-100-100-10          99,710  (100,010 with norm='batch')
+"""
+
+import flax.linen as nn
+
+from cnns import layers
+from cnns.lenet import uniform
+
+
+class MLP(layers.Net):
+    """Fully connected layers fc1, fc2, ... and a linear output: x [N, 28, 28, 1] -> [N, classes].
+
+    Any other image size works too; it is fixed by the variables.
+
+    Axes: `activation` and norm='batch' cover every hidden layer. initialiser='paper' is uniform in
+    +-2.4 / fan-in (1998), 'gaussian' normal with standard deviation 0.1 and biases 0.
+
+    Differences from the papers:
+    - 1998: the output is linear, for softmax and cross-entropy, instead of ten squashed units and
+      squared error;
+    - batch norm: "small random Gaussian" weights, of a size not stated; 0.1 is ours.
+    """
+
+    LACKS = {
+        'pool': 'it has no maps',
+        'overlap': 'it has no pooling',
+        'norm=lrn': 'its units have no order, so none is the neighbour of another',
+    }
+    OWN_INITS = ('paper', 'gaussian')
+
+    activation: str = 'scaled_tanh'
+    norm: str = 'none'
+    classes: int = 10
+    channels: int = 1
+    hidden: tuple[int, ...] = (300,)  # units of each hidden layer
+
+    @nn.compact
+    def __call__(self, x, *, train: bool, features: bool | str = False):
+        make = layers.Maker(self, x, train=train)
+        x = make.keep('input', x.reshape(len(x), -1))
+        for number, units in enumerate((*self.hidden, self.classes), start=1):
+            fan_in = x.shape[-1]
+            weights, bias = ((uniform(), uniform(fan_in)) if self.initialiser == 'paper'
+                             else (nn.initializers.normal(0.1), 0.0))
+            last = number > len(self.hidden)
+            x = make.dense(f'fc{number}', x, units, linear=last, norm=not last, weights=weights,
+                           bias=bias)
+        return make.result(x, features)

@@ -1,0 +1,110 @@
+"""VGG: the columns A, A-LRN, B, C, D and E.
+
+K. Simonyan, A. Zisserman: Very deep convolutional networks for large-scale image recognition.
+arXiv 1409.1556, 2014, Sec. 2, Tables 1 and 2.
+
+    block   output       A      A-LRN  B      C       D      E        (kernels of its convolutions)
+    input   224x224x3
+    conv1   224x224x64   3      3 LRN  3 3    3 3     3 3    3 3
+    pool1   112x112x64
+    conv2   112x112x128  3      3      3 3    3 3     3 3    3 3
+    pool2   56x56x128
+    conv3   56x56x256    3 3    3 3    3 3    3 3 1   3 3 3  3 3 3 3
+    pool3   28x28x256
+    conv4   28x28x512    3 3    3 3    3 3    3 3 1   3 3 3  3 3 3 3
+    pool4   14x14x512
+    conv5   14x14x512    3 3    3 3    3 3    3 3 1   3 3 3  3 3 3 3
+    pool5   7x7x512
+    fc6     4096
+    fc7     4096
+    fc8     1000
+    weight layers        11     11     13     16      16     19
+    parameters, millions 132.9  132.9  133.0  133.6   138.4  143.7
+"""
+
+import flax.linen as nn
+
+from cnns import layers
+
+MAPS = (64, 128, 256, 512, 512)
+KERNELS = {
+    'A': ('3', '3', '33', '33', '33'),
+    'B': ('33', '33', '33', '33', '33'),
+    'C': ('33', '33', '331', '331', '331'),
+    'D': ('33', '33', '333', '333', '333'),
+    'E': ('33', '33', '3333', '3333', '3333'),
+}
+HEADS = ('dense', 'convolutional', 'average')
+
+
+class VGG(layers.Net):
+    """x [N, 224, 224, 3] -> [N, classes]; column A-LRN is column='A', norm='lrn'.
+
+    Axes: `activation` covers every layer but fc8; `pool` and `overlap` cover pool1 to pool5;
+    norm='lrn' is one LRN after conv1_1, as in A-LRN; 'batch' covers every convolution.
+
+    head='dense' is the trained net. 'convolutional' is the same net with the same variables run
+    over larger images (Sec. 3.2): fc6 slides as a 7x7 convolution, fc7 and fc8 as 1x1, and the
+    scores are averaged over their map, (side / 32 - 6)^2 places; features='fc8' gives the map.
+    head='average' replaces pool5's flattening, fc6 and fc7 by a global average: any side from 32.
+
+    initialiser='glorot' (here the default; footnote 1 of the paper found that it needs no pre-training),
+    'paper': normal with variance 0.01, which explodes in the deep columns unless they start from
+    a trained A.
+
+    Differences from the paper:
+    - the position of A-LRN's LRN, before pool1, is not in the paper's text;
+    - the outputs kept by dropout are doubled in training instead of halved in inference.
+
+    Raises ValueError for an unknown column, head or axis value, or a side that the head cannot
+    take.
+    """
+
+    activation: str = 'relu'
+    pool: str = 'max'
+    overlap: bool = False
+    norm: str = 'none'
+    initialiser: str = 'glorot'
+    column: str = 'D'
+    head: str = 'dense'
+    maps: tuple[int, ...] = MAPS  # of the five blocks
+    units: int = 4096  # of fc6 and fc7
+    bias: bool | None = None  # of the convolutions; None: unless norm='batch'; torchvision: True
+
+    @nn.compact
+    def __call__(self, x, *, train: bool, features: bool | str = False):
+        make = layers.Maker(self, x, train=train)
+        if self.column not in KERNELS:
+            raise layers.unknown('unknown column', self.column, KERNELS)
+        _check_size(x, self.head)
+        weights = nn.initializers.normal(0.1)
+        for block, (maps, kernels) in enumerate(zip(self.maps, KERNELS[self.column]), start=1):
+            for number, kernel in enumerate(kernels, start=1):
+                x = make.conv(f'conv{block}_{number}', x, maps, int(kernel),
+                              padding=int(kernel) // 2, lrn=(block, number) == (1, 1),
+                              weights=weights)
+            x = make.pool(f'pool{block}', x)
+        if self.head == 'average':
+            x = make.global_average('average', x)
+        else:
+            for name, window in (('fc6', 7), ('fc7', 1)):
+                x = _dense(make, self.head, name, x, self.units, window, weights=weights)
+                x = make.dropout(x, 0.5)
+        x = _dense(make, self.head, 'fc8', x, self.classes, 1, linear=True, weights=weights)
+        return make.result(x.mean((1, 2)) if self.head == 'convolutional' else x, features)
+
+
+def _dense(make, head, name, x, units, window, **fields):
+    if head == 'convolutional':
+        return make.sliding_dense(name, x, units, window, **fields)
+    return make.dense(name, x, units, **fields)
+
+
+def _check_size(x, head):
+    if head not in HEADS:
+        raise layers.unknown('unknown head', head, HEADS)
+    low, high = {'dense': (224, 255), 'convolutional': (224, None), 'average': (32, None)}[head]
+    if any(side < low or (high and side > high) for side in x.shape[1:3]):
+        raise ValueError(f"VGG with head={head!r} takes sides from {low}"
+                         f"{f' to {high}' if high else ''}, it was given {x.shape[1]}x{x.shape[2]}. "
+                         "head='convolutional' takes larger images, 'average' any from 32.")
