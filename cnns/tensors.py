@@ -1,0 +1,360 @@
+"""Files of named tensors: safetensors, and what torch.save writes, read without unpickling objects.
+
+    tensors = load('resnet18.pth')  # {'conv1.weight': float32 [64, 3, 7, 7], ...}
+
+A pickle is a program: loading one may run anything. Here the pickles inside .pth files go through
+an unpickler that knows five names and gives none of them the power to do more than describe a
+tensor; a file that asks for another name is refused before anything is made. The layout of
+safetensors is that of its format description: 8 bytes of length, JSON, the data.
+"""
+
+import collections
+import io
+import json
+import math
+import os
+import pathlib
+import pickle
+import zipfile
+from typing import NamedTuple
+
+import numpy as np
+
+SUFFIXES = ('.safetensors', '.pth', '.pt')
+MAX_HEADER = 100_000_000  # bytes of JSON, the limit of the safetensors format
+
+# bfloat16, which numpy lacks, is read as its bits
+_BFLOAT16 = 'bfloat16'
+_SAFETENSORS = {'F64': '<f8', 'F32': '<f4', 'F16': '<f2', 'BF16': _BFLOAT16, 'I64': '<i8',
+                'I32': '<i4', 'I16': '<i2', 'I8': 'i1', 'U64': '<u8', 'U32': '<u4', 'U16': '<u2',
+                'U8': 'u1', 'BOOL': '?'}
+_STORAGES = {'DoubleStorage': '<f8', 'FloatStorage': '<f4', 'HalfStorage': '<f2',
+             'BFloat16Storage': _BFLOAT16, 'LongStorage': '<i8', 'IntStorage': '<i4',
+             'ShortStorage': '<i2', 'CharStorage': 'i1', 'ByteStorage': 'u1', 'BoolStorage': '?'}
+
+# The first pickle of a file that torch.save wrote before version 1.6: one number
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_LEGACY_START = pickle.dumps(_LEGACY_MAGIC, 2)
+
+
+def load(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads a .safetensors, .pth or .pt file: {name: array}, in the order of the file.
+
+    float16 and bfloat16 become float32, other dtypes are kept. Arrays may be views of one buffer,
+    and are read-only.
+
+    Raises:
+      ValueError: another kind of file, a damaged one, or one that holds anything but tensors (what
+        was found is named). Nothing from the file is executed in any case.
+      OSError: the file cannot be read.
+    """
+    path = pathlib.Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f'{path} is no file of tensors by its name; {", ".join(SUFFIXES)} can be '
+                         'read.')
+    data = path.read_bytes()
+    try:
+        if suffix == '.safetensors':
+            return _read_safetensors(data)
+        if data.startswith(b'PK'):
+            return _read_zip(data)
+        if data.startswith(_LEGACY_START):
+            return _read_legacy(data)
+        raise ValueError('it does not begin like a file of torch.save; is it complete?')
+    except ValueError as error:
+        raise ValueError(f'{path} cannot be read: {error}') from error
+
+
+def save(path: str | os.PathLike, tensors: dict[str, np.ndarray]) -> None:
+    """Writes a .safetensors file, which PyTorch users load with safetensors.torch.load_file.
+
+    Raises:
+      ValueError: a name or a dtype that the format lacks, or another suffix.
+    """
+    path = pathlib.Path(path)
+    if path.suffix != '.safetensors':
+        raise ValueError(f'{path}: only .safetensors is written; change the name.')
+    kinds = {np.dtype(dtype): kind for kind, dtype in _SAFETENSORS.items() if dtype != _BFLOAT16}
+    header, parts, end = {}, [], 0
+    for name, tensor in tensors.items():
+        tensor = np.asarray(tensor)
+        if tensor.dtype not in kinds or name == '__metadata__':
+            raise ValueError(f'{name!r} of {tensor.dtype} cannot be stored as safetensors.')
+        begin, end = end, end + tensor.nbytes
+        header[name] = {'dtype': kinds[tensor.dtype], 'shape': tensor.shape,
+                        'data_offsets': [begin, end]}
+        parts.append(tensor)
+    text = json.dumps(header).encode()
+    text += b' ' * (-len(text) % 8)  # the data begin at a multiple of 8
+    with open(path, 'wb') as file:
+        file.write(len(text).to_bytes(8, 'little') + text)
+        for tensor in parts:
+            file.write(tensor.tobytes())
+
+
+def _values(data, dtype: str, count: int, offset: int = 0, order: str = '<') -> np.ndarray:
+    """`count` values of a buffer, [count]; 16-bit floats widened to float32, which is exact."""
+    if dtype == _BFLOAT16:
+        bits = np.frombuffer(data, order + 'u2', count, offset).astype(np.uint32)
+        values = (bits << 16).view(np.float32)
+    else:
+        values = np.frombuffer(data, dtype.replace('<', order), count, offset)
+        values = values.astype(np.float32 if dtype == '<f2' else values.dtype.newbyteorder('='),
+                               copy=False)
+    values.flags.writeable = False
+    return values
+
+
+def _bytes_per_value(dtype: str) -> int:
+    return 2 if dtype == _BFLOAT16 else np.dtype(dtype).itemsize
+
+
+def _whole(*values) -> bool:
+    return all(type(value) is int and value >= 0 for value in values)
+
+
+# --- safetensors -----------------------------------------------------------------------------
+
+
+def _unique(pairs):
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        raise ValueError('its header gives a name twice.')
+    return mapping
+
+
+def _read_safetensors(data: bytes) -> dict[str, np.ndarray]:
+    length = int.from_bytes(data[:8], 'little')
+    if len(data) < 8 or length > min(len(data) - 8, MAX_HEADER):
+        raise ValueError(f'its header should be {length} bytes long, the file has {len(data)}; is '
+                         'it complete, and is it safetensors?')
+    try:
+        header = json.loads(data[8:8 + length].decode(), object_pairs_hook=_unique)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError('its header is not JSON; is it safetensors?') from error
+    if not isinstance(header, dict):
+        raise ValueError('its header is not a JSON object; is it safetensors?')
+    header.pop('__metadata__', None)
+    start, tensors, spans = 8 + length, {}, []
+    for name, entry in header.items():
+        if not isinstance(entry, dict) or set(entry) != {'dtype', 'shape', 'data_offsets'}:
+            raise ValueError(f'{name!r} is not described by dtype, shape and data_offsets.')
+        dtype, shape, span = entry['dtype'], entry['shape'], entry['data_offsets']
+        if not isinstance(dtype, str) or dtype not in _SAFETENSORS:
+            raise ValueError(f'{name!r} has dtype {dtype!r}; {", ".join(_SAFETENSORS)} can be read.')
+        if not (isinstance(shape, list) and _whole(*shape) and isinstance(span, list)
+                and len(span) == 2 and _whole(*span)):
+            raise ValueError(f'{name!r} has shape {shape} at {span}: whole numbers are expected.')
+        dtype, count, (begin, end) = _SAFETENSORS[dtype], math.prod(shape), span
+        if end - begin != count * _bytes_per_value(dtype) or end > len(data) - start:
+            raise ValueError(f'{name!r} of shape {shape} lies at bytes {begin} to {end} of '
+                             f'{len(data) - start}; is the file complete?')
+        spans.append((begin, end))
+        tensors[name] = _values(data, dtype, count, start + begin).reshape(shape)
+    position = 0
+    for begin, end in sorted(spans):
+        if begin != position:
+            raise ValueError(f'its tensors overlap or leave a hole at byte {min(begin, position)}.')
+        position = end
+    if position != len(data) - start:
+        raise ValueError(f'{len(data) - start - position} bytes at its end belong to no tensor.')
+    return tensors
+
+
+# --- torch.save ------------------------------------------------------------------------------
+
+
+class _Storage(NamedTuple):
+    key: str
+    dtype: str
+    count: int
+
+
+class _Tensor(NamedTuple):
+    """A tensor as the pickle describes it; its values are looked up after the pickle was read."""
+
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]  # in values, not bytes
+
+
+class _Rebuild:
+    """Stands for torch's functions that build a tensor. No attribute of it can be set."""
+
+    __slots__ = ()
+
+    def __call__(self, storage, offset, shape, strides, *rest):
+        # rest: requires_grad, hooks, metadata; none changes the values
+        if not (isinstance(storage, _Storage) and type(shape) is tuple and type(strides) is tuple
+                and len(shape) == len(strides) and _whole(offset, *shape, *strides)):
+            raise ValueError('it describes a tensor wrongly.')
+        return _Tensor(storage, offset, shape, strides)
+
+
+class _Parameter:
+    """Stands for torch's function that wraps a tensor as a parameter."""
+
+    __slots__ = ()
+
+    def __call__(self, tensor, *rest):
+        if not isinstance(tensor, _Tensor):
+            raise ValueError('it describes a parameter wrongly.')
+        return tensor
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows the names below and no others.
+
+    What find_class gives out can neither run code nor be changed by the pickle: immutable objects
+    and one built-in type. A tensor becomes an array only when the pickle has been read to its end.
+    """
+
+    def find_class(self, module, name):
+        if (module, name) == ('collections', 'OrderedDict'):
+            return collections.OrderedDict
+        if module == 'torch._utils' and name in ('_rebuild_tensor', '_rebuild_tensor_v2'):
+            return _Rebuild()
+        if module == 'torch._utils' and name == '_rebuild_parameter':
+            return _Parameter()
+        if module == 'torch' and name in _STORAGES:
+            return _STORAGES[name]
+        raise ValueError(f'it holds {module}.{name}, which is no tensor. Nothing was executed. '
+                         'Save the tensors alone: torch.save(model.state_dict(), FILE).')
+
+    def persistent_load(self, pid):
+        # ('storage', type, key, device, count), in old files with the part of another storage that
+        # this one is
+        kind, dtype, key, _, count, *view = pid
+        if (kind != 'storage' or dtype not in _STORAGES.values() or type(key) is not str
+                or not _whole(count) or view not in ([], [None])):
+            raise ValueError('it describes a storage wrongly.')
+        return _Storage(key, dtype, count)
+
+
+def _unpickle(file):
+    try:
+        return _Unpickler(file).load()
+    except ValueError:
+        raise
+    except Exception as error:  # whatever bytes that are no pickle may bring about
+        raise ValueError(f'its pickle is damaged ({error}).') from error
+
+
+def _described(state) -> dict[str, _Tensor]:
+    """Checks that what was unpickled is tensors by name, all of it."""
+    if not isinstance(state, dict):
+        raise ValueError(f'it holds one {_kind(state)}, where tensors by name are expected. Save '
+                         'them so: torch.save(model.state_dict(), FILE).')
+    items = list(dict.items(state))  # a pickle can hide an OrderedDict's own method
+    others = [(key, value) for key, value in items
+              if not (isinstance(key, str) and isinstance(value, _Tensor))]
+    if not others:
+        return dict(items)
+    found = ', '.join(f'{key!r} ({_kind(value)})' for key, value in others[:5])
+    found += f' and {len(others) - 5} more' if len(others) > 5 else ''
+    inner = [key for key, value in others if isinstance(value, dict) and value
+             and all(isinstance(part, _Tensor) for part in dict.values(value))]
+    remedy = f'torch.save(torch.load(FILE)[{inner[0]!r}], NEW)' if inner else (
+        'torch.save(model.state_dict(), FILE)')
+    raise ValueError(f'it holds more than tensors: {found}. Save the tensors alone: {remedy}.')
+
+
+def _kind(value):
+    return 'tensor' if isinstance(value, _Tensor) else type(value).__name__
+
+
+def _build(described: dict[str, _Tensor], values) -> dict[str, np.ndarray]:
+    """Arrays of described tensors; values(storage) gives the storage's values, [count]."""
+    arrays = {}
+    for name, (storage, offset, shape, strides) in described.items():
+        flat = values(storage)
+        last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides))
+        if 0 not in shape and last >= len(flat):
+            raise ValueError(f'{name!r} of shape {shape} reaches beyond its storage: value {last} '
+                             f'of {len(flat)}.')
+        if 0 in shape:
+            offset, strides = 0, (0,) * len(shape)
+        try:
+            arrays[name] = np.lib.stride_tricks.as_strided(
+                flat[offset:], shape, [stride * flat.itemsize for stride in strides],
+                writeable=False)
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f'{name!r} has the impossible shape {shape}.') from error
+    return arrays
+
+
+def _read_zip(data: bytes) -> dict[str, np.ndarray]:
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+    except (zipfile.BadZipFile, ValueError, OSError) as error:
+        raise ValueError('it is no whole zip archive; is it complete?') from error
+    with archive:
+        entries = {entry.filename: entry for entry in archive.infolist()}
+        pickles = [name for name in entries if name.endswith('/data.pkl')]
+        if len(pickles) != 1:
+            raise ValueError('it is a zip archive, but not one of torch.save: it has '
+                             f'{len(pickles)} data.pkl.')
+        folder = pickles[0].removesuffix('data.pkl')
+
+        def read(name):
+            entry = entries.get(folder + name)
+            if entry is None:
+                raise ValueError(f'its part {name!r} is missing.')
+            # torch.save compresses nothing: so no part is larger than the file
+            if entry.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f'its part {name!r} is compressed, which torch.save never does.')
+            try:
+                return archive.read(entry)
+            except (zipfile.BadZipFile, OSError, EOFError, RuntimeError,
+                    NotImplementedError) as error:
+                raise ValueError(f'its part {name!r} is damaged ({error}).') from error
+
+        orders = {b'little': '<', b'big': '>'}
+        order = read('byteorder') if folder + 'byteorder' in entries else b'little'
+        if order not in orders:
+            raise ValueError(f'its byte order is {order[:20]!r}.')
+        order, stored = orders[order], {}
+
+        def values(storage):
+            if storage not in stored:
+                part = read(f'data/{storage.key}')
+                if len(part) != storage.count * _bytes_per_value(storage.dtype):
+                    raise ValueError(f'its part data/{storage.key} has {len(part)} bytes, not '
+                                     f'{storage.count} values; is the file complete?')
+                stored[storage] = _values(part, storage.dtype, storage.count, order=order)
+            return stored[storage]
+
+        return _build(_described(_unpickle(io.BytesIO(read('data.pkl')))), values)
+
+
+def _read_legacy(data: bytes) -> dict[str, np.ndarray]:
+    """The form of torch.save before version 1.6: five pickles, then the storages one by one."""
+    file = io.BytesIO(data)
+    if _unpickle(file) != _LEGACY_MAGIC or _unpickle(file) != 1001:
+        raise ValueError('it is of an unknown version.')
+    _unpickle(file)  # about the machine that wrote it; the values are little-endian always
+    described = _described(_unpickle(file))
+    keys = _unpickle(file)
+    storages = {tensor.storage.key: tensor.storage for tensor in described.values()}
+    if type(keys) is not list or sorted(map(str, keys)) != sorted(storages) or not all(
+            type(key) is str for key in keys):
+        raise ValueError('its tensors and its storages differ.')
+    stored, position = {}, file.tell()
+    for key in keys:
+        storage = storages[key]
+        count = int.from_bytes(data[position:position + 8], 'little')
+        size = storage.count * _bytes_per_value(storage.dtype)
+        if count != storage.count or position + 8 + size > len(data):
+            raise ValueError(f'its storage {key} should have {storage.count} values; is the file '
+                             'complete?')
+        stored[storage] = _values(data, storage.dtype, count, position + 8)
+        position += 8 + size
+
+    def values(storage):
+        if storage not in stored:
+            raise ValueError(f'its storage {storage.key} is described in two ways.')
+        return stored[storage]
+
+    return _build(described, values)
