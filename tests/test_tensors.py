@@ -1,0 +1,367 @@
+"""Files of tensors: against the packages that define the formats, by hand, damaged and malicious."""
+
+import io
+import json
+import os
+import pickle
+import re
+import zipfile
+
+import numpy as np
+import pytest
+
+from cnns import tensors
+
+# --- files made by hand: opcodes of pickle protocol 2, no torch ------------------------------
+
+
+def name_of(module, name):
+    return f'c{module}\n{name}\n'.encode()
+
+
+def text(value):
+    return b'X' + len(value.encode()).to_bytes(4, 'little') + value.encode()
+
+
+def number(value):
+    return b'J' + value.to_bytes(4, 'little', signed=True)
+
+
+def group(*parts):
+    return b'(' + b''.join(parts) + b't'
+
+
+def tensor(shape=(2, 3), strides=(3, 1), offset=0, count=6, kind='FloatStorage', key='0',
+           function='_rebuild_tensor_v2', legacy=False):
+    storage = group(text('storage'), name_of('torch', kind), text(key), text('cpu'), number(count),
+                    *([b'N'] if legacy else [])) + b'Q'
+    return name_of('torch._utils', function) + group(
+        storage, number(offset), group(*map(number, shape)), group(*map(number, strides)),
+        *([] if function == '_rebuild_tensor' else [
+            b'\x89', name_of('collections', 'OrderedDict') + b')R'])) + b'R'
+
+
+def state(**entries):
+    return b'\x80\x02}' + b''.join(text(key) + value + b's' for key, value in entries.items()) + b'.'
+
+
+SIX = np.arange(6, dtype='<f4')
+
+
+def zip_file(path, pickled, values=SIX.tobytes(), compression=zipfile.ZIP_STORED, **more):
+    with zipfile.ZipFile(path, 'w', compression) as archive:
+        for name, data in {'data.pkl': pickled, 'data/0': values, **more}.items():
+            archive.writestr(f'any/{name}', data)
+    return path
+
+
+def legacy_file(path, pickled, values=SIX.tobytes()):
+    machine = pickle.dumps({'protocol_version': 1001, 'little_endian': True}, 2)
+    path.write_bytes(pickle.dumps(0x1950a86a20f9469cfc6c, 2) + pickle.dumps(1001, 2) + machine
+                     + pickled + pickle.dumps(['0'], 2) + (6).to_bytes(8, 'little') + values)
+    return path
+
+
+def safetensors_file(path, header, data=SIX.tobytes()):
+    header = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(len(header).to_bytes(8, 'little') + header + data)
+    return path
+
+
+def entry(dtype='F32', shape=(2, 3), span=(0, 24)):
+    return {'dtype': dtype, 'shape': list(shape), 'data_offsets': list(span)}
+
+
+def files(folder):
+    """One good file of each format, with the same tensor {'a': [[0, 1, 2], [3, 4, 5]]}."""
+    return [safetensors_file(folder / 'a.safetensors', {'a': entry()}),
+            zip_file(folder / 'a.pth', state(a=tensor())),
+            legacy_file(folder / 'b.pth', state(a=tensor(function='_rebuild_tensor', legacy=True)))]
+
+
+def test_each_format_is_read(tmp_path):
+    for path in files(tmp_path):
+        loaded = tensors.load(path)
+        assert list(loaded) == ['a']
+        assert loaded['a'].dtype == np.float32
+        assert loaded['a'].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize('fields, expected', [
+    (dict(shape=(3, 2), strides=(1, 3)), [[0, 3], [1, 4], [2, 5]]),  # transposed
+    (dict(shape=(2,), strides=(2,), offset=1), [1, 3]),
+    (dict(shape=(2, 2), strides=(0, 1), offset=4), [[4, 5], [4, 5]]),  # expanded
+    (dict(shape=(), strides=(), offset=5), 5),
+    (dict(shape=(0, 3), strides=(3, 1), offset=6), []),
+])
+def test_strides_and_offsets_pick_the_right_values(tmp_path, fields, expected):
+    got = tensors.load(zip_file(tmp_path / 'a.pth', state(a=tensor(**fields))))['a']
+    assert got.shape == fields['shape']
+    assert got.tolist() == expected
+
+
+@pytest.mark.parametrize('fields', [
+    dict(offset=1), dict(shape=(3, 3)), dict(strides=(4, 1)), dict(shape=(), strides=(), offset=6),
+    dict(shape=(7,), strides=(1,)), dict(shape=(2,), strides=(2**31 - 1,))])
+def test_a_tensor_beyond_its_storage_is_refused(tmp_path, fields):
+    with pytest.raises(ValueError, match="a.pth cannot be read: 'a' of shape .* beyond its storage"):
+        tensors.load(zip_file(tmp_path / 'a.pth', state(a=tensor(**fields))))
+
+
+@pytest.mark.parametrize('fields', [
+    dict(offset=-1), dict(strides=(-3, 1)), dict(shape=(-2, 3)), dict(shape=(6,)), dict(count=-6)])
+def test_negative_or_unequal_numbers_are_refused(tmp_path, fields):
+    with pytest.raises(ValueError, match='describes a (tensor|storage) wrongly'):
+        tensors.load(zip_file(tmp_path / 'a.pth', state(a=tensor(**fields))))
+
+
+# --- malice ----------------------------------------------------------------------------------
+
+
+class Touch:
+    """Unpickled by the pickle module, it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize('write', [zip_file, legacy_file])
+def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path, write):
+    evil = pickle.dumps({'a': Touch(tmp_path / 'ran')}, 2)
+    with pytest.raises(ValueError, match=r'it holds \w+\.mkdir, .*Nothing was executed'):
+        tensors.load(write(tmp_path / 'a.pth', evil))
+    assert not (tmp_path / 'ran').exists()
+    pickle.loads(evil)  # it would have run
+    assert (tmp_path / 'ran').exists()
+
+
+def test_code_in_the_other_pickles_of_the_old_format_does_not_run(tmp_path):
+    path, evil = legacy_file(tmp_path / 'a.pth', state(a=tensor(legacy=True))), tmp_path / 'ran'
+    good = path.read_bytes()
+    for pickled in (pickle.dumps(1001, 2), pickle.dumps(['0'], 2)):
+        assert good.count(pickled) == 1
+        path.write_bytes(good.replace(pickled, pickle.dumps(Touch(evil), 2)))
+        with pytest.raises(ValueError, match='Nothing was executed'):
+            tensors.load(path)
+    assert not evil.exists()
+
+
+@pytest.mark.parametrize('module, name', [
+    ('builtins', 'eval'), ('torch.nn.modules.linear', 'Linear'), ('torch', 'load'),
+    ('torch._utils', '_rebuild_qtensor'), ('collections', 'OrderedDict.fromkeys'),
+    ('collections', 'namedtuple'), ('numpy', 'ndarray'), ('torch', 'ComplexFloatStorage')])
+def test_every_other_name_is_refused_and_named(tmp_path, module, name):
+    pickled = b'\x80\x04' + text(module) + text(name) + b'\x93.'
+    with pytest.raises(ValueError, match=re.escape(f'it holds {module}.{name},')):
+        tensors.load(zip_file(tmp_path / 'a.pth', pickled))
+
+
+@pytest.mark.parametrize('target', [
+    name_of('torch._utils', '_rebuild_tensor_v2'), name_of('torch._utils', '_rebuild_parameter'),
+    name_of('collections', 'OrderedDict'), name_of('torch', 'FloatStorage'), tensor()])
+@pytest.mark.parametrize('attribute', ['__call__', '__class__', 'items', 'shape', '__setitem__'])
+def test_a_pickle_cannot_set_attributes_of_what_it_is_given(tmp_path, target, attribute):
+    change = b'(' + b'N}' + text(attribute) + name_of('collections', 'OrderedDict') + b'st' + b'b'
+    pickled = b'\x80\x02' + target + change + b'.'
+    with pytest.raises(ValueError, match='its pickle is damaged'):
+        tensors.load(zip_file(tmp_path / 'a.pth', pickled))
+    assert tensors.load(zip_file(tmp_path / 'b.pth', state(a=tensor())))['a'].shape == (2, 3)
+
+
+def test_an_ordered_dict_cannot_hide_its_content(tmp_path):
+    made = name_of('collections', 'OrderedDict') + b')R' + text('a') + number(7) + b's'
+    hidden = b'}' + text('items') + name_of('collections', 'OrderedDict') + b's' + b'b'
+    with pytest.raises(ValueError, match=r"more than tensors: 'a' \(int\)"):
+        tensors.load(zip_file(tmp_path / 'a.pth', b'\x80\x02' + made + hidden + b'.'))
+
+
+@pytest.mark.parametrize('pickled, match', [
+    (state(a=tensor(), epoch=number(3)), r"more than tensors: 'epoch' \(int\)\. .*state_dict"),
+    (state(epoch=number(3), state_dict=b'}' + text('a') + tensor() + b's'),
+     r"'epoch' \(int\), 'state_dict' \(dict\).*torch.load\(FILE\)\['state_dict'\]"),
+    (b'\x80\x02' + tensor() + b'.', 'it holds one tensor, where tensors by name'),
+    (b'\x80\x02]' + tensor() + b'a.', 'it holds one list'),
+    (state(a=text('b')), r"'a' \(str\)"),
+    (b'\x80\x02}' + number(1) + tensor() + b's.', r'1 \(tensor\)'),
+    (b'', 'pickle is damaged'), (b'\x80\x02', 'pickle is damaged'), (b'\xff' * 9, 'damaged'),
+])
+def test_a_pickle_of_anything_but_named_tensors_is_refused(tmp_path, pickled, match):
+    with pytest.raises(ValueError, match=match):
+        tensors.load(zip_file(tmp_path / 'a.pth', pickled))
+
+
+# --- damage ----------------------------------------------------------------------------------
+
+
+def test_every_truncation_of_every_format_is_refused(tmp_path):
+    for path in files(tmp_path):
+        whole = path.read_bytes()
+        for length in range(len(whole)):
+            path.write_bytes(whole[:length])
+            with pytest.raises(ValueError, match=f'{path.name} cannot be read'):
+                tensors.load(path)
+
+
+def test_a_changed_byte_is_refused_or_gives_arrays_and_never_another_error(tmp_path):
+    for path in files(tmp_path):
+        whole = path.read_bytes()
+        for place in range(len(whole)):
+            for flip in (0x01, 0x80, 0xff):
+                damaged = bytearray(whole)
+                damaged[place] ^= flip
+                path.write_bytes(damaged)
+                try:
+                    loaded = tensors.load(path)
+                except ValueError:
+                    continue
+                assert all(isinstance(array, np.ndarray) for array in loaded.values())
+
+
+@pytest.mark.parametrize('header, match', [
+    ({'a': entry('F8_E4M3')}, "'a' has dtype 'F8_E4M3'; F64, F32"),
+    ({'a': entry(shape=(2, 2))}, r"'a' of shape \[2, 2\] lies at bytes 0 to 24 of 24"),
+    ({'a': entry(shape=(-2, -3))}, 'whole numbers'), ({'a': entry(shape=(True, 6))}, 'whole'),
+    ({'a': entry(span=(4, 28))}, 'is the file complete'), ({'a': entry(span=(24, 0))}, 'complete'),
+    ({'a': entry(shape=(3,), span=(0, 12))}, '12 bytes at its end belong to no tensor'),
+    ({'a': entry(), 'b': entry(shape=(3,), span=(12, 24))}, 'overlap'),
+    ({'a': entry(shape=(1,), span=(0, 4)), 'b': entry(shape=(1,), span=(20, 24))}, 'a hole'),
+    ({'a': {'dtype': 'F32'}}, 'not described by'), ({'a': 3}, 'not described by'),
+    ({'a': entry(dtype=['F32'])}, 'has dtype'),
+    (b'{"a": 1, "a": 2}', 'gives a name twice'), (b'[]', 'not a JSON object'),
+    (b'{nonsense', 'is not JSON'), (b'\xff\xfe', 'is not JSON'), (b'[' * 100_000, 'is not JSON'),
+])
+def test_a_wrong_safetensors_header_is_refused(tmp_path, header, match):
+    with pytest.raises(ValueError, match=match):
+        tensors.load(safetensors_file(tmp_path / 'a.safetensors', header))
+
+
+def test_a_header_longer_than_the_file_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / 'a.safetensors'
+    path.write_bytes(b'\xff' * 8 + b'{}')
+    with pytest.raises(ValueError, match='header should be 18446744073709551615 bytes'):
+        tensors.load(path)
+
+
+@pytest.mark.parametrize('changed, match', [
+    (dict(values=SIX.tobytes() + b'\0'), 'data/0 has 25 bytes, not 6 values'),
+    (dict(values=SIX[:5].tobytes()), 'data/0 has 20 bytes'),
+    (dict(compression=zipfile.ZIP_DEFLATED), 'is compressed'),
+    (dict(byteorder=b'middle'), 'byte order'),
+    ({'x/data.pkl': b''}, 'has 2 data.pkl'),
+])
+def test_a_wrong_archive_is_refused(tmp_path, changed, match):
+    with pytest.raises(ValueError, match=match):
+        tensors.load(zip_file(tmp_path / 'a.pth', state(a=tensor()), **changed))
+
+
+def test_a_missing_storage_and_another_zip_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="part 'data/9' is missing"):
+        tensors.load(zip_file(tmp_path / 'a.pth', state(a=tensor(key='9'))))
+    with zipfile.ZipFile(tmp_path / 'b.pth', 'w') as archive:
+        archive.writestr('word/document.xml', 'text')
+    with pytest.raises(ValueError, match='not one of torch.save: it has 0 data.pkl'):
+        tensors.load(tmp_path / 'b.pth')
+
+
+def test_another_kind_of_file_is_refused_with_what_can_be_read(tmp_path):
+    with pytest.raises(ValueError, match=r'.safetensors, .pth, .pt can be read'):
+        tensors.load(tmp_path / 'weights.h5')
+    (tmp_path / 'a.pth').write_bytes(b'\x89PNG')
+    with pytest.raises(ValueError, match='does not begin like a file of torch.save'):
+        tensors.load(tmp_path / 'a.pth')
+    with pytest.raises(FileNotFoundError):
+        tensors.load(tmp_path / 'none.pth')
+
+
+def test_big_endian_storages_are_read(tmp_path):
+    path = zip_file(tmp_path / 'a.pth', state(a=tensor()), SIX.astype('>f4').tobytes(),
+                    byteorder=b'big')
+    assert tensors.load(path)['a'].tolist() == SIX.reshape(2, 3).tolist()
+
+
+# --- against the packages that define the formats --------------------------------------------
+
+ARRAYS = {
+    'float32': np.float32([[1.5, -2, np.inf], [0, 1e-40, 3]]), 'float64': np.float64([1 / 3]),
+    'int64': np.int64(-(2**62)), 'uint8': np.arange(5, dtype=np.uint8),
+    'bool': np.array([True, False]), 'empty': np.zeros((0, 4), np.float32),
+    'strided': np.arange(12, dtype=np.float32).reshape(3, 4)[::2, 1:],
+    'transposed': np.arange(6, dtype=np.int32).reshape(2, 3).T}
+
+
+def same(got, expected):
+    assert list(got) == list(expected)
+    for name, array in expected.items():
+        assert got[name].dtype == array.dtype and got[name].shape == array.shape
+        np.testing.assert_array_equal(got[name], array)
+
+
+def test_what_is_saved_is_loaded_again(tmp_path):
+    tensors.save(tmp_path / 'a.safetensors', ARRAYS)
+    same(tensors.load(tmp_path / 'a.safetensors'), ARRAYS)
+    tensors.save(tmp_path / 'b.safetensors', {})
+    assert tensors.load(tmp_path / 'b.safetensors') == {}
+
+
+def test_safetensors_reads_what_is_saved_and_the_reverse(tmp_path):
+    package = pytest.importorskip('safetensors.numpy', reason='needs safetensors')
+    tensors.save(tmp_path / 'a.safetensors', ARRAYS)
+    read = package.load_file(tmp_path / 'a.safetensors')
+    same({name: read[name] for name in ARRAYS}, ARRAYS)
+    contiguous = {name: np.array(array, order='C') for name, array in ARRAYS.items()}
+    package.save_file(contiguous, tmp_path / 'b.safetensors', {'format': 'pt'})
+    read = tensors.load(tmp_path / 'b.safetensors')
+    same({name: read[name] for name in ARRAYS}, ARRAYS)
+
+
+def test_only_storable_tensors_are_saved(tmp_path):
+    with pytest.raises(ValueError, match="'a' of complex64 cannot be stored"):
+        tensors.save(tmp_path / 'a.safetensors', {'a': np.zeros(2, np.complex64)})
+    with pytest.raises(ValueError, match='only .safetensors is written'):
+        tensors.save(tmp_path / 'a.pth', {})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_what_torch_saves_is_read(tmp_path, zipped):
+    torch = pytest.importorskip('torch', reason='needs PyTorch')
+    base = torch.arange(12.0)
+    made = {name: torch.from_numpy(array.copy()) for name, array in ARRAYS.items() if array.ndim}
+    made |= {
+        'scalar': torch.tensor(3), 'half': torch.tensor([0.1, -65504]).half(),
+        'brain': torch.tensor([0.1, -3e38, float('nan')]).bfloat16(), 'view': base[4:8],
+        'columns': base.reshape(3, 4)[:, 1::2], 'turned': base.reshape(3, 4).T,
+        'expanded': torch.ones(1, 3).expand(2, 3), 'shared': base,
+        'parameter': torch.nn.Parameter(torch.ones(2)), 'buffer': torch.zeros(0)}
+    torch.save(made, tmp_path / 'a.pth', _use_new_zipfile_serialization=zipped)
+    assert zipfile.is_zipfile(tmp_path / 'a.pth') == zipped
+    same(tensors.load(tmp_path / 'a.pth'), {
+        name: (value.float() if value.dtype in (torch.half, torch.bfloat16) else value)
+        .detach().numpy() for name, value in made.items()})
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_a_state_dict_is_read_and_a_whole_module_is_refused(tmp_path, zipped):
+    torch = pytest.importorskip('torch', reason='needs PyTorch')
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
+    torch.save(net.state_dict(), tmp_path / 'a.pth', _use_new_zipfile_serialization=zipped)
+    same(tensors.load(tmp_path / 'a.pth'), {k: v.numpy() for k, v in net.state_dict().items()})
+    torch.save(net, tmp_path / 'b.pth', _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ValueError, match='torch.nn.modules.container.Sequential, which is no tens'):
+        tensors.load(tmp_path / 'b.pth')
+
+
+def test_16_bit_safetensors_become_float32(tmp_path):
+    data = np.float16([0.1, -2]).tobytes() + np.array([0x3F80, 0xC040], '<u2').tobytes()
+    loaded = tensors.load(safetensors_file(tmp_path / 'a.safetensors', {
+        'half': entry('F16', (2,), (0, 4)), 'brain': entry('BF16', (2,), (4, 8))}, data))
+    same(loaded, {'half': np.float32(np.float16([0.1, -2])), 'brain': np.float32([1, -3])})
+
+
+def test_loaded_arrays_cannot_be_written_into(tmp_path):
+    for path in files(tmp_path):
+        with pytest.raises(ValueError, match='read-only'):
+            tensors.load(path)['a'][0, 0] = 1
