@@ -15,6 +15,7 @@ import math
 import os
 import pathlib
 import pickle
+import pickletools
 import zipfile
 from typing import NamedTuple
 
@@ -142,7 +143,8 @@ def _read_safetensors(data: bytes) -> dict[str, np.ndarray]:
             raise ValueError(f'{name!r} is not described by dtype, shape and data_offsets.')
         dtype, shape, span = entry['dtype'], entry['shape'], entry['data_offsets']
         if not isinstance(dtype, str) or dtype not in _SAFETENSORS:
-            raise ValueError(f'{name!r} has dtype {dtype!r}; {", ".join(_SAFETENSORS)} can be read.')
+            raise ValueError(f'{name!r} has dtype {dtype!r}; {", ".join(_SAFETENSORS)} can be '
+                             'read.')
         if not (isinstance(shape, list) and _whole(*shape) and isinstance(span, list)
                 and len(span) == 2 and _whole(*span)):
             raise ValueError(f'{name!r} has shape {shape} at {span}: whole numbers are expected.')
@@ -233,12 +235,22 @@ class _Unpickler(pickle.Unpickler):
         return _Storage(key, dtype, count)
 
 
-def _unpickle(file):
+def _unpickle(file: io.BytesIO):
+    """Reads the next pickle of a file in memory."""
+    start, size = file.tell(), len(file.getbuffer())
+    try:
+        # A memo index is memory: the unpickler makes room for it and for all below it
+        for opcode, value, _ in pickletools.genops(file):
+            if opcode.name in ('PUT', 'BINPUT', 'LONG_BINPUT', 'FRAME') and value > size:
+                raise ValueError(f'{opcode.name} of {value}')
+    except Exception as error:  # whatever bytes that are no pickle may bring about
+        raise ValueError(f'its pickle is damaged ({error}).') from error
+    file.seek(start)
     try:
         return _Unpickler(file).load()
     except ValueError:
         raise
-    except Exception as error:  # whatever bytes that are no pickle may bring about
+    except Exception as error:
         raise ValueError(f'its pickle is damaged ({error}).') from error
 
 

@@ -1,6 +1,5 @@
-"""Files of tensors: against the packages that define the formats, by hand, damaged and malicious."""
+"""Files of tensors: made by hand, damaged, malicious, and by the packages of the formats."""
 
-import io
 import json
 import os
 import pickle
@@ -42,7 +41,8 @@ def tensor(shape=(2, 3), strides=(3, 1), offset=0, count=6, kind='FloatStorage',
 
 
 def state(**entries):
-    return b'\x80\x02}' + b''.join(text(key) + value + b's' for key, value in entries.items()) + b'.'
+    items = b''.join(text(key) + value + b's' for key, value in entries.items())
+    return b'\x80\x02}' + items + b'.'
 
 
 SIX = np.arange(6, dtype='<f4')
@@ -104,7 +104,7 @@ def test_strides_and_offsets_pick_the_right_values(tmp_path, fields, expected):
     dict(offset=1), dict(shape=(3, 3)), dict(strides=(4, 1)), dict(shape=(), strides=(), offset=6),
     dict(shape=(7,), strides=(1,)), dict(shape=(2,), strides=(2**31 - 1,))])
 def test_a_tensor_beyond_its_storage_is_refused(tmp_path, fields):
-    with pytest.raises(ValueError, match="a.pth cannot be read: 'a' of shape .* beyond its storage"):
+    with pytest.raises(ValueError, match="a.pth cannot be read: 'a' of .* beyond its storage"):
         tensors.load(zip_file(tmp_path / 'a.pth', state(a=tensor(**fields))))
 
 
@@ -171,6 +171,14 @@ def test_a_pickle_cannot_set_attributes_of_what_it_is_given(tmp_path, target, at
     assert tensors.load(zip_file(tmp_path / 'b.pth', state(a=tensor())))['a'].shape == (2, 3)
 
 
+@pytest.mark.parametrize('huge', [
+    b'r\xff\xff\xff\xff', b'p4294967295\n', b'\x95' + b'\xff' * 7 + b'\x0f',
+    b'\x8e' + b'\xff' * 7 + b'\x0f', b'\x96' + b'\xff' * 7 + b'\x0f'])
+def test_a_few_bytes_cannot_ask_for_all_memory(tmp_path, huge):
+    with pytest.raises(ValueError, match='its pickle is damaged'):
+        tensors.load(zip_file(tmp_path / 'a.pth', b'\x80\x04}' + huge + b'.'))
+
+
 def test_an_ordered_dict_cannot_hide_its_content(tmp_path):
     made = name_of('collections', 'OrderedDict') + b')R' + text('a') + number(7) + b's'
     hidden = b'}' + text('items') + name_of('collections', 'OrderedDict') + b's' + b'b'
@@ -209,15 +217,14 @@ def test_a_changed_byte_is_refused_or_gives_arrays_and_never_another_error(tmp_p
     for path in files(tmp_path):
         whole = path.read_bytes()
         for place in range(len(whole)):
-            for flip in (0x01, 0x80, 0xff):
-                damaged = bytearray(whole)
-                damaged[place] ^= flip
-                path.write_bytes(damaged)
-                try:
-                    loaded = tensors.load(path)
-                except ValueError:
-                    continue
-                assert all(isinstance(array, np.ndarray) for array in loaded.values())
+            damaged = bytearray(whole)
+            damaged[place] ^= (0x01, 0x80, 0xff)[place % 3]
+            path.write_bytes(damaged)
+            try:
+                loaded = tensors.load(path)
+            except ValueError:
+                continue
+            assert all(isinstance(array, np.ndarray) for array in loaded.values())
 
 
 @pytest.mark.parametrize('header, match', [
