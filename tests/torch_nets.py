@@ -207,17 +207,22 @@ def build(name, device='cpu', **fields):
 def randomise(net, seed=0):
     """Fills weights, biases and running statistics so that every one of them shows in the output.
 
-    Weights are He normal, so the signal neither dies nor explodes on its way.
+    Weights are He normal, so the signal neither dies nor explodes on its way. Large tensors repeat
+    a million values, which is faster; no row of theirs is like another.
     """
     generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, tensor in net.state_dict().items():
-            if name.endswith('num_batches_tracked'):
-                continue
-            if tensor.ndim > 1:
-                tensor.normal_(0, (2 / tensor[0].numel()) ** 0.5, generator=generator)
-            elif name.endswith('running_var') or name.endswith('weight'):
-                tensor.uniform_(0.6, 1.4, generator=generator)
-            else:
-                tensor.normal_(0, 0.2, generator=generator)
+    for name, tensor in net.state_dict().items():
+        if name.endswith('num_batches_tracked'):
+            continue
+        values = torch.empty(min(tensor.numel(), 1_000_003))
+        if tensor.ndim > 1:
+            values.normal_(0, (2 / tensor[0].numel()) ** 0.5, generator=generator)
+        elif name.endswith(('running_var', 'weight')):
+            values.uniform_(0.6, 1.4, generator=generator)
+        else:
+            values.normal_(0, 0.2, generator=generator)
+        flat = tensor.view(-1)
+        for start in range(0, len(flat), len(values)):
+            part = flat[start:start + len(values)]
+            part.copy_(values[:len(part)])
     return net
