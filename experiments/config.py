@@ -9,11 +9,15 @@ import hashlib
 import importlib.util
 import inspect
 import json
+import math
 import pathlib
 from typing import Any, Callable, NamedTuple
 
+import ml_collections
+
 import cnns
-from experiments.errors import UserError, nearest, one_of
+from configs import base
+from experiments.errors import UserError, nearest, one_of, reason, shown
 
 AXES = ('activation', 'pool', 'overlap', 'norm')
 LOSSES = ('cross_entropy', 'rbf')
@@ -42,29 +46,70 @@ def load(spec: str) -> Source:
     path_text, _, arg = spec.partition(':')
     path = pathlib.Path(path_text)
     if not path.is_file():
-        folder = path.parent if path.parent.is_dir() else pathlib.Path('configs')
-        known = [str(p) for p in sorted(folder.glob('*.py')) if p.stem not in ('__init__', 'base')]
+        known = [str(p) for folder in (path.parent, pathlib.Path('configs'))
+                 for p in sorted(folder.glob('*.py')) if p.stem not in ('__init__', 'base')]
+        known = list(dict.fromkeys(known))
         raise UserError(f'no config file {path_text!r}.{nearest(path_text, known)} '
-                        f'There are: {", ".join(known) or "none in " + str(folder)}.')
+                        f'There are: {", ".join(known) or "none here"}.')
     if path.suffix != '.py':
         raise UserError(f'a config is a Python file, {path_text!r} is not.')
     module_spec = importlib.util.spec_from_file_location(f'_config_{path.stem}', path)
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(f'{path} does not load: {type(error).__name__}: {error}') from error
+    except (Exception, SystemExit) as error:
+        raise UserError(f'{path} does not load: {reason(error)}') from error
     if not callable(getattr(module, 'get_config', None)):
         raise UserError(f'{path} has no get_config(); see configs/base.py for what it returns.')
     arguments = getattr(module, 'ARGUMENTS', ())
+    if not isinstance(arguments, (tuple, list)) or not all(isinstance(a, str) for a in arguments):
+        raise UserError(f'ARGUMENTS of {path} is {shown(arguments)}, it must be a tuple of strings.')
     if arg and arguments and arg not in arguments:
         raise one_of(f'argument of {path}', arg, arguments)
     if arg and not inspect.signature(module.get_config).parameters:
         raise UserError(f'{path} takes no argument, it was given {arg!r}.')
-    make = (lambda: module.get_config(arg)) if arg else module.get_config
+
+    def make():
+        try:
+            config = module.get_config(*([arg] if arg else []))
+        except (Exception, SystemExit) as error:
+            raise UserError(f'get_config() of {path} fails: {reason(error)}') from error
+        _check_shape(config, path)
+        return config.lock()
+
     suffix = arg or (arguments[0] if arguments else '')
     return Source(f'{path.stem}-{suffix}' if suffix else path.stem, make,
                   getattr(module, 'sweep', None))
+
+
+def _check_shape(config, path) -> None:
+    """UserError unless a config has the fields of configs/base.py, each of the same type."""
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise UserError(f'get_config() of {path} returns {shown(config)}; it must return a '
+                        'ConfigDict made by configs.base.get_config().')
+    model = base.get_config()
+    fields, given = flatten(model), flatten(config)
+    missing = [name for name in fields if name not in given]
+    if missing:
+        raise UserError(f'get_config() of {path} lacks {", ".join(missing[:5])}'
+                        f'{" and more" if len(missing) > 5 else ""}; start from '
+                        'configs.base.get_config().')
+    for name, default in fields.items():
+        *parents, leaf = name.split('.')
+        kind = _group(model, parents).get_type(leaf)
+        if not (isinstance(given[name], kind) or default is None and given[name] is None):
+            raise UserError(f'field {name!r} of {path} takes {_KINDS[kind]}, it is '
+                            f'{shown(given[name])}.')
+
+
+_KINDS = {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'text',
+          tuple: 'a list such as 0.1,0.2'}
+
+
+def _group(config, parents):
+    for parent in parents:
+        config = config[parent]
+    return config
 
 
 def flatten(tree, prefix='') -> dict[str, Any]:
@@ -94,14 +139,13 @@ def set_field(config, path: str, value) -> None:
             raise UserError(f'{path!r} is a group of fields. Set one of: {", ".join(inside)}.')
         raise one_of('field', path, fields)
     *parents, leaf = path.split('.')
-    node = config
-    for parent in parents:
-        node = node[parent]
+    node = _group(config, parents)
     kind = node.get_type(leaf)
     try:
         node[leaf] = _read(value, kind)
-    except (TypeError, ValueError, SyntaxError) as error:
-        raise UserError(f'field {path!r} takes a {kind.__name__}, it was given {value!r}.') from error
+    except (TypeError, ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise UserError(f'field {path!r} takes {_KINDS.get(kind, kind.__name__)}, it was given '
+                        f'{shown(value)}.') from error
 
 
 def _read(value, kind):
@@ -147,32 +191,42 @@ def resolve(config) -> dict[str, Any]:
                         f"{flat['model.name']!r} has none. Use 'cross_entropy'.")
     for path, low, high, words in (
         ('train.batch', 1, None, 'at least 1 image'),
-        ('train.epochs', 1, None, 'at least 1 epoch'),
+        ('train.epochs', 1, 10**6, 'between 1 and 1000000'),
         ('train.devices', 0, None, '0 (all) or a number of devices'),
         ('train.warmup', 0, flat['train.epochs'], 'between 0 and train.epochs'),
         ('train.momentum', 0, 1, 'between 0 and 1'),
-        ('train.weight_decay', 0, None, 'at least 0'),
+        ('train.weight_decay', 0, None, 'a number from 0'),
         ('data.limit', 0, None, '0 (all) or a number of images'),
-        ('data.side', 0, None, '0 (as they are) or a number of pixels'),
+        ('data.side', 0, 4096, '0 (as they are) or a number of pixels up to 4096'),
         ('seed', 0, 2**31 - 1, 'between 0 and 2147483647'),
     ):
         value = flat[path]
-        if not (value >= low and (high is None or value <= high)):
+        if not (value >= low and (high is None or value <= high) and math.isfinite(value)):
             raise UserError(f'{path} is {value}, it must be {words}.')
     if not 0 < flat['data.validation'] < 1:
         raise UserError(f"data.validation is {flat['data.validation']}, it must be a fraction "
                         'between 0 and 1: learning rates are chosen on it.')
+    if flat['data.train'] == flat['data.test']:
+        raise UserError(f"data.train and data.test are both {flat['data.test']!r}: the test part "
+                        'must not be trained on.')
+    check_protocol(flat)
+    return flat
+
+
+def check_protocol(flat: dict[str, Any]) -> None:
+    """UserError unless the `protocol` group and the learning rate can be used."""
     if not 0 < flat['protocol.level'] < 1:
         raise UserError(f"protocol.level is {flat['protocol.level']}, it must lie between 0 and 1.")
     for rate in (flat['train.rate'], *flat['protocol.rates']):
-        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < float('inf'):
-            raise UserError(f'a learning rate is {rate!r}, it must be a positive number.')
+        if type(rate) not in (int, float) or not 0 < rate < math.inf:
+            raise UserError(f'a learning rate is {shown(rate)}, it must be a positive number.')
     if len(set(flat['protocol.rates'])) != len(flat['protocol.rates']):
         raise UserError(f"protocol.rates names a rate twice: {flat['protocol.rates']}.")
     seeds = flat['protocol.selection_seeds']
-    if flat['protocol.rates'] and not (seeds and all(type(s) is int and s >= 0 for s in seeds)):
-        raise UserError(f'protocol.selection_seeds is {seeds}, it must hold whole numbers from 0.')
-    return flat
+    if flat['protocol.rates'] and not (seeds and all(type(s) is int and s >= 0 for s in seeds)
+                                       and len(set(seeds)) == len(seeds)):
+        raise UserError(f'protocol.selection_seeds is {shown(seeds)}, it must hold different whole '
+                        'numbers from 0.')
 
 
 def digest(flat: dict[str, Any], phase: str) -> str:

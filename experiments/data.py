@@ -11,6 +11,7 @@ import argparse
 import logging
 import os
 import pathlib
+import shlex
 import sys
 from typing import Callable, Iterator, NamedTuple
 
@@ -139,6 +140,9 @@ def _tfds(fields) -> Raw:
     if not {'image', 'label'} <= set(features):
         raise UserError(f"{fields.name} has the features {', '.join(features)}; training a "
                         "classifier needs 'image' and 'label'.")
+    if not hasattr(features['label'], 'names'):
+        raise UserError(f"{fields.name}: its 'label' is a {type(features['label']).__name__}, no "
+                        'name of a class; only classification sets are read.')
     train, test = (_read(builder, part, fields.name) for part in (fields.train, fields.test))
     return Raw(train, test, tuple(features['label'].names),
                f'{fields.name} {builder.version} as prepared in this TFDS data_dir')
@@ -154,16 +158,21 @@ def _builder(fields):
         known = (*SOURCES, *tfds.list_builders(with_community_datasets=False))
         raise UserError(f'unknown data set {fields.name!r}.{nearest(fields.name, known)} '
                         f'Allowed: {", ".join(SOURCES)}, and every TFDS name.') from error
-    except (ValueError, AssertionError) as error:  # an unknown version or config of a known set
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f'data set {fields.name!r}: {reason}') from error
+    except Exception as error:  # an unknown version or config, a package or a file that it lacks
+        raise UserError(f'data set {fields.name!r} cannot be opened: {_first_line(error)}') from error
     if not builder.is_prepared():
         where = fields.dir or os.environ.get('TFDS_DATA_DIR') or "TFDS's default data_dir"
+        into = f' --data_dir {shlex.quote(fields.dir)}' if fields.dir else ''
         raise UserError(
             f'data set {fields.name!r} is not prepared in {where}. Prepare it once with\n'
-            f"    pip install '.[prepare]' && python -m experiments.data prepare {fields.name}\n"
+            f"    pip install '.[prepare]' && python -m experiments.data prepare {fields.name}{into}\n"
             'or point TFDS_DATA_DIR (or --config.data.dir) to a data_dir that holds it.')
     return builder
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f'{type(error).__name__}: {lines[0]}' if lines else type(error).__name__
 
 
 def _read(builder, part: str, name: str) -> Split:
@@ -180,6 +189,9 @@ def _read(builder, part: str, name: str) -> Split:
         for position in range(0, len(records), _READ):
             chunk = records.__getitems__(range(position, min(position + _READ, len(records))))
             for offset, record in enumerate(chunk):
+                if record['image'].dtype != np.uint8:
+                    raise UserError(f'{name}: the images are {record["image"].dtype}, only sets '
+                                    'of 8-bit images are read.')
                 if images is None:
                     images = np.empty((len(records), *record['image'].shape), np.uint8)
                 if record['image'].shape != images.shape[1:]:
@@ -192,10 +204,9 @@ def _read(builder, part: str, name: str) -> Split:
     except UserError:
         raise
     except Exception as error:  # array_record and the decoders raise many kinds
-        reason = (str(error).strip().splitlines() or [''])[0]
         raise UserError(
             f'{name}: split {part!r} cannot be read near record {position} '
-            f'({type(error).__name__}: {reason}). A file of it is damaged: '
+            f'({_first_line(error)}). A file of it is damaged: '
             f'{", ".join(str(path) for path in info.filepaths)}. '
             f'Prepare it again: python -m experiments.data prepare {name}') from error
     if images is None:
@@ -280,8 +291,7 @@ def prepare(name: str, data_dir: str | None = None) -> str:
         known = tfds.list_builders(with_community_datasets=False)
         raise UserError(f'TFDS has no data set {name!r}.{nearest(name, known)}') from error
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [''])[0]
-        raise UserError(f'TFDS could not prepare {name!r}: {type(error).__name__}: {reason}') from error
+        raise UserError(f'TFDS could not prepare {name!r}: {_first_line(error)}') from error
     return f'{name} is prepared in {builder.data_path}'
 
 
@@ -298,6 +308,9 @@ def main(argv=None) -> int:
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print('interrupted; run the same command again to continue', file=sys.stderr)
+        return 130
     return 0
 
 

@@ -1,6 +1,12 @@
 """Errors that are the user's to mend, and the helper that words them."""
 
 import difflib
+import reprlib
+
+_short = reprlib.Repr(maxstring=80, maxother=80)
+
+
+_LIST = 12  # names; a longer list hides the nearest one
 
 
 class UserError(Exception):
@@ -10,6 +16,17 @@ class UserError(Exception):
     """
 
 
+def shown(value) -> str:
+    """repr(value), cut in the middle where it is long."""
+    return _short.repr(value)
+
+
+def reason(error: BaseException) -> str:
+    """'KeyError: ...' in one line, for a message that goes on."""
+    text = ' '.join(str(error).split())
+    return f'{type(error).__name__}: {text}' if text else type(error).__name__
+
+
 def nearest(given, allowed) -> str:
     """Returns ' Did you mean X?' for the closest of `allowed`, or '' when none is close."""
     match = difflib.get_close_matches(str(given), [str(name) for name in allowed], n=1)
@@ -17,6 +34,9 @@ def nearest(given, allowed) -> str:
 
 
 def one_of(what, given, allowed) -> UserError:
-    """Returns the error for a name outside a closed list: the nearest name first, then all."""
+    """Returns the error for a name outside a closed list: the nearest name, and all unless long."""
+    close = nearest(given, allowed)
+    if close and len(allowed) > _LIST:
+        return UserError(f'unknown {what} {shown(given)}.{close}')
     names = ', '.join(str(name) for name in allowed)
-    return UserError(f'unknown {what} {given!r}.{nearest(given, allowed)} Allowed: {names}.')
+    return UserError(f'unknown {what} {shown(given)}.{close} Allowed: {names}.')

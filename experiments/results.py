@@ -84,7 +84,7 @@ def read(path: str | os.PathLike) -> list[dict[str, Any]]:
     """
     try:
         lines = Path(path).read_bytes().split(b'\n')
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     rows = []
     for number, line in enumerate(lines, start=1):
@@ -92,7 +92,7 @@ def read(path: str | os.PathLike) -> list[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             row = None
         if isinstance(row, dict):
             rows.append(row)
@@ -158,7 +158,7 @@ def load(workdir: str | os.PathLike) -> Experiment:
     curves = {}
     for point in plan['points']:
         epochs = {line['epoch']: line for line in read(workdir / 'points' / point / 'metrics.jsonl')
-                  if 'epoch' in line}
+                  if isinstance(line.get('epoch'), int)}
         if epochs:
             curves[point] = [epochs[epoch] for epoch in sorted(epochs)]
     return Experiment(plan, [last[point] for point in plan['points'] if point in last], curves)

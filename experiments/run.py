@@ -21,6 +21,9 @@ import sys
 import warnings
 from typing import Any
 
+if __name__ == '__main__':  # until main takes over, Ctrl-C in the imports ends without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import flax
 import jax
 import jaxlib
@@ -30,7 +33,7 @@ from rich.table import Table
 
 from experiments import config as configs
 from experiments import data, figures, report, results, sweep, train
-from experiments.errors import UserError, one_of
+from experiments.errors import UserError, one_of, reason
 from experiments.progress import Reporter
 
 _WORKDIRS = 'runs'
@@ -40,61 +43,97 @@ _WIDTH = 120  # columns, where no terminal says how wide it is
 def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _interrupted.clear()
+    previous = {number: signal.signal(number, _interrupt)
+                for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return _main(argv, console)
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
+    except OSError as error:  # of the terminal or a pipe: files of the work directory say their own
+        print(f'error: the output cannot be written ({reason(error)}). Finished points are kept; '
+              'run the same command again to continue.', file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print('interrupted before the first point', file=sys.stderr)
         return 130
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+_interrupted: list[int] = []  # signals that came
+
+
+def _interrupt(number, frame):
+    """Handler of Ctrl-C and SIGTERM. A second one ends the process at once."""
+    _interrupted.append(number)
+    signal.signal(number, signal.SIG_DFL)
+    raise KeyboardInterrupt
 
 
 def _main(argv, console) -> int:
     args, assignments = parse(argv)
     source = configs.load(args.config)
     whole = sweep.plan(source, assignments)
-    made = sweep.only(whole, args.only)
+    made = sweep.only(whole, ','.join(args.only or ()))
     workdir = pathlib.Path(args.workdir or pathlib.Path(_WORKDIRS) / source.name)
     _say_plan(made, workdir, console)
     if args.dry_run:
         return 0
     store = Store(workdir, source.name)
-    dataset = data.load(made.config.data)
+    datasets = read_data(made)
+    said = {}  # what is the same for several arms is said once
     for arm in made.arms:  # the batch, the devices, the net and the images fit, before any training
-        point = made.finals(arm, None)[0]
-        data.steps_per_epoch(len(dataset.train.labels), point.config.train.batch)
-        train.program_of(point.config, dataset)
-    console.print(f'data: {dataset.note}; {len(dataset.train.labels):,} train, '
-                  f'{len(dataset.validation.labels):,} validation, '
-                  f'{len(dataset.test.labels):,} test images', highlight=False)
-    devices = train.device_count(made.config)
-    console.print(f'devices: {devices} ({jax.local_devices()[0].device_kind}); batch '
-                  f'{made.config.train.batch} = {devices} x {made.config.train.batch // devices}',
-                  highlight=False)
-    runner = Runner(whole, made, dataset, store, console, shlex.join(argv))
+        config, dataset = made.finals(arm, None)[0].config, datasets[arm.label]
+        data.steps_per_epoch(len(dataset.train.labels), config.train.batch)
+        devices = train.program_of(config, dataset).devices
+        said[f'data: {dataset.note}; {len(dataset.train.labels):,} train, '
+             f'{len(dataset.validation.labels):,} validation, '
+             f'{len(dataset.test.labels):,} test images'] = None
+        said[f'devices: {devices} ({jax.local_devices()[0].device_kind}); batch '
+             f'{config.train.batch} = {devices} x {config.train.batch // devices}'] = None
+    for line in sorted(said):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    runner = Runner(whole, made, datasets, store, console, shlex.join(argv))
     try:
         runner.run()
+        return runner.finish()
     except KeyboardInterrupt:
         kept = sum(name in store.rows for name in runner.names)
-        print(f'\ninterrupted in {runner.current}; {kept} finished points are kept in {workdir}. '
+        print(f'\ninterrupted in {runner.current}; finished points kept in {workdir}: {kept}. '
               'Run the same command again to continue.', file=sys.stderr)
         return 130
-    return runner.finish()
+
+
+def read_data(made: sweep.Plan) -> dict[str, data.Dataset]:
+    """The data set of every arm, by its label; arms with equal `data` fields share one."""
+    read, datasets = {}, {}
+    for arm in made.arms:
+        fields = made.finals(arm, None)[0].config.data
+        key = json.dumps(fields.to_dict(), sort_keys=True)
+        if key not in read:
+            read[key] = data.load(fields)
+        datasets[arm.label] = read[key]
+    return datasets
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UserError(f'{message}\n{self.format_usage().strip()}')
 
 
 def parse(argv) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     """Splits the command line into its flags and the `--config.field=value` overrides."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog='python -m experiments.run', description=__doc__.split('\n')[0],
         epilog='--config.GROUP.FIELD=VALUE sets any field of configs/base.py, '
                'as in --config.train.epochs=2')
     parser.add_argument('--config', required=True, metavar='FILE[:ARGUMENT]')
     parser.add_argument('--workdir', metavar='DIR', help=f'default: {_WORKDIRS}/CONFIG-ARGUMENT')
-    parser.add_argument('--only', default='', metavar='KEY=VALUE,...', help='run a part of the sweep')
+    parser.add_argument('--only', action='append', metavar='KEY=VALUE,...',
+                        help='run a part of the sweep')
     parser.add_argument('--dry_run', action='store_true', help='print the points and stop')
     rest, assignments = [], []
     words = iter(argv)
@@ -142,33 +181,43 @@ class Store:
         """
         self.folder = folder
         plan = folder / 'plan.json'
-        if plan.exists():
+        found = None
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter('always')
+                rows = results.read_points(folder)
             try:
                 found = json.loads(plan.read_text())['experiment']
-            except (ValueError, KeyError, OSError) as error:
-                raise UserError(f'{plan} cannot be read ({error}). Name another --workdir.') from error
-            if found != experiment:
-                raise UserError(f'{folder} holds the experiment {found!r}, this one is '
-                                f'{experiment!r}. Name another --workdir.')
-        elif folder.is_dir() and any(folder.iterdir()):
-            raise UserError(f'{folder} is not empty and holds no experiment of ours. '
-                            'Name another --workdir.')
-        try:
-            (folder / 'points').mkdir(parents=True, exist_ok=True)
+            except (FileNotFoundError, NotADirectoryError):
+                pass
+            except (ValueError, KeyError, TypeError) as error:  # damaged: the rows know it too
+                print(f'note: {plan}: {reason(error)}', file=sys.stderr)
+            if found is None and rows:
+                found = rows[-1].get('experiment')
+            if found is None and folder.is_dir() and any(folder.iterdir()):
+                raise UserError(f'{folder} is not empty and holds no experiment of ours. '
+                                'Name another --workdir.')
         except OSError as error:
-            self.fail(error)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter('always')
-            rows = results.read(folder / 'results.jsonl')
+            raise UserError(f'cannot read {folder}: {error.strerror or error}. Name another '
+                            '--workdir.') from error
+        if found not in (None, experiment):
+            raise UserError(f'{folder} holds the experiment {found!r}, this one is '
+                            f'{experiment!r}. Name another --workdir.')
         for warning in caught:
             print(f'note: {warning.message}', file=sys.stderr)
         self.rows = {row['point']: row for row in rows}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not plan.exists():  # marks the folder as ours, whatever happens next
+                results.write_whole(plan, json.dumps({'experiment': experiment}))
+        except OSError as error:
+            self.fail(error)
 
     def fail(self, error: OSError):
         """Raises the UserError for a folder that cannot be written."""
         kept = len(getattr(self, 'rows', {}))
-        raise UserError(f'cannot write to {self.folder}: {error.strerror or error}. {kept} finished '
-                        'points are kept. Free space or permissions, or name another --workdir; '
+        raise UserError(f'cannot write to {self.folder}: {error.strerror or error}. Finished '
+                        f'points kept: {kept}. Free space or permissions, or name another --workdir; '
                         'then run the same command again.') from error
 
     def write(self, name: str, text: str) -> None:
@@ -194,8 +243,8 @@ class Store:
 class Runner:
     """Runs the points of a plan that are not finished yet, one after the other."""
 
-    def __init__(self, whole, made, dataset, store, console, command):
-        self.whole, self.made, self.dataset = whole, made, dataset
+    def __init__(self, whole, made, datasets, store, console, command):
+        self.whole, self.made, self.datasets = whole, made, datasets
         self.store, self.console, self.command = store, console, command
         self.names: list[str] = []  # of the points this call asks for, as they become known
         self.current = 'the first point'
@@ -218,6 +267,7 @@ class Runner:
                         continue
                 for point in self.made.finals(arm, rate):
                     self.point(point, reporter)
+        self.current = 'the table and figures'
         self.write_plan()
 
     def point(self, point: sweep.Point, reporter) -> None:
@@ -241,14 +291,16 @@ class Runner:
             reporter.epoch(line)
 
         try:
-            row = train.fit(point.config, self.dataset, on_epoch,
+            row = train.fit(point.config, self.datasets[point.arm], on_epoch,
                             read_test=point.phase == sweep.FINAL) | {'status': 'done', 'reason': ''}
         except train.Diverged as error:
             row = {'status': 'diverged', 'reason': str(error)}
         except UserError:
             raise
         except Exception as error:  # one bad point must not cost the others
-            row = {'status': 'failed', 'reason': f'{type(error).__name__}: {error}'.split('\n')[0]}
+            if _interrupted:  # some C++ code turns an interrupt into an error of its own
+                raise KeyboardInterrupt from error
+            row = {'status': 'failed', 'reason': reason(error)[:500]}
         self.add(point, row)
         reporter.finish(_words(row))
 
@@ -256,7 +308,7 @@ class Runner:
         self.store.add({
             'point': point.name, 'experiment': self.made.source.name, 'phase': point.phase,
             'arm': point.arm, 'overrides': point.overrides, 'seed': point.seed,
-            'learning_rate': point.rate, 'dataset': self.dataset.name,
+            'learning_rate': point.rate, 'dataset': self.datasets[point.arm].name,
             'model': point.config.model.name, **row})
 
     def no_rate(self, arm: sweep.Arm, reporter) -> None:
@@ -264,7 +316,8 @@ class Runner:
             self.names.append(point.name)
             reporter.start(f'{point.arm} (final, seed {point.seed})', 0)
             row = {'status': 'failed', 'reason': 'no learning rate of the grid trained'}
-            self.add(point, row)
+            if point.name not in self.store.rows:
+                self.add(point, row)
             reporter.finish(_words(row))
 
     def write_plan(self) -> None:
@@ -286,8 +339,10 @@ class Runner:
         self.store.write('plan.json', json.dumps({
             'experiment': self.whole.source.name, 'title': config.title,
             'command': f'python -m experiments.run {self.command}',
-            'dataset': self.dataset.name, 'dataset_note': self.dataset.note,
+            'dataset': ', '.join(dict.fromkeys(d.name for d in self.datasets.values())),
+            'dataset_note': '; '.join(dict.fromkeys(d.note for d in self.datasets.values())),
             'model': config.model.name, 'arms': [arm.label for arm in self.whole.arms],
+            'arm_seeds': {arm.label: arm.seeds for arm in self.whole.arms},
             'seeds': sorted({seed for arm in self.whole.arms for seed in arm.seeds}),
             'rates': list(self.whole.rates), 'level': config.protocol.level,
             'epochs': config.train.epochs, 'points': known}, indent=1))
@@ -296,7 +351,10 @@ class Runner:
         """Prints the table and the sentences; writes CSV, figure and report. Returns the status."""
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # damaged lines were named when the folder was opened
-            experiment = results.load(self.store.folder)
+            return self._finish()
+
+    def _finish(self) -> int:
+        experiment = results.load(self.store.folder)
         summary = results.summarise(experiment)
         self.console.print(results.table(summary))
         for sentence in results.sentences(summary):
@@ -312,8 +370,9 @@ class Runner:
         bad = [self.store.rows[name] for name in self.names
                if self.store.rows[name]['status'] != 'done']
         for row in bad:
-            print(f'{row["status"]}: {row["arm"]} ({row["phase"]}, seed {row["seed"]}, rate '
-                  f'{row["learning_rate"]:g}): {row["reason"]}', file=sys.stderr)
+            rate = '' if row['learning_rate'] is None else f', rate {row["learning_rate"]:g}'
+            print(f'{row["status"]}: {row["arm"]} ({row["phase"]}, seed {row["seed"]}{rate}): '
+                  f'{row["reason"]}', file=sys.stderr)
         # A rate of the grid may be too high for an arm: that is what a grid is for.
         return int(any(row['phase'] == sweep.FINAL or row['status'] == 'failed' for row in bad))
 

@@ -7,11 +7,12 @@
 3. The test part is read once, after the last step of those trainings. There is no best epoch.
 """
 
+import numbers
 import statistics
 from typing import Any, Iterable, NamedTuple
 
-from experiments.config import Source, digest, flatten, resolve, set_field
-from experiments.errors import UserError, one_of
+from experiments.config import Source, check_protocol, digest, flatten, resolve, set_field
+from experiments.errors import UserError, one_of, reason, shown
 
 SELECT, FINAL = 'select', 'final'
 
@@ -23,7 +24,7 @@ class Point(NamedTuple):
     phase: str  # SELECT or FINAL
     arm: str
     seed: int
-    rate: float
+    rate: float | None  # None: to be chosen from the grid
     overrides: dict[str, Any]  # flat, without the seed
     config: Any  # ConfigDict
     resolved: dict[str, Any]  # flat, the axes filled in
@@ -48,14 +49,19 @@ class Plan(NamedTuple):
         return tuple(self.config.protocol.rates)
 
     def point(self, phase: str, arm: Arm, seed: int, rate: float | None) -> Point:
-        """The point of this plan with these coordinates; rate None keeps the config's own."""
+        """The point of this plan with these coordinates.
+
+        rate None keeps the config's own, or stands for the one to be chosen where there is a grid.
+        """
         config = self.source.make()
         for path, value in (*self.assignments, *arm.overrides.items(), ('seed', seed)):
             set_field(config, path, value)
         if rate is not None:
             set_field(config, 'train.rate', float(rate))
         resolved = resolve(config)
-        return Point(digest(resolved, phase), phase, arm.label, seed, config.train.rate,
+        if rate is None and self.rates:
+            resolved['train.rate'] = None
+        return Point(digest(resolved, phase), phase, arm.label, seed, resolved['train.rate'],
                      arm.overrides, config, resolved)
 
     def selections(self, arm: Arm) -> list[Point]:
@@ -78,10 +84,26 @@ def plan(source: Source, assignments: Iterable[tuple[str, str]] = ()) -> Plan:
     base = source.make()
     for path, value in assignments:
         set_field(base, path, value)
+    check_protocol(flatten(base))
+    chosen = ('learning rates are chosen from protocol.rates. Set --config.protocol.rates=RATE for '
+              'a single one, or --config.protocol.rates=() for train.rate as it is.')
+    if base.protocol.rates and 'train.rate' in dict(assignments):
+        raise UserError(f'--config.train.rate would have no effect: {chosen}')
     arms: dict[str, Arm] = {}
 
     def add(label: str, *, seed: int | None = None, **overrides):
         flat = flatten(overrides)
+        if not isinstance(label, str) or not label.strip():
+            raise UserError(f'the sweep adds an arm labelled {shown(label)}: a label is a text.')
+        if isinstance(seed, numbers.Integral) and not isinstance(seed, bool):
+            seed = int(seed)  # numpy's too
+        for path in flat:
+            if path == 'train.rate' and base.protocol.rates:
+                raise UserError(f'arm {label!r} sets train.rate, which would have no effect: '
+                                f'{chosen}')
+            if path.startswith('protocol.') or path == 'title':
+                raise UserError(f'arm {label!r} sets {path}, which is common to all arms. Set it '
+                                'in get_config().')
         for path in (*flat, *(() if seed is None else ('seed',))):
             if path in dict(assignments):
                 raise UserError(f'--config.{path} would have no effect: the sweep of this config '
@@ -104,6 +126,10 @@ def plan(source: Source, assignments: Iterable[tuple[str, str]] = ()) -> Plan:
         except TypeError as error:
             raise UserError(f'sweep(add) of {source.name} calls add wrongly ({error}); it is '
                             'add(label, seed=..., group=dict(field=value)).') from error
+        except UserError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise UserError(f'sweep(add) of {source.name} fails: {reason(error)}') from error
     if not arms:
         raise UserError(f'sweep(add) of {source.name} adds no point.')
     made = Plan(source, assignments, base, tuple(arms.values()))
@@ -120,8 +146,9 @@ def plan(source: Source, assignments: Iterable[tuple[str, str]] = ()) -> Plan:
 def only(made: Plan, text: str) -> Plan:
     """Keeps the arms and seeds that match 'pool=max,seed=0'; '' keeps all.
 
-    Keys are 'arm', 'seed', and the last names of the fields the sweep sets. Seeds restrict the
-    final trainings only: an arm's learning rate is always chosen on the whole grid.
+    Keys are 'arm', 'seed', and the fields the sweep sets, by their whole or last names; an arm that
+    leaves such a field alone matches the value it has then. Seeds restrict the final trainings
+    only: an arm's learning rate is always chosen on the whole grid.
 
     Raises:
       UserError: an unknown key, or no point that matches.
@@ -129,7 +156,9 @@ def only(made: Plan, text: str) -> Plan:
     if not text:
         return made
     fields = sorted({path for arm in made.arms for path in arm.overrides})
-    allowed = {path.split('.')[-1]: path for path in fields}
+    last = [path.split('.')[-1] for path in fields]
+    allowed = {short if last.count(short) == 1 else path: path for short, path in zip(last, fields)}
+    values = {arm.label: made.point(FINAL, arm, arm.seeds[0], None).resolved for arm in made.arms}
     arms = made.arms
     for pair in text.split(','):
         key, equals, value = (part.strip() for part in pair.partition('='))
@@ -140,9 +169,9 @@ def only(made: Plan, text: str) -> Plan:
                          for arm in arms)
         elif key == 'arm':
             arms = tuple(arm for arm in arms if arm.label == value)
-        elif key in allowed:
-            arms = tuple(arm for arm in arms
-                         if str(arm.overrides.get(allowed[key])).lower() == value.lower())
+        elif key in (*allowed, *fields):
+            path = allowed.get(key, key)
+            arms = tuple(arm for arm in arms if _same(values[arm.label][path], value))
         else:
             raise one_of('key of --only', key, (*allowed, 'arm', 'seed'))
     arms = tuple(arm for arm in arms if arm.seeds)
@@ -151,6 +180,16 @@ def only(made: Plan, text: str) -> Plan:
                         f'{"; ".join(arm.label for arm in made.arms)}. '
                         f'Seeds: {sorted({seed for arm in made.arms for seed in arm.seeds})}.')
     return made._replace(arms=arms)
+
+
+def _same(value, text: str) -> bool:
+    """Whether a word of the command line means this value: 'true' is True, '1e-1' is 0.1."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            return float(text) == value
+        except ValueError:
+            return False
+    return str(value).lower() == text.lower()
 
 
 def choose_rate(points: list[Point], rows: dict[str, dict]) -> float | None:

@@ -57,11 +57,14 @@ def test_overrides_are_read_as_the_fields_type(path, text, value):
 @pytest.mark.parametrize('path, text, message', [
     ('train.epoch', '3', "unknown field 'train.epoch'. Did you mean 'train.epochs'"),
     ('train', '3', "'train' is a group of fields"),
-    ('train.epochs', 'many', "'train.epochs' takes a int"),
-    ('train.epochs', '1.5', "'train.epochs' takes a int"),
-    ('train.epochs', 'True', "'train.epochs' takes a int"),
-    ('model.overlap', '1', "'model.overlap' takes a bool"),
-    ('model.overlap', 'yes', "'model.overlap' takes a bool"),
+    ('train.epochs', 'many', "'train.epochs' takes a whole number"),
+    ('train.epochs', '1.5', "'train.epochs' takes a whole number"),
+    ('train.epochs', 'True', "'train.epochs' takes a whole number"),
+    ('model.overlap', '1', "'model.overlap' takes true or false"),
+    ('model.overlap', 'yes', "'model.overlap' takes true or false"),
+    ('train.rate', 'nan', "'train.rate' takes a number"),
+    ('protocol.rates', '', "'protocol.rates' takes a list"),
+    ('train.batch', '(' * 500, "'train.batch' takes a whole number"),
 ])
 def test_a_wrong_field_or_type_is_named(path, text, message):
     with pytest.raises(UserError, match=re.escape(message)):
@@ -85,6 +88,11 @@ def test_a_wrong_field_or_type_is_named(path, text, message):
     ('protocol.rates', (0.1, 0.1), 'twice'),
     ('protocol.level', 1.0, 'protocol.level'),
     ('seed', -1, 'seed is -1'),
+    ('train.epochs', 10**20, 'between 1 and 1000000'),
+    ('train.weight_decay', float('inf'), 'train.weight_decay is inf'),
+    ('data.test', 'train', 'must not be trained on'),
+    ('protocol.rates', ((0.1,),), 'learning rate is'),
+    ('protocol.rates', (True,), 'learning rate is True'),
 ])
 def test_a_value_no_run_could_use_is_refused(path, value, message):
     config = base()
@@ -137,3 +145,43 @@ def test_a_config_that_fails_to_load_is_reported_with_its_error(tmp_path):
     path.write_text('import nothing_of_that_name')
     with pytest.raises(UserError, match='does not load: ModuleNotFoundError'):
         configs.load(str(path))
+
+
+def test_an_error_stays_short_whatever_was_given():
+    with pytest.raises(UserError) as error:
+        configs.set_field(base(), 'train.batch', '-' * 20000)
+    assert len(str(error.value)) < 200
+
+
+def test_a_selection_seed_given_twice_is_refused():
+    config = base()
+    configs.set_field(config, 'protocol.rates', (0.1, 0.2))
+    configs.set_field(config, 'protocol.selection_seeds', (3, 3))
+    with pytest.raises(UserError, match='must hold different whole numbers'):
+        configs.resolve(config)
+
+
+START = 'from configs import base\n'
+
+
+@pytest.mark.parametrize('text, message', [
+    ('def get_config(): raise RuntimeError("two\\nlines")', 'fails: RuntimeError: two lines'),
+    ('import sys\ndef get_config(): sys.exit(3)', 'fails: SystemExit: 3'),
+    ('import sys\nsys.exit(3)', 'does not load: SystemExit: 3'),
+    ('def get_config(: pass', 'does not load: SyntaxError'),
+    ('def get_config(): pass', 'returns None; it must return a ConfigDict'),
+    ('def get_config(): return {}', 'returns {}; it must return a ConfigDict'),
+    ('import ml_collections\ndef get_config(): return ml_collections.ConfigDict()',
+     'lacks data.dir, .* and more; start from'),
+    (START + 'def get_config(needed): return base.get_config()', 'fails: TypeError: .*needed'),
+    (START + 'def get_config():\n  c = base.get_config()\n  c.train.epoch = 3', "fails: .*epoch"),
+    (START + 'def get_config():\n  c = base.get_config()\n  with c.ignore_type():\n'
+     '    c.train.epochs = "x"\n  return c', "'train.epochs' of .* takes a whole number, it is 'x'"),
+    (START + 'ARGUMENTS = "mnist"\ndef get_config(arg="mnist"): return base.get_config()',
+     "ARGUMENTS of .* is 'mnist'"),
+])
+def test_a_config_file_that_returns_nonsense_is_reported(tmp_path, text, message):
+    path = tmp_path / 'odd.py'
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        configs.load(str(path)).make()

@@ -188,6 +188,48 @@ def test_a_wrong_split_or_version_is_named(tfds_dir):
         data.load(fields(name='mnist:9.9.9', dir=tfds_dir))
 
 
+@pytest.mark.parametrize('name', ['', 'mnist:', '../mnist', 'mnist/none', 'huggingface:mnist'])
+def test_an_odd_name_is_an_error(tmp_path, name):
+    with pytest.raises(UserError, match='data set .* cannot be opened: '):
+        data.load(fields(name=name, dir=str(tmp_path)))
+
+
+@pytest.mark.parametrize('content', [b'', b'{"name": "mni', bytes(100)])
+def test_a_damaged_description_of_a_set_is_named(tmp_path, content):
+    (tmp_path / 'mnist' / '3.0.1').mkdir(parents=True)
+    (tmp_path / 'mnist' / '3.0.1' / 'dataset_info.json').write_bytes(content)
+    with pytest.raises(UserError, match="data set 'mnist' cannot be opened: "):
+        data.load(fields(name='mnist', dir=str(tmp_path)))
+
+
+class Records(list):
+    def __getitems__(self, indices):
+        return [self[index] for index in indices]
+
+
+class Builder:
+    """Stands in for a TFDS builder with one split of these records."""
+
+    def __init__(self, *images):
+        self.records = Records({'image': image, 'label': 0} for image in images)
+        self.info = self
+        self.splits = {'train': self}
+        self.filepaths, self.num_examples = [], len(images)
+
+    def as_data_source(self, part):
+        return self.records
+
+
+@pytest.mark.parametrize('images, message', [
+    ([np.zeros((2, 2, 1), np.uint16)], 'the images are uint16, only sets of 8-bit images'),
+    ([np.zeros((2, 2, 1), np.uint8), np.zeros((3, 2, 1), np.uint8)], r'record 1 of .* is \(3, 2, 1\)'),
+    ([], 'is empty'),
+])
+def test_images_that_would_be_read_wrongly_are_refused(images, message):
+    with pytest.raises(UserError, match=message):
+        data._read(Builder(*images), 'train', 'made_up')
+
+
 def test_prepare_says_what_it_needs(capsys, monkeypatch):
     import sys
     monkeypatch.setitem(sys.modules, 'tensorflow', None)

@@ -1,5 +1,6 @@
 """The protocol: points declared as loops, checked before any runs, rates chosen on validation."""
 
+import numpy as np
 import pytest
 
 from experiments import config as configs
@@ -58,6 +59,13 @@ def test_a_config_without_sweep_is_one_point():
      'train the same config'),  # 'average' is what the net does anyway
     (lambda add: None, 'adds no point'),
     (lambda add: add(), 'calls add wrongly'),
+    (lambda add: 1 / 0, 'fails: ZeroDivisionError: division by zero'),
+    (lambda add: add(3), 'labelled 3: a label is a text'),
+    (lambda add: add(' '), 'a label is a text'),
+    (lambda add: add('a', seed=1.5), "'seed' takes a whole number"),
+    (lambda add: add('a', seed=True), "'seed' takes a whole number"),
+    (lambda add: add('a', model='max'), "'model' is a group"),
+    (lambda add: add('a', protocol=dict(rates=(0.1,))), 'common to all arms'),
 ])
 def test_every_point_is_checked_before_the_first_starts(loop, message):
     with pytest.raises(UserError, match=message):
@@ -110,3 +118,42 @@ def test_the_rate_is_chosen_by_mean_validation_error():
     assert sweep.choose_rate(points, rows(points, [.2] * 6, [3, 3, 2, 1, 2, 2])) == 0.2  # the loss
     assert sweep.choose_rate(points, rows(points, [.3, .3, .1, None, .4, .4])) == 0.1  # diverged: out
     assert sweep.choose_rate(points, rows(points, [None] * 6)) is None
+
+
+def test_a_rate_that_the_grid_would_undo_is_refused():
+    grid = source(four_arms, protocol__rates=(0.1, 0.2))
+    with pytest.raises(UserError, match='--config.train.rate would have no effect.*protocol.rates'):
+        sweep.plan(grid, [('train.rate', '0.5')])
+    with pytest.raises(UserError, match="arm 'a' sets train.rate, which would have no effect"):
+        sweep.plan(source(lambda add: add('a', train=dict(rate=0.5)), protocol__rates=(0.1, 0.2)))
+    plan = sweep.plan(source(lambda add: add('a', train=dict(rate=0.5))))
+    assert plan.finals(plan.arms[0], None)[0].rate == 0.5
+
+
+def test_a_rate_not_yet_chosen_is_no_rate():
+    plan = sweep.plan(source(four_arms, protocol__rates=(0.05, 0.2)))  # 0.05: the config's own too
+    unknown, = {point.rate for point in plan.finals(plan.arms[0], None)}
+    assert unknown is None
+    names = lambda rate: {point.name for point in plan.finals(plan.arms[0], rate)}
+    assert not names(None) & (names(0.05) | names(0.2))
+
+
+def test_seeds_of_numpy_are_seeds():
+    plan = sweep.plan(source(lambda add: [add('a', seed=seed) for seed in np.arange(2)]))
+    assert plan.arms[0].seeds == (0, 1) and type(plan.arms[0].seeds[0]) is int
+
+
+def test_only_matches_resolved_values_by_whole_or_last_name():
+    def loop(add):
+        add('plain')
+        add('max', model=dict(pool='max'), train=dict(rate=0.1))
+        add('limit', data=dict(limit=100), model=dict(name='lenet5_1998'))
+
+    plan = sweep.plan(source(loop))
+    labels = lambda text: [arm.label for arm in sweep.only(plan, text).arms]
+    assert labels('pool=average') == ['plain']  # the net's own choice; the 1998 net has none
+    assert labels('model.pool=max') == ['max'] and labels('rate=1e-1') == ['max']
+    assert labels('limit=100') == ['limit'] and labels('name=lenet5') == ['plain', 'max']
+    for text in ('=', ',', 'pool=', 'seed=0,', 'rate=x', 'seed=0,seed=1'):
+        with pytest.raises(UserError, match='--only'):
+            sweep.only(plan, text)
