@@ -3,7 +3,8 @@
 import difflib
 import reprlib
 
-_short = reprlib.Repr(maxstring=80, maxother=80)
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 80
 
 
 _LIST = 12  # names; a longer list hides the nearest one
