@@ -12,7 +12,7 @@ parameters       what inference reads; auxiliary heads that inference drops coun
 multiply-adds    of convolutions and matrix products of the image by parameters; biases, pooling
                  and normalisation count nothing
 receptive field  of one output unit, in pixels of the input, not cut at the border; a unit that
-                 sees the whole input by construction (after a flatten or a mean over space) has none
+                 that sees all of the input by construction (after a flatten or a mean) has none
 layers           convolutions and matrix products on the longest path
 """
 
@@ -20,6 +20,7 @@ import argparse
 import ast
 import contextlib
 import copy
+import dataclasses
 import functools
 import gc
 import io
@@ -27,10 +28,10 @@ import json
 import math
 import re
 import sys
+import types
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.errors
 import jax
 import jax.numpy as jnp
 import matplotlib.ticker
@@ -117,19 +118,18 @@ def trace(net, input: tuple[int, int, int]) -> Trace:
     Raises what the net raises; NotImplementedError for a loop over the image or a dilated input.
     """
     x = jax.ShapeDtypeStruct((1, *input), jnp.float32)
-    with _no_collection():
-        variables = jax.eval_shape(lambda x: net.init(jax.random.key(0), x, train=False), x)
-        program, result = jax.make_jaxpr(lambda variables, x: net.apply(variables, x, train=False),
-                                         return_shape=True)(variables, x)
-    sizes, values = [], []
-    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
-        if path[0].key == 'params':
-            values.append(_Value(parameters=1 << len(sizes)))
-            sizes.append(math.prod(leaf.shape))
-        else:
-            values.append(_Value())
+    image = _Value(True, axes={1: (1, 1), 2: (1, 1)})
     reader = _Reader()
-    outputs = reader.run(program.jaxpr, [*values, _Value(True, axes={1: (1, 1), 2: (1, 1)})], '')
+    try:
+        program, result, variables, places = _started(net, x)
+        values, sizes = _parameters(variables)
+        outputs = reader.run(program, [image], '', dict(zip(places, values, strict=True)))
+    except _Hidden:
+        program, result, variables = _inference(net, x)
+        values, sizes = _parameters(variables)
+        reader = _Reader()
+        outputs = reader.run(program, [*values, image], '')
+    outputs = outputs[:len(jax.tree.leaves(result))]
     used = live = 0
     for value in outputs:
         used |= value.parameters
@@ -151,6 +151,47 @@ def trace(net, input: tuple[int, int, int]) -> Trace:
     return Trace(tuple(rows), max(value.depth for value in outputs), count(used), sum(sizes))
 
 
+class _Hidden(Exception):
+    """A parameter is made where only a part of the program sees it."""
+
+
+def _inference(net, x):
+    """The program of (variables, image), the shapes of its result and of the variables."""
+    with _no_collection():
+        variables = jax.eval_shape(lambda x: net.init(jax.random.key(0), x, train=False), x)
+        program, result = jax.make_jaxpr(lambda variables, x: net.apply(variables, x, train=False),
+                                         return_shape=True)(variables, x)
+    return program.jaxpr, result, variables
+
+
+def _started(net, x):
+    """The same with the variables' start in front, and where in the program each is made.
+
+    One trace instead of two, which halves the time; what flax does only on starting (to make an
+    auxiliary head that inference does not call) has no part in the result.
+    """
+    with _no_collection():
+        program, (result, variables) = jax.make_jaxpr(
+            lambda x: net.init_with_output(jax.random.key(0), x, train=False),
+            return_shape=True)(x)
+    places = program.jaxpr.outvars[len(jax.tree.leaves(result)):]
+    if any(hasattr(var, 'val') for var in places) or len(set(places)) < len(places):
+        raise _Hidden
+    return program.jaxpr, result, variables, places
+
+
+def _parameters(variables):
+    """The value of each variable, and the sizes of those that are parameters."""
+    values, sizes = [], []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        if path[0].key == 'params':
+            values.append(_Value(parameters=1 << len(sizes)))
+            sizes.append(math.prod(leaf.shape))
+        else:
+            values.append(_CONSTANT)
+    return values, sizes
+
+
 @contextlib.contextmanager
 def _no_collection():
     """Holds Python's search for cyclic garbage, a third of the time of a deep net's trace."""
@@ -169,9 +210,12 @@ class _Reader:
     def __init__(self):
         self.rows, self.owned, self.taken = [], [], 0
 
-    def run(self, jaxpr, arguments, scope):
-        """The values of a jaxpr's outputs, given those of its inputs."""
-        known = dict(zip(jaxpr.invars, arguments, strict=True))
+    def run(self, jaxpr, arguments, scope, variables=types.MappingProxyType({})):
+        """The values of a jaxpr's outputs, given those of its inputs.
+
+        variables: values known beforehand, whatever computes them.
+        """
+        known = dict(variables) | dict(zip(jaxpr.invars, arguments, strict=True))
 
         def look(var):
             return _CONSTANT if hasattr(var, 'val') else known.get(var, _CONSTANT)  # val: literals
@@ -179,10 +223,13 @@ class _Reader:
         for eqn in jaxpr.eqns:
             ins = [look(var) for var in eqn.invars]
             if any(value.image for value in ins):
+                if variables and any(var in variables for var in eqn.outvars):
+                    raise _Hidden
                 outs = self.step(eqn, ins, _join(scope, str(eqn.source_info.name_stack)))
             else:
                 outs = [_Value(parameters=_union(ins))] * len(eqn.outvars)
-            known.update(zip(eqn.outvars, outs, strict=True))
+            known.update((var, value) for var, value in zip(eqn.outvars, outs, strict=True)
+                         if var not in variables)
         return [look(var) for var in jaxpr.outvars]
 
     def step(self, eqn, ins, scope):
@@ -403,13 +450,22 @@ def describe(name: str, side: int | None = None, **fields) -> dict[str, Any]:
     """
     try:
         net = cnns.build(name, **fields)
-        entry = cnns.NETS[name]
-        height, width, channels = entry.input
-        shape = (side or height, side or width, channels)
-        read = trace(net, shape)
-    # flax and jax answer a field of the wrong type with any of these
-    except (ValueError, TypeError, ZeroDivisionError, flax.errors.FlaxError) as error:
+    except (ValueError, TypeError) as error:  # TypeError: a value that cannot be looked up
         raise UserError(str(error)) from error
+    entry = cnns.NETS[name]
+    _check_types(name, entry, fields)
+    height, width, _ = entry.input
+    shape = (side or height, side or width, net.channels)
+    try:
+        read = trace(net, shape)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    except Exception as error:
+        if not fields:
+            raise
+        given = ', '.join(f'{field}={value!r}' for field, value in fields.items())
+        raise UserError(f'{name} cannot be made with {given} ({type(error).__name__}: {error}); '
+                        'leave a field out to have its default.') from error
     rows = [_plain(row) for row in read.rows]
     seen = [row['receptive_field'] for row in rows if row['receptive_field'] is not None]
     return {
@@ -426,6 +482,16 @@ def describe(name: str, side: int | None = None, **fields) -> dict[str, Any]:
         'paper_parameters': entry.printed,
         'rows': rows,
     }
+
+
+def _check_types(name, entry, fields):
+    defaults = {field.name: field.default for field in dataclasses.fields(entry.net)}
+    for field, value in fields.items():
+        usual = entry.fields.get(field, defaults[field])
+        kind = type(usual)
+        if kind in (bool, int, str, tuple) and type(value) is not kind:
+            raise UserError(f'field {field} of {name} takes a {kind.__name__} such as {usual!r}, '
+                            f'it was given {value!r}.')
 
 
 def _plain(row):

@@ -87,7 +87,7 @@ def test_the_receptive_field_is_the_support_of_the_gradient(body):
 
     touched = np.abs(np.asarray(jax.grad(middle)(x))).sum((0, 3)) > 0
     expected = max(row.receptive_field for row in models.trace(net, (side, side, 3)).rows)
-    # A maximum passes the gradient to one pixel of its 2x2 window at each end
+    # The maximum of a rising image is the last of the window's two pixels; the first is 2 wide
     lost = 2 if body is stack else 0
     for axis in (0, 1):
         places = np.flatnonzero(touched.any(axis))
@@ -171,16 +171,27 @@ def test_what_inference_does_not_read_counts_in_training_alone():
     assert read.depth == 1
 
 
-def test_a_convolution_of_parameters_alone_or_constants_alone_counts_nothing():
+def test_a_convolution_by_constants_counts_nothing():
     def body(x):
-        kernel = conv(4, 3, name='c').bind({})  # only for its name
-        del kernel
-        ones = jnp.ones((3, 3, 3, 3))
-        return jax.lax.conv_general_dilated(x, ones, (1, 1), 'VALID',
+        return jax.lax.conv_general_dilated(x, jnp.ones((3, 3, 3, 3)), (1, 1), 'VALID',
                                             dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
-    read = models.trace(Toy(body), (8, 8, 3))
-    assert (read.rows, read.depth, read.parameters) == ((), 0, 0)
+    assert models.trace(Toy(body), (8, 8, 3)) == ((), 0, 0, 0)
+
+
+def test_a_product_of_parameters_alone_counts_nothing():
+    class Factored(nn.Module):
+        """A dense layer whose kernel is a product of two parameters."""
+
+        @nn.compact
+        def __call__(self, x, *, train):
+            ones = nn.initializers.ones
+            kernel = self.param('a', ones, (192, 2)) @ self.param('b', ones, (2, 5))
+            return x.reshape(len(x), -1) @ kernel
+
+    read = models.trace(Factored(), (8, 8, 3))
+    assert (len(read.rows), read.rows[0].macs) == (1, 192 * 5)
+    assert read.parameters == read.rows[0].parameters == 192 * 2 + 2 * 5
 
 
 def test_a_locally_connected_layer_is_one_row_with_its_window():
@@ -201,6 +212,18 @@ def test_programs_inside_programs_are_read_with_their_names():
     assert [(row.layer, row.receptive_field) for row in got[0]] == [('block/conv1', 3),
                                                                     ('block/pool', 5)]
     assert got[0][0].parameters == 144
+
+
+@pytest.mark.parametrize('name', ['lenet5_1998', 'cuda_convnet_11pct', 'googlenet', 'resnet20'])
+def test_one_trace_with_the_start_in_front_reads_what_inference_alone_does(name, monkeypatch):
+    net, size = cnns.build(name), cnns.NETS[name].input
+    once = models.trace(net, size)
+
+    def hidden(net, x):
+        raise models._Hidden
+
+    monkeypatch.setattr(models, '_started', hidden)
+    assert models.trace(net, size) == once
 
 
 def test_depth_is_that_of_the_longest_path():
@@ -517,6 +540,11 @@ def test_fields_and_side_change_the_net(capsys):
     assert (net['input'], net['macs']) == ([16, 16, 3], (40_551_040 - 640) // 4 + 640)
 
 
+def test_channels_change_the_image_too():
+    net = models.describe('lenet5', channels=3)
+    assert (net['input'], net['parameters']) == ([32, 32, 3], 61_706 + 2 * 150)
+
+
 @pytest.mark.parametrize('words, hints', [
     (['lenet'], ["'lenet'", "'lenet5'"]),
     (['lenet5', '--nrom=batch'], ["'nrom'", "'norm'"]),
@@ -524,7 +552,11 @@ def test_fields_and_side_change_the_net(capsys):
     (['lenet5_1998', '--pool=max'], ['trainable']),
     (['lenet5', '--side=28'], ['28', '32']),
     (['lenet5', '--side=0'], ['--side', 'at least 1']),
-    (['lenet5', '--classes=ten'], []),
+    (['lenet5', '--classes=ten'], ['classes', 'int', "'ten'"]),
+    (['lenet5', '--overlap=1'], ['overlap', 'True']),
+    (['lenet5', '--classes=-1'], []),
+    (['alexnet', '--groups=7'], ['groups=7', 'leave']),
+    (['vgg16', '--maps=64'], ['maps', 'tuple', '(64, 128']),
     (['lenet5', '--dtype=floaty'], ["'floaty'", 'bfloat16']),
     (['lenet5', '--norm'], ["'--norm'", '--FIELD=VALUE']),
     (['lenet5', 'alexnet'], ["'alexnet'"]),
@@ -597,4 +629,3 @@ def test_the_figure_is_written_as_its_ending_says(few, tmp_path, capsys):
         status, out, _ = run(capsys, '--figure', str(tmp_path / name))
         assert status == 0 and out.strip() == str(tmp_path / name)
         assert (tmp_path / name).read_bytes().startswith(start)
-    assert 'alexnet' not in (tmp_path / 'a.png').name
