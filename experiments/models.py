@@ -11,7 +11,7 @@ says about itself, and no weight is allocated. Conventions, those of the papers'
 parameters       what inference reads; auxiliary heads that inference drops count in training alone
 multiply-adds    of convolutions and matrix products of the image by parameters; biases, pooling
                  and normalisation count nothing
-receptive field  of one output unit, in pixels of the input, not cut at the border; a unit that
+receptive field  of one output unit, in pixels of the input, not cut at the border; a unit
                  that sees all of the input by construction (after a flatten or a mean) has none
 layers           convolutions and matrix products on the longest path
 """
@@ -448,6 +448,17 @@ def describe(name: str, side: int | None = None, **fields) -> dict[str, Any]:
 
     Raises UserError for what the net does not take, with its own words.
     """
+    if side is None and not fields:
+        return copy.deepcopy(_as_published(name))
+    return _describe(name, side, fields)
+
+
+@functools.cache
+def _as_published(name):
+    return _describe(name, None, {})
+
+
+def _describe(name, side, fields):
     try:
         net = cnns.build(name, **fields)
     except (ValueError, TypeError) as error:  # TypeError: a value that cannot be looked up
@@ -505,11 +516,6 @@ def _plain(row):
 
 def zoo() -> list[dict[str, Any]]:
     """Every net as `describe` gives it, without its rows; on a terminal, with a progress bar."""
-    return copy.deepcopy(_zoo())
-
-
-@functools.cache
-def _zoo():
     names = rich.progress.track(cnns.names(), 'tracing', console=Console(stderr=True),
                                 transient=True, disable=not sys.stderr.isatty())
     nets = [describe(name) for name in names]

@@ -456,7 +456,7 @@ def few(monkeypatch):
     nets = [models.describe(name) for name in names]
     for net in nets:
         del net['rows']
-    monkeypatch.setattr(models, '_zoo', lambda: nets)
+    monkeypatch.setattr(models, 'zoo', lambda: nets)
     return nets
 
 
