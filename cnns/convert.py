@@ -117,9 +117,12 @@ def _check_model(model):
 
 
 def build(model: str, **fields):
-    """The net of a torchvision name, which computes what torchvision's does in inference.
+    """The net that computes what torchvision's net of this name does, in inference.
 
-    `fields` are those of cnns.build, classes and channels above all.
+    On images of 224x224, and on others whose sides are multiples of 32 where the net takes them
+    (maps of odd size are pooled otherwise there). Training differs: the running variance there is
+    the unbiased one, and GoogLeNet has other dropout and other pools before its auxiliary
+    classifiers. `fields` are those of cnns.build, classes and channels above all.
 
     Raises:
       ValueError: an unknown model or field, with the nearest one.

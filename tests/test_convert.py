@@ -225,5 +225,5 @@ def test_wrong_variables_are_named_too():
     convert.build, lambda name: convert.from_torch(name, {}),
     lambda name: convert.to_torch(name, {}), lambda name: convert.sizes(name, {})])
 def test_an_unknown_model_gets_the_nearest_name(call):
-    with pytest.raises(ValueError, match="unknown model 'resnet52'. Did you mean 'resnet"):
+    with pytest.raises(ValueError, match="unknown model 'resnet52'. Did you mean 'resnet152'"):
         call('resnet52')
