@@ -3,8 +3,8 @@
     tensors = load('resnet18.pth')  # {'conv1.weight': float32 [64, 3, 7, 7], ...}
 
 A pickle is a program: loading one may run anything. Here the pickles inside .pth files go through
-an unpickler that knows five names and gives none of them the power to do more than describe a
-tensor; a file that asks for another name is refused before anything is made. The layout of
+an unpickler that knows a handful of names and gives none of them the power to do more than describe
+a tensor; a file that asks for another name is refused before anything is made. The layout of
 safetensors is that of its format description: 8 bytes of length, JSON, the data.
 """
 
@@ -210,12 +210,14 @@ class _Unpickler(pickle.Unpickler):
     """Knows the names below and no others.
 
     What find_class gives out can neither run code nor be changed by the pickle: immutable objects
-    and one built-in type. A tensor becomes an array only when the pickle has been read to its end.
+    and two built-in types. A tensor becomes an array only when the pickle has been read to its end.
     """
 
     def find_class(self, module, name):
         if (module, name) == ('collections', 'OrderedDict'):
             return collections.OrderedDict
+        if (module, name) == ('torch', 'Size'):
+            return tuple
         if module == 'torch._utils' and name in ('_rebuild_tensor', '_rebuild_tensor_v2'):
             return _Rebuild()
         if module == 'torch._utils' and name == '_rebuild_parameter':

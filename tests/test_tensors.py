@@ -100,6 +100,15 @@ def test_strides_and_offsets_pick_the_right_values(tmp_path, fields, expected):
     assert got.tolist() == expected
 
 
+def test_shapes_that_old_files_give_as_torch_size_are_read(tmp_path):
+    shape = group(number(2), number(3))
+    pickled = state(a=tensor(strides=(1, 2)))
+    assert pickled.count(shape) == 1
+    pickled = pickled.replace(shape, name_of('torch', 'Size') + group(shape) + b'R')
+    got = tensors.load(zip_file(tmp_path / 'a.pth', pickled))['a']
+    assert got.tolist() == [[0, 2, 4], [1, 3, 5]]
+
+
 @pytest.mark.parametrize('fields', [
     dict(offset=1), dict(shape=(3, 3)), dict(strides=(4, 1)), dict(shape=(), strides=(), offset=6),
     dict(shape=(7,), strides=(1,)), dict(shape=(2,), strides=(2**31 - 1,))])
@@ -161,7 +170,8 @@ def test_every_other_name_is_refused_and_named(tmp_path, module, name):
 
 @pytest.mark.parametrize('target', [
     name_of('torch._utils', '_rebuild_tensor_v2'), name_of('torch._utils', '_rebuild_parameter'),
-    name_of('collections', 'OrderedDict'), name_of('torch', 'FloatStorage'), tensor()])
+    name_of('collections', 'OrderedDict'), name_of('torch', 'FloatStorage'),
+    name_of('torch', 'Size'), tensor()])
 @pytest.mark.parametrize('attribute', ['__call__', '__class__', 'items', 'shape', '__setitem__'])
 def test_a_pickle_cannot_set_attributes_of_what_it_is_given(tmp_path, target, attribute):
     change = b'(' + b'N}' + text(attribute) + name_of('collections', 'OrderedDict') + b'st' + b'b'
