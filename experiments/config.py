@@ -41,7 +41,7 @@ def load(spec: str) -> Source:
     """Loads 'path.py' or 'path.py:argument'.
 
     Raises:
-      UserError: no such file, no `get_config` in it, it fails, or the argument is not one of its own.
+      UserError: no such file, no `get_config` in it, it fails, or an argument not of its own.
     """
     path_text, _, arg = spec.partition(':')
     path = pathlib.Path(path_text)
@@ -63,7 +63,8 @@ def load(spec: str) -> Source:
         raise UserError(f'{path} has no get_config(); see configs/base.py for what it returns.')
     arguments = getattr(module, 'ARGUMENTS', ())
     if not isinstance(arguments, (tuple, list)) or not all(isinstance(a, str) for a in arguments):
-        raise UserError(f'ARGUMENTS of {path} is {shown(arguments)}, it must be a tuple of strings.')
+        raise UserError(f'ARGUMENTS of {path} is {shown(arguments)}, it must be a tuple of '
+                        'strings.')
     if arg and arguments and arg not in arguments:
         raise one_of(f'argument of {path}', arg, arguments)
     if arg and not inspect.signature(module.get_config).parameters:

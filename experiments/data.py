@@ -159,13 +159,15 @@ def _builder(fields):
         raise UserError(f'unknown data set {fields.name!r}.{nearest(fields.name, known)} '
                         f'Allowed: {", ".join(SOURCES)}, and every TFDS name.') from error
     except Exception as error:  # an unknown version or config, a package or a file that it lacks
-        raise UserError(f'data set {fields.name!r} cannot be opened: {_first_line(error)}') from error
+        raise UserError(f'data set {fields.name!r} cannot be opened: '
+                        f'{_first_line(error)}') from error
     if not builder.is_prepared():
         where = fields.dir or os.environ.get('TFDS_DATA_DIR') or "TFDS's default data_dir"
         into = f' --data_dir {shlex.quote(fields.dir)}' if fields.dir else ''
         raise UserError(
             f'data set {fields.name!r} is not prepared in {where}. Prepare it once with\n'
-            f"    pip install '.[prepare]' && python -m experiments.data prepare {fields.name}{into}\n"
+            "    pip install '.[prepare]' && python -m experiments.data prepare "
+            f'{fields.name}{into}\n'
             'or point TFDS_DATA_DIR (or --config.data.dir) to a data_dir that holds it.')
     return builder
 

@@ -35,7 +35,8 @@ def evaluate(step: Callable, variables, batches: Iterable[dict], count: int) -> 
       RuntimeError: the masks do not sum to `count`, the size of the split.
     """
     sums = jax.device_get([step(variables, batch) for batch in batches])
-    total = {key: float(sum(float(part[key]) for part in sums)) for key in ('loss', 'errors', 'count')}
+    total = {key: float(sum(float(part[key]) for part in sums))
+             for key in ('loss', 'errors', 'count')}
     if total['count'] != count:
         raise RuntimeError(f'evaluated {total["count"]:.0f} images of a split of {count}')
     return {'loss': total['loss'] / count, 'error': total['errors'] / count, 'count': count}

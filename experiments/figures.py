@@ -110,8 +110,8 @@ def _scale_errors(axes, validation, training):
 def _draw_interval(axes, y, interval, colour):
     """A dot with its interval, in percent; the dot alone where one seed gives no interval."""
     width = 0 if interval.n < 2 else 100 * (interval.high - interval.mean)
-    axes.errorbar(100 * interval.mean, y, xerr=width or None, fmt='o', color=colour, ms=6, capsize=4,
-                  lw=1.8)
+    axes.errorbar(100 * interval.mean, y, xerr=width or None, fmt='o', color=colour, ms=6,
+                  capsize=4, lw=1.8)
 
 
 def _remark(axes, y, text):

@@ -46,7 +46,8 @@ class Reporter:
     def finish(self, words: str) -> None:
         self.finished += 1
         seconds = time.perf_counter() - self._start
-        self.console.print(f'[{self.finished}/{self.total}] {self._what}: {words} ({seconds:.1f} s)',
+        self.console.print(f'[{self.finished}/{self.total}] {self._what}: {words} '
+                           f'({seconds:.1f} s)',
                            markup=False, soft_wrap=True, highlight=False)
         if self._live:
             self._live.update(self._task, completed=self.finished)

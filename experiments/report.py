@@ -88,11 +88,12 @@ def _protocol(experiment, summary):
     plan = experiment.plan
     seeds = ', '.join(map(str, plan['seeds']))
     final = [row for row in experiment.rows if row['phase'] == 'final']
+    planned = sum(arm['seeds_expected'] for arm in summary)
     return (_selection(experiment, summary)
-            + f'<p>Every arm is trained at its rate with the seeds {escape(seeds)}; a seed gives all '
-            'arms the same data order. The test images are read once, at the end of a training; no '
-            f'epoch is picked. {len(final)} of {sum(arm["seeds_expected"] for arm in summary)} such '
-            'trainings have ended.</p>')
+            + f'<p>Every arm is trained at its rate with the seeds {escape(seeds)}; a seed gives '
+            'all arms the same data order. The test images are read once, at the end of a '
+            'training; no '
+            f'epoch is picked. {len(final)} of {planned} such trainings have ended.</p>')
 
 
 def _stored(workdir, experiment, name):

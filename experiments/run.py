@@ -30,6 +30,7 @@ import jaxlib
 import numpy
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from experiments import config as configs
 from experiments import data, figures, report, results, sweep, train
@@ -81,6 +82,7 @@ def _main(argv, console) -> int:
     workdir = pathlib.Path(args.workdir or pathlib.Path(_WORKDIRS) / source.name)
     _say_plan(made, workdir, console)
     if args.dry_run:
+        _say_points(made, console)
         return 0
     store = Store(workdir, source.name)
     datasets = read_data(made)
@@ -157,17 +159,32 @@ def parse(argv) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
 def _say_plan(made: sweep.Plan, workdir, console) -> None:
     trials = len(made.rates) * len(made.config.protocol.selection_seeds) if made.rates else 0
     finals = sum(len(arm.seeds) for arm in made.arms)
-    table = Table(title=f'{made.config.title}: {len(made.arms)} {"arm" if len(made.arms) == 1 else "arms"}, '
-                        f'{trials * len(made.arms) + finals} points', title_justify='left')
+    arms = f'{len(made.arms)} {"arm" if len(made.arms) == 1 else "arms"}'
+    points = f'{trials * len(made.arms) + finals} points'
+    table = Table(title=Text(f'{made.config.title}: {arms}, {points}'), title_justify='left')
     for column in ('arm', 'changes', 'learning rate', 'final seeds'):
         table.add_column(column)
     for arm in made.arms:
         changes = ', '.join(f'{path}={value}' for path, value in arm.overrides.items())
         rate = (f'chosen on validation from {", ".join(f"{r:g}" for r in made.rates)}' if made.rates
                 else f'{made.finals(arm, None)[0].rate:g}')
-        table.add_row(arm.label, changes or '-', rate, ', '.join(map(str, arm.seeds)))
+        table.add_row(Text(arm.label), Text(changes or '-'), rate, ', '.join(map(str, arm.seeds)))
     console.print(table)
     console.print(f'results: {workdir}', highlight=False)
+
+
+def _say_points(made: sweep.Plan, console) -> None:
+    """Every point in the order of the run; a name needs the rate, which selection chooses."""
+    table = Table(title='points', title_justify='left')
+    for column in ('arm', 'phase', 'seed', 'learning rate', 'name'):
+        table.add_column(column)
+    for arm in made.arms:
+        for point in (*made.selections(arm), *made.finals(arm, None)):
+            known = point.rate is not None
+            table.add_row(Text(arm.label), point.phase, str(point.seed),
+                          f'{point.rate:g}' if known else 'the chosen one',
+                          point.name if known else '')
+    console.print(table)
 
 
 class Store:
@@ -217,8 +234,8 @@ class Store:
         """Raises the UserError for a folder that cannot be written."""
         kept = len(getattr(self, 'rows', {}))
         raise UserError(f'cannot write to {self.folder}: {error.strerror or error}. Finished '
-                        f'points kept: {kept}. Free space or permissions, or name another --workdir; '
-                        'then run the same command again.') from error
+                        f'points kept: {kept}. Free space or permissions, or name another '
+                        '--workdir; then run the same command again.') from error
 
     def write(self, name: str, text: str) -> None:
         """Writes a whole file, or leaves the old one as it was."""
@@ -271,7 +288,7 @@ class Runner:
         self.write_plan()
 
     def point(self, point: sweep.Point, reporter) -> None:
-        """Trains one point and adds its row; a finished one is skipped, a failed one is tried again."""
+        """Trains one point and adds its row. Finished ones are skipped, failed ones tried again."""
         self.names.append(point.name)
         seed = f'seed {point.seed}, rate {point.rate:g}'
         self.current = f'{point.arm} ({point.phase}, {seed})'
@@ -282,7 +299,8 @@ class Runner:
                             else f'diverged before: {old["reason"]}')
             return
         folder = f'points/{point.name}'
-        self.store.write(f'{folder}/config.json', json.dumps(point.resolved, indent=1, sort_keys=True))
+        self.store.write(f'{folder}/config.json',
+                         json.dumps(point.resolved, indent=1, sort_keys=True))
         self.store.write(f'{folder}/environment.json',
                          json.dumps(self.environment, indent=1, sort_keys=True))
 

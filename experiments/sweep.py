@@ -163,7 +163,8 @@ def only(made: Plan, text: str) -> Plan:
     for pair in text.split(','):
         key, equals, value = (part.strip() for part in pair.partition('='))
         if not equals:
-            raise UserError(f"--only takes key=value pairs such as 'seed=0', it was given {pair!r}.")
+            raise UserError("--only takes key=value pairs such as 'seed=0', it was given "
+                            f'{pair!r}.')
         if key == 'seed':
             arms = tuple(arm._replace(seeds=tuple(s for s in arm.seeds if str(s) == value))
                          for arm in arms)

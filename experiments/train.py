@@ -35,7 +35,7 @@ class Diverged(Exception):
 
 
 class State(NamedTuple):
-    """All that a step reads and writes. Seed and rate are inputs: changing them compiles nothing."""
+    """All that a step reads and writes. Seed and rate are inputs: a change compiles nothing."""
 
     step: jax.Array  # int32, steps done
     params: Any
@@ -88,7 +88,7 @@ def train_step(state: State, batch, *, net, loss, optimizer, schedule, mean, std
 
 
 def parallel(function, devices: int, *, donate: bool):
-    """pmaps function(state, batch) over the first `devices` local devices; see the module's head."""
+    """pmaps function(state, batch) over the first `devices` local devices; see this file's head."""
     return jax.pmap(function, axis_name=AXIS, in_axes=(None, 0), out_axes=None,
                     devices=jax.local_devices()[:devices], donate_argnums=(0,) if donate else ())
 
@@ -105,7 +105,8 @@ def device_count(config) -> int:
 
 def schedule_of(config, steps_per_epoch: int) -> Callable:
     """step -> factor of the learning rate, in [0, 1]."""
-    steps, warmup = config.train.epochs * steps_per_epoch, round(config.train.warmup * steps_per_epoch)
+    steps = config.train.epochs * steps_per_epoch
+    warmup = round(config.train.warmup * steps_per_epoch)
     if config.train.schedule == 'cosine':
         after = optax.cosine_decay_schedule(1.0, max(steps - warmup, 1))
     else:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -135,6 +136,10 @@ def test_dry_run_prints_the_points_and_writes_nothing(root, tmp_path, capsys):
     assert run.main(['--config', 'configs/ablate_pooling.py', '--dry_run', '--workdir', str(workdir)]) == 0
     out = capsys.readouterr().out
     assert '4 arms, 32 points' in out and 'overlapping max pooling' in out
+    points = [line for line in out.splitlines() if re.search('│ (select|final) +│', line)]
+    assert len(points) == 32
+    named = [line for line in points if re.search(r' [0-9a-f]{12} ', line)]
+    assert len(named) == 12 and all(' select ' in line for line in named)  # 3 rates x 4 arms
     assert not workdir.exists()
 
 
