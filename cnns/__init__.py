@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from cnns import layers
 from cnns.alexnet import ONE_TOWER, AlexNet
-from cnns.cuda_convnet import CudaConvNet
+from cnns.cuda_convnet import CudaConvNet, LocalCudaConvNet
 from cnns.googlenet import GoogLeNet
 from cnns.lenet import LeNet5, LeNet5Original
 from cnns.mlp import MLP
@@ -54,8 +54,8 @@ NETS = {
     'cuda_convnet_80sec': Entry(CudaConvNet, dict(file='80sec'), _CIFAR, *_CUDA),
     'cuda_convnet_19pct': Entry(CudaConvNet, dict(file='19pct'), _CIFAR, *_CUDA),
     'cuda_convnet_18pct': Entry(CudaConvNet, dict(file='18pct', norm='lrn'), _CIFAR, *_CUDA),
-    'cuda_convnet_13pct': Entry(CudaConvNet, dict(file='13pct', pool='max'), _CROP24, *_CUDA),
-    'cuda_convnet_11pct': Entry(CudaConvNet, dict(file='11pct', pool='max', norm='lrn'), _CROP24,
+    'cuda_convnet_13pct': Entry(LocalCudaConvNet, dict(file='13pct'), _CROP24, *_CUDA),
+    'cuda_convnet_11pct': Entry(LocalCudaConvNet, dict(file='11pct', norm='lrn'), _CROP24,
                                 *_CUDA),
     'alexnet': Entry(AlexNet, {}, _IMAGENET227, *_ALEX, '60 million'),
     'alexnet_ungrouped': Entry(AlexNet, dict(groups=1), _IMAGENET227, *_ALEX),

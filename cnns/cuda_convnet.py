@@ -44,26 +44,23 @@ ACROSS = dict(n=9, k=1.0, alpha=1e-3, beta=0.75, alpha_over_n=True)  # 11pct's '
 
 
 class CudaConvNet(layers.Net):
-    """The net of one layer file: x [N, 32, 32, 3], or [N, 24, 24, 3] for 13pct and 11pct.
+    """The net of the files 80sec, 19pct and 18pct: x [N, 32, 32, 3] -> [N, classes].
 
-    Axes: `activation` covers every layer but fc10; `pool` covers all pools, and 'mixed' is the
-    file's own choice (max, average, average) in 80sec, 19pct and 18pct; `overlap` covers all
-    pools; norm='lrn' stands at norm1 and norm2: response normalisation within maps in 18pct
-    (layers.lrn_within), across channels with 11pct's constants in the others; 'batch' covers the
-    convolutions. fc10 has `classes` units.
-
-    13pct and 11pct differ not only in LRN: local3 has 32 and 64 maps. Toggle `norm` of one file to
-    measure LRN.
+    Axes: `activation` covers every layer but fc10; `pool` and `overlap` cover all pools, and
+    pool='mixed' is the files' own choice (max, average, average); norm='lrn' stands at norm1 and
+    norm2: response normalisation within maps in 18pct (layers.lrn_within), across channels with
+    11pct's constants in the others; 'batch' covers the convolutions.
 
     Differences from the files:
     - pool1 comes after the activation, in the files before: the same for max pooling with a
       monotone activation.
 
-    Raises ValueError for an unknown file or axis value, or a side that does not shrink to at least
-    1 pixel. The number of parameters depends on the side.
+    The number of parameters depends on the side, which can be any from 8 (4 for the other files).
+    Raises ValueError for an unknown file or axis value, or a smaller side.
     """
 
     VALUES = {'pool': ('mixed',)}
+    FILES = ('80sec', '19pct', '18pct')
 
     activation: str = 'relu'
     pool: str = 'mixed'
@@ -74,8 +71,8 @@ class CudaConvNet(layers.Net):
 
     @nn.compact
     def __call__(self, x, *, train: bool, features: bool | str = False):
-        if self.file not in ROWS:
-            raise layers.unknown('unknown file', self.file, ROWS)
+        if self.file not in self.FILES:
+            raise layers.unknown('unknown file', self.file, self.FILES)
         lrn = (layers.lrn_within if self.file == '18pct'
                else functools.partial(layers.lrn, **ACROSS))
         make = layers.Maker(self, x, train=train, lrn=lrn)
@@ -93,3 +90,18 @@ class CudaConvNet(layers.Net):
                 x = make.dense(name, x, row[0] or self.classes, linear=row[0] is None,
                                weights=weights)
         return make.result(x, features)
+
+
+class LocalCudaConvNet(CudaConvNet):
+    """The net of the files 13pct and 11pct: x [N, 24, 24, 3] -> [N, classes].
+
+    Its local3 and local4 have a kernel of their own at every place. Axes as in CudaConvNet, but all
+    its pools are max pools and norm='lrn' has 11pct's constants. The two files differ not only in
+    LRN: local3 has 32 and 64 maps. Toggle `norm` of one file to measure LRN.
+    """
+
+    VALUES = {}
+    FILES = ('13pct', '11pct')
+
+    pool: str = 'max'
+    file: str = '13pct'

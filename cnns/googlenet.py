@@ -90,7 +90,7 @@ class GoogLeNet(layers.Net):
     convolution, those of the auxiliary classifiers too.
 
     aux=True: in training the two auxiliary classifiers' logits are sown into the collection
-    'auxiliary', {'aux_4a': ..., 'aux_4d': ...}, when that is mutable; their losses count
+    'auxiliary', {'logits_4a': ..., 'logits_4d': ...}, when that is mutable; their losses count
     AUXILIARY_WEIGHT each. Inference does not compute them.
 
     block='naive' is the block of Fig. 2a. third_kernel=3 is what torchvision has in the place of
@@ -147,7 +147,7 @@ class GoogLeNet(layers.Net):
             if name in AUXILIARY and self.aux and (train or self.is_initializing()):
                 logits = make.block(AUXILIARY[name], auxiliary, x, classes=self.classes)
                 if not self.is_initializing():
-                    self.sow('auxiliary', AUXILIARY[name], logits.astype(jnp.float32),
+                    self.sow('auxiliary', f'logits_{name[-2:]}', logits.astype(jnp.float32),
                              reduce_fn=lambda _, new: new, init_fn=lambda: None)
         x = make.global_average('average', x)
         x = make.dropout(x, 0.4)

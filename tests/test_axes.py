@@ -1,53 +1,84 @@
-"""Every net on every axis: nothing leaks from one value into another, one factor at a time."""
+"""Every net on every axis: nothing leaks from one value into another, one factor at a time.
 
+Nets that differ in nothing but the number of blocks or units run the same code: the smallest of
+them is tested here, and each has its exact numbers in test_nets.py.
+"""
+
+import functools
 import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import cnns
-from cnns import layers
+from cnns import googlenet, layers
 
-IMAGES = np.random.default_rng(0).normal(size=(2, 32, 32, 1)).astype(np.float32)
-CASES = [(name, axis, value) for name in cnns.names() for axis in cnns.axes(name)
-         for value in layers.AXES[axis]]
+SIZES = ('blocks', 'hidden')  # fields that repeat the same code
+
+
+def _families():
+    first = {}
+    for name, entry in cnns.NETS.items():
+        code = {field: value for field, value in entry.fields.items() if field not in SIZES}
+        first.setdefault((entry.net, entry.input, str(sorted(code.items()))), name)
+    return tuple(first.values())
+
+
+NAMES = _families()
+CASES = [(name, axis, value) for name in NAMES for axis in cnns.axes(name)
+         for value in cnns.values(name, axis)]
+FLIPS = [(name, axis, value) for name, axis, value in CASES if value != cnns.axes(name)[axis]]
 # What a jaxpr shows of each activation: the primitive, which no other one uses.
 MARKS = {'tanh': 'tanh', 'scaled_tanh': 'tanh', 'relu': 'relu', 'sigmoid': 'logistic'}
 
 
-def primitives(jaxpr):
-    """Names of all primitives and inner functions of a jaxpr, however deep.
-
-    A window over channels alone is LRN's, not a pool's: it gets a name of its own.
-    """
-    found = set()
+def inside(jaxpr):
+    """The equations of a jaxpr, however deep."""
     for equation in jaxpr.eqns:
-        window = equation.params.get('window_dimensions', ())
-        over_channels = bool(window) and max(window[:-1]) == 1
-        found |= {equation.primitive.name + ' over channels' * over_channels,
-                  str(equation.params.get('name', ''))}
+        yield equation
         for value in jax.tree.leaves(list(equation.params.values()),
                                      is_leaf=lambda v: hasattr(v, 'jaxpr') or hasattr(v, 'eqns')):
             inner = getattr(value, 'jaxpr', value)
             if hasattr(inner, 'eqns'):
-                found |= primitives(inner)
+                yield from inside(inner)
+
+
+def marks(jaxpr):
+    """Names of all primitives and inner functions; windows by what they cover.
+
+    'reduce_window_max by 2' is a downsampling pool, 'by 1' keeps the size, 'by 3' is the average
+    of GoogLeNet's auxiliary classifiers; a window over channels is LRN's.
+    """
+    found = set()
+    for equation in inside(jaxpr):
+        name = equation.primitive.name
+        if 'window_dimensions' in equation.params:
+            over_space = max(equation.params['window_dimensions'][:-1]) > 1
+            stride = max(equation.params['window_strides'])
+            name += f' by {stride}' if over_space else ' over channels'
+        found |= {name, str(equation.params.get('name', ''))}
     return found
 
 
-def traced(net, images=IMAGES):
-    variables = jax.eval_shape(lambda: net.init(jax.random.PRNGKey(0), images, train=False))
-    jaxpr = jax.make_jaxpr(lambda v, x: net.apply(v, x, train=True, mutable=['batch_stats']))(
-        variables, images)
-    return variables, primitives(jaxpr.jaxpr), jaxpr.out_avals[0].shape
+def images_of(name, side=None, count=2):
+    height, width, channels = cnns.NETS[name].input
+    return jax.ShapeDtypeStruct((count, side or height, side or width, channels), jnp.float32)
 
 
-def filled(net, images=IMAGES):
-    """Variables of a net, filled by NumPy: an initialisation that compiles nothing."""
-    shapes = jax.eval_shape(lambda: net.init(jax.random.PRNGKey(0), images, train=False))
-    numbers = np.random.default_rng(0)
-    return jax.tree.map(
-        lambda leaf: numbers.uniform(-0.1, 0.1, leaf.shape).astype(leaf.dtype), shapes)
+def init(net, images):
+    return jax.eval_shape(lambda x: net.init(jax.random.PRNGKey(0), x, train=False), images)
+
+
+def traced(name, **fields):
+    net, images = cnns.build(name, **fields), images_of(name)
+    variables = init(net, images)
+    jaxpr = jax.make_jaxpr(lambda v, x: net.apply(
+        v, x, train=True, rngs={'dropout': jax.random.PRNGKey(0)},
+        mutable=['batch_stats', 'auxiliary']))(variables, images)
+    return variables, marks(jaxpr.jaxpr), jaxpr.out_avals[0].shape
 
 
 def count(variables):
@@ -55,66 +86,142 @@ def count(variables):
 
 
 # One axis flipped; and every pool with every norm, since both are windows.
-SETTINGS = [(name, {axis: value}) for name, axis, value in CASES] + [
-    (name, dict(pool=pool, norm=norm, activation='relu', overlap=True)) for name in cnns.names()
-    if {'pool', 'norm'} <= set(cnns.axes(name))
+SETTINGS = [(name, {axis: value}) for name, axis, value in FLIPS] + [(name, {}) for name in NAMES] + [
+    (name, dict(pool=pool, norm=norm, activation='tanh', overlap=True))
+    for name in ('lenet5', 'alexnet_32px', 'googlenet_32px', 'cuda_convnet_11pct')
     for pool, norm in itertools.product(layers.POOLS, layers.NORMS)]
 
 
 @pytest.mark.parametrize('name, changes', SETTINGS, ids=str)
 def test_no_axis_leaks(name, changes):
     settings = cnns.axes(name) | changes
-    variables, found, _ = traced(cnns.build(name, **settings))
+    variables, found, _ = traced(name, **settings)
     wanted = MARKS[settings['activation']]
     for mark in MARKS.values():
         assert (mark in found) == (mark == wanted), mark
     if 'pool' in settings:
-        assert ('reduce_window_max' in found) == (settings['pool'] == 'max')
-        assert ('reduce_window_sum' in found) == (settings['pool'] == 'average')
+        assert ('reduce_window_max by 2' in found) == (settings['pool'] in ('max', 'mixed'))
+        assert ('reduce_window_sum by 2' in found) == (settings['pool'] in ('average', 'mixed'))
     if 'norm' in settings:
         assert ('batch_stats' in variables) == (settings['norm'] == 'batch')
         assert ('rsqrt' in found) == (settings['norm'] == 'batch')
-        assert ('reduce_window_sum over channels' in found) == (settings['norm'] == 'lrn')
+        lrn = 'reduce_window_sum by 1' if '18pct' in name else 'reduce_window_sum over channels'
+        assert (lrn in found) == (settings['norm'] == 'lrn')
 
 
-@pytest.mark.parametrize('name, axis, value', [c for c in CASES if c[1] != 'norm'])
-def test_one_factor_at_a_time(name, axis, value):
-    default, _, shape = traced(cnns.build(name))
-    changed, _, changed_shape = traced(cnns.build(name, **{axis: value}))
-    assert count(changed) == count(default) and changed_shape == shape == (2, 10)
+@pytest.mark.parametrize('name', NAMES)
+def test_one_factor_at_a_time(name):
+    images = images_of(name)
+    net = cnns.build(name)
+    shape = jax.eval_shape(lambda x: net.init_with_output(
+        jax.random.PRNGKey(0), x, train=False)[0], images).shape
+    assert shape == (2, net.classes)
+    for axis in set(cnns.axes(name)) - {'norm'}:
+        for value in cnns.values(name, axis):
+            changed, got = jax.eval_shape(lambda x, f={axis: value}: cnns.build(
+                name, **f).init_with_output(jax.random.PRNGKey(0), x, train=False)[::-1], images)
+            assert count(changed) == count(init(net, images)) and got.shape == shape, (axis, value)
 
 
 def test_norm_changes_the_parameters_of_lenet5_by_scale_and_shift_less_the_bias():
-    counts = {norm: count(traced(cnns.build('lenet5', norm=norm))[0]) for norm in layers.NORMS}
+    counts = {norm: count(init(cnns.build('lenet5', norm=norm), images_of('lenet5')))
+              for norm in layers.NORMS}
     channels = 6 + 16 + 120
     assert counts == {'none': 61706, 'lrn': 61706, 'batch': 61706 - channels + 2 * channels}
 
 
-@pytest.mark.parametrize('name, axis, value', CASES)
-def test_every_value_changes_the_output_unless_it_is_the_default(name, axis, value):
-    def logits(**fields):
-        net = cnns.build(name, **fields)
-        return net.apply(filled(net), IMAGES, train=True, mutable=['batch_stats'])[0]
-
-    changed = logits(**{axis: value})
-    assert np.array_equal(changed, logits()) == (value == cnns.axes(name)[axis])
-    assert np.isfinite(changed).all()
-
-
-@pytest.mark.parametrize('name', cnns.names())
-def test_bfloat16_computes_with_float32_parameters_and_float32_logits(name):
-    net = cnns.build(name, dtype=jax.numpy.bfloat16)
-    variables = filled(net)  # in the dtypes that init declares
-    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype('float32')}
-    logits = net.apply(variables, IMAGES, train=False)
-    exact = cnns.build(name).apply(variables, IMAGES, train=False)
-    assert logits.dtype == np.float32
-    assert 0 < np.abs(logits - exact).max() < 0.05 * np.abs(exact).max() + 0.05
+# A step is run once: compiling it well would cost more than it saves.
+QUICK = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
+# Fields that keep the code of a net and shrink what a step costs, and the side of its images.
+SMALL = {
+    'AlexNet': (dict(maps=(8, 8, 12, 12, 8), units=16), None),
+    'VGG': (dict(maps=(4, 4, 8, 8, 8), units=16), None),
+    'GoogLeNet': (dict(), None),
+    'ResNet': (dict(blocks=(1, 1, 1, 1), maps=4), 64),
+    'CifarResNet': (dict(blocks=1, maps=4), 16),
+}
 
 
-@pytest.mark.parametrize('name', cnns.names())
-def test_train_is_a_required_keyword(name):
-    with pytest.raises(TypeError, match='train'):
-        cnns.build(name).init(jax.random.PRNGKey(0), IMAGES)
-    with pytest.raises(TypeError):
-        cnns.build(name).init(jax.random.PRNGKey(0), IMAGES, False)
+def shrunk(name, monkeypatch, **fields):
+    """The net with few maps and blocks, and images for it."""
+    kind = cnns.NETS[name].net.__name__
+    small, side = SMALL.get(kind, ({}, None))
+    if kind == 'GoogLeNet':  # one block a stage, narrow; the two with auxiliary classifiers
+        rows = {layer: widths and tuple(max(width // 16, 1) for width in widths)
+                for layer, widths in googlenet.ROWS.items()
+                if widths is None or layer[-2:] in ('3a', '4a', '4d', '5a')}
+        monkeypatch.setattr(googlenet, 'ROWS', rows)
+    net = cnns.build(name, **small | fields, classes=10)
+    shape = images_of(name, side, count=4).shape
+    return net, np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def filled(net, images):
+    """Variables of a net, filled by NumPy with He's deviation: compiles nothing."""
+    numbers = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        name = path[-1].key
+        if name in ('scale', 'var'):
+            return np.ones(leaf.shape, np.float32)
+        fan_in = max(np.prod(leaf.shape[:-1]), 1)
+        deviation = 0.1 if name == 'bias' else np.sqrt(2 / fan_in)
+        return (deviation * numbers.normal(size=leaf.shape)).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(fill, init(net, images))
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_one_step_lowers_the_loss_at_every_value_of_every_axis(name, monkeypatch):
+    labels = np.arange(4) % 10
+    seen = {}
+    for changes in [{}, *({axis: value} for other, axis, value in FLIPS if other == name)]:
+        net, images = shrunk(name, monkeypatch, **changes)
+        variables = filled(net, images)
+        stats = variables.get('batch_stats', {})
+
+        def loss(params, net=net, stats=stats, images=images):
+            logits, state = net.apply({'params': params, 'batch_stats': stats}, images, train=True,
+                                      rngs={'dropout': jax.random.PRNGKey(1)},
+                                      mutable=['batch_stats', 'auxiliary'])
+            every = [logits, *state.get('auxiliary', {}).values()]
+            return sum(optax.softmax_cross_entropy_with_integer_labels(one, labels).mean()
+                       for one in every), logits
+
+        @functools.partial(jax.jit, compiler_options=QUICK)
+        def step(params, loss=loss):
+            (before, logits), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+            squares = sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(gradient))
+            rate = 0.02 * before / squares  # to first order: 2 % off the loss
+            after, _ = loss(jax.tree.map(lambda p, g: p - rate * g, params, gradient))
+            return before, after, logits
+
+        before, after, logits = step(variables['params'])
+        assert np.isfinite(logits).all() and logits.dtype == np.float32, changes
+        assert after < before, changes
+        seen[str(changes)] = np.asarray(logits)
+    for one, other in itertools.combinations(seen, 2):
+        assert not np.array_equal(seen[one], seen[other]), (one, other)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_bfloat16_computes_with_float32_parameters_and_float32_logits(name, monkeypatch):
+    net, images = shrunk(name, monkeypatch)
+    half = net.clone(dtype=jnp.bfloat16)
+    assert {leaf.dtype for leaf in jax.tree.leaves(init(half, images))} == {np.dtype('float32')}
+    jaxpr = jax.make_jaxpr(lambda v, x: half.apply(v, x, train=False))(init(half, images), images)
+    assert jaxpr.out_avals[0].dtype == np.float32
+    weighted = [equation for equation in inside(jaxpr.jaxpr)
+                if equation.primitive.name in ('conv_general_dilated', 'dot_general')
+                and equation.outvars[0].aval.shape[:1] == images.shape[:1]]
+    assert weighted
+    assert {equation.outvars[0].aval.dtype for equation in weighted} == {np.dtype('bfloat16')}
+
+
+def test_bfloat16_is_close_to_float32():
+    for name in ('lenet5', 'lenet5_1998'):
+        images = np.random.default_rng(0).normal(size=(2, 32, 32, 1)).astype(np.float32)
+        variables = filled(cnns.build(name), images)
+        exact = cnns.build(name).apply(variables, images, train=False)
+        half = cnns.build(name, dtype=jnp.bfloat16).apply(variables, images, train=False)
+        assert 0 < np.abs(half - exact).max() < 0.05 * np.abs(exact).max() + 0.05

@@ -1,0 +1,300 @@
+"""Every net against its paper: one table of exact numbers, and no net without its row.
+
+The numbers come from arithmetic on the papers' layer tables; where a paper prints a total it is
+among them, or rounds to it. Receptive fields follow r + (kernel - 1) * jump, layer by layer.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import cnns
+from cnns import alexnet, googlenet, layers, lenet, vgg
+from experiments import models
+
+# name: (parameters, multiply-adds in inference, weight layers, receptive field of the last map)
+GOLDEN = {
+    'lenet5': (61_706, 416_520, 5, 32),
+    'lenet5_1998': (60_000, 326_520, 4, 32),  # its output layer has codes, not weights
+    'mlp_300': (238_510, 238_200, 2, None),
+    'mlp_1000': (795_010, 794_000, 2, None),
+    'mlp_300_100': (266_610, 266_200, 3, None),
+    'mlp_500_150': (469_160, 468_500, 3, None),
+    'mlp_batchnorm': (99_710, 99_400, 4, None),
+    'cuda_convnet_80sec': (145_578, 12_354_176, 5, 43),
+    'cuda_convnet_19pct': (89_578, 12_298_240, 4, 43),
+    'cuda_convnet_18pct': (89_578, 12_298_240, 4, 55),
+    'cuda_convnet_13pct': (1_116_490, 18_517_248, 5, 35),
+    'cuda_convnet_11pct': (2_112_970, 19_512_576, 5, 35),
+    'alexnet': (60_965_224, 724_406_816, 8, 195),
+    'alexnet_ungrouped': (62_378_344, 1_135_256_096, 8, 195),
+    'alexnet_one_tower': (61_100_840, 714_188_480, 8, 195),
+    'alexnet_32px': (7_561_610, 218_671_104, 8, 51),
+    'vgg11': (132_863_336, 7_609_090_048, 11, 150),
+    'vgg11_lrn': (132_863_336, 7_609_090_048, 11, 150),
+    'vgg13': (133_047_848, 11_308_466_176, 13, 156),
+    'vgg16_1x1': (133_638_952, 11_770_888_192, 16, 156),
+    'vgg16': (138_357_544, 15_470_264_320, 16, 212),
+    'vgg19': (143_667_240, 19_632_062_464, 19, 268),
+    'vgg11_32px': (9_225_610, 7_485_456_384 // 49 + 5_120, 9, 150),
+    'vgg16_32px': (14_719_818, 15_346_630_656 // 49 + 5_120, 14, 212),
+    'googlenet': (6_998_552, 1_582_671_872, 22, 715),
+    'googlenet_32px': (5_864_762, 1_447_241_728, 20, 89),
+    'resnet18': (11_689_512, 1_814_073_344, 18, 435),
+    'resnet34': (21_797_672, 3_663_761_408, 34, 899),
+    'resnet50': (25_557_032, 3_857_973_248, 50, 483),
+    'resnet101': (44_549_160, 7_570_194_432, 101, 1027),
+    'resnet152': (60_192_808, 11_282_415_616, 152, 1507),
+    # the same without the projections of option B
+    'plain18': (11_515_688, 1_814_073_344 - 3 * 6_422_528, 18, 435),
+    'plain34': (21_623_848, 3_663_761_408 - 3 * 6_422_528, 34, 899),
+    'plain50': (25_557_032 - 2_776_576, 3_857_973_248 - 359_661_568, 50, 483),
+    'plain101': (44_549_160 - 2_776_576, 7_570_194_432 - 359_661_568, 101, 1027),
+    'plain152': (60_192_808 - 2_776_576, 11_282_415_616 - 359_661_568, 152, 1507),
+    **{f'{kind}{6 * n + 2}': (parameters, macs, 6 * n + 2, 28 * n - 3)
+       for kind in ('resnet', 'plain') for n, parameters, macs in (
+           (3, 269_722, 40_551_040), (5, 464_154, 68_862_592), (7, 658_586, 97_174_144),
+           (9, 853_018, 125_485_696), (18, 1_727_962, 252_887_680),
+           (200, 19_421_274, 2_829_238_912))},
+}
+
+
+def test_no_net_lacks_its_row():
+    assert set(GOLDEN) == set(cnns.names())
+
+
+@pytest.mark.parametrize('name', GOLDEN)
+def test_parameters_multiply_adds_layers_and_receptive_field(name):
+    net = models.describe(name)
+    assert (net['parameters'], net['macs'], net['layers'], net['receptive_field']) == GOLDEN[name]
+
+
+# Other choices of the same nets: name, fields, parameters.
+CHOICES = [
+    ('mlp_batchnorm', dict(norm='batch'), 100_010),
+    ('vgg16', dict(norm='batch', bias=True), 138_365_992),
+    ('vgg16', dict(norm='batch'), 138_365_992 - 4_224),
+    ('vgg16', dict(head='convolutional'), 138_357_544),
+    ('resnet18', dict(shortcut='A'), 11_515_688), ('resnet34', dict(shortcut='A'), 21_623_848),
+    ('resnet18', dict(shortcut='C'), 12_043_816), ('resnet34', dict(shortcut='C'), 22_716_840),
+    ('resnet50', dict(stride_on='3x3'), 25_557_032),
+    ('resnet20', dict(shortcut='B'), 272_474),
+    # torchvision's, with batch norm instead of biases; its 3x3 branch must not come out unasked
+    ('googlenet', dict(aux=False, norm='batch', third_kernel=3), 6_624_904),
+    ('googlenet', dict(aux=False, norm='batch'), 7_005_832),
+    ('googlenet', dict(norm='batch', third_kernel=3), 13_004_888),
+    ('googlenet', dict(norm='batch'), 13_385_816),
+    ('googlenet', dict(), 13_378_280), ('googlenet', dict(aux=False), 6_998_552),
+]
+
+
+@functools.cache
+def variables_of(name, side=None, **fields):
+    height, width, channels = cnns.NETS[name].input
+    images = jax.ShapeDtypeStruct((1, side or height, side or width, channels), jnp.float32)
+    net = cnns.build(name, **fields)
+    return net, images, jax.eval_shape(
+        lambda x: net.init(jax.random.PRNGKey(0), x, train=False), images)
+
+
+def count(tree):
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def shape_of(name, layer, side=None, **fields):
+    net, images, variables = variables_of(name, side, **fields)
+    return jax.eval_shape(lambda v, x: net.apply(v, x, train=False, features=layer), variables,
+                          images).shape[1:]
+
+
+@pytest.mark.parametrize('name, fields, parameters', CHOICES, ids=str)
+def test_other_choices_have_their_parameters(name, fields, parameters):
+    assert count(variables_of(name, **fields)[2]['params']) == parameters
+
+
+def test_resnet50_with_the_stride_on_3x3_costs_more():
+    net = models.describe('resnet50', stride_on='3x3')
+    assert (net['macs'], net['receptive_field']) == (4_089_184_256, 427)
+
+
+def test_lenet5_layer_by_layer():
+    params = variables_of('lenet5_1998')[2]['params']
+    assert [count(params[name]) for name in ('C1', 'S2', 'C3', 'S4', 'C5', 'F6')] == [
+        156, 12, 1516, 32, 48120, 10164]
+    assert [shape_of('lenet5', name)[0] for name in ('C1', 'S2', 'C3', 'S4', 'C5')] == [
+        28, 14, 10, 5, 1]
+
+
+def test_lenet5_has_340908_connections():
+    sides = {'C1': 28, 'S2': 14, 'C3': 10, 'S4': 5, 'C5': 1}
+    inputs = {'C1': [25] * 6, 'S2': [4] * 6, 'C3': [25 * len(maps) for maps in lenet.C3_TABLE],
+              'S4': [4] * 16, 'C5': [400] * 120}
+    connections = {name: sides[name]**2 * sum(count + 1 for count in inputs[name]) for name in sides}
+    connections |= {'F6': 84 * 121, 'OUT': lenet.CODES.size}
+    assert connections == dict(C1=122304, S2=5880, C3=151600, S4=2000, C5=48120, F6=10164, OUT=840)
+    assert sum(connections.values()) == 340_908
+
+
+def test_the_c3_table_has_60_links():
+    columns = [len(column) for column in lenet.C3_TABLE]
+    assert (sum(columns), columns.count(3), columns.count(4), columns.count(6)) == (60, 6, 9, 1)
+    assert [sum(row in column for column in lenet.C3_TABLE) for row in range(6)] == [10] * 6
+
+
+def test_scaled_tanh_has_the_papers_value_and_slope():
+    assert layers.scaled_tanh(1.0) == pytest.approx(0.9999973, abs=1e-7)
+    assert jax.grad(layers.scaled_tanh)(0.0) == pytest.approx(1.1439333, abs=1e-7)
+
+
+ALEXNET_MAPS = (('conv1', 55, 96), ('pool1', 27, 96), ('conv2', 27, 256), ('pool2', 13, 256),
+                ('conv3', 13, 384), ('conv4', 13, 384), ('conv5', 13, 256), ('pool5', 6, 256))
+
+
+@pytest.mark.parametrize('side', [224, 227])
+@pytest.mark.parametrize('name', ['alexnet', 'alexnet_one_tower'])
+def test_alexnet_has_the_same_maps_from_224_and_227(name, side):
+    maps = dict(zip(('conv1', 'conv2', 'conv3', 'conv4', 'conv5'), cnns.build(name).maps))
+    for layer, size, _ in ALEXNET_MAPS:
+        width = maps['conv' + layer[-1]]
+        assert shape_of(name, layer, side) == (size, size, width), layer
+    assert count(variables_of(name, side)[2]['params']) == GOLDEN[name][0]
+
+
+def test_alexnet_layer_by_layer():
+    params = variables_of('alexnet')[2]['params']
+    assert {name: count(params[name]) for name in params} == dict(
+        conv1=34944, conv2=307456, conv3=885120, conv4=663936, conv5=442624, fc6=37752832,
+        fc7=16781312, fc8=4097000)
+    for layer, size, width in ALEXNET_MAPS:
+        assert shape_of('alexnet', layer) == (size, size, width)
+    fields = {row['layer']: row['receptive_field'] for row in models.describe('alexnet')['rows']}
+    assert [fields[f'conv{i}'] for i in range(1, 6)] == [11, 51, 99, 131, 163]
+
+
+def test_alexnet_at_224_rounded_down_would_be_another_net():
+    # Floor arithmetic without padding: 54, 26, 12, 5, and 49,430,888 parameters
+    side = (224 - 11) // 4 + 1
+    assert (side, side // 8) == (54, 6)  # our pools halve, rounding down: 54, 27, 13, 6
+    valid = functools.reduce(lambda n, _: (n - 3) // 2 + 1, range(3), side)
+    assert valid == 5
+    wrong = 60_965_224 - 4096 * 256 * (36 - 25)
+    assert wrong == 49_430_888
+    assert alexnet.stem(224, None) == (55, (0, 3)) and alexnet.stem(227, None) == (55, (0, 0))
+    assert alexnet.stem(224, 2) == (55, (2, 2))
+    assert count(variables_of('alexnet', 224)[2]['params']) != wrong
+
+
+@pytest.mark.parametrize('side, places', [(224, 1), (256, 2), (288, 3), (384, 6), (512, 10)])
+def test_the_dense_score_map_of_vgg_has_its_size(side, places):
+    assert shape_of('vgg16', 'fc8', side, head='convolutional') == (places, places, 1000)
+    assert shape_of('vgg16', False, side, head='convolutional') == (1000,)
+
+
+def test_vgg_heads_have_the_same_variables():
+    trees = [jax.tree.map(lambda leaf: leaf.shape, variables_of('vgg16', head=head)[2])
+             for head in ('dense', 'convolutional')]
+    assert trees[0] == trees[1]
+
+
+def test_the_dense_head_equals_the_fully_connected_head_at_224():
+    fields = dict(column='A', maps=(2, 2, 4, 4, 8), units=16, classes=5)
+    images = np.random.default_rng(0).normal(size=(2, 224, 224, 3)).astype(np.float32)
+    full = vgg.VGG(**fields)
+    variables = jax.jit(lambda x: full.init(jax.random.PRNGKey(0), x, train=False))(images)
+    expected = full.apply(variables, images, train=False)
+    got = vgg.VGG(**fields, head='convolutional').apply(variables, images, train=False)
+    assert np.abs(expected).max() > 1e-3
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize('block, width, weights', [
+    ('3a', 256, 163_328), ('3b', 480, 388_096), ('4a', 512, 375_552), ('4b', 512, 448_512),
+    ('4c', 512, 509_440), ('4d', 528, 604_672), ('4e', 832, 867_328), ('5a', 832, 1_042_432),
+    ('5b', 1024, 1_442_816)])
+def test_inception_blocks_have_their_widths_and_weights(block, width, weights):
+    params = variables_of('googlenet')[2]['params'][f'inception_{block}']
+    kernels = {name: layer['conv']['kernel'].shape for name, layer in params.items()}
+    assert sum(map(math.prod, kernels.values())) == weights
+    assert kernels['5x5'][:2] == (5, 5)  # the papers' branch, not torchvision's 3x3
+    assert shape_of('googlenet', f'inception_{block}')[-1] == width
+    if block in ('3a', '5b'):
+        assert count(params) == {'3a': 163_696, '5b': 1_444_080}[block]
+
+
+def test_the_auxiliary_classifiers_have_their_parameters_and_are_absent_at_inference():
+    net, images, variables = variables_of('googlenet')
+    params = variables['params']
+    assert (count(params['aux_4a']), count(params['aux_4d'])) == (3_188_840, 3_190_888)
+    _, state = jax.eval_shape(lambda v, x: net.apply(
+        v, x, train=True, rngs={'dropout': jax.random.PRNGKey(0)}, mutable=['auxiliary']),
+        variables, images)
+    assert {name: one.shape for name, one in state['auxiliary'].items()} == dict(
+        logits_4a=(1, 1000), logits_4d=(1, 1000))
+    _, state = jax.eval_shape(lambda v, x: net.apply(v, x, train=False, mutable=['auxiliary']),
+                              variables, images)
+    assert not state.get('auxiliary')
+    without = {name: tree for name, tree in params.items() if not name.startswith('aux')}
+    jax.eval_shape(lambda v, x: net.clone(aux=False).apply(v, x, train=False),
+                   {'params': without}, images)
+    assert googlenet.AUXILIARY_WEIGHT == 0.3
+
+
+def test_the_naive_block_is_wider_and_the_reduced_one_cheaper():
+    assert shape_of('googlenet', 'inception_3a', block='naive', aux=False)[-1] == 416
+    naive = variables_of('googlenet', block='naive', aux=False)[2]['params']['inception_3a']
+    assert sum(math.prod(layer['conv']['kernel'].shape) for layer in naive.values()) == 387_072
+
+
+@pytest.mark.parametrize('name, maps', [('cuda_convnet_19pct', (32, 16, 16, 8, 8, 4)),
+                                        ('cuda_convnet_13pct', (24, 12, 12, 6))])
+def test_cuda_convnet_pools_round_up(name, maps):
+    names = [f'{kind}{i}' for i in (1, 2, 3) for kind in ('conv', 'pool')]
+    assert tuple(shape_of(name, layer)[0] for layer in names[:len(maps)]) == maps
+
+
+@pytest.mark.parametrize('depth', range(1, 6))
+def test_stacked_3x3_layers_see_2k_plus_1_pixels(depth):
+    kernel = jnp.ones((3, 3, 1, 1))
+
+    def centre(x):
+        for _ in range(depth):
+            x = jax.lax.conv_general_dilated(x, kernel, (1, 1), 'SAME',
+                                             dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+        return x[0, 8, 8, 0]
+
+    seen = np.argwhere(jax.grad(centre)(jnp.zeros((1, 17, 17, 1)))[0, ..., 0])
+    assert (seen.max(0) - seen.min(0) + 1).tolist() == [2 * depth + 1] * 2
+
+
+def test_two_columns_are_one_grouped_convolution():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1, 9, 9, 8)).astype(np.float32)
+    layer = layers.Conv(6, 3, 'relu', 'none', padding=1, groups=2)
+    variables = {'params': {'conv': {'kernel': rng.normal(size=(3, 3, 4, 6)).astype(np.float32),
+                                     'bias': rng.normal(size=6).astype(np.float32)}}}
+    both = layer.apply(variables, x, train=False)
+    single = layers.Conv(3, 3, 'relu', 'none', padding=1)
+    for column in range(2):
+        half = {'params': jax.tree.map(lambda leaf: leaf[..., 3 * column:3 * column + 3], variables)
+                ['params']}
+        alone = single.apply(half, x[..., 4 * column:4 * column + 4], train=False)
+        np.testing.assert_allclose(both[..., 3 * column:3 * column + 3], alone, rtol=1e-5, atol=1e-5)
+
+
+def test_concatenation_of_branches_is_linear():
+    # Without activations, the block of Fig. 2b less its pool branch: f(ax + by) = a f(x) + b f(y)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 1, 5, 5, 4)).astype(np.float32)
+    kernels = [rng.normal(size=(k, k, 4, 3)).astype(np.float32) for k in (1, 3, 5)]
+
+    def block(x):
+        return jnp.concatenate([jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+            for kernel in kernels], -1)
+
+    np.testing.assert_allclose(block(2 * x - 3 * y), 2 * block(x) - 3 * block(y), rtol=1e-4,
+                               atol=1e-4)
