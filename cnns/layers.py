@@ -289,6 +289,9 @@ class Maker:
         """Convolution, batch norm, activation unless `linear`; with `lrn`, LRN where norm='lrn'."""
         norm = self.norm_kind if self.norm_kind != 'lrn' or lrn else 'none'
         net = self.net
+        if x.shape[-1] % groups or maps % groups:
+            raise ValueError(f'{name} turns {x.shape[-1]} into {maps} maps, which {groups} groups do '
+                             'not divide. Change groups.')
         kernel_init, bias_init = self._initialisers(weights, bias)
         layer = Conv(maps, kernel, None if linear else net.activation, norm, stride, padding,
                      groups, getattr(net, 'bias', None), kernel_init, bias_init, self.lrn,

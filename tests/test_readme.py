@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from experiments import data, figures, report, run
+from experiments import data, figures, models, predict, report, run
 
 ROOT = pathlib.Path(__file__).parent.parent
 TEXT = (ROOT / 'README.md').read_text()
@@ -29,6 +29,12 @@ def test_every_command_is_one_the_program_takes(command, root, tmp_path, monkeyp
     _, _, module, *words = shlex.split(command)
     if module == 'experiments.run':
         assert run.main([*words, '--dry_run', '--workdir', str(tmp_path / 'w')]) == 0
+    elif module == 'experiments.models':
+        words = [word.replace('runs/', f'{tmp_path}/') for word in words]
+        assert models.main(words) == 0
+    elif module == 'experiments.predict':
+        assert predict.main(words) == 2  # takes the words, and finds no such file here
+        assert 'resnet50.pth' in capsys.readouterr().err
     elif module == 'experiments.data':
         asked = []
         monkeypatch.setattr(data, 'prepare', lambda name, folder: asked.append(name) or name)
@@ -65,3 +71,9 @@ def test_the_python_example_runs():
     names = {}
     exec(example, names)
     assert names['logits'].shape == (1, 10)
+    assert names['hidden'].shape == (1, 84)
+
+
+def test_the_table_of_nets_is_what_the_command_prints(capsys):
+    assert models.main(['--markdown']) == 0
+    assert capsys.readouterr().out.strip() in TEXT
