@@ -23,6 +23,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.validation = 0.1  # fraction of the train split held out: its last images
     config.data.limit = 0  # images used of the train part, the first ones; 0: all
     config.data.side = 0  # pixels; smaller images get a border of zeros up to this; 0: as they are
+    config.data.resize = 0  # pixels; shorter side scaled to this, then the centre square; 0: off
+    config.data.channels = 0  # 1 (grey) or 3 (colour) that images are turned into; 0: as they are
+    config.data.stream = 'auto'  # decode while training: 'auto' (if too large), 'always', 'never'
+    config.data.workers = 0  # processes that decode a streamed set; 0: the training process itself
+    config.data.cache = placeholder(str)  # folder of decoded sets; None: user's; 'off': none
+    config.data.skip_broken = False  # leave out records that do not decode, and count them
 
     # The net: cnns.build(name, **axes). None keeps the paper's own choice.
     config.model = ml_collections.ConfigDict()
@@ -32,17 +38,56 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.overlap = placeholder(bool)  # pooling window = stride + 1 (True) or stride (False)
     config.model.norm = placeholder(str)  # 'none', 'lrn', 'batch'
     config.model.dtype = 'float32'  # of the computation: 'float32', 'bfloat16'; parameters: float32
+    config.model.fields = ml_collections.ConfigDict()  # other fields of the net: dict(shortcut='B')
 
-    # The training: experiments/train.py.
+    # What the net sees of a training image, drawn anew every time: experiments/augment.py.
+    config.augment = ml_collections.ConfigDict()
+    config.augment.crop = 'none'  # 'none', 'pad' (ResNet), 'random' (AlexNet), 'scale', 'area'
+    config.augment.size = 0  # pixels, height and width that the net sees; 0: all of the image
+    config.augment.pad = 4  # pixels of zeros on every edge before a crop of 'pad'
+    config.augment.scales = (256, 512)  # pixels, range of the shorter side of 'scale'
+    config.augment.flip = False  # mirror every second image, at random
+    config.augment.colour = 0.0  # standard deviation of PCA colour's alpha (AlexNet: 0.1); 0: off
+    config.augment.affine = False  # random shift, scale, squeeze and shear (LeNet-5 1998)
+    config.augment.subtract = 'channel_std'  # mean of 'channel' or 'pixel'; '_std': then divide
+    config.augment.white = 1.0  # value of a white pixel, black being 0: 1, or 255 (AlexNet, Caffe)
+
+    # The views of an image whose soft-max is averaged in evaluation: experiments/views.py.
+    config.evaluation = ml_collections.ConfigDict()
+    config.evaluation.views = 'centre'  # 'centre', 'ten', 'dense', 'multiscale', '144'
+    config.evaluation.scales = ()  # pixels, shorter sides of 'multiscale', '144'; (): the paper's
+
+    # The training: experiments/train.py and experiments/optim.py.
     config.train = ml_collections.ConfigDict()
     config.train.loss = 'cross_entropy'  # 'cross_entropy', or 'rbf' (LeNet-5 1998, Eq. 9)
+    config.train.label_smoothing = 0.0  # probability spread evenly over all classes; 0: off
     config.train.batch = 128  # images a step, over all devices together
+    config.train.accumulate = 1  # micro-batches that a batch is computed in, to save memory
     config.train.epochs = 10  # passes over the train part; the last partial batch is left out
+    config.train.steps = 0  # length in steps instead, the last epoch cut short; 0: `epochs`
+
+    # The learning rate is `rate`, times what the schedule and the warm-up say.
     config.train.rate = 0.05  # learning rate at its highest
-    config.train.schedule = 'cosine'  # 'constant', or 'cosine' down to 0 at the last step
-    config.train.warmup = 0.0  # epochs of linear rise from 0 to `rate`
-    config.train.momentum = 0.9  # of heavy-ball SGD, the learning rate outside the velocity
+    config.train.schedule = 'cosine'  # 'constant', 'cosine', 'milestones', 'every' or 'plateau'
+    config.train.unit = 'epochs'  # of `milestones`, `every` and `warmup`: 'epochs' or 'steps'
+    config.train.milestones = ()  # units after which the rate falls, for 'milestones'
+    config.train.every = 8.0  # units between two falls, for 'every' (GoogLeNet: 8 epochs)
+    config.train.plateau = 5  # epochs without a lower validation error before a fall of 'plateau'
+    config.train.drops = 3  # falls of 'plateau' at most
+    config.train.factors = (0.1,)  # of a fall: one for all, or one for each of `milestones`
+    config.train.warmup = 0.0  # units of linear rise from 0 to `rate`
+    config.train.warmup_error = 0.0  # start at 0.1 `rate` until an epoch's error is below; 0: off
+
+    # The update: w moves along a velocity, which the gradient changes.
+    config.train.rule = 'momentum'  # 'momentum' (heavy ball) or 'nesterov'
+    config.train.momentum = 0.9  # part of the velocity that stays at every step
+    config.train.rate_in_velocity = False  # the rate inside (AlexNet, Caffe) or outside (PyTorch)
     config.train.weight_decay = 0.0  # L2 added to the gradient, biases and norms included
+    config.train.layer_decay = ml_collections.ConfigDict()  # of single layers: dict(fc10=1.0)
+    config.train.bias_rate = 1.0  # of biases, as a factor of the rate (Caffe: 2)
+    config.train.bias_decay = 1.0  # of biases, as a factor of weight_decay (Caffe: 0)
+    config.train.clip = 0.0  # largest norm of the gradient of all parameters together; 0: off
+    config.train.ema = 0.0  # decay a step of the averaged parameters that are evaluated; 0: off
     config.train.devices = 0  # local devices that share each batch; 0: all
 
     # The protocol: experiments/sweep.py. An empty grid trains every point at train.rate.

@@ -5,6 +5,7 @@ the default) and `sweep(add)`. Everything here is a function of plain values: no
 """
 
 import ast
+import dataclasses
 import hashlib
 import importlib.util
 import inspect
@@ -21,11 +22,24 @@ from experiments.errors import UserError, nearest, one_of, reason, shown
 
 AXES = ('activation', 'pool', 'overlap', 'norm')
 LOSSES = ('cross_entropy', 'rbf')
-SCHEDULES = ('constant', 'cosine')
-DTYPES = ('float32', 'bfloat16')
+CHOICES = {
+    'data.stream': ('auto', 'always', 'never'),
+    'model.dtype': ('float32', 'bfloat16'),
+    'augment.crop': ('none', 'pad', 'random', 'scale', 'area'),
+    'augment.subtract': ('channel', 'channel_std', 'pixel'),
+    'evaluation.views': ('centre', 'ten', 'dense', 'multiscale', '144'),
+    'train.loss': LOSSES,
+    'train.schedule': ('constant', 'cosine', 'milestones', 'every', 'plateau'),
+    'train.unit': ('epochs', 'steps'),
+    'train.rule': ('momentum', 'nesterov'),
+}
+
+# Groups whose fields are not listed in configs/base.py: they belong to the net.
+OPEN = ('model.fields', 'train.layer_decay')
 
 # Fields that cannot change what is learned, so that they do not name a point.
-_NOT_IN_THE_NAME = ('title', 'data.dir', 'train.devices', 'protocol.rates',
+_NOT_IN_THE_NAME = ('title', 'data.dir', 'data.stream', 'data.workers', 'data.cache',
+                    'train.devices', 'protocol.rates',
                     'protocol.selection_seeds', 'protocol.level')
 
 
@@ -91,6 +105,8 @@ def _check_shape(config, path) -> None:
     model = base.get_config()
     fields, given = flatten(model), flatten(config)
     missing = [name for name in fields if name not in given]
+    missing += [name for name in OPEN if not isinstance(_look(config, name),
+                                                        ml_collections.ConfigDict)]
     if missing:
         raise UserError(f'get_config() of {path} lacks {", ".join(missing[:5])}'
                         f'{" and more" if len(missing) > 5 else ""}; start from '
@@ -105,6 +121,13 @@ def _check_shape(config, path) -> None:
 
 _KINDS = {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'text',
           tuple: 'a list such as 0.1,0.2'}
+
+
+def _look(config, path: str):
+    """The value at a dotted path, or None."""
+    for name in path.split('.'):
+        config = config.get(name) if hasattr(config, 'get') else None
+    return config
 
 
 def _group(config, parents):
@@ -127,12 +150,19 @@ def flatten(tree, prefix='') -> dict[str, Any]:
 def set_field(config, path: str, value) -> None:
     """Sets one field by its dotted path, in place.
 
-    A string is read as the field's own type, so that overrides can come from a command line.
+    A string is read as the field's own type, so that overrides can come from a command line; in a
+    group of OPEN, as a Python value or else as text.
 
     Raises:
       UserError: an unknown field (with the nearest one) or a value of another type.
     """
     fields = flatten(config)
+    group, _, leaf = path.rpartition('.')
+    if group in OPEN and leaf.isidentifier():
+        node = _group(config, group.split('.'))
+        with node.unlocked(), node.ignore_type():
+            node[leaf] = _read_open(value)
+        return
     if path not in fields:
         groups = sorted({name.rsplit('.', 1)[0] for name in fields if '.' in name})
         if path in groups:
@@ -163,9 +193,44 @@ def _read(value, kind):
     return float(value) if kind is float and isinstance(value, int) else value
 
 
+def _read_open(value):
+    if isinstance(value, str):
+        try:
+            value = ast.literal_eval(value.capitalize() if value in ('true', 'false') else value)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            pass
+    return tuple(value) if isinstance(value, list) else value
+
+
 def axes_of(config) -> dict[str, Any]:
     """The axes that the config names itself; the others keep the paper's choice."""
     return {axis: config.model[axis] for axis in AXES if config.model[axis] is not None}
+
+
+def fields_of(config) -> dict[str, Any]:
+    """What the config says of the net: the fields that cnns.build takes, axes included."""
+    return axes_of(config) | config.model.fields.to_dict()
+
+
+def _check_fields(config) -> None:
+    """UserError for a field of the net that is set elsewhere, or has another type."""
+    name, given = config.model.name, config.model.fields.to_dict()
+    elsewhere = dict.fromkeys(AXES, 'model.{}') | dict(
+        dtype='model.dtype', classes='the data', channels='the data (data.channels)',
+        axis_name='the trainer', param_dtype='float32 always')
+    for field, value in given.items():
+        if field in elsewhere:
+            raise UserError(f'model.fields.{field} has a place of its own: '
+                            f'{elsewhere[field].format(field)}.')
+    cnns.build(name, **fields_of(config))
+    entry = cnns.NETS[name]
+    defaults = {field.name: field.default for field in dataclasses.fields(entry.net)} | entry.fields
+    for field, value in given.items():
+        kind = type(defaults[field])
+        whole = kind is float and type(value) is int
+        if kind in _KINDS and type(value) is not kind and not whole:
+            raise UserError(f'model.fields.{field} of {name} takes {_KINDS[kind]}, such as '
+                            f'{shown(defaults[field])}; it was given {shown(value)}.')
 
 
 def resolve(config) -> dict[str, Any]:
@@ -176,15 +241,18 @@ def resolve(config) -> dict[str, Any]:
     """
     flat = flatten(config)
     try:
-        cnns.build(config.model.name, **axes_of(config))
+        _check_fields(config)
         defaults = cnns.axes(config.model.name)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # TypeError: a value that cannot be looked up
         raise UserError(str(error)) from error
+    for path, value in flat.items():
+        if path.startswith('train.layer_decay.') and not (
+                type(value) in (int, float) and 0 <= value < math.inf):
+            raise UserError(f'{path} is {shown(value)}, it must be a number from 0.')
     for axis in AXES:
         if flat[f'model.{axis}'] is None:
             flat[f'model.{axis}'] = defaults.get(axis)
-    for path, allowed in (('train.loss', LOSSES), ('train.schedule', SCHEDULES),
-                          ('model.dtype', DTYPES)):
+    for path, allowed in CHOICES.items():
         if flat[path] not in allowed:
             raise one_of(f'value of {path}', flat[path], allowed)
     if flat['train.loss'] == 'rbf' and flat['model.name'] != 'lenet5_1998':
@@ -194,16 +262,34 @@ def resolve(config) -> dict[str, Any]:
         ('train.batch', 1, None, 'at least 1 image'),
         ('train.epochs', 1, 10**6, 'between 1 and 1000000'),
         ('train.devices', 0, None, '0 (all) or a number of devices'),
-        ('train.warmup', 0, flat['train.epochs'], 'between 0 and train.epochs'),
+        ('train.steps', 0, 10**9, '0 (train.epochs decides) or a number of steps'),
+        ('train.accumulate', 1, flat['train.batch'], 'between 1 and train.batch'),
+        ('train.warmup', 0, None, 'a number from 0'),
+        ('train.warmup_error', 0, 1, 'an error between 0 (off) and 1'),
+        ('train.plateau', 1, None, 'a number of epochs from 1'),
+        ('train.drops', 0, None, 'a number from 0'),
         ('train.momentum', 0, 1, 'between 0 and 1'),
+        ('train.bias_rate', 0, None, 'a factor from 0'),
+        ('train.bias_decay', 0, None, 'a factor from 0'),
+        ('train.clip', 0, None, '0 (off) or a norm'),
         ('train.weight_decay', 0, None, 'a number from 0'),
         ('data.limit', 0, None, '0 (all) or a number of images'),
         ('data.side', 0, 4096, '0 (as they are) or a number of pixels up to 4096'),
+        ('data.resize', 0, 4096, '0 (as they are) or a number of pixels up to 4096'),
+        ('data.workers', 0, 1024, '0 (the training process itself) or a number of processes'),
+        ('augment.size', 0, 4096, '0 (all of the image) or a number of pixels up to 4096'),
+        ('augment.pad', 0, 4096, 'a number of pixels from 0 to 4096'),
+        ('augment.colour', 0, None, '0 (off) or a standard deviation'),
         ('seed', 0, 2**31 - 1, 'between 0 and 2147483647'),
     ):
         value = flat[path]
         if not (value >= low and (high is None or value <= high) and math.isfinite(value)):
             raise UserError(f'{path} is {value}, it must be {words}.')
+    if flat['data.channels'] not in (0, 1, 3):
+        raise UserError(f"data.channels is {flat['data.channels']}, it must be 0 (as they are), "
+                        '1 (grey) or 3 (colour).')
+    _check_augment(flat)
+    _check_schedule(flat)
     if not 0 < flat['data.validation'] < 1:
         raise UserError(f"data.validation is {flat['data.validation']}, it must be a fraction "
                         'between 0 and 1: learning rates are chosen on it.')
@@ -212,6 +298,72 @@ def resolve(config) -> dict[str, Any]:
                         'must not be trained on.')
     check_protocol(flat)
     return flat
+
+
+def _check_augment(flat: dict[str, Any]) -> None:
+    """UserError unless the `augment` and `evaluation` groups can be used."""
+    scales = flat['augment.scales']
+    if len(scales) != 2 or not _rising(scales) or scales[0] < 1:
+        raise UserError(f'augment.scales is {shown(scales)}, it must be a lowest and a highest '
+                        'number of pixels such as 256,512; equal for one scale.')
+    views = flat['evaluation.scales']
+    if not _rising(views) or views and views[0] < 1:
+        raise UserError(f'evaluation.scales is {shown(views)}, it must be rising numbers of '
+                        "pixels such as 256,384,512, or () for the paper's.")
+    if flat['augment.crop'] == 'scale' and flat['augment.size'] > scales[0]:
+        raise UserError(f"augment.scales starts at {scales[0]} pixels, where augment.size="
+                        f"{flat['augment.size']} does not fit.")
+    if not 0 < flat['augment.white'] < math.inf:
+        raise UserError(f"augment.white is {flat['augment.white']}, it must be a positive number: "
+                        '1 or 255.')
+    if flat['augment.white'] != 1 and flat['augment.subtract'] == 'channel_std':
+        raise UserError("augment.white would have no effect: augment.subtract='channel_std' "
+                        "divides by the standard deviation. Use 'channel' or 'pixel'.")
+
+
+def _rising(values) -> bool:
+    """Whether these are whole numbers, none below the one before it."""
+    return (all(type(value) is int for value in values)
+            and all(a <= b for a, b in zip(values, values[1:])))
+
+
+def _check_schedule(flat: dict[str, Any]) -> None:
+    """UserError unless the schedule's fields fit together."""
+    schedule, factors = flat['train.schedule'], flat['train.factors']
+    milestones = flat['train.milestones']
+    number = lambda value: type(value) in (int, float) and 0 < value < math.inf
+    if not factors or not all(map(number, factors)):
+        raise UserError(f'train.factors is {shown(factors)}, it must hold positive numbers.')
+    if not all(map(number, milestones)) or any(a >= b for a, b in zip(milestones, milestones[1:])):
+        raise UserError(f'train.milestones is {shown(milestones)}, it must hold rising positive '
+                        'numbers.')
+    if schedule == 'milestones' and not milestones:
+        raise UserError("train.schedule is 'milestones', but train.milestones is empty. Set when "
+                        'the rate falls, or another schedule.')
+    allowed = (1, len(milestones)) if schedule == 'milestones' else (1,)
+    if len(factors) not in allowed:
+        raise UserError(f'train.factors holds {len(factors)} numbers, it must hold '
+                        f'{" or ".join(map(str, sorted(set(allowed))))}: one for all falls'
+                        f'{", or one for each of train.milestones" if len(allowed) == 2 else ""}.')
+    if not 0 < flat['train.every'] < math.inf:
+        raise UserError(f"train.every is {flat['train.every']}, it must be a positive number.")
+    in_steps = flat['train.unit'] == 'steps'
+    length = flat['train.steps'] if flat['train.steps'] else flat['train.epochs']
+    if in_steps == bool(flat['train.steps']) and flat['train.warmup'] > length:
+        raise UserError(f"train.warmup is {flat['train.warmup']}, it must be between 0 and the "
+                        f"length of the training, {length} {flat['train.unit']}.")
+    if flat['train.warmup'] and flat['train.warmup_error']:
+        raise UserError('train.warmup and train.warmup_error are two rules for the same start. '
+                        'Set one of them to 0.')
+    for path in ('train.label_smoothing', 'train.ema'):
+        if not 0 <= flat[path] < 1:
+            raise UserError(f'{path} is {flat[path]}, it must be between 0 (off) and below 1.')
+    if flat['train.label_smoothing'] and flat['train.loss'] != 'cross_entropy':
+        raise UserError('train.label_smoothing belongs to cross-entropy; train.loss is '
+                        f"{flat['train.loss']!r}. Set it to 0.")
+    if flat['train.batch'] % flat['train.accumulate']:
+        raise UserError(f"train.batch={flat['train.batch']} does not divide into train.accumulate="
+                        f"{flat['train.accumulate']} equal micro-batches.")
 
 
 def check_protocol(flat: dict[str, Any]) -> None:

@@ -172,7 +172,7 @@ START = 'from configs import base\n'
     ('def get_config(): pass', 'returns None; it must return a ConfigDict'),
     ('def get_config(): return {}', 'returns {}; it must return a ConfigDict'),
     ('import ml_collections\ndef get_config(): return ml_collections.ConfigDict()',
-     'lacks data.dir, .* and more; start from'),
+     'lacks augment.affine, .* and more; start from'),
     (START + 'def get_config(needed): return base.get_config()', 'fails: TypeError: .*needed'),
     (START + 'def get_config():\n  c = base.get_config()\n  c.train.epoch = 3', "fails: .*epoch"),
     (START + 'def get_config():\n  c = base.get_config()\n  with c.ignore_type():\n'
