@@ -1,9 +1,9 @@
 """The report of an experiment: one HTML file that needs nothing else, no network and no scripts.
 
-    python -m experiments.report WORKDIR
+    python -m experiments.report WORKDIR [--markdown]
 
 writes WORKDIR/report.html from the stored rows: what they support, table, figure, protocol, data,
-environment, resolved config, failures.
+environment, resolved config, failures. With --markdown it prints table and sentences instead.
 """
 
 import argparse
@@ -148,14 +148,25 @@ def write(workdir: str | os.PathLike) -> Path:
     return path
 
 
+def markdown(workdir: str | os.PathLike) -> str:
+    """The table of an experiment and its sentences as Markdown. Raises UserError as write does."""
+    summary = results.summarise(results.load(workdir))
+    rows = [results.HEADINGS, ('---', *['---:'] * (len(results.HEADINGS) - 1)),
+            *results.cells(summary)]
+    lines = ['| ' + ' | '.join(row) + ' |' for row in rows]
+    return '\n'.join([*lines, '', *(f'- {sentence}' for sentence in results.sentences(summary))])
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog='python -m experiments.report', description='Writes '
                                      'WORKDIR/report.html from the stored rows of an experiment.')
     parser.add_argument('workdir', help='work directory of a run')
+    parser.add_argument('--markdown', action='store_true', help='print the table and what it '
+                        'supports as Markdown; write nothing')
     args = parser.parse_args(argv)
     try:
-        print(write(args.workdir))
+        print(markdown(args.workdir) if args.markdown else write(args.workdir))
     except (UserError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
