@@ -146,10 +146,10 @@ def shrunk(name, monkeypatch, **fields):
     """The net with few maps and blocks, and images for it."""
     kind = cnns.NETS[name].net.__name__
     small, side = SMALL.get(kind, ({}, None))
-    if kind == 'GoogLeNet':  # one block a stage, narrow; the two with auxiliary classifiers
+    if kind == 'GoogLeNet':  # narrow, and the two blocks with auxiliary classifiers only
         rows = {layer: widths and tuple(max(width // 16, 1) for width in widths)
                 for layer, widths in googlenet.ROWS.items()
-                if widths is None or layer[-2:] in ('3a', '4a', '4d', '5a')}
+                if widths is None or layer[-2:] in ('4a', '4d')}
         monkeypatch.setattr(googlenet, 'ROWS', rows)
     net = cnns.build(name, **small | fields, classes=10)
     shape = images_of(name, side, count=4).shape
@@ -171,15 +171,32 @@ def filled(net, images):
     return jax.tree_util.tree_map_with_path(fill, init(net, images))
 
 
+def stepped(name):
+    """The settings of a net that are trained for a step.
+
+    One for each value of each axis. Nets that differ from another one in the rows of their table
+    only are trained as they are, and with every axis flipped at once.
+    """
+    flips = [{axis: value} for other, axis, value in FLIPS if other == name]
+    return [{}, {axis: value for flip in flips for axis, value in flip.items()}
+            ] if name in OTHER_ROWS else [{}, *flips]
+
+
+OTHER_ROWS = ('cuda_convnet_19pct', 'cuda_convnet_13pct', 'alexnet_ungrouped', 'alexnet_one_tower',
+              'vgg11_lrn', 'vgg13', 'vgg16', 'vgg19', 'vgg16_32px', 'googlenet_32px', 'plain50')
+
+
 @pytest.mark.parametrize('name', NAMES)
 def test_one_step_lowers_the_loss_at_every_value_of_every_axis(name, monkeypatch):
     labels = np.arange(4) % 10
     seen = {}
-    for changes in [{}, *({axis: value} for other, axis, value in FLIPS if other == name)]:
+    for changes in stepped(name):
         net, images = shrunk(name, monkeypatch, **changes)
         variables = filled(net, images)
         stats = variables.get('batch_stats', {})
 
+        @functools.partial(jax.jit, compiler_options=QUICK)
+        @functools.partial(jax.value_and_grad, has_aux=True)
         def loss(params, net=net, stats=stats, images=images):
             logits, state = net.apply({'params': params, 'batch_stats': stats}, images, train=True,
                                       rngs={'dropout': jax.random.PRNGKey(1)},
@@ -188,18 +205,14 @@ def test_one_step_lowers_the_loss_at_every_value_of_every_axis(name, monkeypatch
             return sum(optax.softmax_cross_entropy_with_integer_labels(one, labels).mean()
                        for one in every), logits
 
-        @functools.partial(jax.jit, compiler_options=QUICK)
-        def step(params, loss=loss):
-            (before, logits), gradient = jax.value_and_grad(loss, has_aux=True)(params)
-            squares = sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(gradient))
-            rate = 0.02 * before / squares  # to first order: 2 % off the loss
-            after, _ = loss(jax.tree.map(lambda p, g: p - rate * g, params, gradient))
-            return before, after, logits
-
-        before, after, logits = step(variables['params'])
+        (before, logits), gradient = jax.device_get(loss(variables['params']))
+        squares = sum(np.square(leaf).sum() for leaf in jax.tree.leaves(gradient))
+        rate = 0.02 * before / squares  # to first order: 2 % off the loss
+        (after, _), _ = loss(jax.tree.map(lambda p, g, r=rate: p - r * g, variables['params'],
+                                          gradient))
         assert np.isfinite(logits).all() and logits.dtype == np.float32, changes
         assert after < before, changes
-        seen[str(changes)] = np.asarray(logits)
+        seen[str(changes)] = logits
     for one, other in itertools.combinations(seen, 2):
         assert not np.array_equal(seen[one], seen[other]), (one, other)
 

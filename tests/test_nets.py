@@ -202,9 +202,12 @@ def test_vgg_heads_have_the_same_variables():
 
 def test_the_dense_head_equals_the_fully_connected_head_at_224():
     fields = dict(column='A', maps=(2, 2, 4, 4, 8), units=16, classes=5)
-    images = np.random.default_rng(0).normal(size=(2, 224, 224, 3)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(1, 224, 224, 3)).astype(np.float32)
     full = vgg.VGG(**fields)
-    variables = jax.jit(lambda x: full.init(jax.random.PRNGKey(0), x, train=False))(images)
+    shapes = jax.eval_shape(lambda x: full.init(jax.random.PRNGKey(0), x, train=False), images)
+    variables = jax.tree.map(lambda leaf: 0.3 * rng.normal(size=leaf.shape).astype(np.float32),
+                             shapes)
     expected = full.apply(variables, images, train=False)
     got = vgg.VGG(**fields, head='convolutional').apply(variables, images, train=False)
     assert np.abs(expected).max() > 1e-3
@@ -298,3 +301,78 @@ def test_concatenation_of_branches_is_linear():
 
     np.testing.assert_allclose(block(2 * x - 3 * y), 2 * block(x) - 3 * block(y), rtol=1e-4,
                                atol=1e-4)
+
+
+def stack_weights(kernels, inputs, maps):
+    """Weights without biases of stacked convolutions, read off their parameters."""
+    total = 0
+    for kernel in kernels:
+        layer = layers.Conv(maps, kernel, 'relu', 'batch')  # batch norm: no biases
+        images = jax.ShapeDtypeStruct((1, kernel, kernel, inputs), jnp.float32)
+        params = jax.eval_shape(lambda x: layer.init(jax.random.PRNGKey(0), x, train=False),
+                                images)['params']
+        total += count(params['conv'])
+        inputs = maps
+    return total
+
+
+@pytest.mark.parametrize('inputs, largest', [(3, 9), (64, 199), (96, 298), (256, 796)])
+def test_five_3x3_layers_save_weights_over_11x11_up_to_this_width(inputs, largest):
+    # 9 D N + 36 N^2 < 121 D N holds for N < 28/9 D
+    assert stack_weights([3] * 5, inputs, largest) < stack_weights([11], inputs, largest)
+    assert stack_weights([3] * 5, inputs, largest + 1) >= stack_weights([11], inputs, largest + 1)
+
+
+def started(name, side, **fields):
+    """Freshly initialised parameters as NumPy arrays."""
+    net = cnns.build(name, **fields)
+    images = np.zeros((1, side, side, net.channels), np.float32)
+    # Run once: compiling it well would cost more than it saves
+    quick = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
+    init = jax.jit(lambda key: net.init(key, images, train=False)['params'], compiler_options=quick)
+    params = init(jax.random.PRNGKey(0))
+    return jax.tree.map(np.asarray, params)
+
+
+@pytest.mark.parametrize('preset, conv4, fc6, bias, last', [
+    ('paper', 0.01, 0.01, 1.0, 0.0), ('caffe', 0.01, 0.005, 0.1, 0.0),
+    ('one_tower', 0.03, 0.01, 1.0, -7.0)])
+def test_alexnet_starts_with_its_deviations_and_biases(preset, conv4, fc6, bias, last):
+    params = started('alexnet_32px', 32, units=64, initialiser=preset)
+    assert params['conv1']['conv']['kernel'].std() == pytest.approx(0.01, rel=0.03)
+    assert params['conv4']['conv']['kernel'].std() == pytest.approx(conv4, rel=0.03)
+    assert params['fc6']['kernel'].std() == pytest.approx(fc6, rel=0.03)
+    for layer in ('conv2', 'conv4', 'conv5'):
+        assert (params[layer]['conv']['bias'] == np.float32(bias)).all()
+    for layer in ('conv1', 'conv3'):
+        assert (params[layer]['conv']['bias'] == 0).all()
+    assert all((params[layer]['bias'] == np.float32(bias)).all() for layer in ('fc6', 'fc7'))
+    assert (params['fc8']['bias'] == last).all()
+
+
+@pytest.mark.parametrize('initialiser, gain', [('he', 2), ('lecun', 1)])
+def test_named_initialisers_scale_with_fan_in_and_zero_the_biases(initialiser, gain):
+    params = started('alexnet_32px', 32, units=64, initialiser=initialiser)
+    # conv4 reads 192 of 384 maps: two columns
+    for kernel, fan_in in ((params['conv4']['conv']['kernel'], 9 * 192),
+                           (params['fc6']['kernel'], 4096)):
+        assert kernel.std() == pytest.approx(math.sqrt(gain / fan_in), rel=0.03)
+    assert all((params[layer]['bias'] == 0).all() for layer in ('fc6', 'fc7', 'fc8'))
+
+
+def test_glorot_and_caffes_xavier_are_uniform_within_their_bounds(monkeypatch):
+    monkeypatch.setattr(googlenet, 'ROWS', {'inception_3a': googlenet.ROWS['inception_3a']})
+    kernel = started('alexnet_32px', 32, units=64, initialiser='glorot')['fc6']['kernel']
+    bound = math.sqrt(6 / (4096 + 64))
+    assert 0.99 * bound < np.abs(kernel).max() <= bound
+    layer = started('googlenet_32px', 8)['inception_3a']['3x3']['conv']
+    bound = math.sqrt(3 / (9 * 96))
+    assert 0.99 * bound < np.abs(layer['kernel']).max() <= bound
+    assert (layer['bias'] == np.float32(0.2)).all()
+
+
+def test_vggs_paper_has_variance_a_hundredth_and_resnet_starts_as_he():
+    vgg_params = started('vgg11_32px', 32, maps=(8, 8, 16, 16, 32), initialiser='paper')
+    assert vgg_params['conv5_2']['conv']['kernel'].var() == pytest.approx(0.01, rel=0.05)
+    kernel = started('resnet20', 8, blocks=1)['conv4_1']['conv2']['conv']['kernel']
+    assert kernel.var() == pytest.approx(2 / (9 * 64), rel=0.05)
