@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 
 AXIS = 'devices'  # name of the pmapped axis, here and in train.py
+TOP = 5  # the five best classes may hold the right one: the second error, of ImageNet's papers
+_AHEAD = 4  # batches that wait on the device at most
 
 
 def normalise(images, mean, std, dtype=jnp.float32):
@@ -13,30 +15,61 @@ def normalise(images, mean, std, dtype=jnp.float32):
     return ((images.astype(jnp.float32) / 255 - mean) / std).astype(dtype)
 
 
-def eval_step(variables, batch, *, net, loss: Callable, mean, std) -> dict:
-    """Sums over one batch, on all devices: {'loss', 'errors', 'count'}, float32 scalars.
+def rank(logits, labels):
+    """How many classes stand before the right one: int32 [n], 0 where it is the best.
+
+    logits [n, classes], labels int [n]. Of equal scores the first stands before, as in argmax; a
+    score that is not a number stands before every other.
+    """
+    own = jnp.take_along_axis(logits, labels[:, None], -1)
+    first = jnp.arange(logits.shape[-1]) < labels[:, None]
+    # negated, since every comparison with nan is false
+    before = jnp.where(first, ~(own > logits), ~(own >= logits))
+    return jnp.where(jnp.arange(logits.shape[-1]) == labels[:, None], False, before).sum(-1)
+
+
+def eval_step(variables, batch, *, net, loss: Callable, mean=None, std=None, views=None) -> dict:
+    """Sums over one batch, on all devices: {'loss', 'errors', 'count'}, float32 scalars, and
+    'errors5', of labels not among the five best, where there are more than five classes.
 
     batch: {'image': uint8 [n, H, W, C], 'label': int32 [n], 'mask': float32 [n]}, this device's
     part; images with mask 0 are filling and count for nothing. Statistics are the stored ones.
+    views: the `views.Views` that the net looks at; without, the images as they are, normalised by
+    mean and std. Of several views, the loss is that of their mean soft-max.
     """
-    logits = net.apply(variables, normalise(batch['image'], mean, std), train=False)
-    mask = batch['mask']
-    wrong = jnp.argmax(logits, -1) != batch['label']
+    def apply(images):
+        return net.apply(variables, images, train=False)
+
+    if views is None:
+        logits = apply(normalise(batch['image'], mean, std))
+    else:
+        logits = views.logits(apply, batch['image'])
+    mask, place = batch['mask'], rank(logits, batch['label'])
     # where, not a product: filling of zeros may give a loss that is not finite
     losses = jnp.where(mask > 0, loss(logits, batch['label']), 0)
-    sums = {'loss': losses.sum(), 'errors': (wrong * mask).sum(), 'count': mask.sum()}
+    sums = {'loss': losses.sum(), 'errors': ((place > 0) * mask).sum(), 'count': mask.sum()}
+    if logits.shape[-1] > TOP:
+        sums['errors5'] = ((place >= TOP) * mask).sum()
     return jax.lax.psum(sums, AXIS)
 
 
 def evaluate(step: Callable, variables, batches: Iterable[dict], count: int) -> dict[str, float]:
-    """Mean loss, error (fraction) and image count over all batches.
+    """Mean loss, error (fraction) and image count over all batches; 'error5' if the step counts it.
 
     Raises:
       RuntimeError: the masks do not sum to `count`, the size of the split.
     """
-    sums = jax.device_get([step(variables, batch) for batch in batches])
+    sums = []
+    for batch in batches:
+        sums.append(step(variables, batch))
+        if len(sums) > _AHEAD:  # else a fast feed would fill the device with waiting images
+            sums[-_AHEAD - 1] = jax.device_get(sums[-_AHEAD - 1])
+    sums = jax.device_get(sums)
     total = {key: float(sum(float(part[key]) for part in sums))
-             for key in ('loss', 'errors', 'count')}
+             for key in {'loss', 'errors', 'count'}.union(*sums)}
     if total['count'] != count:
         raise RuntimeError(f'evaluated {total["count"]:.0f} images of a split of {count}')
-    return {'loss': total['loss'] / count, 'error': total['errors'] / count, 'count': count}
+    means = {'loss': total['loss'] / count, 'error': total['errors'] / count, 'count': count}
+    if 'errors5' in total:
+        means['error5'] = total['errors5'] / count
+    return means

@@ -1,0 +1,375 @@
+"""Every augmentation against a plain loop with the same draws, and what the draws may be."""
+
+import functools
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from configs import base
+from experiments import augment, data
+from experiments.errors import UserError
+from experiments.evaluate import normalise
+
+KEY = jax.random.PRNGKey(3)
+MANY = 40_000  # draws of a distribution
+
+
+def pictures(n=4, height=12, width=10, channels=3, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, height, width, channels), np.uint8)
+
+
+def dataset_of(images, fingerprint=None):
+    pixels = images.reshape(-1, images.shape[-1]) / 255
+    return types.SimpleNamespace(
+        train=data.Split(images, np.zeros(len(images), np.int32)), shape=images.shape[1:],
+        mean=pixels.mean(0).astype(np.float32), std=pixels.std(0).astype(np.float32),
+        fingerprint=fingerprint)
+
+
+def config_of(**fields):
+    config = base.get_config()
+    config.augment.update(fields)
+    return config
+
+
+def draws_of(kind, n, first=0):
+    """The draws as a list of plain dicts, one for each image."""
+    draws = jax.device_get(kind.draws(KEY, n, first))
+    return [{name: value[i] for name, value in draws.items()} for i in range(n)]
+
+
+def flip_loop(image, draws):
+    return image[:, ::-1] if draws['mirrored'] else image
+
+
+def crop_loop(image, draws, size, pad=0):
+    out = np.zeros((*size, image.shape[-1]), image.dtype)
+    for y in range(size[0]):
+        for x in range(size[1]):
+            i, j = draws['top'] + y - pad, draws['left'] + x - pad
+            if 0 <= i < image.shape[0] and 0 <= j < image.shape[1]:
+                out[y, x] = image[i, j]
+    return out
+
+
+def weights_loop(start, length, size, n):
+    """Triangle filter, wide as a pixel of the larger grid: float64 [size, n]."""
+    step = length / size
+    out = np.zeros((size, n))
+    for i in range(size):
+        centre = start + (i + 0.5) * step
+        for j in range(n):
+            out[i, j] = max(0, 1 - abs(centre - (j + 0.5)) / max(step, 1))
+        out[i] /= out[i].sum()
+    return out
+
+
+def box_loop(image, box, size):
+    top, left, height, width = map(float, box)
+    rows = weights_loop(top, height, size[0], image.shape[0])
+    columns = weights_loop(left, width, size[1], image.shape[1])
+    return np.einsum('yi,xj,ijc->yxc', rows, columns, image.astype(np.float64))
+
+
+def affine_loop(image, draws):
+    """The docstring's forward map, inverted by a linear solve, then four neighbours weighted."""
+    height, width, _ = image.shape
+    s, q, k = (float(draws[name]) for name in ('scale', 'squeeze', 'shear'))
+    forward = np.array([[s / q, 0], [k * s * q, s * q]])
+    centre = np.array([(height - 1) / 2, (width - 1) / 2])
+    out = np.zeros(image.shape)
+    for y in range(height):
+        for x in range(width):
+            i, j = np.linalg.solve(forward, np.array([y, x]) - centre - draws['shift']) + centre
+            for a in (int(np.floor(i)), int(np.floor(i)) + 1):
+                for b in (int(np.floor(j)), int(np.floor(j)) + 1):
+                    weight = (1 - abs(i - a)) * (1 - abs(j - b))
+                    out[y, x] += weight * image[min(max(a, 0), height - 1),
+                                                min(max(b, 0), width - 1)]
+    return out
+
+
+SHAPE = (12, 10, 3)
+COMPONENTS = augment.pca(pictures(20))
+KINDS = {
+    'flip': (augment.flip(), flip_loop),
+    'random': (augment.random_crop(SHAPE, (7, 6)),
+               functools.partial(crop_loop, size=(7, 6))),
+    'pad': (augment.random_crop(SHAPE, (12, 10), pad=4),
+            functools.partial(crop_loop, size=(12, 10), pad=4)),
+    'scale': (augment.scale_jitter(SHAPE, (8, 8), (8, 24)),
+              lambda image, draws: box_loop(image, draws['box'], (8, 8))),
+    'area': (augment.area_crop(SHAPE, (8, 9)),
+             lambda image, draws: box_loop(image, draws['box'], (8, 9))),
+    'colour': (augment.colour(COMPONENTS, 0.1),
+               lambda image, draws: image / 255 + sum(
+                   draws['alpha'][i] * COMPONENTS.values[i] * COMPONENTS.vectors[:, i]
+                   for i in range(3))),
+    'affine': (augment.affine(SHAPE), affine_loop),
+}
+
+
+@pytest.mark.parametrize('name', KINDS)
+def test_each_kind_equals_a_plain_loop_with_the_same_draws(name):
+    kind, loop = KINDS[name]
+    images = pictures(6)
+    got = jax.jit(kind)(KEY, images)
+    wanted = np.stack([loop(image, draws) for image, draws in zip(images, draws_of(kind, 6))])
+    assert got.shape == wanted.shape
+    if wanted.dtype == np.uint8:
+        assert got.dtype == np.uint8
+        np.testing.assert_array_equal(got, wanted)
+    else:
+        assert got.dtype == np.float32
+        np.testing.assert_allclose(got, wanted, atol=2e-3 if name != 'colour' else 1e-6)
+
+
+@pytest.mark.parametrize('name', KINDS)
+def test_draws_differ_between_images_and_follow_from_the_key(name):
+    kind, _ = KINDS[name]
+    images = np.repeat(pictures(1), 8, 0)
+    apply = jax.jit(kind)
+    got = np.asarray(apply(KEY, images))
+    assert len({image.tobytes() for image in got}) > 1
+    np.testing.assert_array_equal(got, apply(KEY, images))
+    assert not np.array_equal(got, apply(jax.random.PRNGKey(4), images))
+
+
+@pytest.mark.parametrize('name', ['pad', 'scale', 'area', 'affine'])
+def test_what_is_read_lies_in_the_image(name):
+    """Of an even image every result is even, but for the zeros that 'pad' writes itself."""
+    images = np.full((6, *SHAPE), 200, np.uint8)
+    got = np.asarray(jax.jit(KINDS[name][0])(KEY, images))
+    if name == 'pad':
+        assert set(np.unique(got)) == {0, 200}
+    else:
+        np.testing.assert_allclose(got, 200, rtol=1e-5)
+
+
+# --- distributions ---------------------------------------------------------------------------
+
+
+def test_a_crop_of_224_from_256_reaches_every_place_of_the_paper_and_its_mirror():
+    crops = draws_of_many(augment.random_crop((256, 256, 3), (224, 224)))
+    mirrored = draws_of_many(augment.flip())['mirrored']
+    views = set(zip(crops['top'].tolist(), crops['left'].tolist(), mirrored.tolist()))
+    # the paper says 2048 = 32 x 32 x 2; an edge of 32 pixels has 33 places
+    assert views == {(y, x, m) for y in range(33) for x in range(33) for m in (False, True)}
+    assert len([view for view in views if view[0] < 32 and view[1] < 32]) == 2048
+    assert abs(mirrored.mean() - 0.5) < 4 * 0.5 / MANY**0.5
+
+
+def draws_of_many(kind):
+    return jax.device_get(jax.jit(lambda key: kind.draws(key, MANY))(KEY))
+
+
+def test_padding_by_4_reaches_all_81_places_as_often():
+    crops = draws_of_many(augment.random_crop((32, 32, 3), (32, 32), pad=4))
+    counts = np.bincount(crops['top'] * 9 + crops['left'], minlength=81)
+    assert len(counts) == 81
+    assert scipy.stats.chisquare(counts).pvalue > 1e-3
+
+
+@pytest.mark.parametrize('height, width', [(64, 64), (48, 64), (40, 120)])
+def test_areas_are_even_and_aspects_bounded_and_every_box_fits(height, width):
+    draws = draws_of_many(augment.area_crop((height, width, 3), (32, 32)))
+    top, left, h, w = draws['box'].astype(np.float64).T
+    area, aspect = h * w / (height * width), w / h
+    np.testing.assert_allclose(area, draws['area'], rtol=1e-3)
+    largest = 1 if width < 2 * height else 4 / 9  # 120x40: the largest of 4:3 is 53.3x40
+    assert area.min() >= 0.08 * 0.999 and area.max() <= largest * 1.001
+    assert scipy.stats.kstest(area, 'uniform', (0.08, largest - 0.08)).pvalue > 1e-3
+    assert aspect.min() >= 0.75 * 0.999 and aspect.max() <= 4 / 3 * 1.001
+    assert aspect.min() < 0.76 and aspect.max() > 1.32
+    assert top.min() >= 0 and left.min() >= 0
+    assert (top + h).max() <= height + 1e-3 and (left + w).max() <= width + 1e-3
+
+
+def test_an_upright_and_a_lying_part_of_a_square_are_as_likely():
+    _, _, h, w = draws_of_many(augment.area_crop((64, 64, 3), (32, 32)))['box'].T
+    assert abs(np.mean(w > h) - 0.5) < 4 * 0.5 / MANY**0.5
+
+
+def test_the_jittered_side_is_every_number_of_the_range_and_boxes_fit():
+    draws = draws_of_many(augment.scale_jitter((300, 256, 3), (224, 224), (256, 512)))
+    assert set(draws['S'].tolist()) == set(range(256, 513))
+    top, left, h, w = draws['box'].astype(np.float64).T
+    np.testing.assert_allclose(h, 224 * 256 / draws['S'], rtol=1e-6)
+    np.testing.assert_array_equal(h, w)
+    assert min(top.min(), left.min()) == 0
+    assert 298 < (top + h).max() <= 300.001 and 255 < (left + w).max() <= 256.001
+
+
+def test_colour_moves_pixels_by_the_eigenvalue_times_a_tenth():
+    kind = augment.colour(COMPONENTS, 0.1)
+    shifts = np.asarray(jax.jit(kind)(KEY, np.zeros((MANY, 1, 1, 3), np.uint8)))[:, 0, 0]
+    wanted = (COMPONENTS.vectors * (0.1 * COMPONENTS.values) ** 2) @ COMPONENTS.vectors.T
+    np.testing.assert_allclose(np.cov(shifts.T), wanted, atol=0.03 * np.trace(wanted))
+
+
+def test_colour_of_grey_photographs_on_0_1_moves_them_by_hundredths():
+    """Even grey pixels have the variance 3 / 12 along (1, 1, 1): l1 p1 a is 0.1 / 4 / sqrt(3)."""
+    grey = np.repeat(np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1), 3, -1)
+    components = augment.pca(grey)
+    np.testing.assert_allclose(components.values, [0.25, 0, 0], atol=2e-3)
+    np.testing.assert_allclose(components.vectors[:, 0], 3**-0.5, rtol=1e-5)
+    shifts = augment.colour(components, 0.1)(KEY, np.zeros((2000, 1, 1, 3), np.uint8))
+    np.testing.assert_allclose(np.std(shifts), 0.1 / 4 / 3**0.5, rtol=0.1)
+
+
+def test_affine_draws_keep_their_ranges_and_one_image_in_ten():
+    draws = draws_of_many(augment.affine((28, 28, 1)))
+    still = ((draws['shift'] == 0).all(1) & (draws['scale'] == 1) & (draws['squeeze'] == 1)
+             & (draws['shear'] == 0))
+    assert abs(still.mean() - 0.1) < 4 * 0.3 / MANY**0.5
+    for value, low, high in ((draws['shift'], -2, 2), (draws['scale'], 1 / 1.15, 1.15),
+                             (draws['squeeze'], 1 / 1.15, 1.15), (draws['shear'], -0.3, 0.3)):
+        assert low <= value.min() < low + 0.01 and high - 0.01 < value.max() <= high
+
+
+def test_affine_with_no_distortion_gives_the_image_back():
+    kind, image = augment.affine(SHAPE), pictures(1)[0]
+    still = {'shift': jnp.zeros(2), 'scale': 1.0, 'squeeze': 1.0, 'shear': 0.0}
+    np.testing.assert_array_equal(kind.apply(image, still), image)
+    moved = kind.apply(image, still | {'shift': jnp.array([2.0, -1.0])})
+    np.testing.assert_array_equal(moved[2:, :-1], image[:-2, 1:])
+
+
+# --- statistics ------------------------------------------------------------------------------
+
+
+def test_components_are_those_of_numpys_covariance():
+    mixed = pictures(9) @ np.array([[5, 1, 0], [4, 2, 1], [3, 0, 2]]) // 12
+    images = mixed.astype(np.uint8)
+    components = augment.pca(images)
+    covariance = np.cov(images.reshape(-1, 3).T / 255, bias=True)
+    rebuilt = (components.vectors * components.values) @ components.vectors.T
+    np.testing.assert_allclose(rebuilt, covariance, atol=1e-6)
+    assert (np.diff(components.values) < 0).all()
+    # the eigenvalues share out the variance of the channels
+    np.testing.assert_allclose(components.values.sum(), (images / 255).var((0, 1, 2)).sum(),
+                               rtol=1e-5)
+
+
+def test_statistics_of_a_large_part_come_from_a_shuffled_pass(monkeypatch):
+    images = np.repeat(np.arange(600, dtype=np.int64) * 255 // 599, 3)
+    images = images.reshape(600, 1, 1, 3).astype(np.uint8)
+    monkeypatch.setattr(augment, 'COUNTED', 256)
+    dataset = dataset_of(images)
+    count, total, _ = augment._train_sums(dataset)
+    assert count == 256
+    assert abs(total.mean() / count - 127.5) < 15  # the first 256 images have a mean of 54
+
+
+def test_statistics_are_computed_once_for_a_known_data_set(monkeypatch):
+    dataset = dataset_of(pictures(8), fingerprint='a')
+    first = augment._train_sums(dataset)
+    monkeypatch.setattr(data, 'eval_batches', None)
+    assert augment._train_sums(dataset) is first
+
+
+# --- composition -----------------------------------------------------------------------------
+
+
+def test_by_default_the_net_sees_what_it_saw_without_augmentation():
+    dataset = dataset_of(pictures())
+    got = augment.of(config_of(), dataset)(KEY, pictures(seed=1))
+    np.testing.assert_array_equal(got, normalise(pictures(seed=1), dataset.mean, dataset.std))
+
+
+def test_all_kinds_together_equal_a_plain_loop_in_the_documented_order():
+    images = pictures(5)
+    dataset = dataset_of(images)
+    config = config_of(crop='pad', pad=2, size=9, flip=True, colour=0.1, affine=True,
+                       subtract='pixel', white=255.0)
+    got = jax.jit(augment.of(config, dataset))(KEY, images)
+    components = augment.pca(images)
+    draws = {kind.name: jax.device_get(kind.draws(
+        jax.random.fold_in(KEY, augment.ORDER.index(kind.name)), 5))
+        for kind in augment.kinds_of(config, dataset)}
+    assert list(draws) == list(augment.ORDER)
+    mean = (images / 255).mean(0)
+    for i, image in enumerate(images):
+        image = image / 255 - mean
+        own = {name: {key: value[i] for key, value in values.items()}
+               for name, values in draws.items()}
+        image = affine_loop(image, own['affine'])
+        image = crop_loop(image, own['crop'], (9, 9), 2)
+        image = flip_loop(image, own['flip'])
+        image = image + components.vectors @ (components.values * own['colour']['alpha'])
+        np.testing.assert_allclose(got[i], 255 * image, atol=0.01)
+
+
+def test_zeros_around_an_image_are_the_mean():
+    images = pictures(3)
+    dataset = dataset_of(images)
+    got = augment.of(config_of(crop='pad', pad=40), dataset)(KEY, images)
+    assert float(jnp.mean(got == 0)) > 0.5
+
+
+def test_switching_one_kind_off_changes_no_draw_of_the_others():
+    images = pictures(6)
+    dataset = dataset_of(images)
+    crops = augment.of(config_of(crop='random', size=7), dataset)(KEY, images)
+    both = augment.of(config_of(crop='random', size=7, flip=True), dataset)(KEY, images)
+    mirrored = 0
+    for one, other in zip(crops, both):
+        same = np.array_equal(one, other)
+        assert same or np.array_equal(one[:, ::-1], other)
+        mirrored += not same
+    assert 0 < mirrored < 6
+
+
+def test_a_batch_cut_over_devices_draws_what_the_whole_batch_draws():
+    images = pictures(8)
+    config = config_of(crop='area', size=8, flip=True, colour=0.1)
+    function = augment.of(config, dataset_of(images))
+    whole = np.asarray(jax.jit(function)(KEY, images))
+    step = jax.pmap(lambda part: function(KEY, part, jax.lax.axis_index('d') * 2), 'd')
+    np.testing.assert_allclose(np.concatenate(step(images.reshape(4, 2, *SHAPE))), whole,
+                               atol=1e-5)
+
+
+def test_devices_with_keys_of_their_own_draw_as_vmap_does():
+    images = np.repeat(pictures(2)[None], 4, 0)
+    function = augment.of(config_of(crop='random', size=8, flip=True), dataset_of(pictures()))
+
+    def step(part):
+        return function(jax.random.fold_in(KEY, jax.lax.axis_index('d')), part)
+
+    over_devices = np.asarray(jax.pmap(step, 'd')(images))
+    np.testing.assert_allclose(over_devices, jax.jit(jax.vmap(step, axis_name='d'))(images),
+                               atol=1e-5)
+    assert not np.allclose(over_devices[0], over_devices[1])
+
+
+@pytest.mark.parametrize('fields, size', [
+    ({}, (12, 10, 3)), ({'size': 9}, (9, 9, 3)), ({'crop': 'pad'}, (12, 10, 3)),
+    ({'crop': 'random', 'size': 8}, (8, 8, 3)), ({'crop': 'area'}, (12, 10, 3)),
+    ({'crop': 'area', 'size': 16}, (16, 16, 3)), ({'crop': 'scale'}, (10, 10, 3)),
+    ({'crop': 'scale', 'size': 20, 'scales': (20, 30)}, (20, 20, 3))])
+def test_size_of_is_the_size_that_comes_out(fields, size):
+    config, dataset = config_of(**fields), dataset_of(pictures())
+    assert augment.size_of(config, dataset) == size
+    out = jax.eval_shape(augment.of(config, dataset), KEY, pictures())
+    assert out.shape == (4, *size) and out.dtype == np.float32
+
+
+@pytest.mark.parametrize('fields, words', [
+    ({'crop': 'rendom'}, "unknown value of augment.crop 'rendom'. Did you mean 'random'"),
+    ({'subtract': 'pixels'}, "Did you mean 'pixel'"),
+    ({'crop': 'random', 'size': 11}, '11x11 does not fit into images of 12x10.* at most 10'),
+    ({'size': 13}, '13x13 does not fit'),
+    ({'crop': 'pad', 'pad': 1, 'size': 13}, '12x10 with 1 zeros around.* at most 12'),
+    ({'crop': 'random'}, 'one place only'),
+    ({'crop': 'pad', 'pad': 0}, 'one place only'),
+    ({'crop': 'scale', 'size': 10, 'scales': (9, 20)}, 'shorter side of 9, smaller than'),
+    ({'crop': 'scale', 'scales': (20, 10)}, 'lowest and the highest'),
+    ({'colour': -0.1}, 'augment.colour is -0.1')])
+def test_fields_that_do_not_fit_are_named_with_the_remedy(fields, words):
+    with pytest.raises(UserError, match=words):
+        augment.of(config_of(**fields), dataset_of(pictures()))
