@@ -8,6 +8,17 @@ import ml_collections
 from ml_collections.config_dict import placeholder
 
 
+# Courses of the learning rate, as factors of its highest value; t is the fraction of steps done.
+SCHEDULES = {
+    'constant': '1',
+    'cosine': '(1 + cos(pi t)) / 2, down to 0',
+    'polynomial': '(1 - t) ^ power, down to 0',
+    'milestones': 'falls at the given times',
+    'every': 'falls at equal distances',
+    'plateau': 'falls when the validation error stalls',
+}
+
+
 def get_config() -> ml_collections.ConfigDict:
     """Returns the locked base config: modern LeNet-5 on the embedded digits."""
     config = ml_collections.ConfigDict()
@@ -52,10 +63,11 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment.subtract = 'channel_std'  # mean of 'channel' or 'pixel'; '_std': then divide
     config.augment.white = 1.0  # value of a white pixel, black being 0: 1, or 255 (AlexNet, Caffe)
 
-    # The views of an image whose soft-max is averaged in evaluation: experiments/views.py.
+    # The views of a test image, whose soft-max is averaged: experiments/views.py. Of the train and
+    # validation parts the net sees the centre alone.
     config.evaluation = ml_collections.ConfigDict()
-    config.evaluation.views = 'centre'  # 'centre', 'ten', 'dense', 'multiscale', '144'
-    config.evaluation.scales = ()  # pixels, shorter sides of 'multiscale', '144'; (): the paper's
+    config.evaluation.views = 'centre'  # 'centre', 'ten', 'dense', 'multiscale', '144', '150'
+    config.evaluation.scales = ()  # pixels, shorter sides of the images looked at; (): the papers'
 
     # The training: experiments/train.py and experiments/optim.py.
     config.train = ml_collections.ConfigDict()
@@ -68,12 +80,13 @@ def get_config() -> ml_collections.ConfigDict:
 
     # The learning rate is `rate`, times what the schedule and the warm-up say.
     config.train.rate = 0.05  # learning rate at its highest
-    config.train.schedule = 'cosine'  # 'constant', 'cosine', 'milestones', 'every' or 'plateau'
+    config.train.schedule = 'cosine'  # one of SCHEDULES
     config.train.unit = 'epochs'  # of `milestones`, `every` and `warmup`: 'epochs' or 'steps'
     config.train.milestones = ()  # units after which the rate falls, for 'milestones'
     config.train.every = 8.0  # units between two falls, for 'every' (GoogLeNet: 8 epochs)
     config.train.plateau = 5  # epochs without a lower validation error before a fall of 'plateau'
     config.train.drops = 3  # falls of 'plateau' at most
+    config.train.power = 0.5  # of what is left of the training, for 'polynomial'
     config.train.factors = (0.1,)  # of a fall: one for all, or one for each of `milestones`
     config.train.warmup = 0.0  # units of linear rise from 0 to `rate`
     config.train.warmup_error = 0.0  # start at 0.1 `rate` until an epoch's error is below; 0: off

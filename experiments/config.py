@@ -27,9 +27,9 @@ CHOICES = {
     'model.dtype': ('float32', 'bfloat16'),
     'augment.crop': ('none', 'pad', 'random', 'scale', 'area'),
     'augment.subtract': ('channel', 'channel_std', 'pixel'),
-    'evaluation.views': ('centre', 'ten', 'dense', 'multiscale', '144'),
+    'evaluation.views': ('centre', 'ten', 'dense', 'multiscale', '144', '150'),
     'train.loss': LOSSES,
-    'train.schedule': ('constant', 'cosine', 'milestones', 'every', 'plateau'),
+    'train.schedule': tuple(base.SCHEDULES),
     'train.unit': ('epochs', 'steps'),
     'train.rule': ('momentum', 'nesterov'),
 }
@@ -268,6 +268,7 @@ def resolve(config) -> dict[str, Any]:
         ('train.warmup_error', 0, 1, 'an error between 0 (off) and 1'),
         ('train.plateau', 1, None, 'a number of epochs from 1'),
         ('train.drops', 0, None, 'a number from 0'),
+        ('train.power', 0, None, 'a number from 0'),
         ('train.momentum', 0, 1, 'between 0 and 1'),
         ('train.bias_rate', 0, None, 'a factor from 0'),
         ('train.bias_decay', 0, None, 'a factor from 0'),
@@ -380,6 +381,18 @@ def check_protocol(flat: dict[str, Any]) -> None:
                                        and len(set(seeds)) == len(seeds)):
         raise UserError(f'protocol.selection_seeds is {shown(seeds)}, it must hold different whole '
                         'numbers from 0.')
+
+
+# Read on the host only, between steps: arms that differ in these alone share a compiled program.
+_ON_THE_HOST = tuple(f'train.{name}' for name in (
+    'rate', 'schedule', 'unit', 'milestones', 'every', 'plateau', 'drops', 'power', 'factors',
+    'warmup', 'warmup_error', 'epochs', 'steps'))
+
+
+def compiled(flat: dict[str, Any]) -> dict[str, Any]:
+    """The part of a resolved config that a compiled program may depend on."""
+    return {name: value for name, value in flat.items()
+            if name not in ('seed', 'title', *_ON_THE_HOST) and not name.startswith('protocol.')}
 
 
 def digest(flat: dict[str, Any], phase: str) -> str:
