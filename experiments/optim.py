@@ -181,8 +181,7 @@ def schedule_of(config, steps_per_epoch: int) -> Callable[[int], float]:
         raise UserError(f'train.warmup is {fields.warmup:g} {fields.unit}, that is {warmup} steps; '
                         f'the training has {length.steps}.')
     falls = [round(milestone * unit) for milestone in fields.milestones]
-    factors = list(fields.factors)
-    factors *= len(falls) if len(factors) == 1 else 1
+    factors = fields.factors if len(fields.factors) > 1 else fields.factors * max(len(falls), 1)
     rest = max(length.steps - warmup, 1)
 
     def after(step):

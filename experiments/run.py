@@ -33,7 +33,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments import config as configs
-from experiments import data, figures, report, results, sweep, train
+from experiments import data, figures, optim, report, results, sweep, train
 from experiments.errors import UserError, one_of, reason
 from experiments.progress import Reporter
 
@@ -89,7 +89,7 @@ def _main(argv, console) -> int:
     said = {}  # what is the same for several arms is said once
     for arm in made.arms:  # the batch, the devices, the net and the images fit, before any training
         config, dataset = made.finals(arm, None)[0].config, datasets[arm.label]
-        data.steps_per_epoch(len(dataset.train.labels), config.train.batch)
+        optim.schedule_of(config, train.length_of(config, dataset).steps_per_epoch)
         devices = train.program_of(config, dataset).devices
         said[f'data: {dataset.note}; {len(dataset.train.labels):,} train, '
              f'{len(dataset.validation.labels):,} validation, '
@@ -292,7 +292,8 @@ class Runner:
         self.names.append(point.name)
         seed = f'seed {point.seed}, rate {point.rate:g}'
         self.current = f'{point.arm} ({point.phase}, {seed})'
-        reporter.start(self.current, point.config.train.epochs)
+        reporter.start(self.current,
+                       train.length_of(point.config, self.datasets[point.arm]).epochs)
         old = self.store.rows.get(point.name)
         if old and old['status'] in ('done', 'diverged'):
             reporter.finish('finished before, skipped' if old['status'] == 'done'
@@ -363,7 +364,8 @@ class Runner:
             'arm_seeds': {arm.label: arm.seeds for arm in self.whole.arms},
             'seeds': sorted({seed for arm in self.whole.arms for seed in arm.seeds}),
             'rates': list(self.whole.rates), 'level': config.protocol.level,
-            'epochs': config.train.epochs, 'points': known}, indent=1))
+            'epochs': train.length_of(config, next(iter(self.datasets.values()))).epochs,
+            'points': known}, indent=1))
 
     def finish(self) -> int:
         """Prints the table and the sentences; writes CSV, figure and report. Returns the status."""

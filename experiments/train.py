@@ -9,6 +9,7 @@ global batch (flax averages them over the axis), so the number of devices is no 
 """
 
 import functools
+import itertools
 import json
 import math
 import time
@@ -22,12 +23,14 @@ import optax
 import cnns
 import cnns.lenet
 from cnns.googlenet import AUXILIARY_WEIGHT
-from experiments import data
-from experiments.config import axes_of, resolve
+from experiments import augment, data, optim, views
+from experiments.config import compiled, fields_of, resolve
 from experiments.errors import UserError
-from experiments.evaluate import AXIS, eval_step, evaluate, normalise
+from experiments.evaluate import AXIS, eval_step, evaluate
 
-_EVAL_BATCH = 500  # images, over all devices
+# Of evaluation, over all devices: 500 images, or as many as have this many pixels together
+_EVAL_BATCH, _EVAL_PIXELS = 500, 2**22
+_DROPOUT = 2**31  # what the key is folded with for dropout, apart from all that augment.py uses
 
 
 class Diverged(Exception):
@@ -35,99 +38,140 @@ class Diverged(Exception):
 
 
 class State(NamedTuple):
-    """All that a step reads and writes. Seed and rate are inputs: a change compiles nothing."""
+    """All that the devices keep from step to step. The seed is an input: a new one compiles
+    nothing."""
 
     step: jax.Array  # int32, steps done
     params: Any
     batch_stats: Any  # running statistics of batch norm, {} without it
-    velocity: Any  # optimiser state
+    velocity: Any  # state of the update
+    average: Any  # moving average of (params, batch_stats), () without train.ema
     key: jax.Array  # uint32 [2], from the seed
-    rate: jax.Array  # float32, the learning rate at its highest
 
 
 class Program(NamedTuple):
     """The compiled functions that all seeds and rates of an arm share."""
 
-    init: Callable  # (seed, rate) -> State
-    step: Callable  # (State, batch [devices, n, ...]) -> (State, {'loss', 'error'})
-    evaluate: Callable  # (variables, batch [devices, n, ...]) -> sums
+    init: Callable  # seed -> State
+    step: Callable  # (State, batch [devices, n, ...], rate) -> (State, {'loss', 'error'})
+    evaluate: Callable  # (variables, batch [devices, n, ...]) -> sums, of the centre alone
+    test: Callable  # the same of config.evaluation.views
+    variables: Callable  # State -> the variables to evaluate, averaged ones with train.ema
     devices: int
     parameters: int
+    eval_batch: int  # images of `evaluate`, over all devices
+    test_batch: int
 
 
-def train_step(state: State, batch, *, net, loss, optimizer, schedule, mean, std):
+def train_step(state: State, batch, rate, *, net, loss, update, augmented=None, parts=1,
+               average=None):
     """One step of gradient descent on this device's part of the global batch.
 
-    batch: {'image': uint8 [n, H, W, C], 'label': int32 [n]}. Gradients, batch statistics and
-    metrics are averaged over the device axis; since every part has n images, the mean of the
-    parts' means is the mean of the global batch.
+    batch: {'image': uint8 [n, H, W, C], 'label': int32 [n]}; rate: float32, the learning rate.
+    Gradients, batch statistics and metrics are averaged over the device axis; since every part has
+    n images, the mean of the parts' means is the mean of the global batch.
+
+    parts: micro-batches of n / parts images that the gradient is computed in, one after the other.
+    The images are drawn for the whole batch before, so the gradient is the same, up to rounding,
+    unless a layer looks at more than its image: batch norm normalises each micro-batch by its own
+    statistics, and dropout draws anew for each.
+
+    augmented: function(key, images, first) of augment.of; average: of optim.average, or None.
     Returns (state, {'loss', 'error'}), float32 scalars before the update.
     """
     key = jax.random.fold_in(state.key, state.step)
-    key = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
+    device, count = jax.lax.axis_index(AXIS), len(batch['label'])
+    images = augmented(key, batch['image'], device * count)
+    dropout = jax.random.fold_in(jax.random.fold_in(key, _DROPOUT), device)
 
-    def objective(params):
-        images = normalise(batch['image'], mean, std)
-        logits, updated = net.apply({'params': params, 'batch_stats': state.batch_stats}, images,
-                                    train=True, rngs={'dropout': key},
+    def objective(params, batch_stats, images, labels, dropout):
+        logits, updated = net.apply({'params': params, 'batch_stats': batch_stats}, images,
+                                    train=True, rngs={'dropout': dropout},
                                     mutable=['batch_stats', 'auxiliary'])
-        error = jnp.mean(jnp.argmax(logits, -1) != batch['label'])
-        value = loss(logits, batch['label']).mean()
+        error = jnp.mean(jnp.argmax(logits, -1) != labels)
+        value = loss(logits, labels).mean()
         for others in updated.get('auxiliary', {}).values():
-            value += AUXILIARY_WEIGHT * loss(others, batch['label']).mean()
-        return value, (error, updated.get('batch_stats', {}))
+            value += AUXILIARY_WEIGHT * loss(others, labels).mean()
+        return value, ({'loss': value, 'error': error}, updated.get('batch_stats', {}))
 
-    (value, (error, batch_stats)), gradient = jax.value_and_grad(objective, has_aux=True)(
-        state.params)
-    gradient, batch_stats, metrics = jax.lax.pmean(
-        (gradient, batch_stats, {'loss': value, 'error': error}), AXIS)
-    direction, velocity = optimizer.update(gradient, state.velocity, state.params)
-    rate = state.rate * schedule(state.step)
-    params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
-    return State(state.step + 1, params, batch_stats, velocity, state.key, state.rate), metrics
+    def one(batch_stats, part):
+        (_, (metrics, batch_stats)), gradient = jax.value_and_grad(objective, has_aux=True)(
+            state.params, batch_stats, *part)
+        return batch_stats, (gradient, metrics)
+
+    if parts == 1:
+        batch_stats, (gradient, metrics) = one(state.batch_stats,
+                                               (images, batch['label'], dropout))
+    else:
+        def add(carry, part):
+            batch_stats, total = carry
+            batch_stats, new = one(batch_stats, part)
+            return (batch_stats, jax.tree.map(jnp.add, total, new)), None
+
+        split = lambda array: array.reshape(parts, count // parts, *array.shape[1:])
+        cut = split(images), split(batch['label']), jax.random.split(dropout, parts)
+        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(
+            one, state.batch_stats, jax.tree.map(lambda leaf: leaf[0], cut))[1])
+        (batch_stats, total), _ = jax.lax.scan(add, (state.batch_stats, zero), cut)
+        gradient, metrics = jax.tree.map(lambda leaf: leaf / parts, total)
+
+    gradient, batch_stats, metrics = jax.lax.pmean((gradient, batch_stats, metrics), AXIS)
+    moves, velocity = update.update(gradient, state.velocity, state.params, rate=rate)
+    params = optax.apply_updates(state.params, moves)
+    averaged = ()
+    if average:
+        _, averaged = average.update((params, batch_stats), state.average)
+    return State(state.step + 1, params, batch_stats, velocity, averaged, state.key), metrics
 
 
-def parallel(function, devices: int, *, donate: bool):
-    """pmaps function(state, batch) over the first `devices` local devices; see this file's head."""
-    return jax.pmap(function, axis_name=AXIS, in_axes=(None, 0), out_axes=None,
+def parallel(function, devices: int, *, donate: bool, shared: int = 0):
+    """pmaps function(state, batch, *shared) over the first `devices` local devices.
+
+    Only the batch has a device axis; `shared` arguments after it are the same everywhere.
+    """
+    return jax.pmap(function, axis_name=AXIS, in_axes=(None, 0) + (None,) * shared, out_axes=None,
                     devices=jax.local_devices()[:devices], donate_argnums=(0,) if donate else ())
 
 
 def device_count(config) -> int:
-    """Devices that share a batch. UserError: more than there are, or the batch does not divide."""
+    """Devices that share a batch.
+
+    Raises:
+      UserError: more than there are, or the batch does not divide over them and their
+        micro-batches.
+    """
     available = jax.local_device_count()
-    devices = config.train.devices or available
+    devices, parts = config.train.devices or available, config.train.accumulate
     if devices > available:
         raise UserError(f'train.devices is {devices}, this machine has {available}.')
-    data.shard(np.empty(config.train.batch), devices)  # raises with the numbers
+    each = len(data.shard(np.empty(config.train.batch), devices)[0])  # raises with the numbers
+    if each % parts:
+        raise UserError(f'train.accumulate={parts}: the {each} images of a device (a batch of '
+                        f'{config.train.batch} over {devices}) do not divide into that many equal '
+                        'micro-batches. Change train.batch or train.accumulate.')
     return devices
 
 
-def schedule_of(config, steps_per_epoch: int) -> Callable:
-    """step -> factor of the learning rate, in [0, 1]."""
-    steps = config.train.epochs * steps_per_epoch
-    warmup = round(config.train.warmup * steps_per_epoch)
-    if config.train.schedule == 'cosine':
-        after = optax.cosine_decay_schedule(1.0, max(steps - warmup, 1))
-    else:
-        after = optax.constant_schedule(1.0)
-    if not warmup:
-        return after
-    return optax.join_schedules([optax.linear_schedule(0.0, 1.0, warmup), after], [warmup])
+def length_of(config, dataset) -> optim.Length:
+    """Steps and epochs of a training on this data set."""
+    return optim.length_of(config, data.steps_per_epoch(len(dataset.train.labels),
+                                                        config.train.batch))
 
 
-def loss_of(config) -> Callable:
-    """(logits [n, classes], labels [n]) -> losses [n]."""
-    return {'cross_entropy': optax.softmax_cross_entropy_with_integer_labels,
-            'rbf': cnns.lenet.rbf_loss}[config.train.loss]
+def loss_of(config, *, train: bool) -> Callable:
+    """(logits [n, classes], labels [n]) -> losses [n]; labels are smoothed in training only."""
+    if config.train.loss == 'rbf':
+        return cnns.lenet.rbf_loss
+    if train and config.train.label_smoothing:
+        return optim.smoothed(config.train.label_smoothing)
+    return optax.softmax_cross_entropy_with_integer_labels
 
 
 def program_of(config, dataset: data.Dataset) -> Program:
     """The compiled functions for a config and data set; built once per arm of a sweep."""
-    fields = {name: value for name, value in resolve(config).items()
-              if name not in ('seed', 'title', 'train.rate') and not name.startswith('protocol.')}
-    arm = json.dumps([fields, device_count(config), dataset.train.images.shape, dataset.classes,
-                      dataset.mean.tolist(), dataset.std.tolist()], sort_keys=True)
+    arm = json.dumps([compiled(resolve(config)), device_count(config), augment.shape_of(dataset),
+                      dataset.classes, dataset.mean.tolist(), dataset.std.tolist(),
+                      getattr(dataset, 'fingerprint', None)], sort_keys=True)
     if arm not in _programs:
         if len(_programs) == _KEPT:
             _programs.pop(next(iter(_programs)))
@@ -141,38 +185,64 @@ _KEPT = 8  # programs; an older one is compiled again if it is asked for
 
 def _build(config, dataset: data.Dataset) -> Program:
     devices = device_count(config)
-    sample = jnp.zeros((1, *dataset.train.images.shape[1:]), jnp.float32)
+    size = augment.size_of(config, dataset)
+    sample = jnp.zeros((1, *size), jnp.float32)
     try:
-        net = cnns.build(config.model.name, **axes_of(config), classes=len(dataset.classes),
-                         channels=dataset.train.images.shape[-1],
-                         dtype=jnp.dtype(config.model.dtype), axis_name=AXIS)
-        jax.eval_shape(functools.partial(net.init, train=False), jax.random.PRNGKey(0), sample)
+        net = cnns.build(config.model.name, **fields_of(config), classes=len(dataset.classes),
+                         channels=size[-1], dtype=jnp.dtype(config.model.dtype), axis_name=AXIS)
+        shapes = jax.eval_shape(functools.partial(net.init, train=False), jax.random.PRNGKey(0),
+                                sample)
     except ValueError as error:  # classes, channels or a size that the net cannot take
         raise UserError(f'{config.model.name} on {dataset.name}: {error}') from error
-    optimizer = optax.chain(optax.add_decayed_weights(config.train.weight_decay),
-                            optax.trace(config.train.momentum))
-    schedule = schedule_of(config, data.steps_per_epoch(len(dataset.train.labels),
-                                                        config.train.batch))
-    given = dict(net=net, loss=loss_of(config), mean=dataset.mean, std=dataset.std)
+    update = optim.update_of(config, shapes['params'])
+    average = optim.average(config.train.ema) if config.train.ema else None
 
-    def init(seed_and_rate, part):
+    def init(seed, part):
         del part  # only says on how many devices the state is made
-        seed, rate = seed_and_rate
         key = jax.random.PRNGKey(seed)
         variables = net.init(key, sample, train=False)
-        params = variables['params']
-        return State(jnp.int32(0), params, variables.get('batch_stats', {}),
-                     optimizer.init(params), key, jnp.float32(rate))
+        params, batch_stats = variables['params'], variables.get('batch_stats', {})
+        return State(jnp.int32(0), params, batch_stats, update.init(params),
+                     average.init((params, batch_stats)) if average else (), key)
 
-    parameters = sum(math.prod(leaf.shape)
-                     for leaf in jax.tree.leaves(jax.eval_shape(init, (0, 1.0), None).params))
-    step = functools.partial(train_step, **given, optimizer=optimizer, schedule=schedule)
+    def variables(state):
+        params, batch_stats = state.params, state.batch_stats
+        if average:
+            # optax keeps the average with the pull of its start, and takes it out when asked
+            weight = 1 - config.train.ema ** int(state.average.count)
+            params, batch_stats = jax.tree.map(lambda leaf: leaf / weight, state.average.ema)
+        return {'params': params, 'batch_stats': batch_stats}
+
+    step = functools.partial(
+        train_step, net=net, loss=loss_of(config, train=True), update=update, average=average,
+        augmented=augment.of(config, dataset), parts=config.train.accumulate)
+    centre, tested = _centre(config), config
+    evaluators, batches = [], []
+    for given in (centre, tested):
+        seen = views.of(given, dataset)
+        function = functools.partial(eval_step, net=views.net_of(given, dataset, net), views=seen,
+                                     loss=loss_of(config, train=False))
+        evaluators.append(parallel(function, devices, donate=False))
+        pixels = max(math.prod(group.size) for group in seen.groups)
+        batches.append(max(min(_EVAL_BATCH, _EVAL_PIXELS // pixels), 1))
+    if config.evaluation.views == 'centre':
+        evaluators[1], batches[1] = evaluators[0], batches[0]
     # The first state is made where the step leaves the next ones: else the step compiles twice
     make = parallel(init, devices, donate=False)
-    return Program(lambda seed, rate: make((seed, rate), np.zeros(devices)),
-                   parallel(step, devices, donate=True),
-                   parallel(functools.partial(eval_step, **given), devices, donate=False),
-                   devices, parameters)
+    return Program(lambda seed: make(seed, np.zeros(devices)),
+                   parallel(step, devices, donate=True, shared=1), *evaluators, variables, devices,
+                   sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes['params'])),
+                   *batches)
+
+
+def _centre(config):
+    """The config with the evaluation that is done between epochs."""
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        config.evaluation.views = 'centre'
+        if config.augment.crop != 'scale':
+            config.evaluation.scales = ()
+    return config
 
 
 def fit(config, dataset: data.Dataset, on_epoch: Callable[[dict], None] = lambda line: None,
@@ -180,27 +250,33 @@ def fit(config, dataset: data.Dataset, on_epoch: Callable[[dict], None] = lambda
     """Trains one point and returns its row of metrics.
 
     Errors are fractions. 'train/error' and 'validation/error' of the row are measured after the
-    last epoch, on all images; there is no best epoch. The test part is read only if `read_test`,
-    once, after the last step. `on_epoch` gets one line per epoch, whose train metrics are
-    averaged during the epoch and whose 'seconds' cover its training, not its evaluation.
+    last epoch, on all images, of which the net sees the centre; there is no best epoch. The test
+    part is read only if `read_test`, after the last step: with config.evaluation.views, and where
+    those are not 'centre', for 'test/centre_error' with the centre alone.
+    `on_epoch` gets one line per epoch, whose train metrics are averaged during the epoch, whose
+    'seconds' cover its training, not its evaluation, and whose 'rate' is that of its last step.
 
     Raises:
       Diverged: a step's loss is not finite.
       UserError: batch, devices, data and net do not fit together.
     """
     program = program_of(config, dataset)
-    state = program.init(config.seed, config.train.rate)
+    length = length_of(config, dataset)
+    schedule = optim.schedule_of(config, length.steps_per_epoch)
+    control = optim.control_of(config)
+    state = program.init(config.seed)
     batch, done = config.train.batch, 0
 
-    def measure(split):
-        variables = {'params': state.params, 'batch_stats': state.batch_stats}
-        batches = data.eval_batches(split, _EVAL_BATCH, program.devices)
-        return evaluate(program.evaluate, variables, batches, len(split.labels))
+    def measure(split, step=program.evaluate, size=program.eval_batch):
+        batches = data.eval_batches(split, size, program.devices)
+        return evaluate(step, program.variables(state), batches, len(split.labels))
 
-    for epoch in range(1, config.train.epochs + 1):
+    for epoch in range(1, length.epochs + 1):
         start, metrics = time.perf_counter(), []
-        for part in data.train_batches(dataset.train, batch, program.devices, config.seed, epoch):
-            state, values = program.step(state, part)
+        batches = data.train_batches(dataset.train, batch, program.devices, config.seed, epoch)
+        for part in itertools.islice(batches, length.steps - done):
+            rate = config.train.rate * control.scale * schedule(done + len(metrics))
+            state, values = program.step(state, part, np.float32(rate))
             metrics.append(values)  # stays on the device until the epoch ends
         metrics = jax.device_get(metrics)
         seconds = time.perf_counter() - start
@@ -210,20 +286,27 @@ def fit(config, dataset: data.Dataset, on_epoch: Callable[[dict], None] = lambda
             raise Diverged(f'the loss is {losses[step - done - 1]} at step {step} (epoch {epoch}) '
                            f'with learning rate {config.train.rate:g}')
         done += len(metrics)
+        error = float(np.mean([values['error'] for values in metrics]))
         validation = measure(dataset.validation)
-        on_epoch({'epoch': epoch, 'step': done, 'train/loss': float(losses.mean()),
-                  'train/error': float(np.mean([values['error'] for values in metrics])),
-                  'validation/loss': validation['loss'], 'validation/error': validation['error'],
-                  'seconds': seconds})
+        control = optim.after_epoch(config, control, error, validation['error'])
+        on_epoch({'epoch': epoch, 'step': done, 'rate': rate, 'train/loss': float(losses.mean()),
+                  'train/error': error, 'validation/loss': validation['loss'],
+                  'validation/error': validation['error'], 'seconds': seconds})
     train = measure(dataset.train)
     if not math.isfinite(train['loss'] + validation['loss']):
         raise Diverged(f'the loss on the train or validation part is not finite after step {done} '
                        f'with learning rate {config.train.rate:g}')
-    row = {'epochs': config.train.epochs, 'steps': done, 'devices': program.devices,
-           'parameters': program.parameters,
-           'train/loss': train['loss'], 'train/error': train['error'],
-           'validation/loss': validation['loss'], 'validation/error': validation['error']}
+    row = {'epochs': length.epochs, 'steps': done, 'devices': program.devices,
+           'parameters': program.parameters} | _columns('train', train) | _columns(
+               'validation', validation)
     if read_test:
-        test = measure(dataset.test)
-        row |= {'test/loss': test['loss'], 'test/error': test['error'], 'test/count': test['count']}
+        test = measure(dataset.test, program.test, program.test_batch)
+        row |= _columns('test', test) | {'test/count': test['count']}
+        if config.evaluation.views != 'centre':
+            row['test/centre_error'] = measure(dataset.test)['error']
     return row
+
+
+def _columns(part: str, metrics: dict) -> dict:
+    return {f'{part}/{name}': metrics[name] for name in ('loss', 'error', 'error5')
+            if name in metrics}

@@ -7,13 +7,12 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 import cnns
 from configs import base
 from experiments import config as configs
-from experiments import data, train
+from experiments import data, optim, train
 from experiments.errors import UserError
 
 
@@ -40,10 +39,11 @@ def config_of(**changes):
 
 def trained(config, dataset, steps=3):
     program = train.program_of(config, dataset)
-    state = program.init(config.seed, config.train.rate)
-    for batch in list(data.train_batches(dataset.train, config.train.batch, program.devices,
-                                         config.seed, 1))[:steps]:
-        state, metrics = program.step(state, batch)
+    schedule = optim.schedule_of(config, train.length_of(config, dataset).steps_per_epoch)
+    state = program.init(config.seed)
+    for step, batch in enumerate(list(data.train_batches(
+            dataset.train, config.train.batch, program.devices, config.seed, 1))[:steps]):
+        state, metrics = program.step(state, batch, np.float32(config.train.rate * schedule(step)))
     return jax.device_get((state.params, state.batch_stats, metrics))
 
 
@@ -62,7 +62,7 @@ def test_the_step_follows_the_update_rule_written_as_a_loop(images):
 
     net = cnns.build('lenet5')
     program = train.program_of(config, images)
-    w = jax.device_get(program.init(0, 0.1).params)
+    w = jax.device_get(program.init(0).params)
     v = jax.tree.map(np.zeros_like, w)
 
     def loss(w, batch):
@@ -79,42 +79,42 @@ def test_the_step_follows_the_update_rule_written_as_a_loop(images):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-def test_cosine_falls_from_one_to_zero_over_the_whole_training():
-    schedule = train.schedule_of(config_of(train__epochs=2), 10)
-    np.testing.assert_allclose([schedule(s) for s in (0, 5, 10, 20)],
-                               [(1 + np.cos(np.pi * s / 20)) / 2 for s in (0, 5, 10, 20)], atol=1e-6)
-    flat = train.schedule_of(config_of(train__schedule='constant', train__warmup=1.0), 10)
-    np.testing.assert_allclose([flat(s) for s in (0, 5, 10, 19)], [0, 0.5, 1, 1])
-
-
 def test_what_follows_from_other_fields_is_computed_after_overrides(images):
     row = train.fit(config_of(train__batch=32, train__epochs=3), images, read_test=False)
     assert row['steps'] == 3 * 64 // 32
 
 
-def test_randomness_differs_between_devices_and_steps_and_follows_the_seed(images):
-    class Noise:
-        def apply(self, variables, x, *, train, rngs, mutable):
-            draw = jax.random.uniform(rngs['dropout'])
-            return jnp.full((len(x), 3), draw) * variables['params'], {}
+class Noise:
+    """A net whose logits are one draw of dropout's key: it shows which key it was given."""
 
-    def draws(seed, steps):
-        step = train.parallel(functools.partial(
-            train.train_step, net=Noise(), mean=np.float32([0]), std=np.float32([1]),
-            loss=lambda logits, labels: logits[:, 0], optimizer=optax.identity(),
-            schedule=lambda step: 0.0), 2, donate=False)
-        state = train.State(jnp.int32(steps), jnp.float32(1), {}, (), jax.random.PRNGKey(seed),
-                            jnp.float32(0))
-        batch = {'image': np.zeros((2, 1, 1, 1, 1), np.uint8), 'label': np.zeros((2, 1), np.int32)}
-        return float(step(state, batch)[1]['loss'])
+    def apply(self, variables, x, *, train, rngs, mutable):
+        return jnp.full((len(x), 3), jax.random.uniform(rngs['dropout'])), {}
 
-    def expected(seed, step):
-        key = jax.random.fold_in(jax.random.PRNGKey(seed), step)
-        return np.mean([jax.random.uniform(jax.random.fold_in(key, device)) for device in (0, 1)])
+
+def drawn(seed, step, devices=2, parts=1):
+    """The mean of Noise's draws over devices and micro-batches."""
+    function = train.parallel(functools.partial(
+        train.train_step, net=Noise(), loss=lambda logits, labels: logits[:, 0], parts=parts,
+        update=optim.velocity(0.0, {'w': 1.0}, inside=False),
+        augmented=lambda key, images, first: images), devices, donate=False, shared=1)
+    state = train.State(jnp.int32(step), {'w': jnp.float32(1)}, {}, {'w': jnp.float32(0)}, (),
+                        jax.random.PRNGKey(seed))
+    batch = {'image': np.zeros((devices, 2, 1, 1, 1), np.uint8),
+             'label': np.zeros((devices, 2), np.int32)}
+    return float(function(state, batch, np.float32(0))[1]['loss'])
+
+
+def test_dropout_differs_between_devices_steps_and_micro_batches_and_follows_the_seed():
+    def key(seed, step, device):
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.PRNGKey(seed), step), 2**31)
+        return jax.random.fold_in(key, device)
 
     for seed, step in ((0, 0), (0, 1), (5, 1)):
-        assert draws(seed, step) == pytest.approx(expected(seed, step), abs=1e-6)
-    assert len({draws(0, 0), draws(0, 1), draws(5, 1)}) == 3
+        expected = np.mean([jax.random.uniform(key(seed, step, device)) for device in (0, 1)])
+        assert drawn(seed, step) == pytest.approx(expected, abs=1e-6)
+    assert len({drawn(0, 0), drawn(0, 1), drawn(5, 1)}) == 3
+    expected = np.mean([jax.random.uniform(part) for part in jax.random.split(key(0, 0, 0), 2)])
+    assert drawn(0, 0, devices=1, parts=2) == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_step_is_traced_once_for_all_seeds_and_rates_of_an_arm(images, monkeypatch):
@@ -141,8 +141,8 @@ def test_the_state_is_donated(images):
     config = config_of()
     program = train.program_of(config, images)
     batches = list(data.train_batches(images.train, 16, 1, 0, 1))
-    state, _ = program.step(program.init(0, 0.1), batches[0])
-    program.step(state, batches[1])
+    state, _ = program.step(program.init(0), batches[0], np.float32(0.1))
+    program.step(state, batches[1], np.float32(0.1))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
 
 
@@ -158,7 +158,7 @@ def test_training_learns_the_known_answer(images, net, loss, rate):
 
 
 def test_equal_seeds_start_arms_from_equal_weights(images):
-    one, two = (train.program_of(config_of(model__pool=pool), images).init(3, 0.1).params
+    one, two = (train.program_of(config_of(model__pool=pool), images).init(3).params
                 for pool in ('average', 'max'))
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         assert (a == b).all()
