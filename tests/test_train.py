@@ -117,6 +117,108 @@ def test_dropout_differs_between_devices_steps_and_micro_batches_and_follows_the
     assert drawn(0, 0, devices=1, parts=2) == pytest.approx(expected, abs=1e-6)
 
 
+class Linear:
+    """Logits are a matrix times the pixels; the gradient can be written by hand."""
+
+    def apply(self, variables, x, *, train, rngs, mutable):
+        return x.reshape(len(x), -1) @ variables['params']['w'], {}
+
+
+def linear_steps(steps=2, parts=1, devices=2, decay=0.0):
+    """The state after some steps on 8 images of 3 pixels, with the images drawn by augmentation."""
+    rng = np.random.default_rng(0)
+    w = {'w': jnp.float32(rng.normal(size=(3, 4)))}
+    update = optim.velocity(0.9, {'w': 1.0}, inside=True)
+    average = optim.average(decay) if decay else None
+
+    def noisy(key, images, first):
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(len(images)))
+        return images / 255 + jax.vmap(lambda key: jax.random.normal(key, (1, 3, 1)))(keys)
+
+    function = train.parallel(functools.partial(
+        train.train_step, net=Linear(), loss=optim.smoothed(0.1), update=update, augmented=noisy,
+        parts=parts, average=average), devices, donate=False, shared=1)
+    state = train.State(jnp.int32(0), w, {}, update.init(w),
+                        average.init((w, {})) if average else (), jax.random.PRNGKey(0))
+    batch = {'image': rng.integers(0, 256, (8, 1, 3, 1)).astype(np.uint8),
+             'label': rng.integers(0, 4, 8).astype(np.int32)}
+    batch = {name: data.shard(array, devices) for name, array in batch.items()}
+    seen = []
+    for step in range(steps):
+        state, metrics = function(state, batch, np.float32(0.5 / (step + 1)))
+        seen.append((np.float64(state.params['w']), jax.device_get(metrics)))
+    return state, seen
+
+
+@pytest.mark.parametrize('devices, parts', [(2, 2), (2, 4), (1, 8), (4, 1)])
+def test_micro_batches_and_devices_give_the_step_of_the_whole_batch_with_its_draws(devices, parts):
+    (whole, one), (cut, many) = linear_steps(devices=1), linear_steps(parts=parts, devices=devices)
+    np.testing.assert_allclose(cut.params['w'], whole.params['w'], rtol=1e-5)
+    for (_, a), (_, b) in zip(one, many):
+        assert a['loss'] == pytest.approx(b['loss'], rel=1e-5)
+        assert a['error'] == b['error']
+
+
+def test_the_average_over_steps_is_kept_beside_the_parameters():
+    state, seen = linear_steps(steps=4, decay=0.7)
+    weights = np.array([0.7 ** (3 - index) for index in range(4)])
+    mean = sum(weight * w for weight, (w, _) in zip(weights, seen)) / weights.sum()
+    params, _ = jax.tree.map(lambda leaf: leaf / (1 - 0.7**4), state.average.ema)
+    np.testing.assert_allclose(params['w'], mean, rtol=1e-5)
+
+
+def test_the_average_is_what_is_evaluated_with_no_trace_of_the_start(images):
+    program = train.program_of(config_of(train__ema=0.5), images)
+    state = program.init(0)
+    batches = list(data.train_batches(images.train, 16, program.devices, 0, 1))[:1]
+    state, _ = program.step(state, batches[0], np.float32(0.1))
+    for a, b in zip(jax.tree.leaves(program.variables(state)['params']),
+                    jax.tree.leaves(state.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_a_length_in_steps_cuts_the_last_epoch_short(images):
+    lines = []
+    row = train.fit(config_of(train__steps=6, train__schedule='milestones', train__unit='steps',
+                              train__milestones=(5,), train__factors=(0.5,)),
+                    images, lines.append, read_test=False)
+    assert (row['steps'], row['epochs']) == (6, 2)
+    assert [line['step'] for line in lines] == [4, 6]
+    assert [line['rate'] for line in lines] == pytest.approx([0.05, 0.025])
+
+
+def test_a_plateau_lowers_the_rate_of_the_next_epoch(images):
+    lines = []
+    train.fit(config_of(train__schedule='plateau', train__plateau=1, train__drops=2,
+                        train__rate=1e-9, train__epochs=5), images, lines.append, read_test=False)
+    # nothing is learned at such a rate: every epoch but the first is a stall
+    assert [line['rate'] for line in lines] == pytest.approx([1e-9, 1e-9, 1e-10, 1e-11, 1e-11])
+
+
+def test_the_net_sees_crops_in_training_and_the_views_in_the_test(images):
+    config = config_of(augment__crop='pad', augment__pad=2, augment__flip=True, train__epochs=1,
+                       evaluation__views='ten')
+    row = train.fit(config, images, read_test=True)
+    assert 0 <= row['test/centre_error'] <= 1 and 'test/error5' in row
+    program = train.program_of(config, images)
+    one, two = (program.step(program.init(seed), batch, np.float32(0.1))[1]['loss']
+                for seed in (0, 1) for batch in [next(iter(data.train_batches(
+                    images.train, 16, program.devices, 0, 1)))])
+    assert one != two
+
+
+def test_a_batch_that_does_not_divide_into_micro_batches_says_so(images):
+    with pytest.raises(UserError, match='train.accumulate=8: the 4 images of a device .a batch of 16 '
+                       'over 4.'):
+        train.fit(config_of(train__accumulate=8, train__devices=4), images, read_test=False)
+
+
+def test_arms_that_differ_in_their_schedule_share_a_program(images):
+    one, two = (train.program_of(config_of(train__schedule=schedule, train__epochs=epochs), images)
+                for schedule, epochs in (('constant', 2), ('cosine', 3)))
+    assert one is two
+
+
 def test_the_step_is_traced_once_for_all_seeds_and_rates_of_an_arm(images, monkeypatch):
     traces = []
     plain = train.train_step
