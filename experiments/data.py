@@ -1,91 +1,246 @@
-"""Data sets as plain arrays, split by index, and the batches made from them.
+"""Data sets by name: read, split, described, and fed to the training.
 
+    python -m experiments.data list
     python -m experiments.data prepare fashion_mnist
+    python -m experiments.data show imagenette/160px-v2
+    python -m experiments.data check folder:photographs
+    python -m experiments.data speed cifar10
 
-Sources: the digits embedded in scikit-learn, and every prepared TFDS data set, read through
-`tfds.data_source` (array_record files; TensorFlow is needed to prepare a set, not to read one).
-To add a source, write a function that returns a `Raw` and name it in `SOURCES`.
+Sources are in experiments/sources.py, the two ways to feed (in memory, streamed) in
+experiments/feed.py. A set that fits into memory is decoded once and kept on disk
+(experiments/cache.py).
 """
 
 import argparse
-import logging
+import math
 import os
 import pathlib
-import shlex
 import sys
-from typing import Callable, Iterator, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from experiments.errors import UserError, nearest
+from experiments import cache, feed, prepared, sources
+from experiments import records as reading
+from experiments.decode import Decoding
+from experiments.errors import UserError
+from experiments.feed import (Split, Streamed, eval_batches, order, shard, steps_per_epoch,
+                              train_batches)
+from experiments.records import Arrays, Records, Source
+from experiments.sources import SOURCES
 
-_READ = 1000  # records decoded at a time
+__all__ = ['Arrays', 'Dataset', 'Records', 'SOURCES', 'Source', 'Split', 'Streamed',
+           'eval_batches', 'load', 'moments', 'order', 'prepare', 'sample', 'shard',
+           'steps_per_epoch', 'train_batches']
 
-
-class Split(NamedTuple):
-    images: np.ndarray  # uint8 [N, H, W, C]
-    labels: np.ndarray  # int32 [N]
-
-
-class Raw(NamedTuple):
-    """What a source gives: a part to train and validate on, a test part, and the class names."""
-
-    train: Split
-    test: Split
-    classes: tuple[str, ...]
-    note: str  # said beside every number: which data, and how exact
+MEMORY = 4 * 2**30  # bytes of decoded images above which a set is streamed; or half of what is free
+SAMPLE = 100_000  # images above which the mean is that of a fixed sample
 
 
 class Dataset(NamedTuple):
+    """What training reads. A part is a feed.Split or a feed.Streamed."""
+
     name: str
-    train: Split
-    validation: Split
-    test: Split
+    train: Split | Streamed
+    validation: Split | Streamed
+    test: Split | Streamed
     classes: tuple[str, ...]
-    mean: np.ndarray  # float32 [C], of train.images / 255
+    mean: np.ndarray  # float32 [C], of the train part's images / 255
     std: np.ndarray  # float32 [C]
     note: str
+    fingerprint: str = ''
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of the images as they are fed, before any augmentation."""
+        return self.train.shape
 
 
 def load(fields) -> Dataset:
-    """Reads, splits and describes the data set of a config's `data` group.
+    """Opens, splits and describes the data set of a config's `data` group.
 
-    The validation part is the last `validation` of the train split, and `limit` keeps the first
-    images of what is left: both by index, so the same for every seed and arm. The mean and
-    standard deviation are those of the images trained on.
+    The validation part is the last `validation` of the train part, unless the source has one of
+    its own, and `limit` keeps the first images of what is left: both by index, so the same for
+    every seed and arm. The mean and standard deviation are those of the images trained on. A set
+    whose decoded images fit is read into memory, a larger one streamed (`stream`); batches, mean
+    and standard deviation are the same both ways.
 
     Raises:
-      UserError: an unknown, unprepared or damaged data set, or parts that come out empty.
+      UserError: an unknown, unprepared or damaged data set, parts that overlap or come out empty,
+        images of several sizes without `resize`.
     """
-    source = SOURCES.get(fields.name, _tfds)
-    raw = source(fields)
-    raw = raw._replace(**{part: _pad(getattr(raw, part), fields.side, fields.name)
-                          for part in ('train', 'test')})
-    total = len(raw.train.labels)
-    held_out = round(total * fields.validation)
-    count = min(total - held_out, fields.limit or total)
+    source = sources.find(fields)
+    found = {'train': sources.part(source, fields.train, fields),
+             'test': sources.part(source, fields.test, fields)}
+    if source.validation:
+        found['validation'] = source.splits[source.validation]
+    _check_apart(found['train'], found['test'])
+    first, notes = found['train'], [source.note]
+    native = reading.channels(first)
+    how = Decoding(fields.channels or native, fields.resize, fields.side, first.upright,
+                   grey_only=not fields.channels and native == 1 and not first.size[2])
+    if how.channels != native:
+        notes.append('grey images repeated in 3 channels' if native == 1 else
+                     'colour images turned into grey')
+    if how.resize:
+        notes.append(f'centre squares scaled to {how.resize}x{how.resize}')
+    shape = reading.shape(first, how)
+    size = sum(len(records) for records in found.values()) * math.prod(shape)
+    streamed = fields.stream == 'always' or fields.stream == 'auto' and size > _budget()
+    parts = {}
+    for name, records in found.items():
+        parts[name], skipped = (_stream if streamed else _read)(
+            records, how, shape, len(source.classes), fields)
+        if skipped:
+            notes.append(f'{skipped} records of {records.name} that do not decode left out')
+            cache.say(notes[-1])
+    total = len(parts['train'].labels)
+    if 'validation' in parts:
+        held_out = len(parts['validation'].labels)
+        count = min(total, fields.limit or total)
+    else:
+        held_out = round(total * fields.validation)
+        count = min(total - held_out, fields.limit or total)
+        if held_out and count:
+            parts['validation'] = _cut(parts['train'], total - held_out, total)
     if not held_out or not count:
         raise UserError(f'{fields.name}: {total} images with data.validation={fields.validation} '
                         f'leave {count} to train on and {held_out} to validate on; both need some.')
-    train = Split(*(array[:count] for array in raw.train))
-    validation = Split(*(array[total - held_out:] for array in raw.train))
-    for part, split in (('train', train), ('validation', validation), ('test', raw.test)):
-        outside = (split.labels < 0) | (split.labels >= len(raw.classes))
-        if outside.any():
-            raise UserError(f'{fields.name}: image {int(outside.argmax())} of the {part} part has '
-                            f'label {split.labels[outside][0]}, outside 0..{len(raw.classes) - 1}.')
-    mean, std = moments(train.images)
-    return Dataset(fields.name, train, validation, raw.test, raw.classes, mean, std, raw.note)
+    parts['train'] = _cut(parts['train'], 0, count)
+    fingerprint = reading.digest([found[name].fingerprint for name in sorted(found)], tuple(how),
+                                 count, [len(parts[name].labels) for name in sorted(parts)])
+    mean, std = _moments(parts['train'], fields, (fingerprint, first.stamp))
+    if count > SAMPLE:
+        notes.append(f'mean and deviation of a fixed sample of {SAMPLE:,}')
+    return Dataset(fields.name, parts['train'], parts['validation'], parts['test'],
+                   source.classes, mean, std, '; '.join(notes), fingerprint)
+
+
+def _check_apart(one: Records, two: Records) -> None:
+    for file in set(one.ranges or ()) & set(two.ranges or ()):
+        (low, high), (first, end) = one.ranges[file], two.ranges[file]
+        if max(low, first) < min(high, end):
+            raise UserError(f'{one.name} and {two.name} share {min(high, end) - max(low, first)} '
+                            f'or more images: the test part must not be trained on. Change '
+                            'data.train or data.test.')
+
+
+def _budget() -> float:
+    """Bytes that a decoded set may take."""
+    try:
+        free = os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+        text = pathlib.Path('/proc/meminfo').read_text()
+        free = int(text.split('MemAvailable:')[1].split()[0]) * 1024
+    except (OSError, ValueError, AttributeError, IndexError):
+        free = locals().get('free', MEMORY)
+    try:
+        limit = pathlib.Path('/sys/fs/cgroup/memory.max').read_text().strip()
+        used = int(pathlib.Path('/sys/fs/cgroup/memory.current').read_text())
+        free = free if limit == 'max' else min(free, int(limit) - used)
+    except (OSError, ValueError):
+        pass
+    return min(MEMORY, free / 2)
+
+
+def _cut(part, low: int, high: int):
+    if isinstance(part, Split):
+        return Split(part.images[low:high], part.labels[low:high])
+    return Streamed(part.records, part.rows[low:high], part.how, part.shape, part.classes,
+                    part.workers)
+
+
+def _made_of(records):
+    return records.fingerprint, records.stamp
+
+
+def _read(records: Records, how, shape, classes: int, fields) -> tuple[Split, int]:
+    """A part decoded into memory, and how many records were left out."""
+    key = ('images', records.name, records.home, tuple(how), shape, classes, fields.skip_broken)
+    kept = None if records.embedded else cache.load(fields.cache, records.name, key,
+                                                    _made_of(records))
+    if kept:
+        return Split(kept['images'], kept['labels']), int(kept['skipped'])
+    try:
+        images = np.empty((len(records), *shape), np.uint8)
+    except MemoryError as error:
+        raise UserError(f'{records.name}: {len(records):,} images of {shape} do not fit into '
+                        "memory. Set data.stream to 'auto' or 'always'.") from error
+    labels, count = np.empty(len(records), np.int32), 0
+    chunks = reading.Chunks(records, np.arange(len(records)), how, shape, classes)
+    for chunk in _chunks(chunks, 0 if records.embedded else fields.workers):
+        good = _good(chunk, fields.skip_broken)
+        new = chunk['image'] if good.all() else chunk['image'][good]
+        images[count:count + len(new)] = new
+        labels[count:count + len(new)] = chunk['label'][good]
+        count += len(new)
+    _check_some(count, records)
+    skipped = len(records) - count
+    if not records.embedded:
+        cache.save(fields.cache, records.name, key, _made_of(records),
+                   {'images': images[:count], 'labels': labels[:count],
+                    'skipped': np.int64(skipped)})
+    return Split(images[:count], labels[:count]), skipped
+
+
+def _chunks(chunks, workers):
+    if not workers:
+        return (chunks[index] for index in range(len(chunks)))
+    return feed.stream(chunks, workers, 0, len(chunks))
+
+
+def _good(chunk, skip_broken: bool) -> np.ndarray:
+    """bool [n]: the records that decode. Raises the first fault that may not be skipped."""
+    good = np.ones(len(chunk['label']), bool)
+    for place, _, broken, message in chunk['fault']:
+        if not broken:
+            raise UserError(message)
+        if not skip_broken:
+            raise feed.explained(reading.Broken(message))
+        good[place] = False
+    return good
+
+
+def _check_some(count, records):
+    if not count:
+        raise UserError(f'{records.name}: none of its {len(records)} records decodes.')
+
+
+def _stream(records: Records, how, shape, classes: int, fields) -> tuple[Streamed, int]:
+    """A part to be decoded while it is used, and how many records are left out."""
+    rows = np.arange(len(records))
+    if fields.skip_broken:
+        key = ('broken', records.name, records.home, tuple(how), shape, classes)
+        kept = cache.load(fields.cache, f'{records.name} broken', key, _made_of(records))
+        if kept is None:
+            chunks = _chunks(reading.Chunks(records, rows, how, shape, classes), fields.workers)
+            good = np.concatenate([_good(chunk, True) for chunk in chunks])
+            kept = {'broken': np.flatnonzero(~good)}
+            cache.save(fields.cache, f'{records.name} broken', key, _made_of(records), kept)
+        rows = np.setdiff1d(rows, kept['broken'])
+        _check_some(len(rows), records)
+    return (Streamed(records, rows, how, shape, classes, fields.workers),
+            len(records) - len(rows))
+
+
+# --- what describes the images ---------------------------------------------------------------
 
 
 def moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each channel, float32 [C], of images / 255.
+    """Mean and standard deviation of each channel, float32 [C], of uint8 images / 255.
 
     Exact for any number of images: sums of the 256 grey levels' counts, no rounding on the way.
     """
+    return _of_levels(_levels(images))
+
+
+def _levels(images) -> np.ndarray:
+    """int64 [C, 256]: how often each grey level occurs in each channel."""
+    return np.stack([np.bincount(images[..., c].ravel(), minlength=256)
+                     for c in range(images.shape[-1])])
+
+
+def _of_levels(counts):
     levels = np.arange(256) / 255
-    counts = np.stack([np.bincount(images[..., c].ravel(), minlength=256)
-                       for c in range(images.shape[-1])])
     mean = counts @ levels / counts.sum(1)
     variance = counts @ levels**2 / counts.sum(1) - mean**2
     # A channel that never changes carries nothing; dividing by 1 keeps it at zero.
@@ -93,179 +248,38 @@ def moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean.astype(np.float32), std.astype(np.float32)
 
 
-def _pad(split: Split, side: int, name: str) -> Split:
-    height, width = split.images.shape[1:3]
-    if not side or (height, width) == (side, side):
-        return split
-    if max(height, width) > side:
-        raise UserError(f'{name}: images of {height}x{width} are larger than data.side={side}. '
-                        f'Set data.side to 0 or at least {max(height, width)}.')
-    top, left = (side - height) // 2, (side - width) // 2
-    border = ((0, 0), (top, side - height - top), (left, side - width - left), (0, 0))
-    return split._replace(images=np.pad(split.images, border))
+def sampled(part, count: int = SAMPLE) -> np.ndarray:
+    """int64 [n], places of all images of a part, or of a fixed sample of `count` of them."""
+    total = len(part.labels)
+    if total <= count:
+        return np.arange(total)
+    return np.sort(np.random.default_rng(0).choice(total, count, replace=False))
 
 
-# --- sources ---------------------------------------------------------------------------------
+def sample(part, count: int) -> np.ndarray:
+    """uint8 [n, H, W, C]: a fixed sample of `count` images of a part, or all of fewer."""
+    rows = sampled(part, count)
+    pieces = [part.read(rows[start:start + reading.CHUNK])[0]
+              for start in range(0, len(rows), reading.CHUNK)]
+    return np.concatenate(pieces)
 
 
-def _digits(fields) -> Raw:
-    """scikit-learn's handwritten digits, 1,797 of 8x8 pixels, enlarged to 32x32 bilinearly.
-
-    The order of the set follows its writers, so the images are shuffled once, with a fixed seed,
-    before the last fifth becomes the test part.
-    """
-    from PIL import Image
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    grey = np.round(digits.images * (255 / 16)).astype(np.uint8)
-    images = np.stack([np.asarray(Image.fromarray(image).resize((32, 32), Image.BILINEAR))
-                       for image in grey])[..., None]
-    order = np.random.default_rng(0).permutation(len(images))
-    images, labels = images[order], digits.target[order].astype(np.int32)
-    cut = len(images) * 4 // 5
-    return Raw(Split(images[:cut], labels[:cut]), Split(images[cut:], labels[cut:]),
-               tuple('0123456789'),
-               "scikit-learn's 1,797 handwritten digits, 8x8 enlarged to 32x32; fixed random split")
-
-
-def _tfds(fields) -> Raw:
-    """A prepared TFDS data set with 'image' and 'label' features and images of one size."""
-    builder = _builder(fields)
-    missing = [part for part in (fields.train, fields.test) if part not in builder.info.splits]
-    if missing:
-        raise UserError(f'{fields.name} has no split {missing[0]!r}. '
-                        f'It has: {", ".join(builder.info.splits)}. Set data.train or data.test.')
-    features = builder.info.features
-    if not {'image', 'label'} <= set(features):
-        raise UserError(f"{fields.name} has the features {', '.join(features)}; training a "
-                        "classifier needs 'image' and 'label'.")
-    if not hasattr(features['label'], 'names'):
-        raise UserError(f"{fields.name}: its 'label' is a {type(features['label']).__name__}, no "
-                        'name of a class; only classification sets are read.')
-    train, test = (_read(builder, part, fields.name) for part in (fields.train, fields.test))
-    return Raw(train, test, tuple(features['label'].names),
-               f'{fields.name} {builder.version} as prepared in this TFDS data_dir')
-
-
-def _builder(fields):
-    logging.getLogger('absl').setLevel(logging.ERROR)  # its advice on decoders is not ours to give
-    import tensorflow_datasets as tfds
-
-    try:
-        builder = tfds.builder(fields.name, data_dir=fields.dir)
-    except tfds.core.DatasetNotFoundError as error:
-        known = (*SOURCES, *tfds.list_builders(with_community_datasets=False))
-        raise UserError(f'unknown data set {fields.name!r}.{nearest(fields.name, known)} '
-                        f'Allowed: {", ".join(SOURCES)}, and every TFDS name.') from error
-    except Exception as error:  # an unknown version or config, a package or a file that it lacks
-        raise UserError(f'data set {fields.name!r} cannot be opened: '
-                        f'{_first_line(error)}') from error
-    if not builder.is_prepared():
-        where = fields.dir or os.environ.get('TFDS_DATA_DIR') or "TFDS's default data_dir"
-        into = f' --data_dir {shlex.quote(fields.dir)}' if fields.dir else ''
-        raise UserError(
-            f'data set {fields.name!r} is not prepared in {where}. Prepare it once with\n'
-            "    pip install '.[prepare]' && python -m experiments.data prepare "
-            f'{fields.name}{into}\n'
-            'or point TFDS_DATA_DIR (or --config.data.dir) to a data_dir that holds it.')
-    return builder
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f'{type(error).__name__}: {lines[0]}' if lines else type(error).__name__
-
-
-def _read(builder, part: str, name: str) -> Split:
-    info = builder.info.splits[part]
-    lost = [str(path) for path in info.filepaths if not pathlib.Path(path).is_file()]
-    if lost:
-        raise UserError(f'{name}: the file {lost[0]} of split {part!r} is missing. '
-                        f'Prepare it again: python -m experiments.data prepare {name}')
-    images, labels, position = None, np.empty(info.num_examples, np.int32), 0
-    try:
-        records = builder.as_data_source(part)
-        if len(records) != info.num_examples:
-            raise ValueError(f'{len(records)} records instead of {info.num_examples}')
-        for position in range(0, len(records), _READ):
-            chunk = records.__getitems__(range(position, min(position + _READ, len(records))))
-            for offset, record in enumerate(chunk):
-                if record['image'].dtype != np.uint8:
-                    raise UserError(f'{name}: the images are {record["image"].dtype}, only sets '
-                                    'of 8-bit images are read.')
-                if images is None:
-                    images = np.empty((len(records), *record['image'].shape), np.uint8)
-                if record['image'].shape != images.shape[1:]:
-                    raise UserError(
-                        f'{name}: record {position + offset} of {part!r} is '
-                        f'{record["image"].shape}, the first is {images.shape[1:]}. '
-                        'Only sets with images of one size are read into memory.')
-                images[position + offset] = record['image']
-                labels[position + offset] = record['label']
-    except UserError:
-        raise
-    except Exception as error:  # array_record and the decoders raise many kinds
-        raise UserError(
-            f'{name}: split {part!r} cannot be read near record {position} '
-            f'({_first_line(error)}). A file of it is damaged: '
-            f'{", ".join(str(path) for path in info.filepaths)}. '
-            f'Prepare it again: python -m experiments.data prepare {name}') from error
-    if images is None:
-        raise UserError(f'{name}: split {part!r} is empty.')
-    return Split(images, labels)
-
-
-SOURCES: dict[str, Callable] = {'digits': _digits}
-
-
-# --- batches ---------------------------------------------------------------------------------
-
-
-def order(count: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of `count` images in an epoch: int64 [count], a function of (seed, epoch) only."""
-    return np.random.default_rng((seed, epoch)).permutation(count)
-
-
-def shard(array: np.ndarray, devices: int) -> np.ndarray:
-    """[n, ...] -> [devices, n // devices, ...]; UserError when n does not divide."""
-    if len(array) % devices:
-        raise UserError(f'a batch of {len(array)} images does not divide over {devices} devices: '
-                        f'{len(array)} = {devices} x {len(array) // devices} + '
-                        f'{len(array) % devices}. Change train.batch or train.devices.')
-    return array.reshape(devices, len(array) // devices, *array.shape[1:])
-
-
-def steps_per_epoch(count: int, batch: int) -> int:
-    """Full batches in `count` images. UserError when there is not one."""
-    if count < batch:
-        raise UserError(f'the train part has {count} images, fewer than one batch of {batch}. '
-                        'Lower train.batch or raise data.limit.')
-    return count // batch
-
-
-def train_batches(split: Split, batch: int, devices: int, seed: int, epoch: int) -> Iterator[dict]:
-    """Full batches of one epoch, {'image', 'label'} as [devices, batch // devices, ...].
-
-    The last, partial batch of the epoch's order is left out; another epoch leaves out others.
-    """
-    indices = order(len(split.labels), seed, epoch)
-    for step in range(steps_per_epoch(len(indices), batch)):
-        chosen = indices[step * batch:(step + 1) * batch]
-        yield {'image': shard(split.images[chosen], devices),
-               'label': shard(split.labels[chosen], devices)}
-
-
-def eval_batches(split: Split, batch: int, devices: int) -> Iterator[dict]:
-    """All images in order, {'image', 'label', 'mask'}; the last batch is filled up, masked 0."""
-    batch = -(-batch // devices) * devices
-    for start in range(0, len(split.labels), batch):
-        images, labels = (array[start:start + batch] for array in split)
-        empty = batch - len(labels)
-        mask = np.arange(batch) < len(labels)
-        images = np.pad(images, ((0, empty), (0, 0), (0, 0), (0, 0)))
-        yield {'image': shard(images, devices), 'label': shard(np.pad(labels, (0, empty)), devices),
-               'mask': shard(mask.astype(np.float32), devices)}
+def _moments(part, fields, made_of):
+    rows = sampled(part)
+    if isinstance(part, Split):
+        step = 10_000  # bounds what is copied
+        return _of_levels(sum(_levels(part.images[rows[start:start + step]])
+                              for start in range(0, len(rows), step)))
+    key = ('levels', part.records.name, part.records.home)
+    kept = cache.load(fields.cache, f'{part.records.name} levels', key, made_of)
+    if kept is None:
+        chunks = reading.Chunks(part.records, part.rows[rows], part.how, part.shape, part.classes)
+        kept = {'levels': np.zeros((part.shape[-1], 256), np.int64)}
+        for chunk in _chunks(chunks, part.workers):
+            _good(chunk, False)
+            kept['levels'] += _levels(chunk['image'])
+        cache.save(fields.cache, f'{part.records.name} levels', key, made_of, kept)
+    return _of_levels(kept['levels'])
 
 
 # --- command line ----------------------------------------------------------------------------
@@ -277,43 +291,53 @@ def prepare(name: str, data_dir: str | None = None) -> str:
     Raises:
       UserError: TensorFlow is not installed, or TFDS cannot prepare the set (its reason is given).
     """
-    if name in SOURCES:
-        return f'{name} is embedded: nothing to prepare'
-    try:
-        import tensorflow  # noqa: F401
-    except ImportError as error:
-        raise UserError("preparing a data set needs TensorFlow (reading one does not): "
-                        "pip install '.[prepare]'") from error
-    import tensorflow_datasets as tfds
-
-    try:
-        builder = tfds.builder(name, data_dir=data_dir, file_format='array_record')
-        builder.download_and_prepare()
-    except tfds.core.DatasetNotFoundError as error:
-        known = tfds.list_builders(with_community_datasets=False)
-        raise UserError(f'TFDS has no data set {name!r}.{nearest(name, known)}') from error
-    except Exception as error:
-        raise UserError(f'TFDS could not prepare {name!r}: {_first_line(error)}') from error
-    return f'{name} is prepared in {builder.data_path}'
+    if name.partition(':')[0] in SOURCES:
+        return f'{name} needs no preparation'
+    return prepared.prepare(name, data_dir)
 
 
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(prog='python -m experiments.data', description='Data sets.')
     commands = parser.add_subparsers(dest='command', required=True)
-    command = commands.add_parser('prepare', help='download a TFDS data set and write it as '
-                                  'array_record files (needs TensorFlow: .[prepare])')
-    command.add_argument('name', help="a TFDS name, such as 'fashion_mnist'")
-    command.add_argument('--data_dir', help="default: $TFDS_DATA_DIR, or TFDS's own")
+
+    def command(name, words, named=True):
+        made = commands.add_parser(name, help=words, description=words)
+        if named:
+            made.add_argument('name', help="'digits', 'folder:PATH', or a TFDS name such as "
+                              "'imagenette/160px-v2'")
+        made.add_argument('--data_dir', help="of TFDS sets; default: $TFDS_DATA_DIR, or TFDS's own")
+        return made
+
+    command('list', 'the data sets that are ready to use', named=False)
+    command('prepare', 'download a TFDS data set and write it as array_record files (needs '
+            'TensorFlow: .[prepare])')
+    show = command('show', 'classes, counts, sizes, mean and deviation, and a sheet of images')
+    show.add_argument('--resize', type=int, default=0, help='pixels, as data.resize')
+    show.add_argument('--out', metavar='FILE.png', help='of the sheet; default: NAME.png')
+    check = command('check', 'read every record and name the broken ones (status 1 if any)')
+    check.add_argument('--workers', type=int, default=0, help='processes that decode')
+    speed = command('speed', 'measure images a second, decoded and fed')
+    speed.add_argument('--resize', type=int, default=0, help='pixels, as data.resize')
+    speed.add_argument('--batch', type=int, default=128)
+    speed.add_argument('--rounds', type=int, default=5, help='repetitions of each measurement')
+    speed.add_argument('--seconds', type=float, default=10.0, help='length of each at most')
+    speed.add_argument('--out', metavar='FILE.json', help='where the numbers are stored')
     args = parser.parse_args(argv)
+    from experiments import data_commands
+
     try:
-        print(prepare(args.name, args.data_dir))
+        if args.command == 'prepare':
+            print(prepare(args.name, args.data_dir))
+            return 0
+        return data_commands.COMMANDS[args.command](args)
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print('interrupted; run the same command again to continue', file=sys.stderr)
         return 130
-    return 0
+    finally:
+        feed.close()
 
 
 if __name__ == '__main__':

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from configs import base
-from experiments import data
+from experiments import data, records, sources
+from experiments.decode import Decoding
 from experiments.errors import UserError
 
 
@@ -15,6 +16,11 @@ def fields(**changes):
     for name, value in changes.items():
         group[name] = value
     return group
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
 
 
 @pytest.fixture(scope='module')
@@ -101,12 +107,24 @@ def test_evaluation_batches_hold_every_image_once_in_order(count, batch, devices
     assert len({b['image'].shape for b in batches}) == 1  # one shape: one compilation
 
 
-def test_smaller_images_get_a_border_and_larger_ones_are_refused():
-    padded = data._pad(split(3), 5, 'made up')
-    assert padded.images.shape == (3, 5, 5, 1)
-    assert (padded.images[2, 1:3, 1:3] == 2).all() and padded.images[2].sum() == 8
-    with pytest.raises(UserError, match='2x2 are larger than data.side=1'):
-        data._pad(split(3), 1, 'made up')
+def made_up(train, test=None, classes=10, **rest):
+    """A source of these parts, as SOURCES takes it."""
+    return lambda _: data.Source({'train': train, 'test': test or train},
+                                 tuple(map(str, range(classes))), 'made up', **rest)
+
+
+def arrays(count, side=2, channels=1):
+    images = np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    return data.Arrays(np.tile(images, (1, side, side, channels)), np.arange(count) % 10, 'made up')
+
+
+def test_smaller_images_get_a_border_and_larger_ones_are_refused(monkeypatch):
+    monkeypatch.setitem(data.SOURCES, 'made_up', made_up(arrays(20)))
+    test = data.load(fields(name='made_up', side=5)).test
+    assert test.images.shape == (20, 5, 5, 1)
+    assert (test.images[2, 1:3, 1:3] == 2).all() and test.images[2].sum() == 8
+    with pytest.raises(UserError, match='record 0 is 2x2, larger than data.side=1'):
+        data.load(fields(name='made_up', side=1))
 
 
 @pytest.mark.parametrize('changes, message', [
@@ -118,18 +136,74 @@ def test_an_empty_part_is_an_error_with_the_numbers(changes, message):
         data.load(fields(**changes))
 
 
-def test_a_label_outside_the_classes_is_named(monkeypatch):
-    bad = split(20)
-    raw = data.Raw(bad, bad, tuple('0123456789'), '')
-    monkeypatch.setitem(data.SOURCES, 'made_up', lambda _: raw)
-    with pytest.raises(UserError, match=r'image 10 of the train part has label 10, outside 0..9'):
-        data.load(fields(name='made_up', validation=0.2))
+@pytest.mark.parametrize('stream', ['never', 'always'])
+@pytest.mark.parametrize('label', [10, -1])
+def test_a_label_outside_the_classes_is_named(monkeypatch, stream, label):
+    part = arrays(20)
+    part.labels[13] = label
+    monkeypatch.setitem(data.SOURCES, 'made_up', made_up(part))
+    with pytest.raises(UserError, match=rf'record 13 has label {label}, outside 0..9'):
+        data.load(fields(name='made_up', validation=0.2, stream=stream))
 
 
-def test_adding_a_source_is_one_function_and_one_line(monkeypatch):
-    raw = data.Raw(split(20), split(4), tuple(map(str, range(20))), 'made up')
-    monkeypatch.setitem(data.SOURCES, 'made_up', lambda _: raw)
-    assert len(data.load(fields(name='made_up', validation=0.2)).train.labels) == 16
+@pytest.mark.parametrize('stream', ['never', 'always'])
+def test_adding_a_source_is_one_function_and_one_line(monkeypatch, stream):
+    monkeypatch.setitem(data.SOURCES, 'made_up', made_up(arrays(20)))
+    dataset = data.load(fields(name='made_up', validation=0.2, stream=stream))
+    assert len(dataset.train.labels) == 16 and dataset.shape == (2, 2, 1)
+    with pytest.raises(UserError, match="unknown part of made_up 'tset'. Did you mean 'test'"):
+        data.load(fields(name='made_up', test='tset'))
+
+
+@pytest.mark.parametrize('channels, wanted, note', [
+    (1, 3, 'grey images repeated in 3 channels'), (3, 1, 'colour images turned into grey')])
+def test_channels_are_converted_and_it_is_said(monkeypatch, channels, wanted, note):
+    part = arrays(20, channels=channels)
+    part.images[..., 0] += 100
+    monkeypatch.setitem(data.SOURCES, 'made_up', made_up(part))
+    kept, turned = (data.load(fields(name='made_up', channels=value)) for value in (0, wanted))
+    assert kept.shape == (2, 2, channels) and turned.shape == (2, 2, wanted)
+    assert note in turned.note and note not in kept.note
+    weights = [0.299, 0.587, 0.114] if channels == 3 else [1]
+    grey = kept.train.images.astype(float) @ weights
+    assert np.abs(turned.train.images.mean(-1) - grey).max() <= 1
+
+
+def test_streamed_and_in_memory_describe_the_same_data_set(monkeypatch):
+    monkeypatch.setattr(data, 'SAMPLE', 50)
+    one, two = (data.load(fields(name='synthetic:200x16x3', stream=stream, limit=120))
+                for stream in ('never', 'always'))
+    assert isinstance(one.train, data.Split) and isinstance(two.train, data.Streamed)
+    assert one.fingerprint == two.fingerprint and one.note == two.note
+    assert 'sample of 50' in one.note
+    assert (one.mean == two.mean).all() and (one.std == two.std).all()
+    for a, b in zip((one.train, one.validation, one.test), (two.train, two.validation, two.test)):
+        assert (np.asarray(a.labels) == np.asarray(b.labels)).all() and len(a.labels)
+        for x, y in zip(a.read(np.arange(len(a.labels))), b.read(np.arange(len(b.labels)))):
+            assert (x == y).all()
+
+
+def test_what_does_not_fit_is_streamed(monkeypatch):
+    monkeypatch.setattr(data, 'MEMORY', 1000)
+    load = lambda **changes: data.load(fields(name='synthetic:50x16x1', **changes)).train
+    assert isinstance(load(), data.Streamed) and isinstance(load(stream='never'), data.Split)
+    monkeypatch.setattr(data, 'MEMORY', 10**6)
+    assert isinstance(load(), data.Split)
+
+
+def test_the_fingerprint_changes_with_what_is_trained_on():
+    prints = [data.load(fields(name='synthetic:200x16x1', **changes)).fingerprint for changes in
+              (dict(), dict(side=20), dict(resize=12), dict(channels=3), dict(limit=50),
+               dict(validation=0.3))]
+    prints.append(data.load(fields(name='synthetic:201x16x1')).fingerprint)
+    assert len(set(prints)) == len(prints)
+
+
+def test_a_sample_is_fixed_and_of_different_images(digits):
+    drawn = data.sample(digits.train, 100)
+    assert drawn.shape == (100, 32, 32, 1) and (drawn == data.sample(digits.train, 100)).all()
+    assert len({image.tobytes() for image in drawn}) > 95
+    assert len(data.sample(digits.train, 10**6)) == len(digits.train.labels)
 
 
 # --- TFDS ------------------------------------------------------------------------------------
@@ -160,6 +234,10 @@ def test_mnist_is_the_published_one_in_its_hashed_order(tfds_dir):
     assert both[:, :2].max() == both[:, :, 30:].max() == 0
 
 
+def part_of(group, name):
+    return sources.part(sources.find(group), name, group)
+
+
 def copied(tfds_dir, tmp_path):
     shutil.copytree(f'{tfds_dir}/mnist', tmp_path / 'mnist')
     return tmp_path / 'mnist' / '3.0.1' / 'mnist-test.array_record-00000-of-00001'
@@ -169,7 +247,7 @@ def test_a_missing_shard_is_named(tfds_dir, tmp_path):
     shard = copied(tfds_dir, tmp_path)
     shard.unlink()
     with pytest.raises(UserError, match='mnist-test.array_record-00000-of-00001 of split .test. is missing'):
-        data._read(data._builder(fields(name='mnist', dir=str(tmp_path))), 'test', 'mnist')
+        data.load(fields(name='mnist', dir=str(tmp_path)))
 
 
 @pytest.mark.parametrize('kept', [0.5, 0.999, 0.0])
@@ -178,14 +256,41 @@ def test_a_truncated_shard_is_named(tfds_dir, tmp_path, kept):
     content = shard.read_bytes()
     shard.write_bytes(content[:int(len(content) * kept)])
     with pytest.raises(UserError, match='cannot be read.*damaged.*mnist-test'):
-        data._read(data._builder(fields(name='mnist', dir=str(tmp_path))), 'test', 'mnist')
+        part_of(fields(name='mnist', dir=str(tmp_path)), 'test').fetch([0])
 
 
 def test_a_wrong_split_or_version_is_named(tfds_dir):
-    with pytest.raises(UserError, match="no split 'tset'. It has: train, test"):
+    with pytest.raises(UserError, match="no split 'tset'. Did you mean 'test'.* It has: train, test"):
         data.load(fields(name='mnist', dir=tfds_dir, test='tset'))
-    with pytest.raises(UserError, match='9.9.9'):
+    with pytest.raises(UserError, match='9.9.9.* Prepared here: mnist:3.0.1'):
         data.load(fields(name='mnist:9.9.9', dir=tfds_dir))
+
+
+def test_a_test_part_that_overlaps_the_train_part_is_refused(tfds_dir):
+    with pytest.raises(UserError, match='share 6000 or more images'):
+        data.load(fields(name='mnist', dir=tfds_dir, train='train[:90%]', test='train[80%:]'))
+    with pytest.raises(UserError, match='share 10000 or more images'):
+        data.load(fields(name='mnist', dir=tfds_dir, train='train+test'))
+
+
+def test_splits_are_read_in_the_syntax_of_tfds_and_class_names_kept(tfds_dir):
+    cifar10 = data.load(fields(name='cifar10:3.0.2', dir=tfds_dir, train='train[:1%]',
+                               test='train[1%:2%]'))
+    assert [len(part.labels) for part in (cifar10.train, cifar10.validation, cifar10.test)] == [
+        450, 50, 500]
+    assert cifar10.classes == ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog',
+                               'horse', 'ship', 'truck')
+
+
+def test_pixels_are_those_that_tfds_decodes(tfds_dir):
+    import tensorflow_datasets as tfds
+    for name, part in (('cifar10', 'test[:20]'), ('mnist', 'test[:20]')):
+        group = fields(name=name, dir=tfds_dir)
+        theirs = tfds.data_source(name, split=part, data_dir=tfds_dir, download=False)
+        ours = part_of(group, part)
+        for index in range(20):
+            image, label = records.one(ours, index, Decoding(ours.size[2]))
+            assert (image == theirs[index]['image']).all() and label == theirs[index]['label']
 
 
 @pytest.mark.parametrize('name', ['', 'mnist:', '../mnist', 'mnist/none', 'huggingface:mnist'])
@@ -200,34 +305,6 @@ def test_a_damaged_description_of_a_set_is_named(tmp_path, content):
     (tmp_path / 'mnist' / '3.0.1' / 'dataset_info.json').write_bytes(content)
     with pytest.raises(UserError, match="data set 'mnist' cannot be opened: "):
         data.load(fields(name='mnist', dir=str(tmp_path)))
-
-
-class Records(list):
-    def __getitems__(self, indices):
-        return [self[index] for index in indices]
-
-
-class Builder:
-    """Stands in for a TFDS builder with one split of these records."""
-
-    def __init__(self, *images):
-        self.records = Records({'image': image, 'label': 0} for image in images)
-        self.info = self
-        self.splits = {'train': self}
-        self.filepaths, self.num_examples = [], len(images)
-
-    def as_data_source(self, part):
-        return self.records
-
-
-@pytest.mark.parametrize('images, message', [
-    ([np.zeros((2, 2, 1), np.uint16)], 'the images are uint16, only sets of 8-bit images'),
-    ([np.zeros((2, 2, 1), np.uint8), np.zeros((3, 2, 1), np.uint8)], r'record 1 of .* is \(3, 2, 1\)'),
-    ([], 'is empty'),
-])
-def test_images_that_would_be_read_wrongly_are_refused(images, message):
-    with pytest.raises(UserError, match=message):
-        data._read(Builder(*images), 'train', 'made_up')
 
 
 def test_prepare_says_what_it_needs(capsys, monkeypatch):

@@ -1,0 +1,186 @@
+"""What `python -m experiments.data` prints of the data sets: list, show, check."""
+
+import pathlib
+import re
+
+import numpy as np
+
+from configs import base
+from experiments import data_speed, feed, prepared, sources
+from experiments import records as reading
+from experiments.decode import Decoding, decode
+from experiments.errors import UserError
+
+_LOOKED_AT = 5000  # images of each part that `show` decodes
+_SHEET = (4, 8)  # rows and columns of the sheet at most
+
+
+def fields_of(name: str, data_dir: str | None = None, **changes):
+    """The `data` fields of configs/base.py for a set, with changes."""
+    fields = base.get_config().data
+    for field, value in dict(name=name, dir=data_dir, **changes).items():
+        fields[field] = value
+    return fields
+
+
+def list_sets(args) -> int:
+    print('embedded:  digits, synthetic[:COUNTxSIDExCHANNELS]')
+    print('folders:   folder:PATH, one subfolder of images per class')
+    found = prepared.names(args.data_dir)
+    where = prepared.where(args.data_dir)
+    print(f'prepared in {where}:' if found else f'prepared in {where}: none')
+    for name in found:
+        try:
+            builder = prepared.open_builder(name, args.data_dir)
+            words = ', '.join(f'{part} {info.num_examples:,}'
+                              for part, info in builder.info.splits.items())
+        except UserError as error:
+            words = f'cannot be read: {error}'
+        print(f'    {name:32} {words}')
+    return 0
+
+
+def show(args) -> int:
+    source = sources.find(fields_of(args.name, args.data_dir))
+    print(source.note)
+    print(f'{len(source.classes)} classes: {_some(source.classes)}')
+    for part, records in source.splits.items():
+        rows = np.sort(np.random.default_rng(0).permutation(len(records))[:_LOOKED_AT])
+        how = Decoding(reading.channels(records), args.resize, upright=records.upright)
+        levels, sizes, labels, broken = 0, [], [], 0
+        for start in range(0, len(rows), reading.CHUNK):
+            for row in rows[start:start + reading.CHUNK]:
+                try:
+                    image, label = reading.one(records, int(row), how)
+                except reading.Broken:
+                    broken += 1
+                    continue
+                levels = levels + np.stack([np.bincount(image[..., c].ravel(), minlength=256)
+                                            for c in range(image.shape[-1])])
+                sizes.append(image.shape[:2])
+                labels.append(label)
+        whole = len(rows) == len(records)
+        print(f'\n{part}: {len(records):,} images' +
+              ('' if whole else f'; of {len(rows):,} drawn from them:'))
+        if not sizes:
+            print('  none decodes')
+            continue
+        if records.labels is not None:
+            labels = records.labels
+        _print_part(source.classes, sizes, levels, labels, how.channels)
+        if broken:
+            print(f'  {broken} do not decode: name them with python -m experiments.data check '
+                  f'{args.name}')
+    out = pathlib.Path(args.out or re.sub(r'[^\w.-]+', '_', args.name).strip('_.') + '.png')
+    _sheet(source, args, out)
+    print(f'\nsheet of images: {out}')
+    return 0
+
+
+def _print_part(classes, sizes, levels, labels, channels):
+    heights, widths = (sorted(values) for values in zip(*sizes))
+    if heights[0] == heights[-1] and widths[0] == widths[-1]:
+        print(f'  size     {heights[0]}x{widths[0]}x{channels}')
+    else:
+        middle = len(sizes) // 2
+        print(f'  height   {heights[0]} to {heights[-1]}, median {heights[middle]}; width '
+              f'{widths[0]} to {widths[-1]}, median {widths[middle]}; {channels} channels; mixed '
+              'sizes: set data.resize')
+    grey = np.arange(256) / 255
+    mean = levels @ grey / levels.sum(1)
+    std = np.sqrt(np.maximum(levels @ grey**2 / levels.sum(1) - mean**2, 0))
+    print(f'  mean     {" ".join(f"{value:.4f}" for value in mean)} (of 1; of 255: '
+          f'{" ".join(f"{255 * value:.2f}" for value in mean)})')
+    print(f'  std      {" ".join(f"{value:.4f}" for value in std)}')
+    labels = np.asarray(labels)
+    inside = labels[(labels >= 0) & (labels < len(classes))]
+    counts = np.bincount(inside, minlength=len(classes))
+    print('  a class  ' + _some([f'{name} {count}' for name, count in zip(classes, counts)]))
+    if len(inside) < len(labels):
+        print(f'  {len(labels) - len(inside)} labels outside 0..{len(classes) - 1}')
+
+
+def _some(words, most: int = 20) -> str:
+    left = len(words) - most
+    return ', '.join(words[:most]) + (f' and {left} more' if left > 0 else '')
+
+
+def _sheet(source, args, out):
+    """Draws images of the first part, as they are decoded, with their classes."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    records = next(iter(source.splits.values()))
+    how = Decoding(reading.channels(records), args.resize, upright=records.upright)
+    rows, columns = _SHEET
+    figure, axes = pyplot.subplots(rows, columns, figsize=(1.5 * columns, 1.7 * rows))
+    places = iter(np.random.default_rng(0).permutation(len(records)))
+    for axis in axes.flat:
+        axis.axis('off')
+        for place in places:
+            try:
+                image, label = reading.one(records, int(place), how)
+            except reading.Broken:
+                continue
+            grey = dict(cmap='gray', vmin=0, vmax=255) if image.shape[-1] == 1 else {}
+            axis.imshow(image[..., 0] if grey else image, **grey)
+            name = source.classes[label] if 0 <= label < len(source.classes) else f'label {label}'
+            axis.set_title(name[:20], fontsize=7)
+            break
+    figure.tight_layout()
+    figure.savefig(out, dpi=100)
+    pyplot.close(figure)
+
+
+def check(args) -> int:
+    source = sources.find(fields_of(args.name, args.data_dir))
+    bad = 0
+    for part, records in source.splits.items():
+        chunks = Checked(records, reading.channels(records), len(source.classes))
+        found = 0
+        read = (feed.stream(chunks, args.workers, 0, len(chunks)) if args.workers else
+                (chunks[index] for index in range(len(chunks))))
+        for messages in read:
+            for message in messages['faults']:
+                found += 1
+                print(message, flush=True)
+        print(f'{part}: {len(records):,} records read, {found} of them broken', flush=True)
+        bad += found
+    return 1 if bad else 0
+
+
+class Checked:
+    """Reads and decodes the records of chunks, and gives what is wrong with them."""
+
+    def __init__(self, records, channels: int, classes: int):
+        self.records, self.classes = records, classes
+        self.how = Decoding(channels, upright=records.upright)
+
+    def __len__(self):
+        return -(-len(self.records) // reading.CHUNK)
+
+    def __getitem__(self, index):
+        start = int(index) * reading.CHUNK
+        rows, faults = range(start, min(start + reading.CHUNK, len(self.records))), []
+        try:
+            fetched = self.records.fetch(rows)
+        except Exception:  # one of them; found below
+            fetched = None
+        for place, row in enumerate(rows):
+            try:
+                try:
+                    raw, label = fetched[place]
+                    decode(raw, self.how)
+                except Exception:
+                    _, label = reading.one(self.records, row, self.how)
+                if not 0 <= label < self.classes:
+                    raise UserError(f'{self.records.name}: {self.records.where(row)} has label '
+                                    f'{label}, outside 0..{self.classes - 1}.')
+            except UserError as error:
+                faults.append(str(error))
+        return {'faults': faults}
+
+
+COMMANDS = {'list': list_sets, 'show': show, 'check': check, 'speed': data_speed.speed}

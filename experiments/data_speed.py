@@ -1,0 +1,237 @@
+"""Images a second, decoded and fed, of a data set on this machine; stored as JSON."""
+
+import datetime
+import json
+import os
+import pathlib
+import platform
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+from experiments import feed, sources
+from experiments import records as reading
+from experiments.decode import Decoding
+from experiments.errors import UserError
+
+_FILES = 4000  # images that the plain loader reads, as files
+_WARM = 3  # batches before the clock starts: processes and caches have started
+
+
+def speed(args) -> int:
+    """Measures the ways of feeding in turn, `rounds` times; prints and stores every number.
+
+    in memory     batches of decoded images, gathered by index
+    decode        records read and decoded in this process, nothing else
+    streamed, n   experiments/feed.py with n worker processes
+    plain, n      a loader as PyTorch's users write it: image files, Pillow, n worker processes
+    """
+    from experiments.data_commands import fields_of
+
+    if min(args.rounds, args.batch) < 1 or args.seconds <= 0:
+        raise UserError('--rounds and --batch must be at least 1, --seconds positive.')
+    source = sources.find(fields_of(args.name, args.data_dir))
+    records = next(iter(source.splits.values()))
+    how = Decoding(reading.channels(records), args.resize, upright=records.upright)
+    shape = reading.shape(records, how)
+    if len(records) < args.batch:
+        raise UserError(f'{args.name} has {len(records)} images, fewer than --batch={args.batch}.')
+    classes = len(source.classes)
+    part = lambda workers: feed.Streamed(records, np.arange(len(records)), how, shape, classes,
+                                         workers)
+    held = min(len(records), max(args.batch, 2**30 // int(np.prod(shape))))
+    images, labels, faults = reading.many(records, range(held), how, shape, classes)
+    if faults:
+        raise faults[0][1]
+    memory = feed.Split(images, labels)
+    with tempfile.TemporaryDirectory() as place:
+        files = _write_files(records, pathlib.Path(place))
+        ways = {'in memory': lambda: feed.train_batches(memory, args.batch, 1, 0, _next()),
+                'decode': lambda: _decoding(part(0), args.batch)}
+        for workers in (0, 1, 2):
+            ways[f'streamed, {workers}'] = lambda n=workers: _streaming(part(n), args.batch)
+        for workers in (1, 2) if files else ():
+            ways[f'plain, {workers}'] = lambda n=workers: plain(files, how, args.batch, n)
+        rates = {name: [] for name in ways}
+        starts = {name: [] for name in ways}
+        for number in range(args.rounds):
+            for name, make in ways.items():
+                rate, start = _measure(make, args.batch, args.seconds)
+                rates[name].append(rate)
+                starts[name].append(start)
+                print(f'round {number + 1}/{args.rounds}  {name:12} {rate:12,.0f} images/s, first '
+                      f'batch after {start:.2f} s', flush=True)
+    result = {'set': args.name, 'shape': [int(size) for size in shape], 'batch': args.batch,
+              'images a second': rates, 'seconds to the first batch': starts,
+              'plain loader': _plain_kind(), 'environment': environment()}
+    print()
+    for name, values in rates.items():
+        print(f'{name:12} median {np.median(values):12,.0f} images/s '
+              f'({min(values):,.0f} to {max(values):,.0f})')
+    if args.out:
+        pathlib.Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+        pathlib.Path(args.out).write_text(json.dumps(result, indent=1) + '\n')
+        print(f'stored in {args.out}')
+    return 0
+
+
+def environment() -> dict:
+    """What the numbers depend on: the machine, the versions and how busy it was."""
+    from importlib import metadata
+
+    models = [line.split(':', 1)[1].strip() for line in _lines('/proc/cpuinfo')
+              if line.startswith('model name')]
+    versions = {name: metadata.version(name) for name in
+                ('numpy', 'Pillow', 'grain', 'array_record', 'tensorflow-datasets', 'jax')}
+    return {'date': datetime.date.today().isoformat(), 'python': platform.python_version(),
+            'system': platform.system(), 'cpu': models[0] if models else platform.machine(),
+            'cores': len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity')
+            else os.cpu_count(), 'load': os.getloadavg(), 'versions': versions}
+
+
+def _lines(path):
+    try:
+        return pathlib.Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+_epoch = 0
+
+
+def _next() -> int:
+    global _epoch
+    _epoch += 1
+    return _epoch
+
+
+def _measure(make, batch, seconds):
+    """(images a second once it runs, seconds to the first batch)."""
+    begin, batches, count = time.perf_counter(), iter(()), 0
+    first = None
+    while True:
+        value = next(batches, None)
+        if value is None:  # the first pass, or another
+            batches = make()
+            value = next(batches)
+        count += 1
+        now = time.perf_counter()
+        if first is None:
+            first = now - begin
+        if count == _WARM:
+            begin = now
+        if count > _WARM and now - begin > seconds:
+            break
+    getattr(batches, 'close', lambda: None)()
+    feed.close()
+    return (count - _WARM) * batch / (now - begin), first
+
+
+def _streaming(part, batch):
+    while True:
+        yield from feed.train_batches(part, batch, 1, 0, _next())
+
+
+def _decoding(part, batch):
+    for start in range(0, len(part) - batch + 1, batch):
+        yield part.read(np.arange(start, start + batch))
+
+
+# --- a plain loader ----------------------------------------------------------------------------
+
+
+def _write_files(records, place) -> list:
+    """The first records as image files, [(path, label)]; [] when they are no files' bytes."""
+    files = []
+    for start in range(0, min(_FILES, len(records)), reading.CHUNK):
+        rows = range(start, min(start + reading.CHUNK, len(records), _FILES))
+        for row, (raw, label) in zip(rows, records.fetch(rows)):
+            if not isinstance(raw, bytes):
+                return []
+            path = place / f'{row}.image'
+            path.write_bytes(raw)
+            files.append((str(path), label))
+    return files
+
+
+class Images:
+    """A map-style data set as the PyTorch tutorials write it."""
+
+    def __init__(self, files, resize: int, channels: int):
+        self.files, self.resize, self.mode = files, resize, 'L' if channels == 1 else 'RGB'
+
+    def __len__(self):
+        return len(self.files)
+
+    def __getitem__(self, index):
+        from PIL import Image
+
+        path, label = self.files[index]
+        with Image.open(path) as image:
+            image = image.convert(self.mode)
+        if self.resize:
+            scale = self.resize / min(image.size)
+            width, height = (max(self.resize, round(size * scale)) for size in image.size)
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+            left, top = (width - self.resize) // 2, (height - self.resize) // 2
+            image = image.crop((left, top, left + self.resize, top + self.resize))
+        return np.array(image), label
+
+
+def _plain_kind() -> str:
+    try:
+        import torch
+
+        return f'torch.utils.data.DataLoader {torch.__version__}'
+    except ImportError:
+        return 'multiprocessing, one queue of results'
+
+
+def plain(files, how, batch: int, workers: int):
+    """Shuffled batches of the image files, decoded in worker processes, for ever."""
+    images = Images(files, how.resize, how.channels)
+    try:
+        import torch
+    except ImportError:
+        yield from _pool(images, batch, workers)
+    loader = torch.utils.data.DataLoader(
+        images, batch, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=True,
+        multiprocessing_context='spawn')
+    while True:
+        yield from loader
+
+
+def _pool(images, batch, workers):
+    import multiprocessing
+
+    context = multiprocessing.get_context('spawn')
+    tasks, results = context.Queue(), context.Queue(2 * workers)
+    team = [context.Process(target=_work, args=(images, tasks, results), daemon=True)
+            for _ in range(workers)]
+    for process in team:
+        process.start()
+    try:
+        order, place, asked, waiting = np.arange(0), 0, 0, {}
+        for step in range(sys.maxsize):
+            while asked < step + 2 * workers:
+                if len(order) - place < batch:
+                    order, place = np.random.permutation(len(images)), 0
+                tasks.put((asked, order[place:place + batch]))
+                asked, place = asked + 1, place + batch
+            while step not in waiting:
+                number, value = results.get()
+                waiting[number] = value
+            yield waiting.pop(step)
+    finally:
+        for process in team:
+            process.terminate()
+            process.join()
+
+
+def _work(images, tasks, results):
+    while True:
+        number, rows = tasks.get()
+        pixels, labels = zip(*(images[row] for row in rows))
+        results.put((number, (np.stack(pixels), np.array(labels))))
