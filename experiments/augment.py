@@ -31,7 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import data
+from experiments import cache, data
 from experiments.errors import UserError, one_of, shown
 
 CROPS = ('none', 'pad', 'random', 'scale', 'area')
@@ -48,7 +48,7 @@ SQUEEZE = 0.15  # width times up to this factor, height divided by it, or the re
 SHEAR = 0.3  # pixels to the side for each pixel of height
 UNDISTORTED = 0.1  # 60,000 of their 600,000 images were the undistorted ones
 
-COUNTED = 100_000  # images at most that the mean per pixel and the components are computed from
+COUNTED = 20_000  # images of a streamed part that the mean per pixel and the components are from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -292,36 +292,29 @@ def _components(count, total, products) -> Components:
                       (vectors * np.where(largest < 0, -1, 1)).astype(np.float32))
 
 
-def _train_sums(dataset):
-    """The sums over the train part: over all of it, or over COUNTED images of a shuffled pass."""
-    count, fingerprint = len(dataset.train.labels), getattr(dataset, 'fingerprint', None)
-    name = (fingerprint, count, shape_of(dataset))
-    if name not in _known:
-        if count <= COUNTED:
-            batches = data.eval_batches(dataset.train, 256, 1)
-        else:  # in order, a folder would show its first classes only
-            batches = data.train_batches(dataset.train, 256, 1, 0, 0)
-        sums = _sums(_images(batches, COUNTED))
-        if fingerprint is None:
-            return sums
-        _known.clear()
-        _known[name] = sums
-    return _known[name]
+def _train_sums(config, dataset):
+    """The sums over the train part: in memory over all of it, streamed over a fixed sample of
+    COUNTED images, kept among the decoded sets."""
+    part, fingerprint = dataset.train, dataset.fingerprint
+    name = (fingerprint, len(part.labels), tuple(dataset.shape))
+    if fingerprint and name in _known:
+        return _known[name]
+    streamed = not hasattr(part, 'images')
+    place = config.data.cache, f'{dataset.name} sums', (*name, COUNTED), (fingerprint,)
+    kept = cache.load(*place) if streamed and fingerprint else None
+    if kept:
+        sums = int(kept['count']), kept['total'], kept['products']
+    else:
+        rows = data.sampled(part, COUNTED) if streamed else np.arange(len(part.labels))
+        sums = _sums(part.read(rows[start:start + 256])[0] for start in range(0, len(rows), 256))
+        if streamed and fingerprint:
+            cache.save(*place, dict(zip(('count', 'total', 'products'), map(np.asarray, sums))))
+    _known.clear()
+    _known[name] = sums
+    return sums
 
 
 _known: dict = {}  # of the last data set: the arms of a sweep mostly share one
-
-
-def _images(batches, limit):
-    seen = 0
-    for batch in batches:
-        images = np.asarray(batch['image'][0])
-        if 'mask' in batch:
-            images = images[np.asarray(batch['mask'][0]) > 0]
-        seen += len(images)
-        yield images
-        if seen >= limit:
-            return
 
 
 # --- of a config -----------------------------------------------------------------------------
@@ -329,7 +322,7 @@ def _images(batches, limit):
 
 def shape_of(dataset) -> tuple[int, int, int]:
     """(H, W, C) of the images that the feed delivers."""
-    return tuple(getattr(dataset, 'shape', None) or dataset.train.images.shape[1:])
+    return tuple(dataset.shape)
 
 
 def size_of(config, dataset) -> tuple[int, int, int]:
@@ -363,7 +356,7 @@ def kinds_of(config, dataset) -> tuple[Kind, ...]:
     if fields.flip:
         kinds.append(flip())
     if fields.colour:
-        kinds.append(colour(_components(*_train_sums(dataset)), fields.colour))
+        kinds.append(colour(_components(*_train_sums(config, dataset)), fields.colour))
     return tuple(kinds)
 
 
@@ -392,7 +385,7 @@ def of(config, dataset) -> Callable[..., Any]:
 def subtract_of(config, dataset) -> Callable:
     """images uint8 [n, H, W, C] -> images / 255 minus the mean: steps 1 and 2."""
     if config.augment.subtract == 'pixel':
-        count, total, _ = _train_sums(dataset)
+        count, total, _ = _train_sums(config, dataset)
         mean = (total / count / 255).astype(np.float32)
     else:
         mean = np.asarray(dataset.mean, np.float32)

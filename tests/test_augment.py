@@ -22,12 +22,12 @@ def pictures(n=4, height=12, width=10, channels=3, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (n, height, width, channels), np.uint8)
 
 
-def dataset_of(images, fingerprint=None):
+def dataset_of(images, fingerprint=''):
     pixels = images.reshape(-1, images.shape[-1]) / 255
     return types.SimpleNamespace(
-        train=data.Split(images, np.zeros(len(images), np.int32)), shape=images.shape[1:],
-        mean=pixels.mean(0).astype(np.float32), std=pixels.std(0).astype(np.float32),
-        fingerprint=fingerprint)
+        name='pictures', shape=images.shape[1:], fingerprint=fingerprint,
+        train=data.Split(images, np.zeros(len(images), np.int32)),
+        mean=pixels.mean(0).astype(np.float32), std=pixels.std(0).astype(np.float32))
 
 
 def config_of(**fields):
@@ -255,21 +255,45 @@ def test_components_are_those_of_numpys_covariance():
                                rtol=1e-5)
 
 
-def test_statistics_of_a_large_part_come_from_a_shuffled_pass(monkeypatch):
-    images = np.repeat(np.arange(600, dtype=np.int64) * 255 // 599, 3)
-    images = images.reshape(600, 1, 1, 3).astype(np.uint8)
-    monkeypatch.setattr(augment, 'COUNTED', 256)
-    dataset = dataset_of(images)
-    count, total, _ = augment._train_sums(dataset)
-    assert count == 256
-    assert abs(total.mean() / count - 127.5) < 15  # the first 256 images have a mean of 54
+class Streamed:
+    """Stands in for a part that is read from its files."""
+
+    def __init__(self, images):
+        self.labels, self.reads, self._images = np.zeros(len(images), np.int32), 0, images
+
+    def read(self, rows):
+        self.reads += 1
+        return self._images[rows], self.labels[rows]
+
+
+def test_statistics_of_a_streamed_part_are_a_samples_and_kept_on_disk(monkeypatch, tmp_path):
+    images = np.repeat(np.arange(1000) * 255 // 999, 3).reshape(1000, 1, 1, 3).astype(np.uint8)
+    dataset = dataset_of(images, fingerprint='b')
+    dataset.train = Streamed(images)
+    config = config_of()
+    config.data.cache = str(tmp_path)
+    monkeypatch.setattr(augment, 'COUNTED', 300)
+    first = augment._train_sums(config, dataset)
+    assert first[0] == 300
+    assert abs(first[1].mean() / 300 - 127.5) < 15  # the first 300 images have a mean of 38
+    augment._known.clear()
+    reads = dataset.train.reads
+    again = augment._train_sums(config, dataset)
+    assert dataset.train.reads == reads
+    for one, other in zip(first, again):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_statistics_are_computed_once_for_a_known_data_set(monkeypatch):
     dataset = dataset_of(pictures(8), fingerprint='a')
-    first = augment._train_sums(dataset)
-    monkeypatch.setattr(data, 'eval_batches', None)
-    assert augment._train_sums(dataset) is first
+    first = augment._train_sums(config_of(), dataset)
+    monkeypatch.setattr(augment, '_sums', None)
+    assert augment._train_sums(config_of(), dataset) is first
+
+
+def test_the_mean_image_is_numpys_mean():
+    images = pictures(700, 2, 3)
+    np.testing.assert_allclose(augment.pixel_mean(images), images.mean(0) / 255, rtol=1e-6)
 
 
 # --- composition -----------------------------------------------------------------------------
