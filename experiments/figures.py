@@ -3,8 +3,8 @@
     python -m experiments.figures WORKDIR [--out STEM]
 
 writes STEM.png and STEM.svg (default: WORKDIR/figure). Three panels: learning curves, test error
-per arm, paired difference of each arm to the baseline. One arm has one colour everywhere; an arm or
-seed without a result is named as such, never left out in silence.
+per arm, paired difference of each arm to the baseline (none where there is one arm). One arm has
+one colour everywhere; an arm or seed without a result is named as such, never left out in silence.
 """
 
 import argparse
@@ -211,18 +211,21 @@ def render(experiment: results.Experiment) -> Figure:
     figure.text(0.012, 1 - (0.2 + 0.24 * (title.count('\n') + 1)) / height, note, fontsize=7.5,
                 va='top', color=GREY)
 
-    left, middle, right = figure.subplots(1, 3, width_ratios=(1.35, 1, 1))
-    right.sharey(middle)
+    # One arm has nothing to be compared with: no third panel
+    widths = (1.35, 1, 1) if len(summary) > 1 else (1.35, 1)
+    left, middle, *others = figure.subplots(1, len(widths), width_ratios=widths)
     _draw_curves(left, experiment, colours)
     _draw_test_error(middle, experiment, summary, colours)
-    _draw_differences(right, experiment, summary, colours)
     _frame_rows(middle, any(arm['seeds'] for arm in summary))
-    _frame_rows(right, any(arm['difference'].n for arm in summary[1:]))
+    for right in others:
+        right.sharey(middle)
+        _draw_differences(right, experiment, summary, colours)
+        _frame_rows(right, any(arm['difference'].n for arm in summary[1:]))
+        right.tick_params(labelleft=False)
     middle.set_yticks(range(len(summary)), labels)
     for label, colour in zip(middle.get_yticklabels(), colours.values(), strict=True):
         label.set_color(colour)
     middle.set_ylim(len(summary) - 0.45, -0.55)
-    right.tick_params(labelleft=False)
     _legend(figure, summary, colours)
     figure.draw_without_rendering()
     figure.set_layout_engine('none')  # laid out anew at each drawing, it would creep
