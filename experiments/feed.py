@@ -220,8 +220,8 @@ def _batches(part, plan, devices, first, count):
         batches = (_place(read_step(part, plan, index), devices, targets)
                    for index in range(first, first + count))
         return ahead(batches) if targets else batches
-    streamed = stream(Steps(part, plan), part.workers, first, count, plan.steps)
-    return ahead(_place(batch, devices, targets) for batch in streamed)
+    return ahead(_placed(stream(Steps(part, plan), part.workers, first, count, plan.steps),
+                         devices, targets))
 
 
 def accelerators(devices: int) -> list:
@@ -237,6 +237,14 @@ def _sharding(targets):
 
     return jax.sharding.NamedSharding(jax.sharding.Mesh(np.array(targets), ('devices',)),
                                       jax.sharding.PartitionSpec('devices'))
+
+
+def _placed(batches, devices, targets):
+    try:
+        for batch in batches:
+            yield _place(batch, devices, targets)
+    finally:
+        batches.close()
 
 
 def _place(batch, devices, targets):
@@ -343,6 +351,9 @@ def stream(source, workers: int, first: int, count: int, period: int = 0) -> Ite
     try:
         for _ in range(count):
             value = next(iterator)
+            if workers:  # out of grain's shared memory, which must be given back before the end
+                value = {name: np.array(item) if isinstance(item, np.ndarray) else item
+                         for name, item in value.items()}
             place += 1
             yield value
     except BaseException:
@@ -355,11 +366,19 @@ def stream(source, workers: int, first: int, count: int, period: int = 0) -> Ite
         _live.pop(next(iter(_live))).iterator.close()
 
 
-@atexit.register
 def close() -> None:
     """Ends all worker processes that wait for another epoch."""
     while _live:
         _live.popitem()[1].iterator.close()
+
+
+@atexit.register
+def _end() -> None:
+    for stop, _ in list(_reading):
+        stop.set()
+    for _, thread in list(_reading):
+        thread.join(timeout=5)
+    close()
 
 
 def _grain(source, workers, first):
@@ -396,6 +415,9 @@ def _start_worker(index, count):
     threading.Thread(target=watch, daemon=True).start()
 
 
+_reading: set = set()  # (event that ends it, thread) of every thread that reads ahead
+
+
 def ahead(iterator: Iterator, depth: int = _AHEAD) -> Iterator:
     """The elements of an iterator that a thread reads up to `depth` of in advance.
 
@@ -422,8 +444,11 @@ def ahead(iterator: Iterator, depth: int = _AHEAD) -> Iterator:
             put((None, error))
         finally:
             getattr(iterator, 'close', lambda: None)()
+            _reading.discard(own)
 
     thread = threading.Thread(target=work, daemon=True)
+    own = stop, thread
+    _reading.add(own)
     thread.start()
     try:
         while True:
