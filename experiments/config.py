@@ -34,6 +34,8 @@ CHOICES = {
     'train.rule': ('momentum', 'nesterov'),
 }
 
+SMOKE = 'smoke'  # argument that every config takes
+
 # Groups whose fields are not listed in configs/base.py: they belong to the net.
 OPEN = ('model.fields', 'train.layer_decay')
 
@@ -49,10 +51,12 @@ class Source(NamedTuple):
     name: str
     make: Callable[[], Any]
     sweep: Callable | None
+    arguments: tuple[str, ...] = ()  # that the file lists
 
 
 def load(spec: str) -> Source:
-    """Loads 'path.py' or 'path.py:argument'.
+    """Loads 'path.py' or 'path.py:argument'; the argument 'smoke', alone or after a comma, makes
+    it small (configs.base.smoke).
 
     Raises:
       UserError: no such file, no `get_config` in it, it fails, or an argument not of its own.
@@ -79,8 +83,11 @@ def load(spec: str) -> Source:
     if not isinstance(arguments, (tuple, list)) or not all(isinstance(a, str) for a in arguments):
         raise UserError(f'ARGUMENTS of {path} is {shown(arguments)}, it must be a tuple of '
                         'strings.')
+    small = False
+    if arg not in arguments and arg.split(',')[-1] == SMOKE:
+        small, arg = True, arg[:-len(SMOKE)].rstrip(',')
     if arg and arguments and arg not in arguments:
-        raise one_of(f'argument of {path}', arg, arguments)
+        raise one_of(f'argument of {path}', arg, (*arguments, SMOKE))
     if arg and not inspect.signature(module.get_config).parameters:
         raise UserError(f'{path} takes no argument, it was given {arg!r}.')
 
@@ -90,11 +97,14 @@ def load(spec: str) -> Source:
         except (Exception, SystemExit) as error:
             raise UserError(f'get_config() of {path} fails: {reason(error)}') from error
         _check_shape(config, path)
+        if small:
+            base.smoke(config)
         return config.lock()
 
-    suffix = arg or (arguments[0] if arguments else '')
+    suffix = '-'.join(filter(None, (arg or (arguments[0] if arguments else ''),
+                                    SMOKE if small else '')))
     return Source(f'{path.stem}-{suffix}' if suffix else path.stem, make,
-                  getattr(module, 'sweep', None))
+                  getattr(module, 'sweep', None), tuple(arguments))
 
 
 def _check_shape(config, path) -> None:

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from experiments import config as configs
+from experiments import sweep
 from experiments.errors import UserError
 
 FILES = sorted(path for path in (pathlib.Path(__file__).parent.parent / 'configs').glob('*.py')
@@ -29,11 +30,12 @@ def test_every_config_and_argument_resolves_and_is_locked(path):
         config = source.make()
         assert config.is_locked
         assert configs.resolve(config)['model.name']
-        assert source.name == f'{path.stem}-{argument or arguments(path)[0]}'
+        suffix = argument or ''.join(arguments(path)[:1])
+        assert source.name == f'{path.stem}-{suffix}'.rstrip('-')
 
 
 def test_every_field_of_base_has_a_comment():
-    text = (FILES[0].parent / 'base.py').read_text()
+    text = (FILES[0].parent / 'base.py').read_text().partition('return config.lock()')[0]
     lines = [line for line in text.splitlines() if re.match(r'\s+config\.\w+(\.\w+)? = ', line)
              and 'ConfigDict()' not in line]
     assert len(lines) == len(configs.flatten(base()))
@@ -43,7 +45,8 @@ def test_every_field_of_base_has_a_comment():
 
 @pytest.mark.parametrize('path, text, value', [
     ('train.epochs', '3', 3), ('train.rate', '0.5', 0.5), ('train.rate', '1', 1.0),
-    ('model.pool', 'max', 'max'), ('model.overlap', 'true', True), ('model.overlap', 'False', False),
+    ('model.pool', 'max', 'max'), ('model.overlap', 'true', True),
+    ('model.overlap', 'False', False),
     ('protocol.rates', '(0.1, 0.2)', (0.1, 0.2)), ('protocol.rates', '0.1,0.2', (0.1, 0.2)),
     ('protocol.rates', '0.1', (0.1,)), ('data.dir', 'some/where', 'some/where'),
 ])
@@ -93,6 +96,31 @@ def test_a_wrong_field_or_type_is_named(path, text, message):
     ('data.test', 'train', 'must not be trained on'),
     ('protocol.rates', ((0.1,),), 'learning rate is'),
     ('protocol.rates', (True,), 'learning rate is True'),
+    ('data.stream', 'alway', "value of data.stream 'alway'. Did you mean 'always'"),
+    ('data.channels', 2, 'data.channels is 2, it must be 0'),
+    ('augment.crop', 'padd', "value of augment.crop 'padd'. Did you mean 'pad'"),
+    ('augment.scales', (512, 256), r'augment.scales is \(512, 256\)'),
+    ('augment.white', 255.0, 'augment.white would have no effect'),
+    ('evaluation.views', 'tens', "'tens'. Did you mean 'ten'"),
+    ('evaluation.scales', (0, 256), 'evaluation.scales is'),
+    ('train.schedule', 'milestones', 'train.milestones is empty'),
+    ('train.milestones', (3, 2), r'train.milestones is \(3, 2\), it must hold rising'),
+    ('train.factors', (0.1, 0.2), 'train.factors holds 2 numbers, it must hold 1:'),
+    ('train.factors', (), r'train.factors is \(\), it must hold positive'),
+    ('train.every', 0.0, 'train.every is 0.0'),
+    ('train.plateau', 0, 'train.plateau is 0'),
+    ('train.ema', 1.0, 'train.ema is 1.0'),
+    ('train.label_smoothing', -0.1, 'train.label_smoothing is -0.1'),
+    ('train.accumulate', 3, 'train.batch=128 does not divide into train.accumulate=3'),
+    ('train.rule', 'nestrov', "'nestrov'. Did you mean 'nesterov'"),
+    ('train.clip', -1.0, 'train.clip is -1.0'),
+    ('train.layer_decay.fc10', -1.0, 'train.layer_decay.fc10 is -1.0'),
+    ('model.fields.maps', 3, "lenet5 has no field 'maps'"),
+    ('model.fields.initialiser', 'xavier', "unknown initialiser 'xavier'"),
+    ('model.fields.initialiser', 3, 'unknown initialiser 3'),
+    ('model.fields.epsilon', 'small', 'model.fields.epsilon of lenet5 takes a number'),
+    ('model.fields.pool', 'max', 'model.fields.pool has a place of its own: model.pool'),
+    ('model.fields.classes', 3, 'model.fields.classes has a place of its own: the data'),
 ])
 def test_a_value_no_run_could_use_is_refused(path, value, message):
     config = base()
@@ -185,3 +213,44 @@ def test_a_config_file_that_returns_nonsense_is_reported(tmp_path, text, message
     path.write_text(text)
     with pytest.raises(UserError, match=message):
         configs.load(str(path)).make()
+
+
+def test_fields_of_the_net_are_read_as_values_name_the_point_and_reach_the_net():
+    config = base()
+    for path, text in (('model.name', 'resnet18'), ('model.fields.shortcut', 'A'),
+                       ('model.fields.maps', '32'), ('model.fields.blocks', '[1, 1, 1, 1]'),
+                       ('model.fields.bottleneck', 'true')):
+        configs.set_field(config, path, text)
+    assert configs.fields_of(config) == dict(shortcut='A', maps=32, blocks=(1, 1, 1, 1),
+                                             bottleneck=True)
+    flat = configs.resolve(config)
+    assert flat['model.fields.maps'] == 32
+    other = config.copy_and_resolve_references()
+    configs.set_field(other, 'model.fields.maps', 16)
+    assert configs.digest(flat, 'final') != configs.digest(configs.resolve(other), 'final')
+
+
+def test_a_sweep_can_set_fields_of_the_net(tmp_path):
+    path = tmp_path / 'shortcuts.py'
+    path.write_text(START + 'def get_config():\n  c = base.get_config()\n'
+                    '  c.model.name = "resnet20"\n  return c\n'
+                    'def sweep(add):\n  for kind in "AB":\n'
+                    '    add(kind, model=dict(fields=dict(shortcut=kind)))')
+    plan = sweep.plan(configs.load(str(path)))
+    assert [configs.fields_of(plan.finals(arm, None)[0].config) for arm in plan.arms] == [
+        {'shortcut': 'A'}, {'shortcut': 'B'}]
+
+
+@pytest.mark.parametrize('spec, name', [
+    ('configs/ablate_pooling.py:smoke', 'ablate_pooling-digits-smoke'),
+    ('configs/ablate_pooling.py:mnist,smoke', 'ablate_pooling-mnist-smoke'),
+    ('configs/alexnet_cifar10.py:smoke', 'alexnet_cifar10-smoke')])
+def test_smoke_goes_with_every_config_and_argument(root, spec, name):
+    source = configs.load(spec)
+    assert source.name == name
+    assert source.make().train.steps == 2
+
+
+def test_a_misspelt_smoke_names_it(root):
+    with pytest.raises(UserError, match="'smok'. Did you mean 'smoke'"):
+        configs.load('configs/ablate_pooling.py:smok')

@@ -208,8 +208,8 @@ def test_the_net_sees_crops_in_training_and_the_views_in_the_test(images):
 
 
 def test_a_batch_that_does_not_divide_into_micro_batches_says_so(images):
-    with pytest.raises(UserError, match='train.accumulate=8: the 4 images of a device .a batch of 16 '
-                       'over 4.'):
+    with pytest.raises(UserError, match='train.accumulate=8: the 4 images of a device .a batch of '
+                       '16 over 4.'):
         train.fit(config_of(train__accumulate=8, train__devices=4), images, read_test=False)
 
 

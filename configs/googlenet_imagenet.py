@@ -1,0 +1,60 @@
+"""GoogLeNet on ImageNet (Szegedy et al. 2014), after its paper or as Caffe's quick copy.
+
+    python -m experiments.run --config configs/googlenet_imagenet.py          the paper, as it goes
+    python -m experiments.run --config configs/googlenet_imagenet.py:quick    Caffe's quick copy
+
+Expected: not measured here. The paper's single net has 10.07 % top-5 error with one crop, 9.15 %
+with 10 and 7.89 % with 144 (Table 3); Caffe's quick copy 31.3 / 11.1 % top-1 / top-5 with the
+centre alone. Time: not measured here.
+
+The paper (Sec. 6, 7): momentum 0.9, the rate 4 % lower every 8 epochs, averaged weights in the
+test; crops of 8 to 100 % of the area; 144 crops in the test. It gives no first rate, batch,
+length or decay: 0.01, 32, 250 epochs and 0.0002 are those of Caffe's copy. 'quick' is Caffe's
+quick solver: 2.4 million steps, the rate falls with the root of what is left, biases with twice
+the rate and no decay, crops of 224 of 256.
+
+Differences from the paper:
+- its average is 'Polyak averaging' without a number; here an exponential one with decay 0.9999;
+- crops, of training and of the test, lie in the centre square scaled to 256; the three squares of
+  a scale are then one;
+- no photometric distortions, no random interpolation; plain instead of asynchronous steps.
+"""
+
+from configs import base
+
+ARGUMENTS = ('paper', 'quick')
+
+
+def get_config(arg='paper'):
+    config = base.get_config()
+    config.title = f'GoogLeNet on ImageNet, recipe: {arg}'
+    config.data.name = 'imagenet2012'
+    config.data.test = 'validation'
+    config.data.validation = 0.02
+    config.data.resize = 256
+    config.model.name = 'googlenet'
+    config.augment.crop = 'area'
+    config.augment.size = 224
+    config.augment.flip = True
+    config.augment.subtract = 'channel'
+    config.augment.white = 255.0
+    config.evaluation.views = '144'
+    config.train.batch = 32
+    config.train.epochs = 250
+    config.train.rate = 0.01
+    config.train.schedule = 'every'
+    config.train.every = 8.0
+    config.train.factors = (0.96,)
+    config.train.rate_in_velocity = True
+    config.train.weight_decay = 2e-4
+    config.train.ema = 0.9999
+    if arg == 'quick':
+        config.augment.crop = 'random'
+        config.evaluation.views = 'centre'
+        config.train.steps = 2_400_000
+        config.train.schedule = 'polynomial'
+        config.train.power = 0.5
+        config.train.bias_rate = 2.0
+        config.train.bias_decay = 0.0
+        config.train.ema = 0.0
+    return config

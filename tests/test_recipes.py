@@ -1,0 +1,165 @@
+"""Recipes: every one resolves, fits its net, has its paper's numbers; the cheap ones train."""
+
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import cnns
+from experiments import augment, data, optim, sweep, train, views
+from experiments import config as configs
+
+FOLDER = pathlib.Path(__file__).parent.parent / 'configs'
+# Height, channels and images of the train part, classes, of the sets as TFDS has them
+SETS = {'digits': (32, 1, 1437, 10), 'mnist': (28, 1, 60000, 10),
+        'fashion_mnist': (28, 1, 60000, 10), 'cifar10': (32, 3, 50000, 10),
+        'imagenette/160px-v2': (None, 3, 12894, 10), 'imagenet2012': (None, 3, 1281167, 1000)}
+
+
+def recipes():
+    for path in sorted(FOLDER.glob('*.py')):
+        if path.stem not in ('__init__', 'base') and not path.stem.startswith('ablate'):
+            for argument in configs.load(str(path)).arguments or ('',):
+                yield f'{path.stem}:{argument}'.rstrip(':')
+
+
+def source(recipe):
+    name, _, argument = recipe.partition(':')
+    return configs.load(f'{FOLDER / name}.py:{argument}'.rstrip(':'))
+
+
+def dataset(config):
+    """One grey image in place of the set, of the shape that it would have."""
+    side, channels, _, classes = SETS[config.data.name]
+    side = config.data.resize or max(side, config.data.side)
+    part = data.Split(np.full((1, side, side, channels), 99, np.uint8), np.zeros(1, np.int32))
+    mean, std = data.moments(part.images)
+    return data.Dataset(config.data.name, part, part, part, tuple(map(str, range(classes))), mean,
+                        std, 'made up')
+
+
+def steps_per_epoch(config):
+    return int(SETS[config.data.name][2] * (1 - config.data.validation)) // config.train.batch
+
+
+@pytest.mark.parametrize('recipe', recipes())
+def test_the_recipe_resolves_and_its_net_takes_what_the_augmentation_gives(recipe):
+    plan = sweep.plan(source(recipe))
+    config = plan.config
+    assert plan.source.name == recipe.replace(':', '-')
+    images = dataset(config)
+    size = augment.size_of(config, images)
+    published = cnns.NETS[config.model.name].input
+    fields = configs.fields_of(config)
+    if size != published or config.model.fields or config.train.layer_decay:
+        net = cnns.build(config.model.name, **fields, classes=len(images.classes),
+                         channels=size[-1])
+        shapes = jax.eval_shape(functools.partial(net.init, train=False), jax.random.PRNGKey(0),
+                                jax.ShapeDtypeStruct((1, *size), jnp.float32))
+        optim.decays_of(config, shapes['params'])  # raises for a layer that the net lacks
+    assert views.of(config, images).count in (1, 2, 10, 144)
+    given = jax.eval_shape(augment.of(config, images), jax.random.PRNGKey(0),
+                           jax.ShapeDtypeStruct((2, *images.shape), jnp.uint8))
+    assert given.shape == (2, *size)
+    optim.schedule_of(config, steps_per_epoch(config))
+
+
+@pytest.mark.parametrize('recipe', recipes())
+def test_smoke_makes_every_recipe_two_steps_on_synthetic_images_of_the_sets_size(recipe):
+    whole = source(recipe).make()
+    separator = ',' if ':' in recipe else ':'
+    plan = sweep.plan(source(f'{recipe}{separator}smoke'))
+    config = plan.config
+    assert plan.source.name == recipe.replace(':', '-') + '-smoke'
+    assert config.train.steps == 2 and not plan.rates
+    assert config.data.name.startswith('synthetic:10x')
+    side, channels = map(int, config.data.name.split('x')[1:])
+    assert (max(side, config.data.side), channels) == dataset(whole).shape[1:]
+    for group in ('model', 'augment'):
+        assert config[group] == whole[group]
+
+
+# batch, rate, momentum, decay, rate inside, factors of the rate of (weights, biases) and of the
+# decay of biases: Sec. 5 of AlexNet, 3.1 of VGG, 3.4 and 4.2 of ResNet, the files of cuda-convnet
+# and Caffe.
+@pytest.mark.parametrize('recipe, numbers', [
+    ('alexnet_imagenet:paper', (128, 0.01, 0.9, 5e-4, True, 1, 1)),
+    ('alexnet_imagenet:caffe', (256, 0.01, 0.9, 5e-4, True, 2, 0)),
+    ('vgg_imagenet:D', (256, 0.01, 0.9, 5e-4, True, 1, 1)),
+    ('googlenet_imagenet:paper', (32, 0.01, 0.9, 2e-4, True, 1, 1)),
+    ('googlenet_imagenet:quick', (32, 0.01, 0.9, 2e-4, True, 2, 0)),
+    ('resnet_imagenet:34', (256, 0.1, 0.9, 1e-4, False, 1, 1)),
+    ('resnet_cifar10:20', (128, 0.1, 0.9, 1e-4, False, 1, 1)),
+    ('cuda_convnet_cifar10:18pct', (128, 0.001, 0.9, 0.004, True, 2, 0)),
+])
+def test_the_update_has_the_papers_numbers(recipe, numbers):
+    fields = source(recipe).make().train
+    assert (fields.batch, fields.rate, fields.momentum, fields.weight_decay,
+            fields.rate_in_velocity, fields.bias_rate, fields.bias_decay) == numbers
+
+
+@pytest.mark.parametrize('recipe, epochs, rates', [
+    # (epoch, rate at its start)
+    ('cuda_convnet_cifar10:80sec', 10, ((0, 1e-3), (7, 1e-3), (8, 1e-4), (9, 1e-4))),
+    ('cuda_convnet_cifar10:18pct', 140, ((119, 1e-3), (120, 1e-4), (129, 1e-4), (130, 1e-5))),
+    ('cuda_convnet_cifar10:11pct', 520, ((499, 1e-3), (500, 1e-4), (510, 1e-5))),
+    ('googlenet_imagenet:paper', 250, ((7, 0.01), (8, 0.0096), (16, 0.01 * 0.96**2))),
+])
+def test_rates_that_fall_by_epochs_are_the_papers(recipe, epochs, rates):
+    config = source(recipe).make()
+    schedule = optim.schedule_of(config, steps_per_epoch(config))
+    assert optim.length_of(config, steps_per_epoch(config)).epochs == epochs
+    for epoch, rate in rates:
+        assert config.train.rate * schedule(epoch * steps_per_epoch(config)) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize('recipe, steps, rates', [
+    ('alexnet_imagenet:caffe', 450_000, ((99_999, 0.01), (100_000, 0.001), (400_000, 1e-6))),
+    ('googlenet_imagenet:quick', 2_400_000, ((0, 0.01), (600_000, 0.01 * 0.75**0.5))),
+    ('resnet_cifar10:110', 64_000, ((31_999, 0.1), (32_000, 0.01), (48_000, 0.001))),
+    ('vgg_imagenet:A', 370_000, ((0, 0.01), (369_999, 0.01))),  # but for the plateaus
+])
+def test_rates_that_fall_by_steps_are_the_papers(recipe, steps, rates):
+    config = source(recipe).make()
+    schedule = optim.schedule_of(config, steps_per_epoch(config))
+    assert optim.length_of(config, steps_per_epoch(config)).steps == steps
+    for step, rate in rates:
+        assert config.train.rate * schedule(step) == pytest.approx(rate, rel=1e-9)
+
+
+def test_the_decay_of_every_layer_of_cuda_convnets_files():
+    read = {}
+    for argument, layers in (('80sec', ('conv1', 'fc64', 'fc10')), ('19pct', ('conv3', 'fc10')),
+                             ('18pct', ('conv3', 'fc10')), ('13pct', ('conv2', 'local3', 'fc10')),
+                             ('11pct', ('conv1', 'local4', 'fc10'))):
+        config = source(f'cuda_convnet_cifar10:{argument}').make()
+        params = {layer: {'kernel': 0, 'bias': 0} for layer in ('conv1', 'conv2', *layers)}
+        decays = optim.decays_of(config, params)
+        assert not any(layer['bias'] for layer in decays.values())
+        read[argument] = tuple(decays[layer]['kernel'] for layer in layers)
+    assert read == {'80sec': (0.004, 0.03, 0.03), '19pct': (0.004, 3.0), '18pct': (0.004, 1.0),
+                    '13pct': (0.0, 0.004, 0.004), '11pct': (0.0, 0.004, 0.01)}
+
+
+def test_only_resnet_110_and_its_plain_net_start_slowly():
+    slow = [recipe for recipe in recipes() if source(recipe).make().train.warmup_error]
+    assert slow == ['resnet_cifar10:110', 'resnet_cifar10:plain110']
+
+
+def test_every_recipe_says_its_command_and_what_to_expect():
+    for path in sorted({FOLDER / f'{recipe.partition(":")[0]}.py' for recipe in recipes()}):
+        text = path.read_text().split('"""')[1]
+        assert f'python -m experiments.run --config configs/{path.name}' in text, path.name
+        assert 'not measured here' in text or 'README' in text, path.name
+
+
+@pytest.mark.parametrize('recipe', ['cuda_convnet_cifar10:80sec', 'cuda_convnet_cifar10:13pct',
+                                    'lenet_mnist:distorted'])
+def test_a_cheap_recipe_trains_as_a_smoke_test(recipe):
+    config = source(f'{recipe},smoke').make()
+    row = train.fit(config, data.load(config.data), read_test=True)
+    assert row['steps'] == 2 and row['test/count'] == 2
+    assert np.isfinite([row['train/loss'], row['test/loss']]).all()
