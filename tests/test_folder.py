@@ -1,0 +1,200 @@
+"""A folder of images as a data set: all kinds of files, given and taken parts, mistakes named."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import base
+from experiments import data
+from experiments.errors import UserError
+
+COLOURS = {'blue': (0, 0, 255), 'red': (255, 0, 0)}
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+
+
+def fields(root, **changes):
+    group = base.get_config().data
+    for name, value in dict(name=f'folder:{root}', validation=0.2, **changes).items():
+        group[name] = value
+    return group
+
+
+def draw(root, count=20, size=(12, 12), classes=COLOURS, kind='png'):
+    for name in classes:
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            Image.new('RGB', size, COLOURS.get(name, (9, 9, 9))).save(root / name / f'{index}.{kind}')
+    return root
+
+
+def parts_of(dataset):
+    return {name: getattr(dataset, name) for name in ('train', 'validation', 'test')}
+
+
+def names_of(root, **changes):
+    """{part: set of the files in it}, through the streaming part that remembers them."""
+    dataset = data.load(fields(root, stream='always', **changes))
+    return {name: {part.records.where(int(row)) for row in part.rows}
+            for name, part in parts_of(dataset).items()}
+
+
+def test_images_and_classes_stay_together(tmp_path):
+    dataset = data.load(fields(draw(tmp_path / 'set')))
+    assert dataset.classes == ('blue', 'red') and dataset.shape == (12, 12, 3)
+    counts = [len(part.labels) for part in parts_of(dataset).values()]
+    assert sum(counts) == 40 and min(counts[1:]) >= 2
+    for part in parts_of(dataset).values():
+        assert (part.images[:, 0, 0, 0] == 255 * part.labels).all()
+        assert 0 < part.labels.mean() < 1  # mixed, so that data.limit keeps both
+
+
+def test_files_keep_their_part_when_others_are_added_or_the_folder_moves(tmp_path):
+    root = draw(tmp_path / 'set')
+    before = names_of(root)
+    assert len(set().union(*before.values())) == 40 == sum(map(len, before.values()))
+    moved = names_of(root.rename(tmp_path / 'moved'))
+    strip = lambda names, root: {name.removeprefix(str(root)) for name in names}
+    assert all(strip(moved[part], tmp_path / 'moved') == strip(before[part], root) for part in before)
+    draw(tmp_path / 'moved', 30)
+    after = names_of(tmp_path / 'moved')
+    held = lambda found: strip(found['test'], tmp_path / 'moved')
+    assert held(moved) < held(after)
+    assert not strip(before['train'], root) & held(after)
+
+
+@pytest.mark.parametrize('name', ['validation', 'val'])
+def test_given_parts_are_used_as_they_are(tmp_path, name):
+    for part, count in (('train', 8), (name, 3), ('test', 4)):
+        draw(tmp_path / 'set' / part, count)
+    dataset = data.load(fields(tmp_path / 'set'))
+    assert [len(part.labels) for part in parts_of(dataset).values()] == [16, 6, 8]
+    assert 'hash' not in dataset.note
+
+
+def test_a_part_that_is_not_given_is_taken_from_the_training_images(tmp_path):
+    draw(tmp_path / 'set' / 'train', 40)
+    draw(tmp_path / 'set' / 'val', 3)
+    dataset = data.load(fields(tmp_path / 'set'))
+    counts = {name: len(part.labels) for name, part in parts_of(dataset).items()}
+    assert counts['validation'] == 6 and counts['train'] + counts['test'] == 80
+    assert 4 <= counts['test'] <= 30 and 'test part taken by the hash' in dataset.note
+    # the validation folder as the test part: another validation part is held out
+    dataset = data.load(fields(tmp_path / 'set', test='validation'))
+    counts = {name: len(part.labels) for name, part in parts_of(dataset).items()}
+    assert counts == {'train': 64, 'validation': 16, 'test': 6}
+
+
+def odd_images(root):
+    """One class with a file of every kind, another with plain ones."""
+    draw(root, 10, size=(30, 20))
+    place = root / 'red'
+    red = Image.new('RGB', (50, 40), (255, 0, 0))
+    red.save(place / 'a photograph.JPG', 'JPEG')
+    red.convert('P').save(place / 'palette.png')
+    red.convert('RGBA').save(place / 'alpha.png')
+    Image.new('CMYK', (40, 70), (0, 255, 255, 0)).save(place / 'cmyk.jpeg')
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    red.save(place / 'turned.jpg', exif=exif)
+    Image.new('L', (17, 99), 76).save(place / 'grey.png')
+    Image.new('I;16', (17, 99), 76 * 256).save(place / 'grey16.png')
+    (place / 'deeper').mkdir()
+    red.save(place / 'deeper' / 'bitmap.bmp')
+    (place / 'notes.txt').write_text('no image')
+    (place / '.hidden.png').write_bytes(b'')
+    return root
+
+
+@pytest.mark.parametrize('stream', ['never', 'always'])
+def test_files_of_every_kind_and_size_become_one_shape(tmp_path, stream):
+    dataset = data.load(fields(odd_images(tmp_path / 'set'), resize=16, stream=stream))
+    assert dataset.shape == (16, 16, 3)
+    assert '2 other files ignored' in dataset.note
+    total = 0
+    for part in parts_of(dataset).values():
+        images, labels = part.read(np.arange(len(part.labels)))
+        total += len(labels)
+        for image, label in zip(images.astype(int), labels):
+            grey = (image == 76).all()
+            assert grey and label == 1 or np.abs(
+                image - ((0, 0, 255), (255, 0, 0))[label]).max() < 12
+    assert total == 28
+
+
+def test_both_ways_to_feed_give_the_same_from_a_folder(tmp_path):
+    root = odd_images(tmp_path / 'set')
+    one, two = (data.load(fields(root, resize=16, stream=stream)) for stream in ('never', 'always'))
+    assert (one.mean == two.mean).all() and one.fingerprint == two.fingerprint
+    for a, b in zip(data.train_batches(one.train, 4, 2, 0, 1),
+                    data.train_batches(two.train, 4, 2, 0, 1), strict=True):
+        assert all((a[name] == b[name]).all() for name in ('image', 'label', 'mask'))
+
+
+@pytest.mark.parametrize('stream', ['never', 'always'])
+def test_mixed_sizes_name_the_file_and_the_remedy(tmp_path, stream):
+    root = draw(tmp_path / 'set')
+    Image.new('RGB', (20, 12)).save(root / 'red' / '3.png')
+    with pytest.raises(UserError, match=r'red/3.png is 12x20x3, others are 12x12x3. Set data.resize'):
+        data.load(fields(root, stream=stream))
+
+
+def test_grey_folders_have_one_channel_until_colour_is_asked_for(tmp_path):
+    root = tmp_path / 'set'
+    for name in ('one', 'two'):
+        (root / name).mkdir(parents=True)
+        for index in range(10):
+            Image.new('L', (8, 8), 40).save(root / name / f'{index}.png')
+    assert data.load(fields(root)).shape == (8, 8, 1)
+    assert data.load(fields(root, channels=3)).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize('stream', ['never', 'always'])
+def test_a_broken_file_is_named_and_left_out_only_if_asked(tmp_path, stream, capsys):
+    root = draw(tmp_path / 'set')
+    content = (root / 'red' / '7.png').read_bytes()
+    for name, kept in (('red/7', len(content) // 2), ('blue/11', 0), ('blue/4', 20)):
+        (root / f'{name}.png').write_bytes(content[:kept])
+    with pytest.raises(UserError, match=r'(7|11|4).png does not decode .*skip_broken=true'):
+        data.load(fields(root, stream=stream))
+    dataset = data.load(fields(root, stream=stream, skip_broken=True))
+    assert sum(len(part.labels) for part in parts_of(dataset).values()) == 37
+    assert 'that do not decode left out' in dataset.note
+    assert 'that do not decode left out' in capsys.readouterr().err
+    for part in parts_of(dataset).values():
+        images, labels = part.read(np.arange(len(part.labels)))
+        assert (images[:, 0, 0, 0] == 255 * labels).all()
+
+
+def test_leaving_out_broken_files_gives_the_same_batches_both_ways(tmp_path):
+    root = draw(tmp_path / 'set')
+    (root / 'red' / '7.png').write_bytes(b'')
+    one, two = (data.load(fields(root, stream=stream, skip_broken=True))
+                for stream in ('never', 'always'))
+    for a, b in zip(data.train_batches(one.train, 4, 1, 0, 1),
+                    data.train_batches(two.train, 4, 1, 0, 1), strict=True):
+        assert all((a[name] == b[name]).all() for name in ('image', 'label'))
+
+
+@pytest.mark.parametrize('name, message', [
+    ('folder:', 'no such folder.*folder:PATH'), ('folder', 'no such folder.*folder:PATH'),
+    ('folder:{}/nothing', 'no such folder'), ('folder:{}/empty', 'has no subfolders'),
+    ('folder:{}/hollow', 'hollow/red: the class folder holds no images'),
+    ('folder:{}/strange', "strange/test/reed: no class of the training part. Did you mean 'red'"),
+    ('folder:{}/few', 'few: 2 images with data.validation=0.2 leave'),
+])
+def test_a_folder_that_cannot_be_trained_on_is_named(tmp_path, name, message):
+    (tmp_path / 'empty').mkdir()
+    draw(tmp_path / 'hollow')
+    for file in (tmp_path / 'hollow' / 'red').iterdir():
+        file.unlink()
+    draw(tmp_path / 'strange' / 'train', 3)
+    draw(tmp_path / 'strange' / 'test', 3, classes=('blue', 'red', 'reed'))
+    draw(tmp_path / 'few', 1)
+    with pytest.raises(UserError, match=message):
+        group = fields('')
+        group.name = name.format(tmp_path)
+        data.load(group)
