@@ -16,6 +16,7 @@ from experiments import records as reading
 from experiments.decode import Decoding
 from experiments.errors import UserError
 
+WORKERS = (1, 2)
 _FILES = 4000  # images that the plain loader reads, as files
 _WARM = 3  # batches before the clock starts: processes and caches have started
 
@@ -50,9 +51,9 @@ def speed(args) -> int:
         files = _write_files(records, pathlib.Path(place))
         ways = {'in memory': lambda: feed.train_batches(memory, args.batch, 1, 0, _next()),
                 'decode': lambda: _decoding(part(0), args.batch)}
-        for workers in (0, 1, 2):
+        for workers in (0, *WORKERS):
             ways[f'streamed, {workers}'] = lambda n=workers: _streaming(part(n), args.batch)
-        for workers in (1, 2) if files else ():
+        for workers in WORKERS if files else ():
             ways[f'plain, {workers}'] = lambda n=workers: plain(files, how, args.batch, n)
         rates = {name: [] for name in ways}
         starts = {name: [] for name in ways}

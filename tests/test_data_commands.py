@@ -1,0 +1,157 @@
+"""The commands of experiments.data: what they print is what is there, broken records by name."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import data, data_speed, prepared
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    (tmp_path / 'work').mkdir()
+    monkeypatch.chdir(tmp_path / 'work')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for label, name in enumerate(('dark', 'light')):
+        (tmp_path / 'set' / name).mkdir(parents=True)
+        for index in range(10):
+            Image.new('RGB', (8, 8 + label), (255 * label,) * 3).save(
+                tmp_path / 'set' / name / f'{index}.png')
+    return tmp_path / 'set'
+
+
+def test_list_names_what_is_prepared_and_what_cannot_be_read(tfds_dir, tmp_path, capsys):
+    assert data.main(['list', '--data_dir', tfds_dir]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r'mnist:3.0.1 +train 60,000, test 10,000', out)
+    assert 'digits' in out and 'folder:PATH' in out
+    place = tmp_path / 'tfds' / 'mnist' / '3.0.1'
+    place.mkdir(parents=True)
+    (place / 'dataset_info.json').write_text('{')
+    assert data.main(['list', '--data_dir', str(tmp_path / 'tfds')]) == 0
+    assert 'cannot be read' in capsys.readouterr().out
+
+
+def test_show_describes_a_set_and_draws_it(capsys):
+    assert data.main(['show', 'digits']) == 0
+    out = capsys.readouterr().out
+    dataset = data.load(data_fields('digits'))
+    everything = np.concatenate([dataset.train.images, dataset.validation.images]) / 255
+    assert f'mean     {everything.mean():.4f}' in out and f'std      {everything.std():.4f}' in out
+    assert '10 classes: 0, 1' in out and 'train: 1,437 images' in out and '32x32x1' in out
+    counts = np.bincount(np.concatenate([dataset.train.labels, dataset.validation.labels]))
+    assert f'0 {counts[0]}, 1 {counts[1]}, 2 {counts[2]}' in out
+    with Image.open('digits.png') as sheet:
+        assert np.asarray(sheet.convert('L')).std() > 10
+
+
+def data_fields(name):
+    from experiments.data_commands import fields_of
+    return fields_of(name)
+
+
+def test_show_tells_of_mixed_sizes_and_broken_files(folder, capsys):
+    (folder / 'dark' / '3.png').write_bytes(b'')
+    (folder / 'dark' / 'a.png').write_bytes(b'no image')
+    assert data.main(['show', f'folder:{folder}', '--out', 'sheet.png']) == 0
+    out = capsys.readouterr().out
+    assert 'mixed sizes: set data.resize' in out and 'do not decode' in out
+    assert 'height   8 to 9, median' in out
+
+
+def test_check_names_every_broken_record_and_fails(folder, capsys):
+    assert data.main(['check', f'folder:{folder}']) == 0
+    assert '0 of them broken' in capsys.readouterr().out
+    for name in ('dark/3', 'light/9'):
+        (folder / f'{name}.png').write_bytes((folder / f'{name}.png').read_bytes()[:40])
+    for workers in ('0', '1'):
+        assert data.main(['check', f'folder:{folder}', '--workers', workers]) == 1
+        out = capsys.readouterr().out
+        assert set(re.findall(r'(\w+/\d).png does not decode', out)) == {'dark/3', 'light/9'}
+
+
+def test_check_names_a_damaged_record_of_a_tfds_set(tfds_dir, tmp_path, capsys):
+    shutil.copytree(f'{tfds_dir}/mnist', tmp_path / 'tfds' / 'mnist')
+    place = tmp_path / 'tfds' / 'mnist' / '3.0.1'
+    (place / 'mnist-train.array_record-00000-of-00001').unlink()
+    shutil.copy(place / 'mnist-test.array_record-00000-of-00001',
+                place / 'mnist-train.array_record-00000-of-00001')
+    info = json.loads((place / 'dataset_info.json').read_text())
+    info['splits'] = [split for split in info['splits'] if split['name'] == 'test']
+    (place / 'dataset_info.json').write_text(json.dumps(info))
+    shard = place / 'mnist-test.array_record-00000-of-00001'
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 0xff
+    shard.write_bytes(content)
+    assert data.main(['check', 'mnist', '--data_dir', str(tmp_path / 'tfds')]) == 1
+    out = capsys.readouterr().out
+    named = re.findall(r'record (\d+) of mnist-test.array_record-00000-of-00001 does not decode', out)
+    assert 1 <= len(named) <= 10 and 4000 < int(named[0]) < 6000
+    assert f'10,000 records read, {len(named)} of them broken' in out
+
+
+@pytest.mark.parametrize('words, message', [
+    (['show', 'mnits'], "unknown data set 'mnits'. Did you mean 'mnist'"),
+    (['check', 'folder:nowhere'], 'no such folder'),
+    (['show', 'synthetic:many'], 'synthetic takes COUNTxSIDExCHANNELS'),
+    (['speed', 'synthetic:50x10x1', '--batch', '51'], '50 images, fewer than --batch=51'),
+    (['speed', 'digits', '--rounds', '0'], '--rounds and --batch must be at least 1'),
+])
+def test_mistakes_are_one_line_and_status_2(words, message, capsys):
+    assert data.main(words) == 2
+    err = capsys.readouterr().err
+    assert err.startswith('error: ') and message in err and 'Traceback' not in err
+
+
+def test_an_unprepared_set_ends_at_once_with_the_command_to_run(tmp_path):
+    """In a process of its own, import included; the limit of 2 s is for an idle machine."""
+    start = time.process_time()
+    code = 'import resource, sys; from experiments import data; status = data.main(sys.argv[1:]); ' \
+        'used = resource.getrusage(resource.RUSAGE_SELF); print(used.ru_utime + used.ru_stime); ' \
+        'sys.exit(status)'
+    done = subprocess.run([sys.executable, '-c', code, 'show', 'imagenet2012', '--data_dir',
+                           str(tmp_path)], capture_output=True, text=True,
+                          cwd=prepared.pathlib.Path(__file__).parent.parent)
+    assert done.returncode == 2 and time.process_time() >= start
+    assert 'experiments.data prepare imagenet2012' in done.stderr
+    assert float(done.stdout) < 2  # seconds of processor time
+
+
+def test_another_version_or_config_names_what_is_there(tfds_dir, capsys):
+    for name in ('imagenette', 'imagenette/320px-v2'):
+        assert data.main(['show', name, '--data_dir', tfds_dir]) == 2
+        assert 'Prepared here: imagenette/160px-v2:1.0.0' in capsys.readouterr().err
+
+
+def test_speed_stores_every_round_and_the_environment(folder, monkeypatch):
+    monkeypatch.setattr(data_speed, 'WORKERS', ())  # they take seconds to start
+    words = ['speed', f'folder:{folder}', '--resize', '8', '--batch', '4', '--rounds', '2',
+             '--seconds', '0.1', '--out', 'out/speed.json']
+    assert data.main(words) == 0
+    stored = json.loads(open('out/speed.json').read())
+    assert stored['images a second'].keys() == {'in memory', 'decode', 'streamed, 0'}
+    assert all(len(values) == 2 and min(values) > 0 for values in stored['images a second'].values())
+    assert stored['environment']['versions']['numpy'] == np.__version__
+    assert stored['shape'] == [8, 8, 3] and stored['batch'] == 4
+
+
+def test_the_plain_loader_gives_whole_batches_of_the_files(folder):
+    files = [(str(path), label) for label, name in enumerate(('dark', 'light'))
+             for path in sorted((folder / name).iterdir())]
+    images = data_speed.Images(files, 8, 3)
+    assert len(images) == 20 and images[0][0].shape == (8, 8, 3)
+    batches = data_speed._pool(images, 4, 1)
+    for pixels, labels in (next(batches) for _ in range(7)):
+        assert pixels.shape == (4, 8, 8, 3) and (pixels[:, 0, 0, 0] == 255 * labels).all()
+    batches.close()
