@@ -33,8 +33,8 @@ def test_every_command_is_one_the_program_takes(command, root, tmp_path, monkeyp
         words = [word.replace('runs/', f'{tmp_path}/') for word in words]
         assert models.main(words) == 0
     elif module == 'experiments.predict':
-        assert predict.main(words) == 2  # takes the words, and finds no such file here
-        assert 'resnet50.pth' in capsys.readouterr().err
+        assert predict.main(words) == 2  # takes the words, and finds no such image here
+        assert 'image.jpg' in capsys.readouterr().err
     elif module == 'experiments.data':
         asked = []
         monkeypatch.setattr(data, 'prepare', lambda name, folder: asked.append(name) or name)
@@ -62,7 +62,7 @@ def test_the_field_list_in_an_override_is_real():
     from configs import base
     from experiments.config import flatten
     fields = flatten(base.get_config())
-    for field in re.findall(r'--config\.([\w.]+)=', TEXT):
+    for field in re.findall(r'--config\.([a-z][\w.]+)=', TEXT):
         assert field in fields, field
 
 
@@ -77,3 +77,10 @@ def test_the_python_example_runs():
 def test_the_table_of_nets_is_what_the_command_prints(capsys):
     assert models.main(['--markdown']) == 0
     assert capsys.readouterr().out.strip() in TEXT
+
+
+def test_every_stored_result_is_quoted_as_the_command_prints_it(root):
+    folders = sorted((root / 'experiments/stored').iterdir())
+    assert len(folders) >= 3
+    for folder in folders:
+        assert report.markdown(folder).strip() in TEXT, folder
