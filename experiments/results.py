@@ -237,6 +237,10 @@ def _seconds_per_epoch(experiment, arm):
     return statistics.median(line['seconds'] for line in lines) if lines else None
 
 
+def _fields_apart(one, other):
+    return sum(one.get(field) != other.get(field) for field in {*one, *other})
+
+
 def summarise(experiment: Experiment) -> list[dict[str, Any]]:
     """One dict per arm, in the order of the plan; the first is the baseline. Errors are fractions.
 
@@ -246,6 +250,8 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
     test_error, train_error, gap (test minus train, per seed): Interval over finished seeds.
     difference: Interval of test error minus the baseline's, over the seeds that finished in both
         arms (same seed, same data order: paired); None for the baseline itself.
+    neighbours: {arm: Interval}, the same against every earlier arm but the baseline from which this
+        one differs in one field: the other comparisons of a grid that change one factor.
     seconds_per_epoch: median, None if unknown. parameters: count, None if unknown.
     failures: list of strings, e.g. 'seed 3 diverged: loss is nan at step 40'.
     rate_at_edge: the chosen rate is the lowest or highest of several tried: a better one may lie
@@ -253,18 +259,23 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
     """
     plan = experiment.plan
     level, rates = plan['level'], plan['rates']
-    baseline = finished(experiment, plan['arms'][0])
+    done = {arm: finished(experiment, arm) for arm in plan['arms']}
+    overrides = {row['arm']: row.get('overrides', {}) for row in experiment.rows}
+
+    def paired(arm, reference):
+        pairs = [seed for seed in done[arm] if seed in done[reference]]
+        return interval([done[arm][seed]['test/error'] - done[reference][seed]['test/error']
+                         for seed in pairs], level)
+
     summary = []
-    for arm in plan['arms']:
-        rows = finished(experiment, arm)
+    for place, arm in enumerate(plan['arms']):
+        rows = done[arm]
         chosen = [row['learning_rate'] for row in arm_rows(experiment, arm, 'final')
                   if row['learning_rate'] is not None]  # None: no rate of the grid trained
         counts = [row['parameters'] for row in experiment.rows
                   if row['arm'] == arm and row.get('parameters') is not None]
-        difference = None
-        if arm != plan['arms'][0]:
-            difference = interval([rows[seed]['test/error'] - baseline[seed]['test/error']
-                                   for seed in rows if seed in baseline], level)
+        neighbours = [other for other in plan['arms'][1:place]
+                      if _fields_apart(overrides.get(arm, {}), overrides.get(other, {})) == 1]
         summary.append({
             'arm': arm,
             'level': level,
@@ -276,7 +287,8 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
             'train_error': interval([row['train/error'] for row in rows.values()], level),
             'gap': interval([row['test/error'] - row['train/error'] for row in rows.values()],
                             level),
-            'difference': difference,
+            'difference': paired(arm, plan['arms'][0]) if place else None,
+            'neighbours': {other: paired(arm, other) for other in neighbours},
             'seconds_per_epoch': _seconds_per_epoch(experiment, arm),
             'parameters': counts[0] if counts else None,
             'failures': _failures(experiment, arm),
@@ -301,21 +313,26 @@ def _decimals(points):
     return next((digits for digits in (1, 2) if round(smallest, digits)), 3)
 
 
-def sentence(arm: dict[str, Any], baseline: dict[str, Any], level: float) -> str:
+def sentence(arm: dict[str, Any], reference: dict[str, Any], level: float) -> str:
     """What the paired test errors support, in one sentence and no more than that.
 
-    Args: arm and baseline are two dicts of `summarise`; level is the one of their intervals.
+    Args: two dicts of `summarise`, reference being the baseline or a neighbour of arm; level is the
+    one of their intervals.
 
     The interval is for this comparison alone, over seeds (see the module docstring).
     """
-    name, other = arm['arm'], baseline['arm']
-    for one in (arm, baseline):
+    name, other = arm['arm'], reference['arm']
+    difference = arm['neighbours'].get(other, arm['difference'])
+    than = f' than {other}'
+    if other in arm['neighbours']:
+        name, than = f'{name} against {other}', ''
+    for one in (arm, reference):
         if not one['seeds']:
             return f'{name}: no comparison, because {one["arm"]} has no result ({one["missing"]})'
-    n, expected = arm['difference'].n, arm['seeds_expected']
+    n, expected = difference.n, arm['seeds_expected']
     if n == 0:
         return f'{name}: no comparison, because no seed finished both here and in {other}'
-    points = Interval(*(100 * value for value in arm['difference'][:3]), n)
+    points = Interval(*(100 * value for value in difference[:3]), n)
     digits = _decimals(points)
     mean, low, high = (f'{value:+z.{digits}f}' for value in points[:3])
     some = f' ({n} of {expected} planned seeds)' if n < expected else ''
@@ -329,15 +346,17 @@ def sentence(arm: dict[str, Any], baseline: dict[str, Any], level: float) -> str
                 'seeds, so the interval has no width and supports no conclusion')
     text = f'{name}: {mean} points, {percent(level)} interval {low} to {high}: '
     if points.high < 0:
-        return f'{text}lower test error than {other}{some}'
+        return f'{text}lower test error{than}{some}'
     if points.low > 0:
-        return f'{text}higher test error than {other}{some}'
+        return f'{text}higher test error{than}{some}'
     return f'{text}no detectable difference with {n} seeds{some and f" (of {expected} planned)"}'
 
 
 def sentences(summary: list[dict[str, Any]]) -> list[str]:
-    """One sentence per arm but the baseline."""
-    return [sentence(arm, summary[0], arm['level']) for arm in summary[1:]]
+    """One sentence per comparison: every arm with the baseline, then with its neighbours."""
+    named = {arm['arm']: arm for arm in summary}
+    return [sentence(arm, named[other], arm['level']) for arm in summary[1:]
+            for other in (summary[0]['arm'], *arm['neighbours'])]
 
 
 def notes(summary: list[dict[str, Any]]) -> list[str]:

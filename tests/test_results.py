@@ -306,3 +306,19 @@ def test_the_csv_has_units_in_its_columns_and_nothing_for_the_unknown(tmp_path):
     assert [second[k] for k in ('seeds_finished', 'seeds_planned', 'difference_pairs', 'failures')] == [
         '1', '2', '1', 'seed 1 diverged: nan, "at" step 3']
     assert 'nan' not in ','.join(first.values())
+
+
+def test_arms_one_factor_apart_are_compared_with_each_other_too():
+    settings = {'a': (0, 0), 'b': (0, 1), 'c': (1, 0), 'd': (1, 1)}
+    rows = [row(arm, seed, (0.10 + 0.02 * one - 0.03 * two + 0.001 * seed * (arm == 'd')),
+                overrides={'model.one': one, 'model.two': two})
+            for arm, (one, two) in settings.items() for seed in (0, 1, 2)]
+    summary = results.summarise(experiment(rows, arms=list(settings)))
+    assert [sorted(arm['neighbours']) for arm in summary] == [[], [], [], ['b', 'c']]
+    d = summary[-1]['neighbours']
+    assert d['b'].mean == pytest.approx(0.02 + 0.001) and d['c'].mean == pytest.approx(-0.03 + 0.001)
+    half = 4.302652729911275 * 0.001 / 3**0.5  # t(2, 0.975), deviation 0.001 of 3 differences
+    assert d['b'].high - d['b'].mean == pytest.approx(half)
+    words = results.sentences(summary)
+    assert len(words) == 5
+    assert words[-1].startswith('d against c: -2.9 points') and words[-1].endswith('lower test error')
