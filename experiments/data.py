@@ -321,6 +321,8 @@ def main(argv=None) -> int:
     speed.add_argument('--batch', type=int, default=128)
     speed.add_argument('--rounds', type=int, default=5, help='repetitions of each measurement')
     speed.add_argument('--seconds', type=float, default=10.0, help='length of each at most')
+    speed.add_argument('--epochs', type=int, default=0,
+                       help='also: memory in each of so many epochs of the streamed set')
     speed.add_argument('--out', metavar='FILE.json', help='where the numbers are stored')
     args = parser.parse_args(argv)
     from experiments import data_commands

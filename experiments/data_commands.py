@@ -12,7 +12,7 @@ from experiments.decode import Decoding, decode
 from experiments.errors import UserError
 
 _LOOKED_AT = 5000  # images of each part that `show` decodes
-_SHEET = (4, 8)  # rows and columns of the sheet at most
+_SHEET = 32  # images drawn at most
 
 
 def fields_of(name: str, data_dir: str | None = None, **changes):
@@ -107,31 +107,22 @@ def _some(words, most: int = 20) -> str:
 
 def _sheet(source, args, out):
     """Draws images of the first part, as they are decoded, with their classes."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
+    from experiments import sheets  # brings in JAX and matplotlib
 
     records = next(iter(source.splits.values()))
     how = Decoding(reading.channels(records), args.resize, upright=records.upright)
-    rows, columns = _SHEET
-    figure, axes = pyplot.subplots(rows, columns, figsize=(1.5 * columns, 1.7 * rows))
-    places = iter(np.random.default_rng(0).permutation(len(records)))
-    for axis in axes.flat:
-        axis.axis('off')
-        for place in places:
-            try:
-                image, label = reading.one(records, int(place), how)
-            except reading.Broken:
-                continue
-            grey = dict(cmap='gray', vmin=0, vmax=255) if image.shape[-1] == 1 else {}
-            axis.imshow(image[..., 0] if grey else image, **grey)
-            name = source.classes[label] if 0 <= label < len(source.classes) else f'label {label}'
-            axis.set_title(name[:20], fontsize=7)
-            break
-    figure.tight_layout()
-    figure.savefig(out, dpi=100)
-    pyplot.close(figure)
+    images, labels = [], []
+    for place in np.random.default_rng(0).permutation(len(records))[:4 * _SHEET]:
+        try:
+            image, label = reading.one(records, int(place), how)
+        except reading.Broken:
+            continue
+        if 0 <= label < len(source.classes):
+            images.append(image)
+            labels.append(label)
+    if not images:
+        raise UserError(f'{args.name}: no image that could be drawn.')
+    sheets.samples(images[:_SHEET], labels[:_SHEET], source.classes, out, source.note)
 
 
 def check(args) -> int:

@@ -42,31 +42,12 @@ def speed(args) -> int:
     classes = len(source.classes)
     part = lambda workers: feed.Streamed(records, np.arange(len(records)), how, shape, classes,
                                          workers)
-    held = min(len(records), max(args.batch, 2**30 // int(np.prod(shape))))
-    images, labels, faults = reading.many(records, range(held), how, shape, classes)
-    if faults:
-        raise faults[0][1]
-    memory = feed.Split(images, labels)
-    with tempfile.TemporaryDirectory() as place:
-        files = _write_files(records, pathlib.Path(place))
-        ways = {'in memory': lambda: feed.train_batches(memory, args.batch, 1, 0, _next()),
-                'decode': lambda: _decoding(part(0), args.batch)}
-        for workers in (0, *WORKERS):
-            ways[f'streamed, {workers}'] = lambda n=workers: _streaming(part(n), args.batch)
-        for workers in WORKERS if files else ():
-            ways[f'plain, {workers}'] = lambda n=workers: plain(files, how, args.batch, n)
-        rates = {name: [] for name in ways}
-        starts = {name: [] for name in ways}
-        for number in range(args.rounds):
-            for name, make in ways.items():
-                rate, start = _measure(make, args.batch, args.seconds)
-                rates[name].append(rate)
-                starts[name].append(start)
-                print(f'round {number + 1}/{args.rounds}  {name:12} {rate:12,.0f} images/s, first '
-                      f'batch after {start:.2f} s', flush=True)
+    rates, starts = _rates(args, records, part)
+    memory = _memory(part, args) if args.epochs else None
     result = {'set': args.name, 'shape': [int(size) for size in shape], 'batch': args.batch,
               'images a second': rates, 'seconds to the first batch': starts,
-              'plain loader': _plain_kind(), 'environment': environment()}
+              'plain loader': _plain_kind(), 'highest MiB in each epoch': memory,
+              'environment': environment()}
     print()
     for name, values in rates.items():
         print(f'{name:12} median {np.median(values):12,.0f} images/s '
@@ -76,6 +57,63 @@ def speed(args) -> int:
         pathlib.Path(args.out).write_text(json.dumps(result, indent=1) + '\n')
         print(f'stored in {args.out}')
     return 0
+
+
+def _rates(args, records, part) -> tuple[dict, dict]:
+    """({way: [images a second]}, {way: [seconds to the first batch]}), an entry a round."""
+    one = part(0)
+    count = min(len(one), max(args.batch, 2**30 // int(np.prod(one.shape))))
+    held = feed.Split(*one.read(np.arange(count)))
+    with tempfile.TemporaryDirectory() as place:
+        files = _write_files(records, pathlib.Path(place))
+        ways = {'in memory': lambda: feed.train_batches(held, args.batch, 1, 0, _next()),
+                'decode': lambda: _decoding(one, args.batch)}
+        for workers in (0, *WORKERS):
+            ways[f'streamed, {workers}'] = lambda n=workers: _streaming(part(n), args.batch)
+        for workers in WORKERS if files else ():
+            ways[f'plain, {workers}'] = lambda n=workers: plain(files, one.how, args.batch, n)
+        rates = {name: [] for name in ways}
+        starts = {name: [] for name in ways}
+        for number in range(args.rounds):
+            for name, make in ways.items():
+                rate, start = _measure(make, args.batch, args.seconds)
+                rates[name].append(rate)
+                starts[name].append(start)
+                print(f'round {number + 1}/{args.rounds}  {name:12} {rate:12,.0f} images/s, first '
+                      f'batch after {start:.2f} s', flush=True)
+    return rates, starts
+
+
+def _memory(part, args) -> dict[str, list[float]]:
+    """{way: [highest MiB of this process and its workers in each epoch]} of the streamed set."""
+    import psutil  # comes with grain
+
+    def used():
+        own = psutil.Process()
+        total = 0
+        for process in (own, *own.children(recursive=True)):
+            try:
+                # shared pages count once; rss where the system does not tell them apart
+                info = process.memory_full_info()
+                total += getattr(info, 'pss', info.rss)
+            except psutil.NoSuchProcess:
+                continue
+        return round(total / 2**20, 1)
+
+    found = {}
+    for workers in WORKERS:
+        one, lines = part(workers), []
+        for epoch in range(args.epochs):
+            highest = 0
+            for step, _ in enumerate(feed.train_batches(one, args.batch, 1, 0, epoch)):
+                if step % 20 == 0:
+                    highest = max(highest, used())
+            lines.append(highest)
+            print(f'streamed, {workers}: epoch {epoch + 1}/{args.epochs}, at most {highest:,.1f} '
+                  'MiB', flush=True)
+        feed.close()
+        found[f'streamed, {workers}'] = lines
+    return found
 
 
 def environment() -> dict:

@@ -161,8 +161,8 @@ def many(records: Records, indices: Sequence[int], how: Decoding, shape: tuple, 
                     f'{_size(shape)}. Set data.resize to the pixels of the shorter side: the '
                     'centre square is then used of every image.')
             if not 0 <= label < classes:
-                raise UserError(f'{records.name}: {records.where(index)} has label {label}, outside '
-                                f'0..{classes - 1}.')
+                raise UserError(f'{records.name}: {records.where(index)} has label {label}, '
+                                f'outside 0..{classes - 1}.')
             images[place], labels[place] = image, label
         except UserError as error:
             faults.append((place, error))

@@ -89,7 +89,8 @@ def test_a_changed_byte_never_gives_wrong_images(home):
 
 
 def test_a_disk_without_room_is_a_note(monkeypatch, capsys, home):
-    monkeypatch.setattr(shutil, 'disk_usage', lambda path: shutil._ntuple_diskusage(10**9, 10**9, 5000))
+    room = shutil._ntuple_diskusage(10**9, 10**9, 5000)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: room)
     save()
     assert 'decoded images are not kept' in capsys.readouterr().err and files(home) == []
 
@@ -128,7 +129,8 @@ def folder(tmp_path):
     for label, name in enumerate(('dark', 'light')):
         (tmp_path / 'set' / name).mkdir(parents=True)
         for index in range(20):
-            Image.new('L', (8, 8), 100 * label + index).save(tmp_path / 'set' / name / f'{index}.png')
+            Image.new('L', (8, 8), 100 * label + index).save(
+                tmp_path / 'set' / name / f'{index}.png')
     return tmp_path / 'set'
 
 
@@ -169,8 +171,8 @@ def test_a_changed_file_is_decoded_again(folder, decoded, capsys):
     assert image.stat().st_size == size  # only the time tells
     dataset = read(folder)
     assert 'made again' in capsys.readouterr().err
-    images = np.concatenate([part.images for part in (dataset.train, dataset.validation, dataset.test)])
-    assert images.max() == 250
+    parts = dataset.train, dataset.validation, dataset.test
+    assert max(part.images.max() for part in parts) == 250
 
 
 def test_other_ways_to_decode_are_kept_apart(folder, decoded):

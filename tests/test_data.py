@@ -1,4 +1,4 @@
-"""Data: fixed splits, an order that is a function of (seed, epoch), every image where it belongs."""
+"""Data: fixed splits, an order that is a function of (seed, epoch), images where they belong."""
 
 import shutil
 

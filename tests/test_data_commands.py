@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -96,7 +95,7 @@ def test_check_names_a_damaged_record_of_a_tfds_set(tfds_dir, tmp_path, capsys):
     shard.write_bytes(content)
     assert data.main(['check', 'mnist', '--data_dir', str(tmp_path / 'tfds')]) == 1
     out = capsys.readouterr().out
-    named = re.findall(r'record (\d+) of mnist-test.array_record-00000-of-00001 does not decode', out)
+    named = re.findall(r'record (\d+) of mnist-test.array_record-\S+ does not decode', out)
     assert 1 <= len(named) <= 10 and 4000 < int(named[0]) < 6000
     assert f'10,000 records read, {len(named)} of them broken' in out
 
@@ -115,15 +114,14 @@ def test_mistakes_are_one_line_and_status_2(words, message, capsys):
 
 
 def test_an_unprepared_set_ends_at_once_with_the_command_to_run(tmp_path):
-    """In a process of its own, import included; the limit of 2 s is for an idle machine."""
-    start = time.process_time()
-    code = 'import resource, sys; from experiments import data; status = data.main(sys.argv[1:]); ' \
-        'used = resource.getrusage(resource.RUSAGE_SELF); print(used.ru_utime + used.ru_stime); ' \
+    """In a process of its own, import included, in processor time: others may be busy."""
+    code = 'import resource, sys; from experiments import data; ' \
+        'status = data.main(sys.argv[1:]); used = resource.getrusage(resource.RUSAGE_SELF); print(used.ru_utime + used.ru_stime); ' \
         'sys.exit(status)'
     done = subprocess.run([sys.executable, '-c', code, 'show', 'imagenet2012', '--data_dir',
                            str(tmp_path)], capture_output=True, text=True,
                           cwd=prepared.pathlib.Path(__file__).parent.parent)
-    assert done.returncode == 2 and time.process_time() >= start
+    assert done.returncode == 2
     assert 'experiments.data prepare imagenet2012' in done.stderr
     assert float(done.stdout) < 2  # seconds of processor time
 
@@ -141,7 +139,8 @@ def test_speed_stores_every_round_and_the_environment(folder, monkeypatch):
     assert data.main(words) == 0
     stored = json.loads(open('out/speed.json').read())
     assert stored['images a second'].keys() == {'in memory', 'decode', 'streamed, 0'}
-    assert all(len(values) == 2 and min(values) > 0 for values in stored['images a second'].values())
+    for values in stored['images a second'].values():
+        assert len(values) == 2 and min(values) > 0
     assert stored['environment']['versions']['numpy'] == np.__version__
     assert stored['shape'] == [8, 8, 3] and stored['batch'] == 4
 

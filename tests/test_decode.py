@@ -15,7 +15,8 @@ SMOOTH = np.stack([*np.meshgrid(np.linspace(0, 255, 40), np.linspace(0, 255, 30)
 
 def saved(image, kind='PNG', **options) -> bytes:
     file = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, kind, **options)
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
@@ -50,7 +51,8 @@ def test_a_palette_is_looked_up():
 def test_transparency_is_dropped():
     pixels = RNG.integers(0, 256, (3, 4, 4), np.uint8)
     assert (decode(saved(pixels), Decoding(3)) == pixels[..., :3]).all()
-    assert (decode(saved(np.ascontiguousarray(pixels[..., :2])), Decoding(1)) == pixels[..., :1]).all()
+    raw = saved(np.ascontiguousarray(pixels[..., :2]))
+    assert (decode(raw, Decoding(1)) == pixels[..., :1]).all()
 
 
 def test_cmyk_photographs_keep_their_colours():

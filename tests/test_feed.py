@@ -27,7 +27,8 @@ def close():
 
 def load(stream='never', workers=0, name='synthetic:70x12x3', **changes):
     fields = base.get_config().data
-    for key, value in dict(name=name, stream=stream, workers=workers, cache='off', **changes).items():
+    changes |= dict(name=name, stream=stream, workers=workers, cache='off')
+    for key, value in changes.items():
         fields[key] = value
     return data.load(fields)
 
