@@ -59,7 +59,7 @@ def inception(make, x, ones, reduce3, threes, reduce5, fives, proj, *, third=5):
     y3 = make.conv('3x3', y3, threes, 3, padding=1, **weights)
     y5 = make.conv('5x5_reduce', x, reduce5, 1, **weights)
     y5 = make.conv('5x5', y5, fives, third, padding=third // 2, **weights)
-    yp = make.conv('pool_proj', _neighbours(x), proj, 1, **weights)
+    yp = make.conv('pool_proj', _neighbours(make, x), proj, 1, **weights)
     return jnp.concatenate([y1, y3, y5, yp], -1)
 
 
@@ -69,7 +69,7 @@ def naive_inception(make, x, ones, _, threes, __, fives, ___, *, third=5):
     y1 = make.conv('1x1', x, ones, 1, **weights)
     y3 = make.conv('3x3', x, threes, 3, padding=1, **weights)
     y5 = make.conv('5x5', x, fives, third, padding=third // 2, **weights)
-    return jnp.concatenate([y1, y3, y5, _neighbours(x)], -1)
+    return jnp.concatenate([y1, y3, y5, _neighbours(make, x)], -1)
 
 
 def auxiliary(make, x, classes):
@@ -159,9 +159,9 @@ _XAVIER = nn.initializers.variance_scaling(1.0, 'fan_in', 'uniform')  # +-sqrt(3
 _BIAS = 0.2
 
 
-def _neighbours(x):
+def _neighbours(make, x):
     """The pool branch: the maximum of each pixel's 3x3 neighbours, size kept."""
-    return layers.pool_windows(x, 'max', 3, 1, ((1, 1), (1, 1)))
+    return layers.pool_windows(x, 'max', 3, 1, ((1, 1), (1, 1)), fast=make.net.fast)
 
 
 def _check_size(x, net):

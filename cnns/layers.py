@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from cnns import fast as forms
+
 
 def scaled_tanh(x):
     """1.7159 tanh(2x/3): f(1) = 1 and f(-1) = -1 (LeCun et al. 1998, Eq. 6 and App. A)."""
@@ -62,7 +64,7 @@ def activate(x, activation: str):
     return ACTIVATIONS[activation](x)
 
 
-def pool(x, kind: str, overlap: bool, stride: int = 2, *, before: bool = False):
+def pool(x, kind: str, overlap: bool, stride: int = 2, *, before: bool = False, fast: bool = True):
     """Downsamples maps by `stride`: [N, H, W, C] -> [N, H // stride, W // stride, C],
     dtype kept.
 
@@ -86,18 +88,21 @@ def pool(x, kind: str, overlap: bool, stride: int = 2, *, before: bool = False):
     window = stride + overlap
     # Only as much as the last window needs: 1 on even maps at stride 2, 0 on odd ones
     extra = [max((n // stride - 1) * stride + window - n, 0) for n in (height, width)]
-    return pool_windows(x, kind, window, stride, [(e, 0) if before else (0, e) for e in extra])
+    return pool_windows(x, kind, window, stride, [(e, 0) if before else (0, e) for e in extra],
+                        fast=fast)
 
 
-def pool_windows(x, kind: str, window: int, stride: int, padding):
+def pool_windows(x, kind: str, window: int, stride: int, padding, *, fast: bool = True):
     """Maximum or average over windows of [N, H, W, C]; `padding` ((top, bottom), (left, right)).
 
-    Maxima ignore padding, averages divide by the pixels that exist.
+    Maxima ignore padding, averages divide by the pixels that exist. `fast` allows other forms of
+    the same operation, see fast.py.
     """
+    if kind == 'max':
+        max_pool = forms.max_pool if fast else forms.plain_max_pool
+        return max_pool(x, window, stride, padding)
     sizes, strides = (1, window, window, 1), (1, stride, stride, 1)
     padding = ((0, 0), *padding, (0, 0))
-    if kind == 'max':
-        return lax.reduce_window(x, -jnp.inf, lax.max, sizes, strides, padding)
     sums = lax.reduce_window(x, 0.0, lax.add, sizes, strides, padding)
     ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
     return sums / lax.reduce_window(ones, 0.0, lax.add, sizes, strides, padding)
@@ -246,6 +251,7 @@ class Net(nn.Module):
     dtype: jnp.dtype = jnp.float32  # of the computation
     param_dtype: jnp.dtype = jnp.float32
     epsilon: float = 1e-5  # added to the variance by batch norm
+    fast: bool = True  # allow other forms of the same operations, see fast.py
 
 
 def check_fields(name: str, net: type[Net], fields: dict) -> None:
@@ -303,7 +309,8 @@ class Maker:
         kind = self.net.pool if kind is None else kind
         overlap = self.net.overlap if overlap is None else overlap
         with jax.named_scope(name):
-            return self.keep(name, pool(x, kind, overlap, before=before))
+            return self.keep(name, pool(x, kind, overlap, before=before,
+                                        fast=self.net.fast))
 
     def global_average(self, name, x):
         """[N, H, W, C] -> [N, C]."""

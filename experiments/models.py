@@ -460,7 +460,8 @@ def _as_published(name):
 
 def _describe(name, side, fields):
     try:
-        net = cnns.build(name, **fields)
+        # The plain forms: a fast one shows the operations of every platform
+        net = cnns.build(name, **fields | {'fast': False})
     except (ValueError, TypeError) as error:  # TypeError: a value that cannot be looked up
         raise UserError(str(error)) from error
     entry = cnns.NETS[name]

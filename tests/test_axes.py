@@ -73,7 +73,8 @@ def init(net, images):
 
 
 def traced(name, **fields):
-    net, images = cnns.build(name, **fields), images_of(name)
+    # The plain forms: a fast one shows the operations of every platform
+    net, images = cnns.build(name, **fields, fast=False), images_of(name)
     variables = init(net, images)
     jaxpr = jax.make_jaxpr(lambda v, x: net.apply(
         v, x, train=True, rngs={'dropout': jax.random.PRNGKey(0)},
