@@ -98,22 +98,24 @@ def random_crop(shape, size, pad: int = 0) -> Kind:
     With `pad` pixels of zeros on every edge before, it is He et al. 2015, Sec. 4.2: 4 pixels
     around 32x32, a crop of 32x32.
 
-    Draws: top, left, int32, in pixels of the padded image. The dtype is kept.
+    Draws: box, int32 [4]: top, left, height, width in pixels of the image, the first two negative
+    where the crop starts in the padding. The dtype is kept.
     """
     places = [shape[axis] + 2 * pad - size[axis] + 1 for axis in (0, 1)]
 
     def draw(key):
-        top, left = (jax.random.randint(part, (), 0, places[axis])
+        top, left = (jax.random.randint(part, (), -pad, places[axis] - pad)
                      for axis, part in enumerate(jax.random.split(key)))
-        return {'top': top, 'left': left}
+        return {'box': jnp.stack([top, left, *size])}
 
     def apply(image, draws):
         image = jnp.pad(image, ((pad, pad), (pad, pad), (0, 0)))
-        return jax.lax.dynamic_slice(image, (draws['top'], draws['left'], 0),
-                                     (*size, image.shape[-1]))
+        top, left = draws['box'][:2] + pad
+        return jax.lax.dynamic_slice(image, (top, left, 0), (*size, image.shape[-1]))
 
-    around = f' with {pad} zeros around' if pad else ''
-    return Kind('crop', f'{_x(size)} of {_x(shape)}{around}', draw, apply)
+    around = f'{pad} zeros around {times(shape)}, then ' if pad else ''
+    of = '' if pad else f' of {times(shape)}'
+    return Kind('crop', f'{around}a part of {times(size)}{of}', draw, apply)
 
 
 def scale_jitter(shape, size, scales) -> Kind:
@@ -138,8 +140,8 @@ def scale_jitter(shape, size, scales) -> Kind:
         return {'S': s, 'box': box}
 
     words = f'{scales[0]}' if scales[0] == scales[1] else f'{scales[0]} to {scales[1]}'
-    return Kind('crop', f'{_x(size)} of the image scaled to a shorter side of {words}', draw,
-                lambda image, draws: resize_box(image, draws['box'], size))
+    title = f'a part of {times(size)} of the image scaled to a shorter side of {words}'
+    return Kind('crop', title, draw, lambda image, draws: resize_box(image, draws['box'], size))
 
 
 def area_crop(shape, size) -> Kind:
@@ -172,7 +174,7 @@ def area_crop(shape, size) -> Kind:
         left = jax.random.uniform(keys[3], ()) * (width - w)
         return {'area': area, 'box': jnp.stack([top, left, h, w])}
 
-    return Kind('crop', f'8 to 100 % of the area, scaled to {_x(size)}', draw,
+    return Kind('crop', f'a part of 8 to 100 % of the area, scaled to {times(size)}', draw,
                 lambda image, draws: resize_box(image, draws['box'], size))
 
 
@@ -356,7 +358,7 @@ def kinds_of(config, dataset) -> tuple[Kind, ...]:
     if fields.flip:
         kinds.append(flip())
     if fields.colour:
-        kinds.append(colour(_components(*_train_sums(config, dataset)), fields.colour))
+        kinds.append(colour(components_of(config, dataset), fields.colour))
     return tuple(kinds)
 
 
@@ -380,6 +382,11 @@ def of(config, dataset) -> Callable[..., Any]:
         return end(centre_crop(images, size))  # cuts nothing off after another crop
 
     return augment
+
+
+def components_of(config, dataset) -> Components:
+    """The principal components of the pixels of the train part."""
+    return _components(*_train_sums(config, dataset))
 
 
 def subtract_of(config, dataset) -> Callable:
@@ -416,14 +423,14 @@ def _check(fields, height, width) -> None:
             raise UserError(f'augment.{name} is {fields[name]}, it must be a number from 0.')
     crop, size, pad = fields.crop, fields.size, fields.pad
     room = 2 * pad if crop == 'pad' else 0
-    words = f'images of {_x((height, width))}' + (f' with {pad} zeros around' if room else '')
+    words = f'images of {times((height, width))}' + (f' with {pad} zeros around' if room else '')
     if crop in ('none', 'pad', 'random') and size > min(height, width) + room:
-        raise UserError(f'augment.size: a crop of {_x((size, size))} does not fit into {words}. '
+        raise UserError(f'augment.size: a crop of {times((size, size))} does not fit into {words}. '
                         f'Set it to at most {min(height, width) + room}, or '
                         f'data.resize to at least {size - room}.')
     everything = not size or (size, size) == (height + room, width + room)
     if crop in ('pad', 'random') and everything and not (crop == 'pad' and pad and not size):
-        raise UserError(f"augment.crop={crop!r} has one place only for {_x((size, size))} in "
+        raise UserError(f"augment.crop={crop!r} has one place only for {times((size, size))} in "
                         f'{words}. Set augment.size below {min(height, width) + room}'
                         f'{", augment.pad above 0" if crop == "pad" else ""} or augment.crop to '
                         "'none'.")
@@ -438,5 +445,6 @@ def _check(fields, height, width) -> None:
                             'augment.size.')
 
 
-def _x(shape) -> str:
+def times(shape) -> str:
+    """'224x224'."""
     return f'{shape[0]}x{shape[1]}'

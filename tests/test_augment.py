@@ -46,11 +46,11 @@ def flip_loop(image, draws):
     return image[:, ::-1] if draws['mirrored'] else image
 
 
-def crop_loop(image, draws, size, pad=0):
+def crop_loop(image, draws, size):
     out = np.zeros((*size, image.shape[-1]), image.dtype)
     for y in range(size[0]):
         for x in range(size[1]):
-            i, j = draws['top'] + y - pad, draws['left'] + x - pad
+            i, j = draws['box'][0] + y, draws['box'][1] + x
             if 0 <= i < image.shape[0] and 0 <= j < image.shape[1]:
                 out[y, x] = image[i, j]
     return out
@@ -100,7 +100,7 @@ KINDS = {
     'random': (augment.random_crop(SHAPE, (7, 6)),
                functools.partial(crop_loop, size=(7, 6))),
     'pad': (augment.random_crop(SHAPE, (12, 10), pad=4),
-            functools.partial(crop_loop, size=(12, 10), pad=4)),
+            functools.partial(crop_loop, size=(12, 10))),
     'scale': (augment.scale_jitter(SHAPE, (8, 8), (8, 24)),
               lambda image, draws: box_loop(image, draws['box'], (8, 8))),
     'area': (augment.area_crop(SHAPE, (8, 9)),
@@ -156,7 +156,7 @@ def test_what_is_read_lies_in_the_image(name):
 def test_a_crop_of_224_from_256_reaches_every_place_of_the_paper_and_its_mirror():
     crops = draws_of_many(augment.random_crop((256, 256, 3), (224, 224)))
     mirrored = draws_of_many(augment.flip())['mirrored']
-    views = set(zip(crops['top'].tolist(), crops['left'].tolist(), mirrored.tolist()))
+    views = set(zip(*crops['box'][:, :2].T.tolist(), mirrored.tolist()))
     # the paper says 2048 = 32 x 32 x 2; an edge of 32 pixels has 33 places
     assert views == {(y, x, m) for y in range(33) for x in range(33) for m in (False, True)}
     assert len([view for view in views if view[0] < 32 and view[1] < 32]) == 2048
@@ -169,7 +169,8 @@ def draws_of_many(kind):
 
 def test_padding_by_4_reaches_all_81_places_as_often():
     crops = draws_of_many(augment.random_crop((32, 32, 3), (32, 32), pad=4))
-    counts = np.bincount(crops['top'] * 9 + crops['left'], minlength=81)
+    top, left = crops['box'][:, :2].T + 4
+    counts = np.bincount(top * 9 + left, minlength=81)
     assert len(counts) == 81
     assert scipy.stats.chisquare(counts).pvalue > 1e-3
 
@@ -322,7 +323,7 @@ def test_all_kinds_together_equal_a_plain_loop_in_the_documented_order():
         own = {name: {key: value[i] for key, value in values.items()}
                for name, values in draws.items()}
         image = affine_loop(image, own['affine'])
-        image = crop_loop(image, own['crop'], (9, 9), 2)
+        image = crop_loop(image, own['crop'], (9, 9))
         image = flip_loop(image, own['flip'])
         image = image + components.vectors @ (components.values * own['colour']['alpha'])
         np.testing.assert_allclose(got[i], 255 * image, atol=0.01)

@@ -21,7 +21,8 @@ class Linear:
         return variables['w'] * mean + jnp.arange(3.0) * mean**2
 
 
-@pytest.mark.parametrize('batch, devices', [(1, 1), (4, 1), (7, 1), (100, 1), (4, 2), (5, 4), (64, 4)])
+@pytest.mark.parametrize('batch, devices', [(1, 1), (4, 1), (7, 1), (100, 1), (4, 2), (5, 4),
+                                            (64, 4)])
 def test_sums_equal_a_plain_loop_over_the_images(batch, devices):
     rng = np.random.default_rng(0)
     split = data.Split(rng.integers(0, 256, (23, 4, 4, 1), dtype=np.uint8),
