@@ -197,7 +197,7 @@ def caption(draws: dict) -> str:
 
 def _figure(rows, columns, title, captions=0, titles=False):
     """(figure, axes [rows, columns], a text axis above each row)."""
-    width = max(columns * CELL, 4)
+    width = max(columns * CELL, 6 if titles else 4)  # inches; the longest title of a row fits
     lines = textwrap.wrap(title.replace('$', r'\$'), int(width * 13)) if title else []
     top = LINE * (len(lines) + 0.5)
     heads = LINE * 1.2 if titles else 0
