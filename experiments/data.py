@@ -13,7 +13,6 @@ experiments/feed.py. A set that fits into memory is decoded once and kept on dis
 
 import argparse
 import math
-import os
 import pathlib
 import sys
 from typing import NamedTuple
@@ -126,18 +125,14 @@ def _check_apart(one: Records, two: Records) -> None:
 
 
 def _budget() -> float:
-    """Bytes that a decoded set may take."""
+    """Bytes that a decoded set may take: MEMORY, or half of what is free where that is less."""
+    free = math.inf
     try:
-        free = os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
-        text = pathlib.Path('/proc/meminfo').read_text()
-        free = int(text.split('MemAvailable:')[1].split()[0]) * 1024
-    except (OSError, ValueError, AttributeError, IndexError):
-        free = locals().get('free', MEMORY)
-    try:
-        limit = pathlib.Path('/sys/fs/cgroup/memory.max').read_text().strip()
-        used = int(pathlib.Path('/sys/fs/cgroup/memory.current').read_text())
-        free = free if limit == 'max' else min(free, int(limit) - used)
-    except (OSError, ValueError):
+        words = pathlib.Path('/proc/meminfo').read_text().partition('MemAvailable:')[2].split()
+        free = int(words[0]) * 1024
+        limit = int(pathlib.Path('/sys/fs/cgroup/memory.max').read_text())  # of a container
+        free = min(free, limit - int(pathlib.Path('/sys/fs/cgroup/memory.current').read_text()))
+    except (OSError, ValueError, IndexError):  # another system, or no limit
         pass
     return min(MEMORY, free / 2)
 
@@ -183,7 +178,7 @@ def _read(records: Records, how, shape, classes: int, fields) -> tuple[Split, in
 
 
 def _chunks(chunks, workers):
-    if not workers:
+    if not workers or len(chunks.rows) < feed.SHORT:
         return (chunks[index] for index in range(len(chunks)))
     return feed.stream(chunks, workers, 0, len(chunks))
 

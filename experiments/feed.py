@@ -7,9 +7,12 @@ number of processes that share the training: each reads its own rows of the glob
 
 import atexit
 import functools
+import gc
 import os
 import queue
+import sys
 import threading
+import time
 import weakref
 from typing import Iterator, NamedTuple
 
@@ -20,6 +23,7 @@ from experiments.decode import Decoding
 from experiments.errors import UserError
 
 _AHEAD = 2  # batches ready before they are asked for, in this process and in each worker
+SHORT = 4000  # images to evaluate; fewer are read before worker processes would have started
 _LIVE = 2  # streams kept running between epochs: training and validation
 _RESIDENT = 0.25  # of an accelerator's free memory that a part's images may take
 
@@ -220,8 +224,9 @@ def _batches(part, plan, devices, first, count):
         batches = (_place(read_step(part, plan, index), devices, targets)
                    for index in range(first, first + count))
         return ahead(batches) if targets else batches
-    return ahead(_placed(stream(Steps(part, plan), part.workers, first, count, plan.steps),
-                         devices, targets))
+    workers = 0 if plan.seed is None and plan.count < SHORT else part.workers
+    return ahead(_placed(stream(Steps(part, plan), workers, first, count, plan.steps), devices,
+                         targets))
 
 
 def accelerators(devices: int) -> list:
@@ -356,8 +361,11 @@ def stream(source, workers: int, first: int, count: int, period: int = 0) -> Ite
                          for name, item in value.items()}
             place += 1
             yield value
-    except BaseException:
+    except BaseException as error:
         iterator.close()
+        if isinstance(error, RuntimeError) and 'terminated unexpectedly' in str(error):
+            raise UserError('a process that decodes images was ended from outside, often for lack '
+                            'of memory. Lower data.workers or train.batch.') from error
         raise
     if key is None:
         return iterator.close()
@@ -379,6 +387,9 @@ def _end() -> None:
     for _, thread in list(_reading):
         thread.join(timeout=5)
     close()
+    if 'grain' in sys.modules:
+        gc.collect()
+        time.sleep(0.2)  # grain's thread gives shared memory back; it does not wait for itself
 
 
 def _grain(source, workers, first):

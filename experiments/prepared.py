@@ -10,7 +10,7 @@ import numpy as np
 from experiments.errors import UserError, nearest, reason
 from experiments.records import Records, Source, digest
 
-_DIR = '$TFDS_DATA_DIR, or ~/tensorflow_datasets'
+_DIR = '~/tensorflow_datasets (TFDS_DATA_DIR is not set)'
 
 
 def prepared(fields) -> Source:
