@@ -86,10 +86,10 @@ def each(config, dataset, draws: int = 7) -> Figure:
     # without the mean, as in augment.py, so that zeros are the mean here too
     many = np.repeat(images / np.float32(255) - dataset.mean, draws, 0)
     for (source, kind), row, frame in zip(kinds, axes, frames):
-        key = jax.random.fold_in(jax.random.PRNGKey(config.seed), augment.ORDER.index(kind.name))
+        key = jax.random.fold_in(jax.random.PRNGKey(config.seed + 1), augment.ORDER.index(kind.name))
         drawn = jax.device_get(kind.draws(key, draws))
         pixels = np.asarray(jax.jit(kind)(key, many)) + dataset.mean
-        frame.text(0, 1, f'{source}: {kind.title}', fontsize=9, weight='bold', va='top')
+        frame.text(0, 0.15, f'{source}: {kind.title}', fontsize=9, weight='bold')
         _show(row[0], images[0] / 255)
         row[0].set_xlabel('the image', fontsize=7)
         for i, (axis, image) in enumerate(zip(row[1:], pixels)):
@@ -200,7 +200,7 @@ def _figure(rows, columns, title, captions=0, titles=False):
     width = max(columns * CELL, 6 if titles else 4)  # inches; the longest title of a row fits
     lines = textwrap.wrap(title.replace('$', r'\$'), int(width * 13)) if title else []
     top = LINE * (len(lines) + 0.5)
-    heads = LINE * 1.2 if titles else 0
+    heads = LINE * 1.6 if titles else 0
     below = LINE * (0.4 + 0.6 * captions) if captions else 0
     row = CELL + heads + below
     first = LINE * (0.4 if titles or captions else 1.2)  # the titles of the columns
