@@ -67,10 +67,13 @@ def test_the_columns_after_the_image_are_draws_of_it_of_the_nets_size():
     assert 'the net sees 9x9' in words
 
 
-def test_each_kind_has_a_row_with_its_draws():
-    dataset = dataset_of(12, 14)
-    figure = sheets.each(config_of(crop='area', size=8, colour=0.2), dataset, draws=2)
-    pictures, words = drawn(figure)
+@pytest.fixture(scope='module')
+def figure_of_each():
+    return sheets.each(config_of(crop='area', size=8, colour=0.2), dataset_of(12, 14), draws=2)
+
+
+def test_each_kind_has_a_row_with_its_draws(figure_of_each):
+    pictures, words = drawn(figure_of_each)
     assert len(pictures) == 7 * 3
     text = ' '.join(words)
     for word in ('1 zeros around 12x14', 'a part of 10x10', 'shorter side', 'scaled to 8x8', '%',
@@ -78,10 +81,10 @@ def test_each_kind_has_a_row_with_its_draws():
         assert word in text
 
 
-def test_every_text_lies_inside_the_sheet():
-    for figure in (sheets.each(config_of(), dataset_of(), draws=2),
-                   sheets.augmented(config_of(crop='area', flip=True, affine=True), dataset_of(),
-                                    count=1, draws=1)):
+def test_every_text_lies_inside_the_sheet(figure_of_each):
+    for figure in (figure_of_each,
+                   sheets.augmented(config_of(crop='area', size=8, flip=True, affine=True),
+                                    dataset_of(), count=1, draws=1)):
         figure.canvas.draw()
         renderer = figure.canvas.get_renderer()
         texts = [*figure.texts, *(text for axis in figure.axes
