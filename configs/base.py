@@ -127,6 +127,8 @@ _SIZES = {'digits': (32, 1), 'mnist': (28, 1), 'fashion_mnist': (28, 1), 'cifar1
 def smoke(config) -> None:
     """Makes a config run in seconds on a CPU, in place: two steps on a few synthetic images.
 
+    The nets of ImageNet take a minute or two, most of it to compile.
+
     The net, the augmentation, the update and the schedule stay; the accuracy means nothing.
     """
     side, channels = _SIZES.get(config.data.name, (config.data.resize or 256, 3))
