@@ -243,7 +243,7 @@ def _centre(config):
     config = config.copy_and_resolve_references()
     with config.unlocked():
         config.evaluation.views = 'centre'
-        if config.augment.crop != 'scale':
+        if len(config.evaluation.scales) > 1:  # the centre is looked at in one size
             config.evaluation.scales = ()
     return config
 
