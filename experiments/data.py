@@ -13,6 +13,7 @@ experiments/feed.py. A set that fits into memory is decoded once and kept on dis
 
 import argparse
 import math
+import os
 import pathlib
 import sys
 from typing import NamedTuple
@@ -330,6 +331,9 @@ def main(argv=None) -> int:
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print('interrupted; run the same command again to continue', file=sys.stderr)
         return 130
