@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from experiments import data, figures, models, predict, report, run
+from experiments import data, figures, models, predict, report, run, sheets
 
 ROOT = pathlib.Path(__file__).parent.parent
 TEXT = (ROOT / 'README.md').read_text()
@@ -35,10 +35,13 @@ def test_every_command_is_one_the_program_takes(command, root, tmp_path, monkeyp
     elif module == 'experiments.predict':
         assert predict.main(words) == 2  # takes the words, and finds no such image here
         assert 'image.jpg' in capsys.readouterr().err
+    elif module == 'experiments.sheets':
+        assert sheets.main([word.replace('runs/', f'{tmp_path}/') for word in words]) == 0
     elif module == 'experiments.data':
         asked = []
         monkeypatch.setattr(data, 'prepare', lambda name, folder: asked.append(name) or name)
-        assert data.main(words) == 0 and asked
+        assert data.main([word.replace('runs/', f'{tmp_path}/') for word in words]) == 0
+        assert bool(asked) == (words[0] == 'prepare')
     else:
         stored, = words[:1]
         (tmp_path / 'copy').mkdir()
