@@ -105,6 +105,7 @@ class AlexNet(layers.Net):
                             lrn=functools.partial(layers.lrn, alpha_over_n=self.alpha_over_n))
         if self.dropout_on not in ('outputs', 'inputs'):
             raise layers.unknown('unknown dropout_on', self.dropout_on, ('outputs', 'inputs'))
+        layers.check_counts('maps', self.maps, len(ROWS))
         _check_size(x, self)
         preset = PRESETS.get(self.initialiser, PRESETS['paper'])
         for row, maps, deviation in zip(ROWS, self.maps, preset['conv'], strict=True):

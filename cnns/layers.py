@@ -267,6 +267,13 @@ def check_fields(name: str, net: type[Net], fields: dict) -> None:
         raise unknown('unknown initialiser', fields['initialiser'], (*net.OWN_INITS, *INITS))
 
 
+def check_counts(what: str, values: tuple[int, ...], length: int | None = None) -> None:
+    """Raises ValueError unless there are `length` numbers (None: some), each at least 1."""
+    if not values or len(values) != (length or len(values)) or min(values) < 1:
+        wanted = f'{length} numbers' if length else 'one or more numbers'
+        raise ValueError(f'{what} is {values}, it must be {wanted}, each at least 1.')
+
+
 class Maker:
     """Applies the layers of one call of a net, each under the name it has in the paper.
 

@@ -108,6 +108,7 @@ class ResNet(layers.Net):
         _check(x, self.shortcut, 32)
         if self.stride_on not in ('1x1', '3x3'):
             raise layers.unknown('unknown stride_on', self.stride_on, ('1x1', '3x3'))
+        layers.check_counts('blocks', self.blocks)
         x = make.conv('conv1', x, self.maps, 7, stride=2, padding=3, lrn=True)
         x = make.pool('pool1', x, before=True)
         x = stages(make, x, self.maps, self.blocks, bottleneck if self.bottleneck else basic,
@@ -142,6 +143,7 @@ class CifarResNet(layers.Net):
     def __call__(self, x, *, train: bool, features: bool | str = False):
         make = layers.Maker(self, x, train=train)
         _check(x, self.shortcut, 4)
+        layers.check_counts('blocks', (self.blocks,))
         x = make.conv('conv1', x, self.maps, 3, padding=1, lrn=True)
         x = stages(make, x, self.maps, (self.blocks,) * 3, basic, self.shortcut)
         x = make.global_average('average', x)

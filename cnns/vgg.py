@@ -76,6 +76,7 @@ class VGG(layers.Net):
         make = layers.Maker(self, x, train=train)
         if self.column not in KERNELS:
             raise layers.unknown('unknown column', self.column, KERNELS)
+        layers.check_counts('maps', self.maps, len(MAPS))
         _check_size(x, self.head)
         weights = nn.initializers.normal(0.1)
         for block, (maps, kernels) in enumerate(zip(self.maps, KERNELS[self.column]), start=1):

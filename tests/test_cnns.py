@@ -73,6 +73,17 @@ def test_a_side_that_does_not_fit_is_refused_with_those_that_do(name, side, mess
         shapes(name, side)
 
 
+@pytest.mark.parametrize('name, fields, message', [
+    ('alexnet', dict(maps=(1, 2)), r'maps is \(1, 2\), it must be 5 numbers, each at least 1'),
+    ('vgg16', dict(maps=(8, 8)), 'maps is .* 5 numbers'), ('vgg11', dict(maps=(8, 8, 8, 8, 0)), 'maps'),
+    ('resnet18', dict(blocks=()), 'blocks is .*one or more numbers'),
+    ('resnet20', dict(blocks=0), 'blocks is'), ('mlp_300', dict(hidden=()), 'hidden is'),
+    ('alexnet', dict(groups=7), 'which 7 groups do not divide')])
+def test_counts_that_make_no_net_are_refused(name, fields, message):
+    with pytest.raises(ValueError, match=message):
+        shapes(name, **fields)
+
+
 @pytest.mark.parametrize('name, side, fields', [
     ('alexnet', 224, {}), ('alexnet', 200, {}), ('vgg11', 250, {}), ('vgg11_32px', 64, {}),
     ('vgg11', 384, dict(head='convolutional')), ('googlenet', 160, dict(aux=False)),
