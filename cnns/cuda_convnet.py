@@ -1,7 +1,7 @@
 """The small CIFAR-10 nets of AlexNet's author, to which that paper's footnote 3 points.
 
-A. Krizhevsky: cuda-convnet, 2011, the files layers-*.cfg of its example-layers. AlexNet's Fig. 1 and
-its LRN result on CIFAR-10 (Sec. 3.3) were measured on nets of this kind.
+A. Krizhevsky: cuda-convnet, 2011, the files layers-*.cfg of its example-layers. AlexNet's Fig. 1
+and its LRN result on CIFAR-10 (Sec. 3.3) were measured on nets of this kind.
 
     80sec, 19pct, 18pct: 32x32x3             13pct, 11pct: 24x24x3, crops
     conv1   5x5, pad 2     32x32x32          conv1   5x5, pad 2      24x24x64

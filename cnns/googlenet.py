@@ -96,9 +96,9 @@ class GoogLeNet(layers.Net):
     block='naive' is the block of Fig. 2a. third_kernel=3 is what torchvision has in the place of
     the 5x5 convolutions; last_overlap=False makes pool4 2x2, as there too.
 
-    small=True is for images of 32x32: conv1 is 3x3 with stride 1 straight to 192 maps, norm1 follows,
-    and pool1, conv2_reduce, conv2, norm2 and pool2 are left out: the maps are 32, 16, 8 wide. It has
-    no auxiliary classifiers.
+    small=True is for images of 32x32: conv1 is 3x3 with stride 1 straight to 192 maps, norm1
+    follows, and pool1, conv2_reduce, conv2, norm2 and pool2 are left out: the maps are 32, 16, 8
+    wide. It has no auxiliary classifiers.
 
     Differences from the paper:
     - LRN stands where Caffe's copy has it, after pool1 and after conv2; Table 1 does not list it;

@@ -43,7 +43,10 @@ INITS = {'he': nn.initializers.variance_scaling(2.0, 'fan_in', 'normal'),
 
 
 def unknown(what: str, given, allowed) -> ValueError:
-    """The error for a name outside a list, `what` being 'unknown axis': the nearest name, then all."""
+    """The error for a name outside a list: the nearest name first, then all.
+
+    `what` begins the sentence: 'unknown pool'.
+    """
     close = difflib.get_close_matches(str(given), map(str, allowed), n=1)
     hint = f' Did you mean {close[0]!r}?' if close else ''
     return ValueError(f'{what} {given!r}.{hint} Allowed: {", ".join(map(str, allowed))}.')
@@ -286,8 +289,8 @@ class Maker:
         axes = {axis: getattr(net, axis) for axis in AXES if hasattr(net, axis)}
         check_fields(type(net).__name__, type(net), {**axes, 'initialiser': net.initialiser})
         if x.ndim != 4 or x.shape[-1] != net.channels:
-            raise ValueError(f'{type(net).__name__} was built for images [N, H, W, {net.channels}], '
-                             f'it was given {tuple(x.shape)}. Set channels={x.shape[-1]}, or '
+            raise ValueError(f'{type(net).__name__} was built for images [N, H, W, '
+                             f'{net.channels}], it was given {tuple(x.shape)}. Set channels={x.shape[-1]}, or '
                              'convert the images.')
         self.net, self.train, self.lrn = net, train, lrn
         self.norm_kind = axes.get('norm', 'none')
@@ -303,8 +306,8 @@ class Maker:
         norm = self.norm_kind if self.norm_kind != 'lrn' or lrn else 'none'
         net = self.net
         if x.shape[-1] % groups or maps % groups:
-            raise ValueError(f'{name} turns {x.shape[-1]} into {maps} maps, which {groups} groups do '
-                             'not divide. Change groups.')
+            raise ValueError(f'{name} turns {x.shape[-1]} into {maps} maps, which {groups} '
+                             'groups do not divide. Change groups.')
         kernel_init, bias_init = self._initialisers(weights, bias)
         layer = Conv(maps, kernel, None if linear else net.activation, norm, stride, padding,
                      groups, getattr(net, 'bias', None), kernel_init, bias_init, self.lrn,
@@ -365,7 +368,7 @@ class Maker:
         return self.keep(name, x if linear else activate(x, self.net.activation))
 
     def dropout(self, x, rate):
-        """Sets a fraction `rate` of the values to 0 in training and divides the others by 1 - rate."""
+        """In training, sets a fraction `rate` of the values to 0 and divides the others by 1 - rate."""
         return nn.Dropout(rate, deterministic=not self.train)(x)
 
     def block(self, name, body, *args, **kwargs):

@@ -195,14 +195,14 @@ class LeNet5Original(layers.Net):
     @nn.compact
     def __call__(self, x, *, train: bool, features: bool | str = False):
         if self.classes != 10 or self.channels != 1 or x.shape[-1] != 1:
-            raise ValueError('the original LeNet-5 has codes for 10 classes and reads 1 channel; it '
-                             f'was given {self.classes} classes and {x.shape[-1]} channels. '
+            raise ValueError('the original LeNet-5 has codes for 10 classes and reads 1 channel; '
+                             f'it was given {self.classes} classes and {x.shape[-1]} channels. '
                              'Use the modern form.')
         make = layers.Maker(self, x, train=train)
         _check_size(x)
         if self.initialiser != 'paper':
-            raise ValueError(f"initialiser {self.initialiser!r}: the original LeNet-5 starts as its paper says, "
-                             "initialiser='paper'. Use the modern form.")
+            raise ValueError(f"initialiser {self.initialiser!r}: the original LeNet-5 starts as its "
+                             "paper says, initialiser='paper'. Use the modern form.")
 
         def paper(fan_in):
             return dict(weights=uniform(), bias=uniform(fan_in))

@@ -48,8 +48,8 @@ class VGG(layers.Net):
     scores are averaged over their map, (side / 32 - 6)^2 places; features='fc8' gives the map.
     head='average' replaces pool5's flattening, fc6 and fc7 by a global average: any side from 32.
 
-    initialiser='glorot' (here the default; footnote 1 of the paper found that it needs no pre-training),
-    'paper': normal with variance 0.01, which explodes in the deep columns unless they start from
+    initialiser='glorot' is the default here (footnote 1 of the paper found that it needs no
+    pre-training), 'paper': normal with variance 0.01, which explodes in the deep columns unless they start from
     a trained A.
 
     Differences from the paper:

@@ -1,1 +1,1 @@
-"""From a config to a figure: run -> sweep -> data, train, evaluate -> results -> figures, report."""
+"""From a config to a figure: run, sweep, data, train, evaluate, results, figures, report."""
