@@ -49,8 +49,8 @@ class VGG(layers.Net):
     head='average' replaces pool5's flattening, fc6 and fc7 by a global average: any side from 32.
 
     initialiser='glorot' is the default here (footnote 1 of the paper found that it needs no
-    pre-training), 'paper': normal with variance 0.01, which explodes in the deep columns unless they start from
-    a trained A.
+    pre-training); 'paper' is normal with variance 0.01, which explodes in the deep columns unless
+    they start from a trained A.
 
     Differences from the paper:
     - the position of A-LRN's LRN, before pool1, is not in the paper's text;
