@@ -31,7 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import cache, data
+from experiments import data
 from experiments.errors import UserError, one_of, shown
 
 CROPS = ('none', 'pad', 'random', 'scale', 'area')
@@ -47,8 +47,6 @@ SCALE = 0.15  # enlarged or shrunk by at most this factor
 SQUEEZE = 0.15  # width times up to this factor, height divided by it, or the reverse
 SHEAR = 0.3  # pixels to the side for each pixel of height
 UNDISTORTED = 0.1  # 60,000 of their 600,000 images were the undistorted ones
-
-COUNTED = 20_000  # images of a streamed part that the mean per pixel and the components are from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -295,22 +293,14 @@ def _components(count, total, products) -> Components:
 
 
 def _train_sums(config, dataset):
-    """The sums over the train part: in memory over all of it, streamed over a fixed sample of
-    COUNTED images, kept among the decoded sets."""
-    part, fingerprint = dataset.train, dataset.fingerprint
-    name = (fingerprint, len(part.labels), tuple(dataset.shape))
-    if fingerprint and name in _known:
+    """The sums over the train part, or where it is large over a fixed sample (data.statistic)."""
+    name = (dataset.fingerprint, dataset.stamp, dataset.counted, tuple(dataset.shape))
+    if dataset.fingerprint and name in _known:
         return _known[name]
-    streamed = not hasattr(part, 'images')
-    place = config.data.cache, f'{dataset.name} sums', (*name, COUNTED), (fingerprint,)
-    kept = cache.load(*place) if streamed and fingerprint else None
-    if kept:
-        sums = int(kept['count']), kept['total'], kept['products']
-    else:
-        rows = data.sampled(part, COUNTED) if streamed else np.arange(len(part.labels))
-        sums = _sums(part.read(rows[start:start + 256])[0] for start in range(0, len(rows), 256))
-        if streamed and fingerprint:
-            cache.save(*place, dict(zip(('count', 'total', 'products'), map(np.asarray, sums))))
+    names = 'count', 'total', 'products'
+    sums = data.statistic(dataset, config.data, 'sums', 'mean image and colour components',
+                          lambda chunks: dict(zip(names, map(np.asarray, _sums(chunks)))))
+    sums = int(sums['count']), sums['total'], sums['products']
     _known.clear()
     _known[name] = sums
     return sums

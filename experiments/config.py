@@ -4,6 +4,7 @@ A config file holds `get_config(arg)`, optionally `ARGUMENTS` (the values of `ar
 the default) and `sweep(add)`. Everything here is a function of plain values: no run is started.
 """
 
+import argparse
 import ast
 import dataclasses
 import hashlib
@@ -12,6 +13,7 @@ import inspect
 import json
 import math
 import pathlib
+import re
 from typing import Any, Callable, NamedTuple
 
 import ml_collections
@@ -105,6 +107,44 @@ def load(spec: str) -> Source:
                                     SMOKE if small else '')))
     return Source(f'{path.stem}-{suffix}' if suffix else path.stem, make,
                   getattr(module, 'sweep', None), tuple(arguments))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UserError(f'{message}\n{self.format_usage().strip()}')
+
+
+def parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """A parser with --config, for `parse`; mistakes are UserErrors. Flags are added to it."""
+    made = _Parser(prog=prog, description=description, allow_abbrev=False,
+                   epilog='--config.GROUP.FIELD=VALUE sets any field of configs/base.py, '
+                          'as in --config.train.epochs=2')
+    made.add_argument('--config', required=True, metavar='FILE[:ARGUMENT]')
+    return made
+
+
+def parse(made: argparse.ArgumentParser, argv) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
+    """Splits a command line into a parser's flags and the `--config.field=value` overrides.
+
+    Raises:
+      UserError: an unknown flag (with the nearest one), or an override without a value.
+    """
+    rest, assignments, words = [], [], iter(argv)
+    for word in words:
+        field = re.fullmatch(r'--config\.([\w.]+)(?:=(.*))?', word, re.DOTALL)
+        if not field:
+            rest.append(word)
+            continue
+        value = field[2] if field[2] is not None else next(words, '--')
+        if value.startswith('--'):
+            raise UserError(f'{word} needs a value: {word}=VALUE')
+        assignments.append((field[1], value))
+    known = [flag for action in made._actions for flag in action.option_strings]
+    for word in rest:
+        flag = word.partition('=')[0]
+        if flag.startswith('-') and flag not in known:
+            raise one_of('flag', flag, known)
+    return made.parse_args(rest), assignments
 
 
 def _check_shape(config, path) -> None:

@@ -34,7 +34,8 @@ __all__ = ['Arrays', 'Dataset', 'Records', 'SOURCES', 'Source', 'Split', 'Stream
            'steps_per_epoch', 'train_batches']
 
 MEMORY = 4 * 2**30  # bytes of decoded images above which a set is streamed; or half of what is free
-SAMPLE = 100_000  # images above which the mean is that of a fixed sample
+SAMPLE = 100_000  # images above which the statistics are those of a fixed sample
+LOOK = 64 * 2**20  # bytes of decoded images that are enough to look at a set
 
 
 class Dataset(NamedTuple):
@@ -49,6 +50,8 @@ class Dataset(NamedTuple):
     std: np.ndarray  # float32 [C]
     note: str
     fingerprint: str = ''
+    stamp: str = ''  # changes with the files, if only with their times
+    counted: int = SAMPLE  # images of the train part that statistics are of, at most
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -56,7 +59,7 @@ class Dataset(NamedTuple):
         return self.train.shape
 
 
-def load(fields) -> Dataset:
+def load(fields, look: bool = False) -> Dataset:
     """Opens, splits and describes the data set of a config's `data` group.
 
     The validation part is the last `validation` of the train part, unless the source has one of
@@ -64,6 +67,10 @@ def load(fields) -> Dataset:
     every seed and arm. The mean and standard deviation are those of the images trained on. A set
     whose decoded images fit is read into memory, a larger one streamed (`stream`); batches, mean
     and standard deviation are the same both ways.
+
+    With `look`, for whoever needs a few images only, nothing is decoded beforehand. The mean and
+    standard deviation are then those that a training has kept on disk, or else those of a fixed
+    sample, which is said; the images and the order are those of a training.
 
     Raises:
       UserError: an unknown, unprepared or damaged data set, parts that overlap or come out empty,
@@ -86,7 +93,7 @@ def load(fields) -> Dataset:
         notes.append(f'centre squares scaled to {how.resize}x{how.resize}')
     shape = reading.shape(first, how)
     size = sum(len(records) for records in found.values()) * math.prod(shape)
-    streamed = fields.stream == 'always' or fields.stream == 'auto' and size > _budget()
+    streamed = look or fields.stream == 'always' or fields.stream == 'auto' and size > _budget()
     parts = {}
     for name, records in found.items():
         parts[name], skipped = (_stream if streamed else _read)(
@@ -109,11 +116,14 @@ def load(fields) -> Dataset:
     parts['train'] = _cut(parts['train'], 0, count)
     fingerprint = reading.digest([found[name].fingerprint for name in sorted(found)], tuple(how),
                                  count, [len(parts[name].labels) for name in sorted(parts)])
-    mean, std = _moments(parts['train'], fields, (fingerprint, first.stamp))
+    dataset = Dataset(fields.name, parts['train'], parts['validation'], parts['test'],
+                      source.classes, np.empty(0), np.empty(0), '', fingerprint, first.stamp,
+                      min(SAMPLE, LOOK // math.prod(shape) + 1) if look else SAMPLE)
     if count > SAMPLE:
         notes.append(f'mean and deviation of a fixed sample of {SAMPLE:,}')
-    return Dataset(fields.name, parts['train'], parts['validation'], parts['test'],
-                   source.classes, mean, std, '; '.join(notes), fingerprint)
+    levels = statistic(dataset, fields, 'levels', 'mean and deviation', _count_levels)['levels']
+    mean, std = _of_levels(levels)
+    return dataset._replace(mean=mean, std=std, note='; '.join(notes))
 
 
 def _check_apart(one: Records, two: Records) -> None:
@@ -254,28 +264,48 @@ def sampled(part, count: int = SAMPLE) -> np.ndarray:
 
 def sample(part, count: int) -> np.ndarray:
     """uint8 [n, H, W, C]: a fixed sample of `count` images of a part, or all of fewer."""
-    rows = sampled(part, count)
-    pieces = [part.read(rows[start:start + reading.CHUNK])[0]
-              for start in range(0, len(rows), reading.CHUNK)]
-    return np.concatenate(pieces)
+    return np.concatenate(list(_images(part, sampled(part, count))))
 
 
-def _moments(part, fields, made_of):
-    rows = sampled(part)
-    if isinstance(part, Split):
-        step = 10_000  # bounds what is copied
-        return _of_levels(sum(_levels(part.images[rows[start:start + step]])
-                              for start in range(0, len(rows), step)))
-    key = ('levels', part.records.name, part.records.home)
-    kept = cache.load(fields.cache, f'{part.records.name} levels', key, made_of)
+def statistic(dataset: Dataset, fields, what: str, words: str, compute) -> dict:
+    """What `compute` makes of the images of the train part, or of a fixed sample of SAMPLE of them.
+
+    compute: iterator of uint8 [n, H, W, C] -> {name: array}; kept on disk where it is slow.
+    A data set that was loaded for a look takes what is kept there, or else computes it of
+    `dataset.counted` images and says so, with `words` for what it is.
+    """
+    part = dataset.train
+    total = min(len(part.labels), SAMPLE)
+    kept_apart = 'statistic', what, dataset.fingerprint, tuple(part.shape), SAMPLE
+    place = fields.cache, f'{dataset.name} {what}', kept_apart, (dataset.stamp,)
+    slow = total * math.prod(part.shape) > LOOK or (isinstance(part, Streamed)
+                                                    and not part.records.embedded)
+    kept = cache.load(*place) if slow else None
     if kept is None:
+        count = min(total, dataset.counted)
+        kept = compute(_images(part, sampled(part, count)))
+        if count < total:
+            cache.say(f'{dataset.name}: {words} are those of a fixed sample of {count:,} of its '
+                      f'{len(part.labels):,} training images; a training uses {total:,}')
+        elif slow:
+            cache.save(*place, kept)
+    return kept
+
+
+def _images(part, rows):
+    """The images at these places of a part, uint8 [n, H, W, C] at a time."""
+    if isinstance(part, Streamed) and part.workers:
         chunks = reading.Chunks(part.records, part.rows[rows], part.how, part.shape, part.classes)
-        kept = {'levels': np.zeros((part.shape[-1], 256), np.int64)}
         for chunk in _chunks(chunks, part.workers):
             _good(chunk, False)
-            kept['levels'] += _levels(chunk['image'])
-        cache.save(fields.cache, f'{part.records.name} levels', key, made_of, kept)
-    return _of_levels(kept['levels'])
+            yield chunk['image']
+        return
+    for start in range(0, len(rows), reading.CHUNK):
+        yield part.read(rows[start:start + reading.CHUNK])[0]
+
+
+def _count_levels(chunks):
+    return {'levels': sum(map(_levels, chunks))}
 
 
 # --- command line ----------------------------------------------------------------------------

@@ -13,7 +13,6 @@ import json
 import os
 import pathlib
 import platform
-import re
 import shlex
 import signal
 import subprocess
@@ -34,7 +33,7 @@ from rich.text import Text
 
 from experiments import config as configs
 from experiments import data, figures, optim, report, results, sweep, train
-from experiments.errors import UserError, one_of, reason
+from experiments.errors import UserError, reason
 from experiments.progress import Reporter
 
 _WORKDIRS = 'runs'
@@ -121,39 +120,14 @@ def read_data(made: sweep.Plan) -> dict[str, data.Dataset]:
     return datasets
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise UserError(f'{message}\n{self.format_usage().strip()}')
-
-
 def parse(argv) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     """Splits the command line into its flags and the `--config.field=value` overrides."""
-    parser = _Parser(
-        prog='python -m experiments.run', description=__doc__.split('\n')[0],
-        epilog='--config.GROUP.FIELD=VALUE sets any field of configs/base.py, '
-               'as in --config.train.epochs=2')
-    parser.add_argument('--config', required=True, metavar='FILE[:ARGUMENT]')
+    parser = configs.parser('python -m experiments.run', __doc__.split('\n')[0])
     parser.add_argument('--workdir', metavar='DIR', help=f'default: {_WORKDIRS}/CONFIG-ARGUMENT')
     parser.add_argument('--only', action='append', metavar='KEY=VALUE,...',
                         help='run a part of the sweep')
     parser.add_argument('--dry_run', action='store_true', help='print the points and stop')
-    rest, assignments = [], []
-    words = iter(argv)
-    for word in words:
-        field = re.fullmatch(r'--config\.([\w.]+)(?:=(.*))?', word, re.DOTALL)
-        if not field:
-            rest.append(word)
-            continue
-        value = field[2] if field[2] is not None else next(words, '--')
-        if value.startswith('--'):
-            raise UserError(f'{word} needs a value: {word}=VALUE')
-        assignments.append((field[1], value))
-    known = ('--config', '--workdir', '--only', '--dry_run', '--help', '-h')
-    for word in rest:
-        flag = word.partition('=')[0]
-        if flag.startswith('-') and flag not in known:
-            raise one_of('flag', flag, known)
-    return parser.parse_args(rest), assignments
+    return configs.parse(parser, argv)
 
 
 def _say_plan(made: sweep.Plan, workdir, console) -> None:

@@ -15,7 +15,6 @@ outside 0 to 1 cut off.
 
 import argparse
 import io
-import re
 import sys
 import textwrap
 from pathlib import Path
@@ -28,7 +27,7 @@ from matplotlib.patches import Rectangle
 
 from experiments import augment, data, results, views
 from experiments import config as configs
-from experiments.errors import UserError, one_of
+from experiments.errors import UserError
 from experiments.figures import COLOURS
 
 CELL = 1.5  # inches, an image with its margin
@@ -37,7 +36,6 @@ MOST = 60  # images of a sheet of views
 _SUBTRACTED = {'channel': 'mean of each channel subtracted',
                'channel_std': 'each channel to mean 0 and deviation 1',
                'pixel': 'mean of each pixel subtracted'}
-FLAGS = ('--config', '--out', '--images', '--draws', '--each', '--views', '--help', '-h')
 
 
 # --- sheets ----------------------------------------------------------------------------------
@@ -277,16 +275,9 @@ def write(figure: Figure, path) -> Path:
 # --- command line ----------------------------------------------------------------------------
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise UserError(f'{message}\n{self.format_usage().strip()}')
-
-
 def parse(argv):
     """(flags, [(field, value)]) of a command line. Raises UserError."""
-    parser = _Parser(prog='python -m experiments.sheets', description=__doc__.split('\n')[0],
-                     epilog='--config.GROUP.FIELD=VALUE sets any field of configs/base.py')
-    parser.add_argument('--config', required=True, metavar='FILE[:ARGUMENT]')
+    parser = configs.parser('python -m experiments.sheets', __doc__.split('\n')[0])
     parser.add_argument('--out', metavar='FILE', help='default: sheet.png')
     parser.add_argument('--images', type=int, default=4, metavar='N', help='rows, default 4')
     parser.add_argument('--draws', type=int, default=7, metavar='N',
@@ -295,21 +286,7 @@ def parse(argv):
     which.add_argument('--each', action='store_true',
                        help='one row for each kind of augmentation, of one image')
     which.add_argument('--views', action='store_true', help='the views of an evaluation')
-    rest, assignments = [], []
-    words = iter(argv)
-    for word in words:
-        field = re.fullmatch(r'--config\.([\w.]+)(?:=(.*))?', word, re.DOTALL)
-        if not field:
-            rest.append(word)
-            continue
-        value = field[2] if field[2] is not None else next(words, '--')
-        if value.startswith('--'):
-            raise UserError(f'{word} needs a value: {word}=VALUE')
-        assignments.append((field[1], value))
-    for word in rest:
-        if word.startswith('-') and word.partition('=')[0] not in FLAGS:
-            raise one_of('flag', word.partition('=')[0], FLAGS)
-    args = parser.parse_args(rest)
+    args, assignments = configs.parse(parser, argv)
     for flag in ('images', 'draws'):
         if not 1 <= getattr(args, flag) <= 50:
             raise UserError(f'--{flag} is {getattr(args, flag)}, it must be between 1 and 50.')
@@ -327,7 +304,7 @@ def main(argv: list[str] | None = None) -> int:
         out = Path(args.out or 'sheet.png')
         if out.suffix.lower() != '.png':
             raise UserError(f'a sheet is a PNG image; --out is {args.out}. Let it end in .png.')
-        dataset = data.load(config.data)
+        dataset = data.load(config.data, look=True)
         if args.each:
             figure = each(config, dataset, args.draws)
         elif args.views:

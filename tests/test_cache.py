@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from configs import base
-from experiments import cache, data
+from experiments import augment, cache, data
 
 ARRAYS = {'images': np.arange(6000, dtype=np.uint8).reshape(10, 600), 'labels': np.arange(10)}
 MADE_OF = ('fingerprint', 'stamp')
@@ -134,11 +134,11 @@ def folder(tmp_path):
     return tmp_path / 'set'
 
 
-def read(folder, **changes):
+def read(folder, look=False, **changes):
     fields = base.get_config().data
     for name, value in dict(name=f'folder:{folder}', validation=0.2, **changes).items():
         fields[name] = value
-    return data.load(fields)
+    return data.load(fields, look)
 
 
 @pytest.fixture
@@ -189,7 +189,49 @@ def test_the_moments_of_a_streamed_set_are_kept(folder, decoded):
     assert (read(folder, stream='always').mean == first.mean).all() and len(decoded) == count
 
 
+def sums_of(dataset):
+    augment._known.clear()
+    return augment._train_sums(base.get_config(), dataset)
+
+
+@pytest.mark.parametrize('most', [data.SAMPLE, 7])
+def test_statistics_are_the_same_streamed_and_in_memory(folder, monkeypatch, most):
+    monkeypatch.setattr(data, 'SAMPLE', most)
+    one, two = (read(folder, stream=stream, cache='off') for stream in ('never', 'always'))
+    assert (one.mean == two.mean).all() and (one.std == two.std).all()
+    sums, others = sums_of(one), sums_of(two)
+    assert sums[0] == min(most, len(one.train.labels))
+    for own, other in zip(sums, others):
+        np.testing.assert_array_equal(own, other)
+
+
+def test_a_look_decodes_a_sample_and_says_so(folder, decoded, capsys, monkeypatch):
+    monkeypatch.setattr(data, 'LOOK', 5 * 64)  # bytes, of images of 8x8
+    dataset = read(folder, look=True)
+    assert dataset.counted == 6 and len(decoded) == 6
+    assert 'mean and deviation are those of a fixed sample of 6' in capsys.readouterr().err
+    assert sums_of(dataset)[0] == 6
+    assert 'mean image and colour components' in capsys.readouterr().err
+
+
+def test_a_look_after_a_training_has_the_trainings_statistics(folder, capsys, monkeypatch):
+    monkeypatch.setattr(data, 'LOOK', 5 * 64)
+    trained = read(folder)
+    sums = sums_of(trained)
+    dataset = read(folder, look=True)
+    assert (dataset.mean == trained.mean).all() and (dataset.std == trained.std).all()
+    for own, other in zip(sums, sums_of(dataset)):
+        np.testing.assert_array_equal(own, other)
+    rows = np.arange(3)
+    assert (dataset.train.read(rows)[0] == trained.train.images[rows]).all()
+    assert capsys.readouterr().err == ''
+    os.utime(folder / 'light' / '3.png', ns=(1, 1))
+    read(folder, look=True)
+    assert 'made again' in capsys.readouterr().err
+
+
 def test_embedded_sets_are_not_kept(home):
     fields = base.get_config().data
     data.load(fields)
+    data.load(fields, look=True)
     assert files(home) == []

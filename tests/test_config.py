@@ -254,3 +254,25 @@ def test_smoke_goes_with_every_config_and_argument(root, spec, name):
 def test_a_misspelt_smoke_names_it(root):
     with pytest.raises(UserError, match="'smok'. Did you mean 'smoke'"):
         configs.load('configs/ablate_pooling.py:smok')
+
+
+def test_a_command_line_is_flags_and_fields():
+    made = configs.parser('program', 'words')
+    made.add_argument('--out')
+    args, fields = configs.parse(made, ['--config.seed=3', '--out', 'x', '--config', 'a.py:b',
+                                       '--config.data.name', 'mnist', '--config.title='])
+    assert (args.config, args.out) == ('a.py:b', 'x')
+    assert fields == [('seed', '3'), ('data.name', 'mnist'), ('title', '')]
+
+
+@pytest.mark.parametrize('words, part', [
+    (['--config.seed'], '--config.seed needs a value'),
+    (['--config.seed', '--out', 'x'], '--config.seed needs a value'),
+    (['--config', 'a.py', '--ouk', 'x'], "unknown flag '--ouk'. Did you mean '--out'?"),
+    (['--config', 'a.py', '--conf.seed=3'], "unknown flag '--conf.seed'"),
+    ([], 'required: --config')])
+def test_a_command_line_in_error_is_named(words, part):
+    made = configs.parser('program', 'words')
+    made.add_argument('--out')
+    with pytest.raises(UserError, match=part.replace('?', r'\?')):
+        configs.parse(made, words)

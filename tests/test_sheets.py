@@ -16,6 +16,7 @@ def dataset_of(height=16, width=16, channels=3, classes=3):
     pixels = images.reshape(-1, channels) / 255
     return types.SimpleNamespace(
         name='noise', shape=(height, width, channels), fingerprint='',
+        stamp='', counted=data.SAMPLE,
         train=data.Split(images, np.arange(6, dtype=np.int32) % classes),
         classes=tuple('abcdefg'[:classes]), mean=pixels.mean(0).astype(np.float32),
         std=pixels.std(0).astype(np.float32))
