@@ -326,10 +326,10 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(prog='python -m experiments.data', description='Data sets.')
     commands = parser.add_subparsers(dest='command', required=True)
 
-    def command(name, words, named=True):
+    def command(name, words, named=True, count=None):
         made = commands.add_parser(name, help=words, description=words)
         if named:
-            made.add_argument('name', help="'digits', 'folder:PATH', or a TFDS name such as "
+            made.add_argument('name', nargs=count, help="'digits', 'folder:PATH', or a TFDS name such as "
                               "'imagenette/160px-v2'")
         made.add_argument('--data_dir', help="of TFDS sets; default: $TFDS_DATA_DIR, or TFDS's own")
         return made
@@ -342,7 +342,7 @@ def main(argv=None) -> int:
     show.add_argument('--out', metavar='FILE.png', help='of the sheet; default: NAME.png')
     check = command('check', 'read every record and name the broken ones (status 1 if any)')
     check.add_argument('--workers', type=int, default=0, help='processes that decode')
-    speed = command('speed', 'measure images a second, decoded and fed')
+    speed = command('speed', 'measure images a second, decoded and fed', count='?')
     speed.add_argument('--resize', type=int, default=0, help='pixels, as data.resize')
     speed.add_argument('--batch', type=int, default=128)
     speed.add_argument('--rounds', type=int, default=5, help='repetitions of each measurement')
@@ -350,6 +350,8 @@ def main(argv=None) -> int:
     speed.add_argument('--epochs', type=int, default=0,
                        help='also: memory in each of so many epochs of the streamed set')
     speed.add_argument('--out', metavar='FILE.json', help='where the numbers are stored')
+    speed.add_argument('--markdown', nargs='+', metavar='FILE.json',
+                       help='print stored numbers as a table; measure nothing')
     args = parser.parse_args(argv)
     from experiments import data_commands
 

@@ -14,7 +14,7 @@ import numpy as np
 from experiments import feed, sources
 from experiments import records as reading
 from experiments.decode import Decoding
-from experiments.errors import UserError
+from experiments.errors import UserError, reason
 
 WORKERS = (1, 2)
 _FILES = 4000  # images that the plain loader reads, as files
@@ -31,6 +31,11 @@ def speed(args) -> int:
     """
     from experiments.data_commands import fields_of
 
+    if args.markdown:
+        print(markdown(args.markdown))
+        return 0
+    if not args.name:
+        raise UserError('speed needs the name of a set to measure, or --markdown FILE...')
     if min(args.rounds, args.batch) < 1 or args.seconds <= 0:
         raise UserError('--rounds and --batch must be at least 1, --seconds positive.')
     source = sources.find(fields_of(args.name, args.data_dir))
@@ -114,6 +119,67 @@ def _memory(part, args) -> dict[str, list[float]]:
         feed.close()
         found[f'streamed, {workers}'] = lines
     return found
+
+
+# --- stored numbers as a table -----------------------------------------------------------------
+
+
+def markdown(paths) -> str:
+    """Files that `speed` stored as one Markdown table, a column each, and where they come from.
+
+    Cells are the median of the rounds with the lowest and the highest, images a second; the last
+    rows the highest MiB in each epoch of the streamed set. Raises UserError: no such file.
+    """
+    found = [_stored(path) for path in paths]
+    names = [f'{one["set"]}, {"×".join(map(str, one["shape"][:2]))}' for one in found]
+    ways = dict.fromkeys(way for one in found for way in one['images a second'])
+    rows = [('images a second', *names), ('---', *['---:'] * len(found))]
+    rows += [(way, *(_rounds(one['images a second'].get(way)) for one in found)) for way in ways]
+    ways = dict.fromkeys(way for one in found for way in one['highest MiB in each epoch'] or ())
+    rows += [(f'MiB in each epoch, {way}', *(_epochs(one, way) for one in found)) for way in ways]
+    lines = ['| ' + ' | '.join(row) + ' |' for row in rows]
+    told = {name: _origin(one) for name, one in zip(names, found)}
+    if len({*told.values()}) == 1:
+        told = {'All': told[names[0]]}
+    loads = [f'{one["environment"]["load"][1]:.1f}' for one in found]  # of five minutes
+    return '\n'.join([*lines, '', *(f'{name}: {words}.' for name, words in told.items()),
+                      f'Processes that wanted a core at the end of the measurement: '
+                      f'{", ".join(loads)}.'])
+
+
+def _stored(path) -> dict:
+    try:
+        found = json.loads(pathlib.Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f'{path} cannot be read: {reason(error)}') from error
+    needed = {'set', 'shape', 'batch', 'images a second', 'plain loader',
+              'highest MiB in each epoch', 'environment'}
+    if not isinstance(found, dict) or not needed <= found.keys():
+        raise UserError(f'{path} is no file of python -m experiments.data speed --out.')
+    return found
+
+
+def _rounds(values) -> str:
+    if not values:
+        return ''
+    return f'{np.median(values):,.0f} ({min(values):,.0f} to {max(values):,.0f})'
+
+
+def _epochs(one, way) -> str:
+    values = (one['highest MiB in each epoch'] or {}).get(way, ())
+    return ', '.join(f'{value:,.0f}' for value in values)
+
+
+def _origin(one) -> str:
+    given = one['environment']
+    rounds = {len(values) for values in one['images a second'].values()}
+    versions = ', '.join(f'{name} {given["versions"][name]}' for name in ('grain', 'Pillow', 'jax'))
+    return (f'batches of {one["batch"]}, median (lowest to highest) of {max(rounds)} rounds, '
+            f'{given["cpu"]}, {given["cores"]} cores, Python {given["python"]}, {versions}, '
+            f'{given["date"]}; plain is {one["plain loader"]}')
+
+
+# --- measuring ---------------------------------------------------------------------------------
 
 
 def environment() -> dict:

@@ -105,6 +105,8 @@ def test_check_names_a_damaged_record_of_a_tfds_set(tfds_dir, tmp_path, capsys):
     (['check', 'folder:nowhere'], 'no such folder'),
     (['show', 'synthetic:many'], 'synthetic takes COUNTxSIDExCHANNELS'),
     (['speed', 'synthetic:50x10x1', '--batch', '51'], '50 images, fewer than --batch=51'),
+    (['speed'], 'needs the name of a set'),
+    (['speed', '--markdown', 'nowhere.json'], 'nowhere.json cannot be read'),
     (['speed', 'digits', '--rounds', '0'], '--rounds and --batch must be at least 1'),
 ])
 def test_mistakes_are_one_line_and_status_2(words, message, capsys):
@@ -143,6 +145,30 @@ def test_speed_stores_every_round_and_the_environment(folder, monkeypatch):
         assert len(values) == 2 and min(values) > 0
     assert stored['environment']['versions']['numpy'] == np.__version__
     assert stored['shape'] == [8, 8, 3] and stored['batch'] == 4
+
+
+def stored(path, rates, memory=None, **environment):
+    path.write_text(json.dumps({
+        'set': path.stem, 'shape': [8, 8, 3], 'batch': 4, 'images a second': rates,
+        'plain loader': 'a queue', 'highest MiB in each epoch': memory,
+        'environment': {'cpu': 'a chip', 'cores': 2, 'python': '3.1', 'date': 'today',
+                        'load': [0, 1.26, 2], 'versions': dict(grain=1, Pillow=2, jax=3)}
+        | environment}))
+    return str(path)
+
+
+def test_stored_speeds_become_one_table(tmp_path, capsys):
+    one = stored(tmp_path / 'one.json', {'decode': [3000.4, 1000, 2000], 'plain, 1': [7, 7, 8]},
+                 {'streamed, 1': [600.4, 1601, 602]})
+    two = stored(tmp_path / 'two.json', {'decode': [10, 20, 30]}, cores=9)
+    assert data.main(['speed', '--markdown', one, two]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:6] == ['| images a second | one, 8×8 | two, 8×8 |', '| --- | ---: | ---: |',
+                         '| decode | 2,000 (1,000 to 3,000) | 20 (10 to 30) |',
+                         '| plain, 1 | 7 (7 to 8) |  |',
+                         '| MiB in each epoch, streamed, 1 | 600, 1,601, 602 |  |', '']
+    assert 'one, 8×8: batches of 4' in lines[6] and 'a chip, 2 cores' in lines[6]
+    assert '9 cores' in lines[7] and lines[8].endswith(': 1.3, 1.3.')
 
 
 def test_the_plain_loader_gives_whole_batches_of_the_files(folder):
