@@ -128,7 +128,8 @@ def write(workdir: str | os.PathLike) -> Path:
         '<h2>What the runs support</h2>', _list(findings),
         '<h2>Table</h2>', _table(results.HEADINGS, results.cells(summary)),
         '<div class="notes">',
-        _list(note for note in results.notes(summary) if note not in failures), '</div>',
+        _list(note for note in results.notes(summary) + results.top5_notes(summary)
+              if note not in failures), '</div>',
         '<h2>Figure</h2>', _figure(experiment),
         '<h2>Protocol</h2>', _protocol(experiment, summary),
         '<h2>Data</h2>', f'<p>{escape(plan["dataset_note"])}</p>',
@@ -154,7 +155,8 @@ def markdown(workdir: str | os.PathLike) -> str:
     rows = [results.HEADINGS, ('---', *['---:'] * (len(results.HEADINGS) - 1)),
             *results.cells(summary)]
     lines = ['| ' + ' | '.join(row) + ' |' for row in rows]
-    return '\n'.join([*lines, '', *(f'- {sentence}' for sentence in results.sentences(summary))])
+    words = results.sentences(summary) + results.views_notes(summary)
+    return '\n'.join([*lines, '', *(f'- {sentence}' for sentence in words)])
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -237,6 +237,10 @@ def _seconds_per_epoch(experiment, arm):
     return statistics.median(line['seconds'] for line in lines) if lines else None
 
 
+def _column(rows, name, level):
+    return interval([row[name] for row in rows.values() if row.get(name) is not None], level)
+
+
 def _fields_apart(one, other):
     return sum(one.get(field) != other.get(field) for field in {*one, *other})
 
@@ -247,7 +251,11 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
     arm: label. level: of all intervals. learning_rate: the chosen one, None before any final point.
     seeds: how many finished. seeds_expected: how many the plan has for it.
     missing: why these two differ, e.g. '1 diverged', or ''.
-    test_error, train_error, gap (test minus train, per seed): Interval over finished seeds.
+    test_error, train_error, gap (test minus train, per seed): Interval over finished seeds. Where
+        test images were seen in several views and train images in the centre alone, the gap is
+        that of the centre.
+    centre_error, test_error5: Interval of the test error of the centre alone, where there were
+        several views, and of the top-5 test error; of no value (n = 0) where rows have none.
     difference: Interval of test error minus the baseline's, over the seeds that finished in both
         arms (same seed, same data order: paired); None for the baseline itself.
     neighbours: {arm: Interval}, the same against every earlier arm but the baseline from which this
@@ -285,8 +293,10 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
             'missing': _missing(experiment, arm),
             'test_error': interval([row['test/error'] for row in rows.values()], level),
             'train_error': interval([row['train/error'] for row in rows.values()], level),
-            'gap': interval([row['test/error'] - row['train/error'] for row in rows.values()],
-                            level),
+            'gap': interval([row.get('test/centre_error', row['test/error']) - row['train/error']
+                             for row in rows.values()], level),
+            'centre_error': _column(rows, 'test/centre_error', level),
+            'test_error5': _column(rows, 'test/error5', level),
             'difference': paired(arm, plan['arms'][0]) if place else None,
             'neighbours': {other: paired(arm, other) for other in neighbours},
             'seconds_per_epoch': _seconds_per_epoch(experiment, arm),
@@ -365,10 +375,29 @@ def notes(summary: list[dict[str, Any]]) -> list[str]:
              'initialisation and data order, not the sampling of test images. Each is for one '
              'comparison, not corrected for several comparisons. Differences are paired by seed, '
              f'to {summary[0]["arm"]}.']
+    texts += views_notes(summary)
     if any(arm['rate_at_edge'] for arm in summary):
         texts.append('* lowest or highest of the rates tried: a better one may lie beyond.')
     texts += [f'{arm["arm"]}: {failure}' for arm in summary for failure in arm['failures']]
     return texts
+
+
+def views_notes(summary: list[dict[str, Any]]) -> list[str]:
+    """What else there is to say of test errors that are of several views."""
+    seen = [arm for arm in summary if arm['centre_error'].n]
+    if not seen:
+        return []
+    errors = '; '.join(f'{arm["arm"]}: {_error_cell(arm["centre_error"])}, '
+                       f'{_difference_cell(arm["gap"])} above train' for arm in seen)
+    return [f'Test errors are of several views of an image, train errors of its centre. The test '
+            f'error of the centre, %, and its points above the train error: {errors}.']
+
+
+def top5_notes(summary: list[dict[str, Any]]) -> list[str]:
+    """The top-5 test errors, where they were counted."""
+    seen = [arm for arm in summary if arm['test_error5'].n]
+    errors = '; '.join(f'{arm["arm"]}: {_error_cell(arm["test_error5"])}' for arm in seen)
+    return [f'Top-5 test error, %: {errors}.'] if seen else []
 
 
 def _error_cell(error):
@@ -421,13 +450,16 @@ def table(summary: list[dict[str, Any]]) -> rich.table.Table:
 
 _CSV_INTERVALS = (  # key of the summary, name of the columns, unit
     ('test_error', 'test_error', 'percent'), ('train_error', 'train_error', 'percent'),
-    ('difference', 'difference_to_baseline', 'points'), ('gap', 'test_minus_train', 'points'))
+    ('difference', 'difference_to_baseline', 'points'), ('gap', 'test_minus_train', 'points'),
+    ('centre_error', 'test_error_of_centre', 'percent'),
+    ('test_error5', 'top5_test_error', 'percent'))
 
 
 def write_csv(path: str | os.PathLike, summary: list[dict[str, Any]]) -> None:
     """Writes the summary as CSV, one line per arm, units in the column names, unknown values empty.
 
-    The intervals are over seeds and for single comparisons (see the module docstring).
+    The intervals are over seeds and for single comparisons (see the module docstring). Where test
+    images were seen in several views, test_minus_train is that of the centre, as train's is.
 
     Raises OSError (disk full, read-only).
     """

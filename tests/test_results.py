@@ -173,6 +173,24 @@ def test_the_gap_is_test_minus_train_by_seed():
     assert summary[0]['train_error'].mean == pytest.approx(0.15)
 
 
+def test_of_several_views_the_gap_is_that_of_the_centre_and_the_notes_say_so():
+    more = {'train/error': 0.1, 'test/centre_error': 0.3}
+    summary = results.summarise(experiment([row('average', seed, 0.2, **more) for seed in (0, 1)],
+                                           arms=['average'], seeds=(0, 1)))
+    assert summary[0]['gap'].mean == pytest.approx(0.2)  # and not 0.1
+    assert summary[0]['centre_error'].mean == pytest.approx(0.3)
+    note, = results.views_notes(summary)
+    assert 'average: 30.00 ± 0.00, +20.00 [+20.00, +20.00] above train' in note
+    assert note in results.notes(summary)
+    assert not results.views_notes(compared({0: 0.2}, {0: 0.3}))
+
+
+def test_top5_errors_are_told_where_they_were_counted():
+    rows = [row('average', 0, 0.2, **{'test/error5': 0.0125}), row('max', 0, 0.2)]
+    assert results.top5_notes(results.summarise(experiment(rows, seeds=(0,)))) == [
+        'Top-5 test error, %: average: 1.25.']
+
+
 def test_what_is_missing_is_counted_and_every_failure_kept():
     rows = [row('average', 0, 0.1), row('average', 1, 0, 'diverged', reason='nan at\nstep 7'),
             row('average', 1000, 0, 'failed', 'select', 0.3, reason='MemoryError')]
