@@ -21,7 +21,7 @@ PARAMETERS = {  # as published with torchvision's weights
 @pytest.fixture
 def torch_nets():
     pytest.importorskip('torch', reason='needs PyTorch')
-    import torch_nets  # of this folder
+    from experiments import torch_nets
 
     return torch_nets
 

@@ -140,7 +140,7 @@ def test_the_five_best_classes_are_printed_for_each_image(tmp_path, capsys, resn
 
 def test_a_whole_net_sees_the_prepared_image(tmp_path, capsys):
     torch = pytest.importorskip('torch', reason='needs PyTorch')
-    import torch_nets
+    from experiments import torch_nets
 
     theirs = torch_nets.randomise(torch_nets.build('resnet18', classes=4))
     theirs.fc.weight.data /= 100  # probabilities that are not 0 and 1

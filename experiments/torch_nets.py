@@ -1,7 +1,9 @@
-"""PyTorch forms of the nets, with the names and shapes of torchvision's state dicts.
+"""PyTorch forms of the nets, to compare with: those of torchvision's layout, and the benchmark's.
 
-Written for the tests of cnns.convert, apart from the nets they check: only the published layout
-is common. `build(name, classes=..., **fields)` takes every name of cnns.convert.MODELS.
+Written apart from the nets of cnns: only what is published is common. `build(name, classes=...,
+**fields)` takes every name of cnns.convert.MODELS, with the names and shapes of torchvision's state
+dicts, and the nets of BENCHMARKED, which compute what cnns' own nets compute. Images are
+[N, C, H, W], logits [N, classes]. This file needs PyTorch and nothing of ours.
 """
 
 import torch
@@ -83,6 +85,8 @@ class Inception(nn.Module):
 
 
 class Auxiliary(nn.Module):
+    """torchvision's form: batch norm, 14x14 averaged to 4x4 over windows of 4."""
+
     def __init__(self, inputs, classes):
         super().__init__()
         self.conv = ConvBNReLU(inputs, 128, 1)
@@ -184,6 +188,163 @@ class ResNet(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
+class LeNet5(nn.Module):
+    """The usual modern form: tanh, average pooling, 32x32 images."""
+
+    def __init__(self, classes=10):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, 6, 5), nn.Tanh(), nn.AvgPool2d(2),
+            nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2),
+            nn.Conv2d(16, 120, 5), nn.Tanh(), nn.Flatten(),
+            nn.Linear(120, 84), nn.Tanh(),
+            nn.Linear(84, classes))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+class FourLayer(nn.Module):
+    """cuda-convnet's layers-19pct for 32x32 images; `norm` and the pools as in cnns.
+
+    pool: 'mixed' (maximum, average, average), 'max' or 'average'.
+    """
+
+    def __init__(self, classes=10, pool='mixed', overlap=True, norm='none'):
+        super().__init__()
+        stack, width = [], 3
+        kinds = ('max', 'average', 'average') if pool == 'mixed' else (pool,) * 3
+        for number, (maps, kind) in enumerate(zip((32, 32, 64), kinds)):
+            stack.append(nn.Conv2d(width, maps, 5, padding=2, bias=norm != 'batch'))
+            if norm == 'batch':
+                stack.append(nn.BatchNorm2d(maps))
+            stack.append(nn.ReLU())
+            window = 3 if overlap else 2
+            if kind == 'max':
+                stack.append(nn.MaxPool2d(window, 2, ceil_mode=overlap))
+            else:
+                stack.append(nn.AvgPool2d(window, 2, ceil_mode=overlap, count_include_pad=False))
+            if norm == 'lrn' and number < 2:
+                stack.append(nn.LocalResponseNorm(9, alpha=1e-3, beta=0.75, k=1.0))
+            width = maps
+        self.layers = nn.Sequential(*stack, nn.Flatten(), nn.Linear(4 * 4 * 64, classes))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+class ShortcutA(nn.Module):
+    """Every second pixel and zero maps up to `outputs`: no parameters (He et al., option A)."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.outputs = outputs
+
+    def forward(self, x):
+        x = x[:, :, ::2, ::2]
+        return F.pad(x, (0, 0, 0, 0, 0, self.outputs - x.shape[1]))
+
+
+class CifarResNet(nn.Module):
+    """The form for 32x32 images, of depth 6 * blocks + 2."""
+
+    def __init__(self, blocks, classes=10):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        stack, width = [], 16
+        for stage in range(3):
+            for block in range(blocks):
+                outputs = 16 * 2**stage
+                one = Block(width, outputs, 2 if stage and not block else 1, False)
+                if one.downsample is not None:
+                    one.downsample = ShortcutA(outputs)
+                stack.append(one)
+                width = outputs
+        self.blocks = nn.Sequential(*stack)
+        self.fc = nn.Linear(width, classes)
+
+    def forward(self, x):
+        return self.fc(self.blocks(F.relu(self.bn1(self.conv1(x)))).mean((2, 3)))
+
+
+def printed_lrn():
+    """AlexNet's formula as printed, where alpha is not divided by the 5 channels."""
+    return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
+
+
+class TwoColumns(nn.Module):
+    """AlexNet as in its paper, for 227x227 images: LRN, two columns, overlapping pools."""
+
+    def __init__(self, classes=1000):
+        super().__init__()
+        relu, pool = nn.ReLU, lambda: nn.MaxPool2d(3, 2)
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 96, 11, 4), relu(), printed_lrn(), pool(),
+            nn.Conv2d(96, 256, 5, padding=2, groups=2), relu(), printed_lrn(), pool(),
+            nn.Conv2d(256, 384, 3, padding=1), relu(),
+            nn.Conv2d(384, 384, 3, padding=1, groups=2), relu(),
+            nn.Conv2d(384, 256, 3, padding=1, groups=2), relu(), pool())
+        self.classifier = nn.Sequential(
+            nn.Linear(256 * 6 * 6, 4096), relu(), nn.Dropout(),
+            nn.Linear(4096, 4096), relu(), nn.Dropout(),
+            nn.Linear(4096, classes))
+
+    def forward(self, x):
+        return self.classifier(self.features(x).flatten(1))
+
+
+def _conv_relu(inputs, outputs, kernel, stride=1, padding=0):
+    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, padding), nn.ReLU())
+
+
+class PaperInception(nn.Module):
+    """The block of the paper's Fig. 2b: biases instead of batch norm, a 5x5 third branch."""
+
+    def __init__(self, inputs, one, reduce3, three, reduce5, five, proj):
+        super().__init__()
+        self.branches = nn.ModuleList([
+            _conv_relu(inputs, one, 1),
+            nn.Sequential(_conv_relu(inputs, reduce3, 1), _conv_relu(reduce3, three, 3, 1, 1)),
+            nn.Sequential(_conv_relu(inputs, reduce5, 1), _conv_relu(reduce5, five, 5, 1, 2)),
+            nn.Sequential(nn.MaxPool2d(3, 1, 1), _conv_relu(inputs, proj, 1))])
+
+    def forward(self, x):
+        return torch.cat([branch(x) for branch in self.branches], 1)
+
+
+def _paper_auxiliary(inputs, classes):
+    return nn.Sequential(
+        nn.AvgPool2d(5, 3), _conv_relu(inputs, 128, 1), nn.Flatten(),
+        nn.Linear(128 * 4 * 4, 1024), nn.ReLU(), nn.Dropout(0.7), nn.Linear(1024, classes))
+
+
+class PaperGoogLeNet(nn.Module):
+    """GoogLeNet as in its paper, with LRN. In training: logits and those of the two heads."""
+
+    def __init__(self, classes=1000):
+        super().__init__()
+        pool = lambda: nn.MaxPool2d(3, 2, ceil_mode=True)
+        self.stem = nn.Sequential(
+            _conv_relu(3, 64, 7, 2, 3), pool(), printed_lrn(),
+            _conv_relu(64, 64, 1), _conv_relu(64, 192, 3, 1, 1), printed_lrn(), pool())
+        self.blocks = nn.ModuleDict({name: PaperInception(*row) for name, row in WIDTHS.items()})
+        self.pool = pool()
+        self.aux = nn.ModuleDict({'4a': _paper_auxiliary(512, classes),
+                                  '4d': _paper_auxiliary(528, classes)})
+        self.dropout = nn.Dropout(0.4)
+        self.fc = nn.Linear(1024, classes)
+
+    def forward(self, x):
+        x, others = self.stem(x), []
+        for name, block in self.blocks.items():
+            x = block(self.pool(x) if name in ('4a', '5a') else x)
+            if self.training and name in self.aux:
+                others.append(self.aux[name](x))
+        logits = self.fc(self.dropout(x.mean((2, 3))))
+        return (logits, *others) if self.training else logits
+
+
 CONVS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3),
           152: (3, 8, 36, 3)}
@@ -195,11 +356,20 @@ NETS = {
     **{f'vgg{depth}_bn': (VGG, (convs, True)) for depth, convs in CONVS.items()},
     **{f'resnet{depth}': (ResNet, (blocks, depth >= 50)) for depth, blocks in BLOCKS.items()},
 }
+BENCHMARKED = {  # by the names of cnns, where torchvision has another net of that name or none
+    'lenet5': (LeNet5, ()),
+    'cuda_convnet_19pct': (FourLayer, ()),
+    'resnet20': (CifarResNet, (3,)),
+    'alexnet': (TwoColumns, ()),
+    'googlenet': (PaperGoogLeNet, ()),
+    'vgg11': NETS['vgg11'],
+    'resnet18': NETS['resnet18'],
+}
 
 
-def build(name, device='cpu', **fields):
+def build(name, device='cpu', nets=NETS, **fields):
     """A net in inference mode; device 'meta' gives shapes without memory."""
-    net, arguments = NETS[name]
+    net, arguments = nets[name]
     with torch.device(device):
         return net(*arguments, **fields).eval()
 
