@@ -99,6 +99,7 @@ def dataset_of(case: Case) -> data.Dataset:
     """Random images and labels in memory, the same for every call with this case."""
     shape = case.input
     count = max(min(_BYTES // int(np.prod(shape)), _IMAGES), _BATCHES * case.batch)
+    count -= count % case.batch  # every batch is full, of evaluation too
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, *shape), np.uint8)
     part = data.Split(images, rng.integers(0, case.classes, count).astype(np.int32))

@@ -1,0 +1,328 @@
+"""How fast the nets train here, beside PyTorch on the same machine in the same minutes.
+
+    python -m experiments.benchmark                                   every case of CASES
+    python -m experiments.benchmark lenet5 resnet20 --against torch --out runs/speed.json
+    python -m experiments.benchmark lenet5 --profile                  where the step's time goes
+    python -m experiments.benchmark --sizes --out runs/sizes.json     time against size and devices
+    python -m experiments.benchmark --show FILE.json                  the table again
+    python -m experiments.benchmark --markdown FILE.json              as README has it
+    python -m experiments.benchmark --figure OUT.png FILE.json [FILE2.json ...]
+
+What is measured of each case (benchmark_cases.py), in `--rounds` rounds of `--seconds`:
+
+training       images/s of the whole step as experiments.run does it: the batch gathered, the
+               images normalised, forward, backward, momentum SGD; metrics fetched at the end
+inference      images/s of evaluation, in batches of the training's size
+compilation    seconds to initialise, compile and do the first step, no cache
+memory         MiB of the compiled step: arguments, outputs and temporaries
+GFLOP/s        of convolutions and matrix products, beside the best of a large matrix product
+input, host    shares of the time: waiting for a batch; calling the step, on an idle device
+
+--against torch   the same step in PyTorch, in its own process: contiguous, channels_last and, where
+                  it works, torch.compile. A round measures ours and then each of these, so that
+                  what else the machine does falls on all; the variant with the highest median
+                  counts, and the ratio is that of each round.
+--against plain   our nets with model.fields.fast=False, the plain operations
+
+With --out, each finished case is stored at once, and the same command again goes on from there.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+import jax
+
+from experiments import benchmark_cases as cases
+from experiments import benchmark_ours as ours
+from experiments import benchmark_show as show
+from experiments import benchmark_torch, data_speed, results
+from experiments.errors import UserError
+
+_HOPELESS = 0.8  # of the best variant: what a variant must reach in the first round to stay
+_SETTLE = 0.3  # seconds in which the other process's threads stop spinning
+
+
+# --- measuring a case --------------------------------------------------------------------------
+
+
+class TorchSide:
+    """A variant of the PyTorch process, with the two calls of ours.Side."""
+
+    def __init__(self, child, case: cases.Case, variant: str, dtype: str):
+        self.child = child
+        self.request = dict(net=case.net, fields=case.fields, batch=case.batch,
+                            input=case.input, classes=case.classes, dtype=dtype, variant=variant)
+
+    def train(self, seconds):
+        time.sleep(_SETTLE)
+        return self.child.ask(**self.request, task='train', seconds=seconds)
+
+    def infer(self, seconds):
+        return self.child.ask(**self.request, task='infer', seconds=seconds)
+
+
+def measure(name: str, case: cases.Case, args, child=None) -> dict:
+    """All rounds of a case, as it is stored."""
+    begin = time.perf_counter()
+    work = cases.work_of(case)
+    entry = {'net': case.net, 'fields': case.fields, 'batch': case.batch, 'classes': case.classes,
+             'input': list(case.input), 'parameters': work.parameters,
+             'multiply_adds': work.macs, 'flop_train': work.train, 'flop_infer': work.infer,
+             'sides': {}}
+    sides = {}
+    for side, fast in (('ours', True), ('plain', False)):
+        if fast or 'plain' in args.against:
+            _say(f'{name}: {side} compiles')
+            one = sides[side] = ours.Side(case, devices=args.devices or 0, dtype=args.dtype,
+                                          fast=fast)
+            entry['sides'][side] = {
+                'compile_seconds': one.compile_seconds, 'memory_mib': one.memory(),
+                'host': one.host(min(args.seconds, 1.0))}
+            entry['devices'] = one.program.devices
+    if child:
+        for variant in benchmark_torch.VARIANTS:
+            wanted = {'all': True, 'none': False, 'small': case.small}[args.compile]
+            if 'compile' not in variant or wanted:
+                sides[f'torch {variant}'] = TorchSide(child, case, variant, args.dtype)
+    for number in range(args.rounds):
+        for side, one in list(sides.items()):
+            stored = entry['sides'].setdefault(side, {})
+            for task in ('train', 'infer'):
+                answer = getattr(one, task)(args.seconds)
+                if 'error' in answer:
+                    stored['error'] = answer['error']
+                    _say(f'{name}: {side} left out: {answer["error"]}')
+                    sides.pop(side)
+                    break
+                stored.setdefault(task, []).append(answer)
+            else:
+                _say(f'{name}: round {number + 1}/{args.rounds}  {side:28} '
+                     f'{stored["train"][-1]["images_per_second"]:12,.1f} images/s, '
+                     f'{stored["infer"][-1]["images_per_second"]:12,.1f} in inference')
+        if not number:
+            for side in _hopeless(entry['sides']):
+                entry['sides'][side]['dropped'] = 'slow in the first round'
+                sides.pop(side, None)
+    entry['seconds'] = time.perf_counter() - begin
+    return entry
+
+
+def _hopeless(sides) -> list[str]:
+    """The PyTorch variants that need no further rounds."""
+    rates = {side: stored['train'][0]['images_per_second'] for side, stored in sides.items()
+             if side.startswith('torch') and 'train' in stored and 'error' not in stored}
+    return [side for side, rate in rates.items() if rate < _HOPELESS * max(rates.values())]
+
+
+def _say(text):
+    print(text, flush=True)
+
+
+# --- all of them -------------------------------------------------------------------------------
+
+
+def environment(child=None) -> dict:
+    """What the numbers depend on, read before anything is measured."""
+    found = data_speed.environment()
+    found['versions'] |= {name: metadata.version(name) for name in ('jaxlib', 'flax', 'optax')}
+    devices = jax.local_devices()
+    found['device'] = devices[0].device_kind
+    found['platform'] = devices[0].platform
+    found['devices'] = len(devices)
+    if child:
+        found['torch'] = child.about
+    return found
+
+
+def _settings(args) -> dict:
+    return {name: getattr(args, name) for name in ('devices', 'dtype', 'batch')}
+
+
+def read(path) -> dict:
+    """A stored benchmark of whatever kind. Raises UserError where the file is none."""
+    try:
+        found = json.loads(Path(path).read_text())
+    except OSError as error:
+        raise UserError(f'{path} cannot be read: {error.strerror}.') from error
+    except ValueError as error:
+        raise UserError(f'{path} is not JSON: {error}.') from error
+    if not isinstance(found, dict) or found.get('kind') not in ('benchmark', 'sizes'):
+        raise UserError(f'{path} holds no benchmark: give a file that --out has written.')
+    return found
+
+
+def _begun(args) -> dict | None:
+    """What --out holds already, if the command goes on from it."""
+    if not args.out or args.again or not os.path.exists(args.out):
+        return None
+    found = read(args.out)
+    if found['kind'] != 'benchmark' or found['settings'] != _settings(args):
+        raise UserError(f'{args.out} holds a benchmark with {found.get("settings")}, not with '
+                        f'{_settings(args)}: name another file, or measure anew with --again.')
+    return found
+
+
+def store(result: dict, out: str | None) -> None:
+    """Writes a result, whole, if there is a place for it."""
+    if out:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        results.write_whole(out, json.dumps(result, indent=1) + '\n')
+
+
+def _finished(entry, args) -> bool:
+    """Has the case been measured with all that is asked for?"""
+    if args.profile:
+        return 'profile' in entry
+    sides = entry.get('sides', {})
+    return ('ours' in sides and ('plain' in sides or 'plain' not in args.against)
+            and ('torch' not in args.against or any(side.startswith('torch') for side in sides)))
+
+
+def run(args) -> int:
+    """Measures, or profiles, the cases that are not stored yet, and prints the table."""
+    picked = cases.chosen(args.names, args.batch)
+    result = _begun(args) or {'kind': 'benchmark', 'settings': _settings(args), 'cases': {}}
+    left = [name for name in picked if not _finished(result['cases'].get(name, {}), args)]
+    for name in picked:
+        if name not in left:
+            _say(f'{name}: kept from {args.out}')
+    child = None
+    try:
+        if 'torch' in args.against and left and not args.profile:
+            child = benchmark_torch.Child(args.torch_python)
+        if left:
+            result['environment'] = environment(child)
+            result['peak_gflops'] = ours.matmul_peak(args.dtype, args.devices or 1)
+            _say(f'a large matrix product: {result["peak_gflops"]:,.0f} GFLOP/s')
+        for name in left:
+            entry = result['cases'].setdefault(name, {})
+            if args.profile:
+                from experiments import benchmark_profile
+
+                side = ours.Side(picked[name], devices=args.devices or 0, dtype=args.dtype)
+                entry['profile'] = benchmark_profile.measure(side)
+                _say(benchmark_profile.shown(name, entry['profile']))
+            else:
+                entry |= measure(name, picked[name], args, child)
+            result['cases'] = {known: result['cases'][known] for known in cases.CASES
+                               if known in result['cases']}
+            store(result, args.out)
+    except KeyboardInterrupt:
+        done = [name for name in picked if _finished(result['cases'].get(name, {}), args)]
+        kept = f'{args.out} keeps {len(done)} of {len(picked)} cases; run the same command again ' \
+            'to go on' if args.out else 'nothing is kept without --out'
+        print(f'interrupted; {kept}', file=sys.stderr)
+        return 130
+    finally:
+        if child:
+            child.close()
+    if any('sides' in entry for entry in result['cases'].values()):
+        show.print_tables(result)
+    if args.out:
+        print(f'stored in {args.out}')
+    return 0
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog='python -m experiments.benchmark', allow_abbrev=False,
+        description='Measures how fast the nets train, beside PyTorch.',
+        epilog=f'Cases: {", ".join(cases.CASES)}.')
+    parser.add_argument('names', nargs='*', metavar='NAME', help='cases (default: all); with '
+                        '--show, --markdown and --figure: stored files')
+    parser.add_argument('--against', nargs='+', default=[], choices=('torch', 'plain'),
+                        help='measure these beside ours')
+    parser.add_argument('--torch_python', default=sys.executable, metavar='PATH',
+                        help='interpreter with PyTorch (default: this one)')
+    parser.add_argument('--compile', default='small', choices=('none', 'small', 'all'),
+                        help='cases that torch.compile is tried on (default: the small nets)')
+    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--seconds', type=float, default=3.0, help='length of each measurement')
+    parser.add_argument('--devices', type=int, help='devices that share a batch; on a CPU so many '
+                        'virtual ones are made (default: all there are)')
+    parser.add_argument('--dtype', default='float32', choices=('float32', 'bfloat16'),
+                        help='of the computation')
+    parser.add_argument('--batch', type=int, help="images a step (default: the case's own)")
+    parser.add_argument('--out', metavar='FILE.json', help='where the numbers are stored')
+    parser.add_argument('--again', action='store_true', help='measure what --out holds anew')
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument('--profile', action='store_true',
+                      help="print where the step's time goes, by kind of operation")
+    what.add_argument('--sizes', action='store_true', help='measure time against batch, image '
+                      'side and depth, and the all-reduce on 1, 2 and 4 virtual devices')
+    what.add_argument('--show', action='store_true', help='print stored numbers')
+    what.add_argument('--markdown', action='store_true', help='the same as a GitHub table')
+    what.add_argument('--figure', metavar='OUT.png', help='draw stored numbers')
+    return parser
+
+
+def _stored(args) -> int:
+    """--show, --markdown and --figure."""
+    if not args.names:
+        raise UserError('name the stored FILE.json.')
+    found = [read(path) for path in args.names]
+    if len({one['kind'] for one in found}) > 1:
+        raise UserError('the files are of several kinds: draw or print each kind by itself.')
+    if found[0]['kind'] == 'sizes':
+        from experiments import benchmark_sizes as module
+    else:
+        module = show
+    if args.figure:
+        module.draw(found, args.figure)
+        print(args.figure)
+        return 0
+    for one in found:
+        if args.markdown:
+            print(module.markdown(one), end='')
+        else:
+            module.print_tables(one)
+    return 0
+
+
+def _check(args):
+    for name, value, low in (('rounds', args.rounds, 1), ('batch', args.batch, 1),
+                             ('devices', args.devices, 1)):
+        if value is not None and value < low:
+            raise UserError(f'--{name} is {value}, it must be at least {low}.')
+    if args.seconds <= 0:
+        raise UserError(f'--seconds is {args.seconds:g}, it must be positive.')
+
+
+def _start_devices(count):
+    """Makes so many virtual devices of a CPU, unless devices have been touched already."""
+    jax.config.update('jax_enable_compilation_cache', False)  # compilation is measured
+    if count:
+        try:
+            jax.config.update('jax_num_cpu_devices', count)
+        except RuntimeError:  # the devices exist: train.device_count says if they are too few
+            pass
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    args = _parser().parse_args(argv)
+    try:
+        _check(args)
+        if args.show or args.markdown or args.figure:
+            return _stored(args)
+        _start_devices(args.devices)
+        if args.sizes:
+            from experiments import benchmark_sizes
+
+            return benchmark_sizes.run(args)
+        return run(args)
+    except (UserError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        return 130
+
+
+if __name__ == '__main__':
+    sys.exit(main())
