@@ -127,12 +127,23 @@ def load(fields, look: bool = False) -> Dataset:
 
 
 def _check_apart(one: Records, two: Records) -> None:
-    for file in set(one.ranges or ()) & set(two.ranges or ()):
-        (low, high), (first, end) = one.ranges[file], two.ranges[file]
-        if max(low, first) < min(high, end):
-            raise UserError(f'{one.name} and {two.name} share {min(high, end) - max(low, first)} '
-                            f'or more images: the test part must not be trained on. Change '
-                            'data.train or data.test.')
+    shared = _shared(one, two)
+    if shared:
+        raise UserError(f'{one.name} and {two.name} share {shared} or more images: the test part '
+                        'must not be trained on. Change data.train or data.test.')
+    for part in (one, two):
+        own = sum(end - first for ranges in (part.ranges or {}).values() for first, end in ranges)
+        if _shared(part, part) > own:
+            raise UserError(f'{part.name} names some images twice: they would be in the train and '
+                            'in the validation part, or count twice. Change data.train or '
+                            'data.test.')
+
+
+def _shared(one: Records, two: Records) -> int:
+    """Images that are in a range of one and in a range of two, for every such pair of ranges."""
+    return sum(max(min(high, end) - max(low, first), 0)
+               for file in set(one.ranges or ()) & set(two.ranges or ())
+               for low, high in one.ranges[file] for first, end in two.ranges[file])
 
 
 def _budget() -> float:

@@ -62,9 +62,12 @@ def border(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def _open(raw: bytes):
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
-    return Image.open(io.BytesIO(raw))
+    try:
+        return Image.open(io.BytesIO(raw))
+    except UnidentifiedImageError as error:  # its own words are the address of the bytes
+        raise ValueError('no kind of image that Pillow reads' if raw else 'no bytes') from error
 
 
 def _opened(raw: bytes, how: Decoding):

@@ -60,6 +60,9 @@ def folder(fields) -> Source:
     given = {part: found for part, names in _FOLDERS.items()
              if (found := next((root / name for name in names if (root / name).is_dir()), None))}
     if 'train' not in given:
+        if given:
+            raise UserError(f"{root}: it has a folder {next(iter(given.values())).name!r} but none "
+                            "named 'train' for the classes to be trained on.")
         given = {'train': root}
     classes = _classes(given['train'])
     found, ignored = {}, []
@@ -77,7 +80,8 @@ def folder(fields) -> Source:
             raise UserError(
                 f'{root}: {len(pool)} images with data.validation={fields.validation:g} leave '
                 f'{len(found["train"])} to train on and {len(found[part])} for the {part} part, '
-                f'which has no folder of its own; both need some.')
+                f'which has no folder of its own; both need some. Raise data.validation, add '
+                f"images, or divide them into folders 'train', 'validation' and 'test'.")
     splits = {part: Files(f'{root} {part!r}', given.get(part, given['train']),
                           [file for _, file, _ in sorted(items)],
                           [label for _, _, label in sorted(items)])
@@ -101,6 +105,9 @@ def _classes(place):
     classes = tuple(_subfolders(place))
     if not classes:
         raise UserError(f'{place} has no subfolders: it needs one per class, with its images.')
+    if len(classes) < 2:
+        raise UserError(f'{place} has one subfolder only, {classes[0]!r}: a classifier needs two '
+                        'classes or more. Name the folder whose subfolders are the classes.')
     return classes
 
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import pathlib
+import re
 import shlex
 
 import numpy as np
@@ -63,13 +64,15 @@ class Split(Records):
         for path, piece in zip(files, instructions, strict=True):
             stop = piece.skip + (piece.take if piece.take >= 0 else
                                  piece.examples_in_shard - piece.skip)
-            self.ranges[path.name] = (piece.skip, stop)
+            self.ranges.setdefault(path.name, []).append((piece.skip, stop))
             self._pieces.append((path.name, piece.skip, stop - piece.skip))
-        again = f'Prepare it again: python -m experiments.data prepare {name}'
+        # what is there is never written again, so the rest has to go first
+        again = (f'Remove the folder {self.home} and prepare the set again: python -m '
+                 f'experiments.data prepare {name}{_into(folder)}')
         lost = [path for path in files if not path.is_file()]
         if lost:
             raise UserError(f'{name}: the file {lost[0]} of split {part!r} is missing. {again}')
-        if not self._count:
+        if self._count <= 0:  # below: a part such as train[90%:10%]
             raise UserError(f'{name}: split {part!r} is empty.')
         stats = [path.stat() for path in files]
         self._again = f'is damaged: {", ".join(map(str, files[:3]))}. {again}'
@@ -131,17 +134,23 @@ def open_builder(name: str, folder: str | None):
         builder = tfds.builder(name, data_dir=folder)
     except tfds.core.DatasetNotFoundError as error:
         raise _unknown(name, tfds, folder) from error
-    except Exception as error:  # an unknown version or config, a package or a file that it lacks
+    except Exception as error:
+        if not re.fullmatch(r'\w+(/[\w.+-]+)?(:[\w.*]+)?', name):  # no name of any set
+            raise _unknown(name, tfds, folder) from error
+        # an unknown version or config, a package or a file that it lacks
         raise UserError(f'data set {name!r} cannot be opened: {_first_line(error)}.'
                         f'{_variants(name, folder)}') from error
     if not builder.is_prepared():
-        into = f' --data_dir {shlex.quote(folder)}' if folder else ''
         raise UserError(
             f'data set {name!r} is not prepared in {where(folder)}.{_variants(name, folder)} '
             "Prepare it once with\n    pip install '.[prepare]' && python -m experiments.data "
-            f'prepare {name}{into}\n'
+            f'prepare {name}{_into(folder)}\n'
             'or point TFDS_DATA_DIR (or --config.data.dir) to a data_dir that holds it.')
     return builder
+
+
+def _into(folder):
+    return f' --data_dir {shlex.quote(folder)}' if folder else ''
 
 
 def names(folder: str | None = None) -> list[str]:
@@ -194,5 +203,6 @@ def where(folder):
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
+    text = re.sub(r'^Failed to construct dataset .*?, builder_kwargs .*?}": ', '', str(error).strip())
+    lines = text.splitlines()
     return f'{type(error).__name__}: {lines[0].rstrip(".")}' if lines else type(error).__name__

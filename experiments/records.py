@@ -36,7 +36,7 @@ class Records:
     fingerprint = ''  # of names and sizes: the same wherever the same data lie
     home = ''  # where the files lie
     stamp = ''  # changes with every change of the files, if only of their times
-    ranges: dict | None = None  # {file: (first, end)} of the records, to see that parts are apart
+    ranges: dict | None = None  # {file: [(first, end)]} of records, to see that parts are apart
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -51,7 +51,10 @@ class Records:
 
 
 class Source(NamedTuple):
-    """What a source gives: its parts by name, its classes, and what is said of it."""
+    """What a source gives: its parts by name, its classes, and what is said of it.
+
+    Parts are in mixed order: the last images of the train part become the validation part.
+    """
 
     splits: dict[str, Records]  # every part there is, not yet read
     classes: tuple[str, ...]

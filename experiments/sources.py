@@ -40,6 +40,8 @@ def digits(fields) -> Source:
     The order of the set follows its writers, so the images are shuffled once, with a fixed seed,
     before the last fifth becomes the test part.
     """
+    if ':' in fields.name:
+        raise UserError(f"digits takes nothing after its name, it was given {shown(fields.name)}.")
     from PIL import Image
     from sklearn.datasets import load_digits
 

@@ -166,3 +166,4 @@ def test_what_is_no_image_raises(raw):
     with pytest.raises(Exception) as caught:
         decode(raw, Decoding(3))
     assert isinstance(caught.value, (OSError, ValueError, SyntaxError))
+    assert ' at 0x' not in str(caught.value)  # no address of ours, which nobody can use

@@ -186,6 +186,8 @@ def test_leaving_out_broken_files_gives_the_same_batches_both_ways(tmp_path):
     ('folder:{}/nothing', 'no such folder'), ('folder:{}/empty', 'has no subfolders'),
     ('folder:{}/hollow', 'hollow/red: the class folder holds no images'),
     ('folder:{}/strange', "strange/test/reed: no class of the training part. Did you mean 'red'"),
+    ('folder:{}/single', "one subfolder only, 'red'"),
+    ('folder:{}/named', "it has a folder 'test' but none named 'train'"),
     ('folder:{}/few', 'few: 2 images with data.validation=0.2 leave'),
 ])
 def test_a_folder_that_cannot_be_trained_on_is_named(tmp_path, name, message):
@@ -196,6 +198,9 @@ def test_a_folder_that_cannot_be_trained_on_is_named(tmp_path, name, message):
     draw(tmp_path / 'strange' / 'train', 3)
     draw(tmp_path / 'strange' / 'test', 3, classes=('blue', 'red', 'reed'))
     draw(tmp_path / 'few', 1)
+    draw(tmp_path / 'single', classes=('red',))
+    draw(tmp_path / 'named' / 'test', 3)
+    draw(tmp_path / 'named' / 'training', 3)
     with pytest.raises(UserError, match=message):
         group = fields('')
         group.name = name.format(tmp_path)

@@ -75,3 +75,8 @@ def test_arrays_differ_in_their_fingerprint_when_they_differ_in_a_pixel():
     assert one != records.Arrays(images, [1, 0]).fingerprint
     images[1, 2, 2, 0] = 1
     assert one != records.Arrays(images, [0, 1]).fingerprint
+
+
+def test_digits_take_nothing_after_their_name():
+    with pytest.raises(UserError, match="digits takes nothing after its name, .*'digits:5'"):
+        sources.find(fields_of('digits:5'))
