@@ -370,6 +370,10 @@ def main(argv=None) -> int:
         if args.command == 'prepare':
             print(prepare(args.name, args.data_dir))
             return 0
+        for flag, most in (('resize', 4096), ('workers', 1024), ('epochs', 10**6)):
+            if not 0 <= getattr(args, flag, 0) <= most:
+                raise UserError(f'--{flag} is {getattr(args, flag)}, it must be between 0 and '
+                                f'{most}.')
         return data_commands.COMMANDS[args.command](args)
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)

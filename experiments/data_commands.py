@@ -41,6 +41,9 @@ def list_sets(args) -> int:
 
 
 def show(args) -> int:
+    out = pathlib.Path(args.out or re.sub(r'[^\w.-]+', '_', args.name).strip('_.') + '.png')
+    if out.suffix.lower() != '.png':
+        raise UserError(f'a sheet is a PNG image; --out is {args.out}. Let it end in .png.')
     source = sources.find(fields_of(args.name, args.data_dir))
     print(source.note)
     print(f'{len(source.classes)} classes: {_some(source.classes)}')
@@ -71,7 +74,6 @@ def show(args) -> int:
         if broken:
             print(f'  {broken} do not decode: name them with python -m experiments.data check '
                   f'{args.name}')
-    out = pathlib.Path(args.out or re.sub(r'[^\w.-]+', '_', args.name).strip('_.') + '.png')
     _sheet(source, args, out)
     print(f'\nsheet of images: {out}')
     return 0

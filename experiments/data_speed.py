@@ -47,6 +47,8 @@ def speed(args) -> int:
     classes = len(source.classes)
     part = lambda workers: feed.Streamed(records, np.arange(len(records)), how, shape, classes,
                                          workers)
+    if args.out:
+        _write(args.out, '')  # before minutes of measuring, not after them
     rates, starts = _rates(args, records, part)
     memory = _memory(part, args) if args.epochs else None
     result = {'set': args.name, 'shape': [int(size) for size in shape], 'batch': args.batch,
@@ -58,10 +60,19 @@ def speed(args) -> int:
         print(f'{name:12} median {np.median(values):12,.0f} images/s '
               f'({min(values):,.0f} to {max(values):,.0f})')
     if args.out:
-        pathlib.Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        pathlib.Path(args.out).write_text(json.dumps(result, indent=1) + '\n')
+        _write(args.out, json.dumps(result, indent=1) + '\n')
         print(f'stored in {args.out}')
     return 0
+
+
+def _write(path, text: str) -> None:
+    try:
+        pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with open(path, 'a' if not text else 'w') as file:
+            file.write(text)
+    except OSError as error:
+        raise UserError(f'{path} cannot be written ({reason(error)}). Give another --out.'
+                        ) from error
 
 
 def _rates(args, records, part) -> tuple[dict, dict]:

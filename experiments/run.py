@@ -31,6 +31,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+import cnns
 from experiments import config as configs
 from experiments import data, figures, optim, report, results, sweep, train
 from experiments.errors import UserError, reason
@@ -95,6 +96,7 @@ def _main(argv, console) -> int:
              f'{len(dataset.test.labels):,} test images'] = None
         said[f'devices: {devices} ({jax.local_devices()[0].device_kind}); batch '
              f'{config.train.batch} = {devices} x {config.train.batch // devices}'] = None
+        said |= dict.fromkeys(_channels(config, dataset))
     for line in sorted(said):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     runner = Runner(whole, made, datasets, store, console, shlex.join(argv))
@@ -106,6 +108,17 @@ def _main(argv, console) -> int:
         print(f'\ninterrupted in {runner.current}; finished points kept in {workdir}: {kept}. '
               'Run the same command again to continue.', file=sys.stderr)
         return 130
+
+
+def _channels(config, dataset) -> list[str]:
+    """A line where the images have other channels than the net's paper."""
+    name, own = config.model.name, dataset.shape[-1]
+    papers = cnns.NETS[name].input[-1]
+    if own == papers:
+        return []
+    instead = 'repeats grey images' if papers == 3 else 'turns the images into grey'
+    return [f'net: {name} has {papers} input channel{"s" if papers > 1 else ""} in its paper and is '
+            f'built for the {own} of {dataset.name}; --config.data.channels={papers} {instead}']
 
 
 def read_data(made: sweep.Plan) -> dict[str, data.Dataset]:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 
@@ -403,3 +404,13 @@ def test_an_arm_that_no_rate_trains_keeps_its_older_results(tiny, tmp_path):
     added = rows_of(tmp_path / 'w')[2:]
     assert [(row['status'], row['learning_rate']) for row in added] == [('diverged', 1e30), ('failed', None)]
     assert done['point'] not in {row['point'] for row in added}
+
+
+@pytest.mark.parametrize('name, channels, words', [
+    ('resnet20', 1, ['built for the 1 of pictures; --config.data.channels=3 repeats grey']),
+    ('lenet5', 3, ['built for the 3 of pictures; --config.data.channels=1 turns the images']),
+    ('resnet20', 3, []), ('lenet5', 1, [])])
+def test_other_channels_than_the_papers_are_said(name, channels, words):
+    config = types.SimpleNamespace(model=types.SimpleNamespace(name=name))
+    lines = run._channels(config, types.SimpleNamespace(name='pictures', shape=(9, 9, channels)))
+    assert len(lines) == len(words) and all(word in line for word, line in zip(words, lines))
