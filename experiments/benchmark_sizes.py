@@ -49,7 +49,7 @@ SERIES = {
 UNITS = {'batch': 'images a step', 'side': 'image side, pixels', 'depth': 'weight layers'}
 DEVICES = (1, 2, 4)
 SCALED = ('lenet5', 'four_layer')
-HEADINGS = ('series', 'size', 'ms a step', 'images/s')
+HEADINGS = ('net', 'size', 'ms a step', 'images/s')
 DEVICE_HEADINGS = ('net', 'devices', 'ms a step', 'all-reduce alone, ms', 'of the step, %')
 
 
@@ -180,13 +180,18 @@ def _points(stored):
     return [size for size, _ in pairs], [seconds for _, seconds in pairs]
 
 
+def _net(name, stored):
+    """What a series is of: its name without its size."""
+    return name.removesuffix(f'_{stored["size"]}')
+
+
 def series_cells(result: dict) -> list[tuple[str, ...]]:
     """One line per point in the order of HEADINGS."""
     lines = []
     for name, stored in result['series'].items():
         for size, seconds in zip(*_points(stored), strict=True):
             batch = stored['points'][str(size)]['batch']
-            lines.append((name, f'{stored["size"]} {size}', f'{1000 * seconds:,.1f}',
+            lines.append((_net(name, stored), f'{stored["size"]} {size}', f'{1000 * seconds:,.1f}',
                           f'{batch / seconds:,.0f}'))
     return lines
 
@@ -204,7 +209,7 @@ def device_cells(result: dict) -> list[tuple[str, ...]]:
 
 def notes(result: dict) -> list[str]:
     """The fitted exponents in words."""
-    return [f'{name}: time ~ {stored["size"]}^{_exponent(fit(*_points(stored)))}'
+    return [f'{_net(name, stored)}: time ~ {stored["size"]}^{_exponent(fit(*_points(stored)))}'
             for name, stored in result['series'].items() if len(stored['points']) > 1]
 
 
@@ -265,7 +270,7 @@ def _draw_series(axes, kind, result):
         milli = 1000 * np.array(seconds)
         rounds = 1000 * np.array([[min(point['seconds']), max(point['seconds'])] for point in
                                   (stored['points'][str(size)] for size in sizes)]).T
-        words = name.removesuffix(f'_{kind}').replace('_', ' ')
+        words = _net(name, stored).replace('_', ' ')
         line = fit(sizes, seconds) if len(sizes) > 1 else None
         words += f': exponent {_exponent(line)}' if line else ''
         colour = figures.COLOURS[index]

@@ -106,16 +106,16 @@ class Child:
             pass  # the reader says why
         answer = self._receive(self.limit)
         if answer.pop('gone', False):
-            self.close()
+            self.close(0)
             self._start()
         return answer
 
-    def close(self):
-        """Ends the process."""
+    def close(self, patience: float = 2.0):
+        """Ends the process, by force if it takes longer than `patience` seconds."""
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         try:
-            self._process.wait(2)
+            self._process.wait(patience)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
