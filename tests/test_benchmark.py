@@ -171,17 +171,10 @@ def test_the_markdown_table_says_what_the_file_holds(main, tmp_path):
 
 
 def clipped(figure):
-    """The texts of a figure that leave it."""
+    """By how many inches what is drawn leaves the figure."""
     figure.canvas.draw()
-    box = figure.bbox
-    found = []
-    for text in figure.findobj(lambda artist: hasattr(artist, 'get_text')):
-        if text.get_visible() and text.get_text().strip():
-            extent = text.get_window_extent()
-            if not (box.x0 <= extent.x0 and extent.x1 <= box.x1 and box.y0 <= extent.y0
-                    and extent.y1 <= box.y1):
-                found.append(text.get_text())
-    return found
+    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    return max(0, -drawn.x0, -drawn.y0, drawn.x1 - width, drawn.y1 - height)
 
 
 ALL = result({name: entry([50 + 20 * i, 60 + 20 * i], [100, 110], [100, 90], [30, 40], name)
@@ -295,25 +288,24 @@ def copied(torch_nets, there, net, input):
     weighted = [module for _, module in modules
                 if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear))]
     norms = iter([module for _, module in modules if isinstance(module, torch.nn.BatchNorm2d)])
-    rows = [row for row in models.trace(net.clone(fast=False), input).rows if row.macs]
+    rows = models.trace(net.clone(fast=False), input).rows
+    before = dict(zip(rows[1:], rows))
     shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros((1, *input)),
                                              train=False))
     variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), dict(shapes))
-    maps = None
-    for row, module in zip(rows, weighted, strict=True):
+    for row, module in zip([row for row in rows if row.macs], weighted, strict=True):
         place, stats = variables['params'], variables.get('batch_stats')
         for part in row.layer.split('/'):
             place, stats = place[part], stats and stats.get(part)
         weight = module.weight.detach().numpy()
         if isinstance(module, torch.nn.Conv2d):
-            layer, maps = place['conv'], len(weight)
+            layer = place['conv']
             layer['kernel'] = weight.transpose(2, 3, 1, 0)
         else:
             layer = place
-            if maps:  # the channel first there, last here
-                side = math.isqrt(weight.shape[1] // maps)
-                weight = weight.reshape(-1, maps, side, side).transpose(0, 2, 3, 1)
-                maps = None
+            if len(before[row].output) == 3:  # the channel comes first there, last here
+                high, wide, maps = before[row].output
+                weight = weight.reshape(-1, maps, high, wide).transpose(0, 2, 3, 1)
             layer['kernel'] = weight.reshape(len(weight), -1).T
         if module.bias is not None:
             layer['bias'] = module.bias.detach().numpy()
