@@ -206,7 +206,7 @@ def render(found: list[dict]) -> Figure:
         colour = figures.COLOURS[index % len(figures.COLOURS)]
         shift = (index - (len(found) - 1) / 2) * 0.7 / len(found)
         mean, count = geometric_mean(result)
-        words = f'{label(result)} (geometric mean of {count}: {mean:.2f})' if count else ''
+        words = label(result) + (f' (geometric mean of {count}: {mean:.2f})' if count > 1 else '')
         plain = f'plain flax, {label(result)}'
         for name, entry in measured(result).items():
             one, other = ratio(entry, best(entry)), ratio(entry, best(entry), side='plain')
@@ -234,9 +234,12 @@ def render(found: list[dict]) -> Figure:
     axes.tick_params(axis='y', length=0)
     axes.grid(axis='x', alpha=0.25)
     axes.set_xlabel('training images/s, ours / PyTorch (median, lowest and highest round); '
-                    'right of 1 is faster')
+                    'right of 1, ours is faster')
     axes.set_title('Training step beside the best of PyTorch', loc='left', fontsize=11)
-    figure.legend(loc='outside lower center', frameon=False, fontsize=8, ncols=1)
+    entries = sorted(zip(*axes.get_legend_handles_labels(), strict=True),
+                     key=lambda entry: entry[1].startswith('plain'))
+    figure.legend(*zip(*entries, strict=True), loc='outside lower center', frameon=False,
+                  fontsize=8, ncols=1)
     return figure
 
 
