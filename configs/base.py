@@ -63,6 +63,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment.size = 0  # pixels, height and width that the net sees; 0: all of the image
     config.augment.pad = 4  # pixels of zeros on every edge before a crop of 'pad'
     config.augment.scales = (256, 512)  # pixels, range of the shorter side of 'scale'
+    config.augment.interpolation = 'bilinear'  # of 'area'; 'random': one of four (GoogLeNet)
+    config.augment.photometric = False  # random brightness, contrast and colour (Howard 2013)
     config.augment.flip = False  # mirror every second image, at random
     config.augment.colour = 0.0  # standard deviation of PCA colour's alpha (AlexNet: 0.1); 0: off
     config.augment.affine = False  # random shift, scale, squeeze and shear (LeNet-5 1998)

@@ -8,16 +8,18 @@ with 10 and 7.89 % with 144 (Table 3); Caffe's quick copy 31.3 / 11.1 % top-1 / 
 centre alone. Time: not measured here.
 
 The paper (Sec. 6, 7): momentum 0.9, the rate 4 % lower every 8 epochs, averaged weights in the
-test; crops of 8 to 100 % of the area; 144 crops in the test. It gives no first rate, batch,
-length or decay: 0.01, 32, 250 epochs and 0.0002 are those of Caffe's copy. 'quick' is Caffe's
-quick solver: 2.4 million steps, the rate falls with the root of what is left, biases with twice
-the rate and no decay, crops of 224 of 256.
+test; crops of 8 to 100 % of the area, random interpolation, Howard's photometric distortions; 144
+crops in the test. It gives no first rate, batch, length or decay: 0.01, 32, 250 epochs and 0.0002
+are those of Caffe's copy. 'quick' is Caffe's quick solver: 2.4 million steps, the rate falls with
+the root of what is left, biases with twice the rate and no decay, crops of 224 of 256.
 
 Differences from the paper:
 - its average is 'Polyak averaging' without a number; here an exponential one with decay 0.9999;
 - crops, of training and of the test, lie in the centre square scaled to 256; the three squares of
   a scale are then one;
-- no photometric distortions, no random interpolation; plain instead of asynchronous steps.
+- random interpolation, which the paper began late, from the first step on; the ranges of the
+  photometric distortions are Howard's, of which the paper says no more than his name;
+- plain instead of asynchronous steps.
 """
 
 from configs import base
@@ -35,6 +37,8 @@ def get_config(arg='paper'):
     config.model.name = 'googlenet'
     config.augment.crop = 'area'
     config.augment.size = 224
+    config.augment.interpolation = 'random'
+    config.augment.photometric = True
     config.augment.flip = True
     config.augment.subtract = 'channel'
     config.augment.white = 255.0
@@ -50,6 +54,8 @@ def get_config(arg='paper'):
     config.train.ema = 0.9999
     if arg == 'quick':
         config.augment.crop = 'random'
+        config.augment.interpolation = 'bilinear'
+        config.augment.photometric = False
         config.evaluation.views = 'centre'
         config.train.steps = 2_400_000
         config.train.schedule = 'polynomial'

@@ -11,17 +11,18 @@ draws what the whole batch would, if each part says where it starts.
 The order is fixed, whatever is switched on, and each kind draws from a key of its own: switching
 one off changes nothing that the others draw.
 
-    1  pixels / 255
-    2  minus the mean of the train part, per channel or per pixel
+    1  photometric distortions
+    2  pixels / 255, minus the mean of the train part, per channel or per pixel
     3  affine distortion
     4  crop
     5  flip
     6  colour
     7  divided by the standard deviation ('channel_std'), or times `white`
 
-The mean goes first, so that the zeros around a padded image are the mean and not black, and so
-that a mean per pixel belongs to the place in the image and not to the place in the crop: this is
-the order of the papers that have it (Krizhevsky et al. 2012, Sec. 2; He et al. 2015, Sec. 4.2).
+The mean goes before the crop, so that the zeros around a padded image are the mean and not black,
+and so that a mean per pixel belongs to the place in the image and not to the place in the crop:
+this is the order of the papers that have it (Krizhevsky et al. 2012, Sec. 2; He et al. 2015,
+Sec. 4.2).
 """
 
 import dataclasses
@@ -31,12 +32,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import data
+from experiments import data, photometric, resample
 from experiments.errors import UserError, one_of, shown
 
 CROPS = ('none', 'pad', 'random', 'scale', 'area')
 SUBTRACT = ('channel', 'channel_std', 'pixel')
-ORDER = ('affine', 'crop', 'flip', 'colour')
+INTERPOLATIONS = ('bilinear', 'random')
+ORDER = ('photometric', 'affine', 'crop', 'flip', 'colour')
+# Each kind's key is fold_in(key, its number): numbers stay when kinds are added
+KEYS = {'affine': 0, 'crop': 1, 'flip': 2, 'colour': 3, 'photometric': 4}
 
 AREA = (0.08, 1.0)  # of the image (Szegedy et al. 2014, Sec. 6)
 ASPECT = (3 / 4, 4 / 3)  # width / height, the same place
@@ -142,17 +146,17 @@ def scale_jitter(shape, size, scales) -> Kind:
     return Kind('crop', title, draw, lambda image, draws: resize_box(image, draws['box'], size))
 
 
-def area_crop(shape, size) -> Kind:
+def area_crop(shape, size, interpolation: str = 'bilinear') -> Kind:
     """A part of 8 to 100 % of the image's area, all areas as likely, its width / height between
     3/4 and 4/3, at any place, scaled to `size` (h, w) (Szegedy et al. 2014, Sec. 6).
 
     The logarithm of the aspect is uniform over what fits at the drawn area, so that upright and
     lying parts are as likely. In an image longer than 4:3 no part of such an aspect has the whole
     area; there the area ends at the largest that fits. Linear interpolation, the filter widened
-    where it shrinks. The paper's other photometric distortions and its random choice of the
-    interpolation are left out.
+    where it shrinks, or with 'random' one of resample.WAYS, all as likely (the same place).
 
-    Draws: area, float32, a fraction; box, float32 [4]: top, left, height, width in pixels.
+    Draws: area, float32, a fraction; box, float32 [4]: top, left, height, width in pixels; with
+    'random' way, int32, a place in resample.WAYS.
     """
     height, width = shape[:2]
     whole = width / height
@@ -170,10 +174,20 @@ def area_crop(shape, size) -> Kind:
         w = jnp.minimum(jnp.sqrt(pixels * aspect), width)
         top = jax.random.uniform(keys[2], ()) * (height - h)
         left = jax.random.uniform(keys[3], ()) * (width - w)
-        return {'area': area, 'box': jnp.stack([top, left, h, w])}
+        draws = {'area': area, 'box': jnp.stack([top, left, h, w])}
+        if interpolation == 'random':  # a key apart, so that the part is the same without it
+            draws['way'] = jax.random.randint(jax.random.fold_in(key, 1), (), 0,
+                                              len(resample.WAYS))
+        return draws
 
-    return Kind('crop', f'a part of 8 to 100 % of the area, scaled to {times(size)}', draw,
-                lambda image, draws: resize_box(image, draws['box'], size))
+    def apply(image, draws):
+        if interpolation == 'random':
+            return resample.resize_box(image, draws['box'], size, draws['way'])
+        return resize_box(image, draws['box'], size)
+
+    by = ' by one of four interpolations' if interpolation == 'random' else ''
+    return Kind('crop', f'a part of 8 to 100 % of the area, scaled to {times(size)}{by}', draw,
+                apply)
 
 
 def resize_box(image, box, size):
@@ -251,6 +265,28 @@ def affine(shape) -> Kind:
             in_axes=-1, out_axes=-1)(image.astype(jnp.float32))
 
     return Kind('affine', 'shift, scale, squeeze and shear', draw, apply)
+
+
+def photo() -> Kind:
+    """Brightness, contrast and colour, each by a factor from 0.5 to 1.5 and in a random order
+    (Howard 2013, Some improvements on deep convolutional neural network based image
+    classification; used by Szegedy et al. 2014, Sec. 6).
+
+    Images are on 0 to 255, uint8 or float; the result is float32 on 0 to 255, not rounded.
+
+    Draws: factors, float32 [3], of photometric.NAMES; order, int32, a place in photometric.ORDERS.
+    """
+    def draw(key):
+        keys = jax.random.split(key)
+        return {'factors': jax.random.uniform(keys[0], (len(photometric.NAMES),),
+                                              minval=photometric.LOW, maxval=photometric.HIGH),
+                'order': jax.random.randint(keys[1], (), 0, len(photometric.ORDERS))}
+
+    def apply(image, draws):
+        return photometric.distort(image.astype(jnp.float32), draws['factors'], draws['order'])
+
+    return Kind('photometric', 'brightness, contrast and colour by 0.5 to 1.5, in any order', draw,
+                apply)
 
 
 # --- statistics of the train part ------------------------------------------------------------
@@ -337,6 +373,8 @@ def kinds_of(config, dataset) -> tuple[Kind, ...]:
     fields, shape = config.augment, shape_of(dataset)
     size = size_of(config, dataset)[:2]
     kinds = []
+    if fields.photometric:
+        kinds.append(photo())
     if fields.affine:
         kinds.append(affine(shape))
     if fields.crop in ('pad', 'random'):
@@ -344,7 +382,7 @@ def kinds_of(config, dataset) -> tuple[Kind, ...]:
     elif fields.crop == 'scale':
         kinds.append(scale_jitter(shape, size, tuple(fields.scales)))
     elif fields.crop == 'area':
-        kinds.append(area_crop(shape, size))
+        kinds.append(area_crop(shape, size, fields.interpolation))
     if fields.flip:
         kinds.append(flip())
     if fields.colour:
@@ -364,11 +402,18 @@ def of(config, dataset) -> Callable[..., Any]:
     kinds, start, end = kinds_of(config, dataset), subtract_of(config, dataset), scale_of(
         config, dataset)
     size = size_of(config, dataset)[:2]
+    before = [kind for kind in kinds if kind.name == 'photometric']
+    after = kinds[len(before):]
 
     def augment(key, images, first=0):
+        def drawn(kind, images):
+            return kind(jax.random.fold_in(key, KEYS[kind.name]), images, first)
+
+        for kind in before:
+            images = drawn(kind, images)
         images = start(images)
-        for kind in kinds:
-            images = kind(jax.random.fold_in(key, ORDER.index(kind.name)), images, first)
+        for kind in after:
+            images = drawn(kind, images)
         return end(centre_crop(images, size))  # cuts nothing off after another crop
 
     return augment
@@ -380,7 +425,7 @@ def components_of(config, dataset) -> Components:
 
 
 def subtract_of(config, dataset) -> Callable:
-    """images uint8 [n, H, W, C] -> images / 255 minus the mean: steps 1 and 2."""
+    """images [n, H, W, C] on 0 to 255 -> images / 255 minus the mean: step 2."""
     if config.augment.subtract == 'pixel':
         count, total, _ = _train_sums(config, dataset)
         mean = (total / count / 255).astype(np.float32)
@@ -405,13 +450,17 @@ def centre_crop(images, size):
 
 
 def _check(fields, height, width) -> None:
-    for name, allowed in (('crop', CROPS), ('subtract', SUBTRACT)):
+    for name, allowed in (('crop', CROPS), ('subtract', SUBTRACT),
+                          ('interpolation', INTERPOLATIONS)):
         if fields[name] not in allowed:
             raise one_of(f'value of augment.{name}', fields[name], allowed)
     for name in ('size', 'pad', 'colour'):
         if not fields[name] >= 0:
             raise UserError(f'augment.{name} is {fields[name]}, it must be a number from 0.')
     crop, size, pad = fields.crop, fields.size, fields.pad
+    if fields.interpolation == 'random' and crop != 'area':
+        raise UserError(f"augment.interpolation='random' belongs to augment.crop='area'; the crop "
+                        f"is {crop!r}. Set the interpolation to 'bilinear'.")
     room = 2 * pad if crop == 'pad' else 0
     words = f'images of {times((height, width))}' + (f' with {pad} zeros around' if room else '')
     if crop in ('none', 'pad', 'random') and size > min(height, width) + room:

@@ -28,6 +28,7 @@ CHOICES = {
     'data.stream': ('auto', 'always', 'never'),
     'model.dtype': ('float32', 'bfloat16'),
     'augment.crop': ('none', 'pad', 'random', 'scale', 'area'),
+    'augment.interpolation': ('bilinear', 'random'),
     'augment.subtract': ('channel', 'channel_std', 'pixel'),
     'evaluation.views': ('centre', 'ten', 'dense', 'multiscale', '144', '150'),
     'train.loss': LOSSES,

@@ -340,8 +340,8 @@ def main(argv=None) -> int:
     def command(name, words, named=True, count=None):
         made = commands.add_parser(name, help=words, description=words)
         if named:
-            made.add_argument('name', nargs=count, help="'digits', 'folder:PATH', or a TFDS name such as "
-                              "'imagenette/160px-v2'")
+            made.add_argument('name', nargs=count, help="'digits', 'folder:PATH', or a TFDS name "
+                              "such as 'imagenette/160px-v2'")
         made.add_argument('--data_dir', help="of TFDS sets; default: $TFDS_DATA_DIR, or TFDS's own")
         return made
 

@@ -203,6 +203,6 @@ def where(folder):
 
 
 def _first_line(error: Exception) -> str:
-    text = re.sub(r'^Failed to construct dataset .*?, builder_kwargs .*?}": ', '', str(error).strip())
-    lines = text.splitlines()
+    text = re.sub(r'^Failed to construct dataset .*?, builder_kwargs .*?}": ', '', str(error))
+    lines = text.strip().splitlines()
     return f'{type(error).__name__}: {lines[0].rstrip(".")}' if lines else type(error).__name__

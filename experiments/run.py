@@ -117,8 +117,9 @@ def _channels(config, dataset) -> list[str]:
     if own == papers:
         return []
     instead = 'repeats grey images' if papers == 3 else 'turns the images into grey'
-    return [f'net: {name} has {papers} input channel{"s" if papers > 1 else ""} in its paper and is '
-            f'built for the {own} of {dataset.name}; --config.data.channels={papers} {instead}']
+    channels = f'{papers} input channel{"s" if papers > 1 else ""}'
+    return [f'net: {name} has {channels} in its paper and is built for the {own} of '
+            f'{dataset.name}; --config.data.channels={papers} {instead}']
 
 
 def read_data(made: sweep.Plan) -> dict[str, data.Dataset]:

@@ -25,7 +25,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from experiments import augment, data, results, views
+from experiments import augment, data, photometric, resample, results, views
 from experiments import config as configs
 from experiments.errors import UserError
 from experiments.figures import COLOURS
@@ -84,9 +84,12 @@ def each(config, dataset, draws: int = 7) -> Figure:
     # without the mean, as in augment.py, so that zeros are the mean here too
     many = np.repeat(images / np.float32(255) - dataset.mean, draws, 0)
     for (source, kind), row, frame in zip(kinds, axes, frames):
-        key = jax.random.fold_in(jax.random.PRNGKey(config.seed + 1), augment.ORDER.index(kind.name))
+        key = jax.random.fold_in(jax.random.PRNGKey(config.seed + 1), augment.KEYS[kind.name])
         drawn = jax.device_get(kind.draws(key, draws))
-        pixels = np.asarray(jax.jit(kind)(key, many)) + dataset.mean
+        if kind.name == 'photometric':  # comes before the mean is subtracted
+            pixels = np.asarray(jax.jit(kind)(key, np.repeat(images, draws, 0))) / 255
+        else:
+            pixels = np.asarray(jax.jit(kind)(key, many)) + dataset.mean
         frame.text(0, 0.15, f'{source}: {kind.title}', fontsize=9, weight='bold')
         _show(row[0], images[0] / 255)
         row[0].set_xlabel('the image', fontsize=7)
@@ -144,14 +147,14 @@ def every_kind(config, dataset) -> list[tuple[str, augment.Kind]]:
             shape, (max(short * 7 // 8, 1),) * 2)),
         'scale': ('VGG', lambda: augment.scale_jitter(
             shape, (short, short), (-(-short * 8 // 7), short * 16 // 7))),
-        'area': ('GoogLeNet', lambda: augment.area_crop(shape, size)),
+        'area': ('GoogLeNet', lambda: augment.area_crop(shape, size, 'random')),
     }
     kinds = [(paper, on['crop'] if given.crop == name else make())
              for name, (paper, make) in crops.items()]
     components = augment.components_of(config, dataset)
     return [*kinds, ('AlexNet', augment.flip()),
             ('AlexNet', on.get('colour', augment.colour(components, 0.1))),
-            ('LeNet-5 of 1998', augment.affine(shape))]
+            ('Howard 2013', augment.photo()), ('LeNet-5 of 1998', augment.affine(shape))]
 
 
 def chosen(dataset, count: int, seed: int):
@@ -179,7 +182,13 @@ def caption(draws: dict) -> str:
     if 'S' in draws:
         return f'shorter side {draws["S"]}'
     if 'area' in draws:
-        return f'{100 * draws["area"]:.0f} %, aspect {draws["box"][3] / draws["box"][2]:.2f}'
+        way = f'\n{resample.WAYS[draws["way"]]}' if 'way' in draws else ''
+        return f'{100 * draws["area"]:.0f} %, aspect {draws["box"][3] / draws["box"][2]:.2f}{way}'
+    if 'factors' in draws:
+        short = 'bright', 'contrast', 'colour'  # photometric.NAMES, to fit below an image
+        steps = [f'{short[i]} {draws["factors"][i]:.2f}'
+                 for i in photometric.ORDERS[draws['order']]]
+        return f'{steps[0]},\n{steps[1]}, {steps[2]}'
     if 'box' in draws:
         return f'top {draws["box"][0]}, left {draws["box"][1]}'
     if 'alpha' in draws:

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from PIL import Image
 
 from configs import base
-from experiments import augment, data
+from experiments import augment, data, photometric
 from experiments.errors import UserError
 from experiments.evaluate import normalise
 
@@ -76,6 +77,25 @@ def box_loop(image, box, size):
     return np.einsum('yi,xj,ijc->yxc', rows, columns, image.astype(np.float64))
 
 
+def any_box_loop(image, draws, size):
+    """By Pillow, in the way that was drawn."""
+    way = ('BILINEAR', 'BOX', 'NEAREST', 'BICUBIC')[draws['way']]
+    top, left, height, width = map(float, draws['box'])
+    planes = [Image.fromarray(image[..., c].astype(np.float32)).resize(
+        size[::-1], Image.Resampling[way], box=(left, top, left + width, top + height))
+        for c in range(image.shape[-1])]
+    return np.stack(planes, -1)
+
+
+def photo_loop(image, draws):
+    image = image.astype(np.float64)
+    for which in photometric.ORDERS[draws['order']]:
+        grey = image @ [0.299, 0.587, 0.114]
+        base = [0, grey.mean(), grey[..., None]][which]
+        image = np.clip(base + draws['factors'][which] * (image - base), 0, 255)
+    return image
+
+
 def affine_loop(image, draws):
     """The docstring's forward map, inverted by a linear solve, then four neighbours weighted."""
     height, width, _ = image.shape
@@ -106,6 +126,9 @@ KINDS = {
               lambda image, draws: box_loop(image, draws['box'], (8, 8))),
     'area': (augment.area_crop(SHAPE, (8, 9)),
              lambda image, draws: box_loop(image, draws['box'], (8, 9))),
+    'interpolation': (augment.area_crop(SHAPE, (8, 9), 'random'),
+                      functools.partial(any_box_loop, size=(8, 9))),
+    'photometric': (augment.photo(), photo_loop),
     'colour': (augment.colour(COMPONENTS, 0.1),
                lambda image, draws: image / 255 + sum(
                    draws['alpha'][i] * COMPONENTS.values[i] * COMPONENTS.vectors[:, i]
@@ -282,18 +305,18 @@ def test_all_kinds_together_equal_a_plain_loop_in_the_documented_order():
     images = pictures(5)
     dataset = dataset_of(images)
     config = config_of(crop='pad', pad=2, size=9, flip=True, colour=0.1, affine=True,
-                       subtract='pixel', white=255.0)
+                       photometric=True, subtract='pixel', white=255.0)
     got = jax.jit(augment.of(config, dataset))(KEY, images)
     components = augment.pca(images)
     draws = {kind.name: jax.device_get(kind.draws(
-        jax.random.fold_in(KEY, augment.ORDER.index(kind.name)), 5))
+        jax.random.fold_in(KEY, augment.KEYS[kind.name]), 5))
         for kind in augment.kinds_of(config, dataset)}
     assert list(draws) == list(augment.ORDER)
     mean = (images / 255).mean(0)
     for i, image in enumerate(images):
-        image = image / 255 - mean
         own = {name: {key: value[i] for key, value in values.items()}
                for name, values in draws.items()}
+        image = photo_loop(image, own['photometric']) / 255 - mean
         image = affine_loop(image, own['affine'])
         image = crop_loop(image, own['crop'], (9, 9))
         image = flip_loop(image, own['flip'])
@@ -319,6 +342,21 @@ def test_switching_one_kind_off_changes_no_draw_of_the_others():
         assert same or np.array_equal(one[:, ::-1], other)
         mirrored += not same
     assert 0 < mirrored < 6
+
+
+def test_random_interpolation_takes_the_same_parts_in_all_ways_alike():
+    plain, drawn = (augment.area_crop(SHAPE, (8, 9), way).draws(KEY, 2000)
+                    for way in augment.INTERPOLATIONS)
+    np.testing.assert_array_equal(plain['box'], drawn['box'])
+    counts = np.bincount(drawn['way'], minlength=4)
+    assert len(counts) == 4 and (abs(counts - 500) < 4 * np.sqrt(2000 * 3 / 16)).all()
+
+
+def test_photometric_factors_fill_their_range_in_every_order():
+    draws = jax.device_get(augment.photo().draws(KEY, 3000))
+    assert 0.5 <= draws['factors'].min() < 0.51 and 1.49 < draws['factors'].max() <= 1.5
+    assert abs(draws['factors'].mean(0) - 1).max() < 0.03
+    assert (abs(np.bincount(draws['order'], minlength=6) - 500) < 90).all()
 
 
 def test_a_batch_cut_over_devices_draws_what_the_whole_batch_draws():
@@ -366,6 +404,8 @@ def test_size_of_is_the_size_that_comes_out(fields, size):
     ({'crop': 'pad', 'pad': 0}, 'one place only'),
     ({'crop': 'scale', 'size': 10, 'scales': (9, 20)}, 'shorter side of 9, smaller than'),
     ({'crop': 'scale', 'scales': (20, 10)}, 'lowest and the highest'),
+    ({'interpolation': 'any'}, "unknown value of augment.interpolation 'any'"),
+    ({'interpolation': 'random'}, "belongs to augment.crop='area'; the crop is 'none'"),
     ({'colour': -0.1}, 'augment.colour is -0.1')])
 def test_fields_that_do_not_fit_are_named_with_the_remedy(fields, words):
     with pytest.raises(UserError, match=words):

@@ -75,10 +75,10 @@ def figure_of_each():
 
 def test_each_kind_has_a_row_with_its_draws(figure_of_each):
     pictures, words = drawn(figure_of_each)
-    assert len(pictures) == 7 * 3
+    assert len(pictures) == 8 * 3
     text = ' '.join(words)
     for word in ('1 zeros around 12x14', 'a part of 10x10', 'shorter side', 'scaled to 8x8', '%',
-                 'mirrored or not', 'deviation 0.2', 'of 255', 'squeeze'):
+                 'mirrored or not', 'deviation 0.2', 'of 255', 'bright', 'squeeze'):
         assert word in text
 
 
