@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from experiments import data, figures, models, predict, report, run, sheets
+from experiments import data, data_speed, figures, models, predict, report, run, sheets
 
 ROOT = pathlib.Path(__file__).parent.parent
 TEXT = (ROOT / 'README.md').read_text()
@@ -82,8 +82,15 @@ def test_the_table_of_nets_is_what_the_command_prints(capsys):
     assert capsys.readouterr().out.strip() in TEXT
 
 
-def test_every_stored_result_is_quoted_as_the_command_prints_it(root):
-    folders = sorted((root / 'experiments/stored').iterdir())
+def test_every_stored_experiment_is_quoted_as_the_command_prints_it(root):
+    folders = sorted(path.parent for path in (root / 'experiments/stored').rglob('plan.json'))
     assert len(folders) >= 3
     for folder in folders:
         assert report.markdown(folder).strip() in TEXT, folder
+
+
+def test_the_stored_input_speeds_are_quoted_as_the_command_prints_them(root):
+    files = sorted((root / 'experiments/stored/input_speed').glob('*.json'))
+    if not files:
+        pytest.skip('no input speeds are stored')
+    assert data_speed.markdown(files) in TEXT
