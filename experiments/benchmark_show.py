@@ -1,7 +1,7 @@
 """The numbers of a stored benchmark: ratios, tables and a figure.
 
-A side's number is the median of its rounds. The ratio to PyTorch is ours / theirs within each round,
-with the variant of theirs that has the highest median; its median, lowest and highest are shown.
+A side's number is the median of its rounds. The ratio to PyTorch is ours / theirs within each round
+of the variant of theirs that has the highest median; its median, lowest and highest are shown.
 """
 
 import io
@@ -149,7 +149,7 @@ def markdown(result: dict) -> str:
     """README's tables of a stored benchmark."""
     tables = [models.markdown(*_without_empty(headings, lines)) for headings, lines in
               ((SPEED, speed_cells(result)), (COST, cost_cells(result)))]
-    return '\n'.join([*tables, *(f'- {line}\n' for line in notes(result))]).replace('\n\n- ', '\n- ')
+    return '\n'.join([*tables, ''.join(f'- {line}\n' for line in notes(result))])
 
 
 def print_tables(result: dict) -> None:
