@@ -132,7 +132,7 @@ def _single(one: _Instruction, pools) -> str | None:
     else:
         place = None
     if opcode == 'dot' or 'gemm' in target or 'matmul' in target:
-        if scope.endswith('conv_general_dilated'):
+        if scope.endswith('conv_general_dilated') or 'conv' in layers[:-1]:
             return 'convolution'
         return place or 'matrix product'
     if (opcode.startswith('rng') or any(word in scope for word in (
