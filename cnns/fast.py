@@ -7,13 +7,55 @@ Max pooling: XLA computes the gradient of reduce_window by select-and-scatter, w
 far longer than the rest of the layer. Here the forward pass keeps which pixel of each window is the
 maximum, and the gradient is put together from the windows that reach each pixel: pixels at the same
 place modulo the stride, a phase, are reached by the same few windows.
+
+Sums over windows, for average pooling: a sum of strided slices, whose gradient is a sum of spread-out copies; that of
+reduce_window slides over a map with holes.
+
+LRN: the sum over neighbouring channels is a product with a banded matrix of zeros and ones.
+
+Convolution: the gradient of the weights contracts over the images, for which XLA turns whole
+activations around; a few images at a time stay in the cache. The gradient of the input of a strided
+convolution is computed phase by phase instead of over a map with holes. Kernels of few weights are
+products of matrices, with several neighbouring outputs in a row of the product; strided ones of few
+channels first fold blocks of pixels into channels. Groups are convolutions of their own.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+
+_CHUNK = 2**21  # bytes of activations and their gradients that the weights' gradient takes at a time
+_FEWEST = 16  # images that it takes at least
+_FEW_WEIGHTS = 32  # of one output: kernels up to this are matrix products
+_FEW_CHANNELS = 4  # strided kernels up to this fold pixels into channels
+
+
+def _on_cpu(fast, plain, *arrays):
+    return lax.platform_dependent(*arrays, cpu=fast, default=plain)
+
+
+def _pairs(padding):
+    return tuple((int(low), int(high)) for low, high in padding)
+
+
+def _outputs(size: int, low: int, high: int, window: int, stride: int) -> int:
+    return (size + low + high - window) // stride + 1
+
+
+def _interleave(phases, stride: int, height: int, width: int):
+    """The map of which phases[p][q] holds the pixels (p, q) modulo the stride."""
+    if stride == 1:
+        return phases[0][0]
+    rows = jnp.stack([jnp.stack(row, 3) for row in phases], 2)
+    n, high, _, wide, _, channels = rows.shape
+    return rows.reshape(n, high * stride, wide * stride, channels)[:, :height, :width]
+
+
+# --- pooling -----------------------------------------------------------------------------------
 
 
 def max_pool(x, window: int, stride: int, padding):
@@ -21,10 +63,8 @@ def max_pool(x, window: int, stride: int, padding):
 
     The gradient goes to the first maximum of a window, row by row, as in lax.reduce_window.
     """
-    padding = tuple(map(tuple, padding))
-    return lax.platform_dependent(
-        x, cpu=lambda x: _max_pool(x, window, stride, padding),
-        default=lambda x: plain_max_pool(x, window, stride, padding))
+    how = window, stride, _pairs(padding)
+    return _on_cpu(lambda x: _max_pool(x, *how), lambda x: plain_max_pool(x, *how), x)
 
 
 def plain_max_pool(x, window: int, stride: int, padding):
@@ -33,25 +73,43 @@ def plain_max_pool(x, window: int, stride: int, padding):
                              ((0, 0), *padding, (0, 0)))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def _max_pool(x, window, stride, padding):
-    return _forward(x, window, stride, padding)[0]
+def sum_pool(x, window: int, stride: int, padding):
+    """Sums over windows of [N, H, W, C]."""
+    how = window, stride, _pairs(padding)
+    return _on_cpu(lambda x: functools.reduce(jnp.add, _pixels(x, *how, 0)),
+                   lambda x: plain_sum_pool(x, *how), x)
 
 
-def _forward(x, window, stride, padding):
-    """The maxima, and the number of the first pixel that has it in its window."""
+def plain_sum_pool(x, window: int, stride: int, padding):
+    """The same by lax.reduce_window."""
+    return lax.reduce_window(x, 0.0, lax.add, (1, window, window, 1), (1, stride, stride, 1),
+                             ((0, 0), *padding, (0, 0)))
+
+
+def _pixels(x, window, stride, padding, filling):
+    """Of every window its pixel (0, 0), then (0, 1), ...: arrays as large as the result."""
     (top, bottom), (left, right) = padding
     n, height, width, channels = x.shape
-    rows = (height + top + bottom - window) // stride + 1
-    columns = (width + left + right - window) // stride + 1
-    lowest = jnp.array(-jnp.inf, x.dtype)
-    x = lax.pad(x, lowest, ((0, 0, 0), (top, bottom, 0), (left, right, 0), (0, 0, 0)))
+    rows = _outputs(height, top, bottom, window, stride)
+    columns = _outputs(width, left, right, window, stride)
+    x = lax.pad(x, jnp.array(filling, x.dtype), ((0, 0, 0), (top, bottom, 0), (left, right, 0),
+                                                 (0, 0, 0)))
+    for i in range(window):
+        for j in range(window):
+            yield lax.slice(x, (0, i, j, 0), (n, i + (rows - 1) * stride + 1,
+                                              j + (columns - 1) * stride + 1, channels),
+                            (1, stride, stride, 1))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _max_pool(x, window, stride, padding):
+    return _maxima(x, window, stride, padding)[0]
+
+
+def _maxima(x, window, stride, padding):
+    """The maxima, and the number of the first pixel that has it in its window."""
     best = first = None
-    for number in range(window**2):
-        i, j = divmod(number, window)
-        pixel = lax.slice(x, (0, i, j, 0), (n, i + (rows - 1) * stride + 1,
-                                            j + (columns - 1) * stride + 1, channels),
-                          (1, stride, stride, 1))
+    for number, pixel in enumerate(_pixels(x, window, stride, padding, -np.inf)):
         if best is None:
             best, first = pixel, jnp.zeros(pixel.shape, jnp.uint8)
         else:
@@ -60,36 +118,250 @@ def _forward(x, window, stride, padding):
     return best, first
 
 
-def _save(x, window, stride, padding):
-    best, first = _forward(x, window, stride, padding)
+def _save_maxima(x, window, stride, padding):
+    best, first = _maxima(x, window, stride, padding)
     return best, (first, x)
 
 
-def _gradient(window, stride, padding, saved, gradient):
+def _max_pool_gradient(window, stride, padding, saved, gradient):
     first, x = saved
-    n, height, width, channels = x.shape
-    (top, bottom), (left, right) = padding
+    height, width = x.shape[1:3]
+    (top, _), (left, _) = padding
     rows, columns = gradient.shape[1:3]
-    # Sizes of a phase of the padded input, large enough for every window's last pixel
-    reach = -(-window // stride)
-    high = max(-(-(height + top + bottom) // stride), rows + reach - 1)
-    wide = max(-(-(width + left + right) // stride), columns + reach - 1)
+    high, wide = -(-height // stride), -(-width // stride)
+    zero = jnp.zeros((), gradient.dtype)
 
     def phase(p, q):
-        total = jnp.zeros((n, high, wide, channels), gradient.dtype)
-        for u in range(reach):
-            for v in range(reach):
-                i, j = p + u * stride, q + v * stride
-                if i < window and j < window:
-                    part = jnp.where(first == i * window + j, gradient, 0)
-                    total += jnp.pad(part, ((0, 0), (u, high - rows - u), (v, wide - columns - v),
-                                            (0, 0)))
+        """Of the pixels (p, q) modulo the stride; pixel t of them is in window t + down - u."""
+        (down, i), (right, j) = divmod(p + top, stride), divmod(q + left, stride)
+        total = jnp.zeros((len(x), high, wide, x.shape[3]), gradient.dtype)
+        for u in range(-(-(window - i) // stride)):
+            for v in range(-(-(window - j) // stride)):
+                here = first == (i + u * stride) * window + j + v * stride
+                total += lax.pad(jnp.where(here, gradient, zero), zero, (
+                    (0, 0, 0), (u - down, high - rows - u + down, 0),
+                    (v - right, wide - columns - v + right, 0), (0, 0, 0)))
         return total
 
-    phases = jnp.stack([jnp.stack([phase(p, q) for q in range(stride)], 3)
-                        for p in range(stride)], 2)
-    whole = phases.reshape(n, high * stride, wide * stride, channels)
-    return (whole[:, top:top + height, left:left + width],)
+    return (_interleave([[phase(p, q) for q in range(stride)] for p in range(stride)], stride,
+                        height, width),)
 
 
-_max_pool.defvjp(_save, _gradient)
+_max_pool.defvjp(_save_maxima, _max_pool_gradient)
+
+
+# --- local response normalisation --------------------------------------------------------------
+
+
+def lrn(x, n: int, k: float, alpha: float, beta: float):
+    """x / (k + alpha * sum of x^2 over n neighbouring channels)^beta; x float32 [..., C]."""
+    return _on_cpu(lambda x: _lrn(x, n, k, alpha, beta), lambda x: plain_lrn(x, n, k, alpha, beta),
+                   x)
+
+
+def plain_lrn(x, n: int, k: float, alpha: float, beta: float):
+    """The same by lax.reduce_window and a power."""
+    ones = (1,) * (x.ndim - 1)
+    sums = lax.reduce_window(jnp.square(x), 0.0, lax.add, (*ones, n), (*ones, 1),
+                             [(0, 0)] * len(ones) + [(n // 2, n // 2)])
+    return x * (k + alpha * sums) ** -beta
+
+
+def _band(x, n):
+    """Sums over n neighbouring channels."""
+    channels = np.arange(x.shape[-1])
+    band = np.abs(channels[:, None] - channels) <= n // 2
+    return x @ jnp.asarray(band, x.dtype)
+
+
+def _power(y, beta):
+    if beta == 0.75:
+        root = lax.rsqrt(y)
+        return root * lax.sqrt(root)
+    return y ** -beta
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+def _lrn(x, n, k, alpha, beta):
+    return x * _power(k + alpha * _band(jnp.square(x), n), beta)
+
+
+def _save_lrn(x, n, k, alpha, beta):
+    y = k + alpha * _band(jnp.square(x), n)
+    return x * _power(y, beta), (x, y)
+
+
+def _lrn_gradient(n, k, alpha, beta, saved, gradient):
+    x, y = saved
+    scaled = gradient * _power(y, beta)
+    return (scaled - 2 * alpha * beta * x * _band(scaled * x / y, n),)
+
+
+_lrn.defvjp(_save_lrn, _lrn_gradient)
+
+
+# --- convolution -------------------------------------------------------------------------------
+
+
+def conv(x, kernel, strides, padding, lhs_dilation=None, rhs_dilation=None, dimension_numbers=None,
+         feature_group_count: int = 1, **others):
+    """lax.conv_general_dilated for flax's nn.Conv, of maps [N, H, W, C] and explicit padding.
+
+    kernel [h, w, C / groups, features]. A dilation, or strides that differ, keep the plain form.
+    """
+    def plain(x, kernel):
+        return lax.conv_general_dilated(
+            x, kernel, strides, padding, lhs_dilation=lhs_dilation, rhs_dilation=rhs_dilation,
+            dimension_numbers=dimension_numbers, feature_group_count=feature_group_count, **others)
+
+    dilated = any(d != 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ())))
+    if x.ndim != 4 or dilated or isinstance(padding, str) or strides[0] != strides[1]:
+        return plain(x, kernel)
+    how = int(strides[0]), _pairs(padding)
+
+    def grouped(x, kernel):
+        parts = zip(jnp.split(x, feature_group_count, -1),
+                    jnp.split(kernel, feature_group_count, -1))
+        return jnp.concatenate([_form(*part, *how) for part in parts], -1)
+
+    fast = grouped if feature_group_count > 1 else lambda x, kernel: _form(x, kernel, *how)
+    return _on_cpu(fast, plain, x, kernel)
+
+
+def _form(x, kernel, stride, padding):
+    height, width, channels, _ = kernel.shape
+    if stride > 1 and height == width == 1:
+        (top, bottom), (left, right) = padding
+        x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (top, bottom, 0), (left, right, 0),
+                                                (0, 0, 0)))
+        return _conv(x[:, ::stride, ::stride], kernel, 1, ((0, 0), (0, 0)))
+    if stride > 1 and channels <= _FEW_CHANNELS:
+        return _folded(x, kernel, stride, padding)
+    if stride == 1 and 1 < height * width * channels <= _FEW_WEIGHTS and x.dtype == jnp.float32:
+        return _product(x, kernel, padding)
+    return _conv(x, kernel, stride, padding)
+
+
+def plain_conv(x, kernel, stride: int, padding):
+    """lax.conv_general_dilated of maps [N, H, W, C] by a kernel [h, w, C, features]."""
+    return lax.conv_general_dilated(x, kernel, (stride, stride), padding,
+                                    dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+
+
+def _folded(x, kernel, stride, padding):
+    """Blocks of stride x stride pixels become channels; the convolution then has stride 1."""
+    h, w, channels, features = kernel.shape
+    high, wide = -(-h // stride), -(-w // stride)
+    sizes = [_outputs(size, low, up, k, stride)
+             for size, (low, up), k in zip(x.shape[1:3], padding, (h, w))]
+    need = [(size - 1 + k) * stride for size, k in zip(sizes, (high, wide))]
+    x = lax.pad(x, jnp.zeros((), x.dtype), (
+        (0, 0, 0), *((low, n - size - low, 0)
+                     for n, size, (low, _) in zip(need, x.shape[1:3], padding)), (0, 0, 0)))
+    kernel = jnp.pad(kernel, ((0, high * stride - h), (0, wide * stride - w), (0, 0), (0, 0)))
+
+    def fold(array, lead):
+        shape = array.shape
+        split = (*shape[:lead], shape[lead] // stride, stride, shape[lead + 1] // stride, stride,
+                 *shape[lead + 2:])
+        order = (*range(lead), lead, lead + 2, lead + 1, lead + 3, *range(lead + 4, len(split)))
+        array = array.reshape(split).transpose(order)
+        return array.reshape(*array.shape[:lead + 2], stride**2 * channels,
+                             *array.shape[lead + 5:])
+
+    return _conv(fold(x, 1), fold(kernel, 0), 1, ((0, 0), (0, 0)))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _conv(x, kernel, stride, padding):
+    return plain_conv(x, kernel, stride, padding)
+
+
+def _save_conv(x, kernel, stride, padding):
+    return plain_conv(x, kernel, stride, padding), (x, kernel)
+
+
+def _conv_gradient(stride, padding, saved, gradient):
+    x, kernel = saved
+    return (_input_gradient(x, kernel, stride, padding, gradient),
+            _weight_gradient(x, kernel, stride, padding, gradient))
+
+
+_conv.defvjp(_save_conv, _conv_gradient)
+
+
+def _input_gradient(x, kernel, stride, padding, gradient):
+    if stride == 1:
+        return jax.linear_transpose(lambda x: plain_conv(x, kernel, 1, padding), x)(gradient)[0]
+    height, width = x.shape[1:3]
+    high, wide = -(-height // stride), -(-width // stride)
+    zero = jnp.zeros((), gradient.dtype)
+
+    def phase(p, q):
+        """Pixel t of a phase is reached by row i + m * stride of the kernel at output t + d - m."""
+        (down, i), (right, j) = (divmod(a + low, stride) for a, (low, _) in zip((p, q), padding))
+        part = kernel[i::stride, j::stride][::-1, ::-1].swapaxes(2, 3)
+        if part.shape[0] == 0 or part.shape[1] == 0:
+            return jnp.zeros((len(x), high, wide, x.shape[3]), gradient.dtype)
+        m, k = part.shape[0] - 1, part.shape[1] - 1
+        edges = ((0, 0, 0), (m - down, high + down - gradient.shape[1], 0),
+                 (k - right, wide + right - gradient.shape[2], 0), (0, 0, 0))
+        return plain_conv(lax.pad(gradient, zero, edges), part, 1, ((0, 0), (0, 0)))
+
+    return _interleave([[phase(p, q) for q in range(stride)] for p in range(stride)], stride,
+                       height, width)
+
+
+def _weight_gradient(x, kernel, stride, padding, gradient):
+    size = (x.size * x.dtype.itemsize + gradient.size * gradient.dtype.itemsize) / len(x)
+    count = max(2 ** int(math.log2(max(_CHUNK / size, 1))), _FEWEST)
+    # Else XLA repeats what computed them in every part
+    x, gradient = lax.optimization_barrier((x, gradient))
+    total = 0
+    for start in range(0, len(x), count):
+        def part(kernel, images=x[start:start + count]):
+            return plain_conv(images, kernel, stride, padding)
+        total += jax.linear_transpose(part, kernel)(gradient[start:start + count])[0]
+    return total
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _product(x, kernel, padding):
+    return _save_product(x, kernel, padding)[0]
+
+
+def _together(columns):
+    """How many neighbouring outputs a row of the product computes."""
+    return next(count for count in (4, 2, 1) if columns % count == 0)
+
+
+def _save_product(x, kernel, padding):
+    h, w, channels, features = kernel.shape
+    (top, bottom), (left, right) = padding
+    rows = _outputs(x.shape[1], top, bottom, h, 1)
+    columns = _outputs(x.shape[2], left, right, w, 1)
+    count = _together(columns)
+    wide, groups = w + count - 1, columns // count
+    windows = jnp.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    windows = jnp.stack([lax.slice_in_dim(windows, j, j + (groups - 1) * count + 1, count, 2)
+                         for j in range(wide)], 3)
+    windows = windows.reshape(len(x), -1, groups, wide * channels)
+    windows = jnp.stack([windows[:, i:i + rows] for i in range(h)], 3)
+    windows = windows.reshape(len(x) * rows * groups, h * wide * channels)
+    shifted = jnp.stack([jnp.pad(kernel, ((0, 0), (i, count - 1 - i), (0, 0), (0, 0)))
+                         for i in range(count)], 3)
+    y = windows @ shifted.reshape(-1, count * features)
+    return y.reshape(len(x), rows, columns, features), (x, kernel, windows)
+
+
+def _product_gradient(padding, saved, gradient):
+    x, kernel, windows = saved
+    h, w, channels, features = kernel.shape
+    count = _together(gradient.shape[2])
+    shifted = windows.T @ gradient.reshape(len(windows), -1)
+    shifted = shifted.reshape(h, w + count - 1, channels, count, features)
+    weights = functools.reduce(jnp.add, [shifted[:, i:i + w, :, i] for i in range(count)])
+    return _input_gradient(x, kernel, 1, padding, gradient), weights
+
+
+_product.defvjp(_save_product, _product_gradient)

@@ -11,11 +11,13 @@ Sec. 3.2); LRN stands after it (Krizhevsky et al. 2012, Sec. 3.3).
 """
 
 import difflib
+import functools
 from typing import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from cnns import fast as forms
@@ -102,17 +104,22 @@ def pool_windows(x, kind: str, window: int, stride: int, padding, *, fast: bool 
     the same operation, see fast.py.
     """
     if kind == 'max':
-        max_pool = forms.max_pool if fast else forms.plain_max_pool
-        return max_pool(x, window, stride, padding)
-    sizes, strides = (1, window, window, 1), (1, stride, stride, 1)
-    padding = ((0, 0), *padding, (0, 0))
-    sums = lax.reduce_window(x, 0.0, lax.add, sizes, strides, padding)
-    ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
-    return sums / lax.reduce_window(ones, 0.0, lax.add, sizes, strides, padding)
+        return (forms.max_pool if fast else forms.plain_max_pool)(x, window, stride, padding)
+    sums = (forms.sum_pool if fast else forms.plain_sum_pool)(x, window, stride, padding)
+    counts = np.outer(*(_pixels(size, *edges, window, stride)
+                        for size, edges in zip(x.shape[1:3], padding)))
+    return sums / jnp.asarray(counts[..., None], x.dtype)
+
+
+def _pixels(size, low, high, window, stride):
+    """How many pixels that exist each window has, along one edge of the map."""
+    exists = np.pad(np.ones(size), (low, high))
+    return [exists[start:start + window].sum()
+            for start in range(0, len(exists) - window + 1, stride)]
 
 
 def lrn(x, *, n: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75,
-        alpha_over_n: bool = False):
+        alpha_over_n: bool = False, fast: bool = True):
     """Local response normalisation across channels; x [..., C], shape and dtype kept.
 
     b_i = a_i / (k + alpha * sum_j a_j^2)^beta, j from i - n//2 to i + n//2 within the channels
@@ -127,14 +134,13 @@ def lrn(x, *, n: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.7
         raise ValueError(f'the window n of LRN is {n}; it must be odd, the channel with its '
                          'neighbours on both sides.')
     # In float32: beside k = 2, bfloat16 rounds away any alpha * sum below 1/128
-    a = x.astype(jnp.float32)
-    ones = (1,) * (x.ndim - 1)
-    sums = lax.reduce_window(jnp.square(a), 0.0, lax.add, (*ones, n), (*ones, 1),
-                             [(0, 0)] * len(ones) + [(n // 2, n // 2)])
-    return (a * (k + (alpha / n if alpha_over_n else alpha) * sums) ** -beta).astype(x.dtype)
+    form = forms.lrn if fast else forms.plain_lrn
+    return form(x.astype(jnp.float32), n, k, alpha / n if alpha_over_n else alpha,
+                beta).astype(x.dtype)
 
 
-def lrn_within(x, *, n: int = 3, k: float = 1.0, alpha: float = 5e-5, beta: float = 0.75):
+def lrn_within(x, *, n: int = 3, k: float = 1.0, alpha: float = 5e-5, beta: float = 0.75,
+               fast: bool = True):
     """Response normalisation within each map; x [N, H, W, C], shape and dtype kept.
 
     b = a / (k + alpha / n^2 * sum of a^2 over the n x n pixels around)^beta: the layer 'rnorm' of
@@ -142,9 +148,14 @@ def lrn_within(x, *, n: int = 3, k: float = 1.0, alpha: float = 5e-5, beta: floa
     """
     a = x.astype(jnp.float32)
     edge = (n // 2, n - 1 - n // 2)
-    sums = lax.reduce_window(jnp.square(a), 0.0, lax.add, (1, n, n, 1), (1, 1, 1, 1),
-                             ((0, 0), edge, edge, (0, 0)))
+    sums = (forms.sum_pool if fast else forms.plain_sum_pool)(jnp.square(a), n, 1, (edge, edge))
     return (a * (k + alpha / n**2 * sums) ** -beta).astype(x.dtype)
+
+
+def convolve(x, kernel, *, fast: bool = True):
+    """[N, H, W, C] by a kernel [h, w, C, features], stride 1, no padding."""
+    form = forms.conv if fast else lax.conv_general_dilated
+    return form(x, kernel, (1, 1), ((0, 0), (0, 0)), dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
 
 class Conv(nn.Module):
@@ -173,6 +184,7 @@ class Conv(nn.Module):
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
+    fast: bool = True
 
     @nn.compact
     def __call__(self, x, *, train: bool):
@@ -184,7 +196,7 @@ class Conv(nn.Module):
         x = nn.Conv(self.features, (self.kernel, self.kernel), self.stride, padding,
                     feature_group_count=self.groups, use_bias=bias, kernel_init=self.kernel_init,
                     bias_init=self.bias_init, dtype=self.dtype, param_dtype=self.param_dtype,
-                    name='conv')(x)
+                    conv_general_dilated=forms.conv if self.fast else None, name='conv')(x)
         if self.norm == 'batch':
             x = batch_norm(self, train)(x)
         if self.activation is not None:
@@ -292,7 +304,8 @@ class Maker:
             raise ValueError(f'{type(net).__name__} was built for images [N, H, W, '
                              f'{net.channels}], it was given {tuple(x.shape)}. Set channels={x.shape[-1]}, or '
                              'convert the images.')
-        self.net, self.train, self.lrn = net, train, lrn
+        self.net, self.train = net, train
+        self.lrn = functools.partial(lrn, fast=net.fast)
         self.norm_kind = axes.get('norm', 'none')
         self.outputs = {}
         self._path = ()
@@ -311,7 +324,8 @@ class Maker:
         kernel_init, bias_init = self._initialisers(weights, bias)
         layer = Conv(maps, kernel, None if linear else net.activation, norm, stride, padding,
                      groups, getattr(net, 'bias', None), kernel_init, bias_init, self.lrn,
-                     net.epsilon, net.axis_name, net.dtype, net.param_dtype, name=name)
+                     net.epsilon, net.axis_name, net.dtype, net.param_dtype, net.fast,
+                     name=name)
         return self.keep(name, layer(x, train=self.train))
 
     def pool(self, name, x, *, kind=None, overlap=None, before=False):

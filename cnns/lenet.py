@@ -106,6 +106,7 @@ class PartialConv(nn.Module):
 
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
+    fast: bool = True
 
     @nn.compact
     def __call__(self, x):
@@ -119,8 +120,7 @@ class PartialConv(nn.Module):
         bias = self.param('bias', uniform(fan_in), (16,), self.param_dtype)
         # Only existing weights are parameters; the dense kernel has zeros elsewhere
         dense = jnp.einsum('hwl,lio->hwio', kernel, place).astype(self.dtype)
-        x = jax.lax.conv_general_dilated(x, dense, (1, 1), 'VALID',
-                                         dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+        x = layers.convolve(x, dense, fast=self.fast)
         return x + bias.astype(self.dtype)
 
 
@@ -132,13 +132,14 @@ class Subsampling(nn.Module):
 
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
+    fast: bool = True
 
     @nn.compact
     def __call__(self, x):
         shape = x.shape[-1:]
         coefficient = self.param('coefficient', uniform(4), shape, self.param_dtype)
         bias = self.param('bias', uniform(4), shape, self.param_dtype)
-        sums = 4 * layers.pool(x, 'average', overlap=False)
+        sums = 4 * layers.pool(x, 'average', overlap=False, fast=self.fast)
         return sums * coefficient.astype(self.dtype) + bias.astype(self.dtype)
 
 
@@ -207,7 +208,7 @@ class LeNet5Original(layers.Net):
         def paper(fan_in):
             return dict(weights=uniform(), bias=uniform(fan_in))
 
-        types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+        types = dict(dtype=self.dtype, param_dtype=self.param_dtype, fast=self.fast)
         x = make.conv('C1', x, 6, 5, **paper(25))
         x = make.activate('S2', Subsampling(**types, name='S2')(x))
         x = make.activate('C3', PartialConv(**types, name='C3')(x))

@@ -40,7 +40,7 @@ import jax
 from experiments import benchmark_cases as cases
 from experiments import benchmark_ours as ours
 from experiments import benchmark_show as show
-from experiments import benchmark_torch, data_speed, results
+from experiments import benchmark_torch, data_speed, machine, results
 from experiments.errors import UserError
 
 _HOPELESS = 0.8  # of the best variant: what a variant must reach in the first round to stay
@@ -295,6 +295,7 @@ def _check(args):
 
 def _start_devices(count):
     """Makes so many virtual devices of a CPU, unless devices have been touched already."""
+    machine.prepare()
     jax.config.update('jax_enable_compilation_cache', False)  # compilation is measured
     if count:
         try:

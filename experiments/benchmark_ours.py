@@ -109,7 +109,7 @@ class Side:
     def compiled(self):
         """The executable of the step, which is not compiled again."""
         part = next(self.batches)
-        return self.program.step.lower(self.state, part, np.float32(cases.RATE)).compile()
+        return self.program.step.compiled(self.state, part, np.float32(cases.RATE))
 
     def memory(self) -> dict:
         """MiB that the compiled step says it needs on a device, and what a device has had."""

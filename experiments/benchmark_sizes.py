@@ -24,7 +24,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from experiments import benchmark, benchmark_ours, benchmark_show, figures, models, train
+from experiments import (benchmark, benchmark_ours, benchmark_show, figures, machine, models,
+                         train)
 from experiments.benchmark_cases import CASES, Case
 from experiments.errors import UserError, one_of, reason
 from experiments.evaluate import AXIS
@@ -324,6 +325,7 @@ def main(argv=None) -> int:
     """One number of devices in a process of its own: NET DEVICES ROUNDS SECONDS DTYPE."""
     net, devices, rounds, seconds, dtype = sys.argv[1:] if argv is None else argv
     try:
+        machine.prepare()
         jax.config.update('jax_num_cpu_devices', int(devices))
         print(json.dumps(scaled(net, int(devices), int(rounds), float(seconds), dtype)))
     except Exception as error:

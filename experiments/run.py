@@ -33,7 +33,7 @@ from rich.text import Text
 
 import cnns
 from experiments import config as configs
-from experiments import data, figures, optim, report, results, sweep, train
+from experiments import data, figures, machine, optim, report, results, sweep, train
 from experiments.errors import UserError, reason
 from experiments.progress import Reporter
 
@@ -45,6 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     _interrupted.clear()
+    machine.prepare()
     previous = {number: signal.signal(number, _interrupt)
                 for number in (signal.SIGINT, signal.SIGTERM)}
     try:

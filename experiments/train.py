@@ -23,7 +23,7 @@ import optax
 import cnns
 import cnns.lenet
 from cnns.googlenet import AUXILIARY_WEIGHT
-from experiments import augment, data, optim, views
+from experiments import augment, data, machine, optim, views
 from experiments.config import compiled, fields_of, resolve
 from experiments.errors import UserError
 from experiments.evaluate import AXIS, eval_step, evaluate
@@ -118,7 +118,8 @@ def train_step(state: State, batch, rate, *, net, loss, update, augmented=None, 
         (batch_stats, total), _ = jax.lax.scan(add, (state.batch_stats, zero), cut, unroll=written)
         gradient, metrics = jax.tree.map(lambda leaf: leaf / parts, total)
 
-    gradient, batch_stats, metrics = jax.lax.pmean((gradient, batch_stats, metrics), AXIS)
+    if jax.lax.axis_size(AXIS) > 1:  # else a copy of everything
+        gradient, batch_stats, metrics = jax.lax.pmean((gradient, batch_stats, metrics), AXIS)
     moves, velocity = update.update(gradient, state.velocity, state.params, rate=rate)
     params = optax.apply_updates(state.params, moves)
     averaged = ()
@@ -127,13 +128,40 @@ def train_step(state: State, batch, rate, *, net, loss, update, augmented=None, 
     return State(state.step + 1, params, batch_stats, velocity, averaged, state.key), metrics
 
 
-def parallel(function, devices: int, *, donate: bool, shared: int = 0):
+class Parallel:
+    """A pmapped function with compiler options, which jax.pmap itself does not take.
+
+    It is compiled once for every shape of its arguments after the first.
+    """
+
+    def __init__(self, mapped, options: dict):
+        self.mapped, self.options = mapped, options
+        self._known = {}
+
+    def lower(self, *args):
+        return self.mapped.lower(*args)
+
+    def compiled(self, *args):
+        """The executable for arguments of these shapes; args can be jax.ShapeDtypeStructs."""
+        key = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(args[1:]))
+        if key not in self._known:
+            self._known[key] = self.lower(*args).compile(compiler_options=self.options)
+        return self._known[key]
+
+    def __call__(self, *args):
+        return self.compiled(*args)(*args) if self.options else self.mapped(*args)
+
+
+def parallel(function, devices: int, *, donate: bool, shared: int = 0, fast: bool = True):
     """pmaps function(state, batch, *shared) over the first `devices` local devices.
 
-    Only the batch has a device axis; `shared` arguments after it are the same everywhere.
+    Only the batch has a device axis; `shared` arguments after it are the same everywhere. `fast`
+    allows the compiler options of machine.py.
     """
-    return jax.pmap(function, axis_name=AXIS, in_axes=(None, 0) + (None,) * shared, out_axes=None,
-                    devices=jax.local_devices()[:devices], donate_argnums=(0,) if donate else ())
+    mapped = jax.pmap(function, axis_name=AXIS, in_axes=(None, 0) + (None,) * shared,
+                      out_axes=None, devices=jax.local_devices()[:devices],
+                      donate_argnums=(0,) if donate else ())
+    return Parallel(mapped, machine.options(fast))
 
 
 def device_count(config) -> int:
@@ -192,7 +220,8 @@ def _build(config, dataset: data.Dataset) -> Program:
     sample = jnp.zeros((1, *size), jnp.float32)
     try:
         net = cnns.build(config.model.name, **fields_of(config), classes=len(dataset.classes),
-                         channels=size[-1], dtype=jnp.dtype(config.model.dtype), axis_name=AXIS)
+                         channels=size[-1], dtype=jnp.dtype(config.model.dtype),
+                         axis_name=AXIS if devices > 1 else None)
         shapes = jax.eval_shape(functools.partial(net.init, train=False), jax.random.PRNGKey(0),
                                 sample)
     except ValueError as error:  # classes, channels or a size that the net cannot take
@@ -224,7 +253,7 @@ def _build(config, dataset: data.Dataset) -> Program:
         seen = views.of(given, dataset)
         function = functools.partial(eval_step, net=views.net_of(given, dataset, net), views=seen,
                                      loss=loss_of(config, train=False))
-        evaluators.append(parallel(function, devices, donate=False))
+        evaluators.append(parallel(function, devices, donate=False, fast=net.fast))
         pixels = max(math.prod(group.size) for group in seen.groups)
         batches.append(max(min(_EVAL_BATCH, _EVAL_PIXELS // pixels), 1))
     if config.evaluation.views == 'centre':
@@ -235,7 +264,8 @@ def _build(config, dataset: data.Dataset) -> Program:
     # The first state is put where the step leaves the next ones: else the step compiles twice
     place = parallel(lambda state, part: state, devices, donate=False)
     return Program(lambda seed: place(make(seed), np.zeros(devices)),
-                   parallel(step, devices, donate=True, shared=1), *evaluators, variables, devices,
+                   parallel(step, devices, donate=True, shared=1, fast=net.fast),
+                   *evaluators, variables, devices,
                    sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes['params'])),
                    *batches)
 

@@ -1,0 +1,39 @@
+"""What a process asks of this machine, before it touches a device, to train fast on it.
+
+On accelerators nothing is changed. On a CPU:
+
+- Steps run in the thread that asks for them. They take their temporary memory from the main heap
+  then, where it can stay between steps; from another thread, glibc maps every large piece anew, and
+  each of its pages is faulted in and cleared again at every step.
+- The heap keeps what is given back to it.
+- XLA compiles convolutions to oneDNN's kernels, which jaxlib contains from 0.12 on.
+"""
+
+import ctypes
+import platform
+
+import jax
+
+# From jaxlib 0.12 on. Convolutions and matrix products by oneDNN, sums by YNNPACK, and the order of
+# operations that needs least memory, since two at once share the caches.
+_OPTIONS = {'xla_cpu_use_onednn': True,
+            'xla_cpu_experimental_onednn_custom_call': True,
+            'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_REDUCE',
+            'xla_cpu_scheduler_type': 'CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED'}
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of glibc's mallopt
+
+
+def prepare() -> None:
+    """Sets up this process. It has to be called before JAX is asked for its devices."""
+    jax.config.update('jax_cpu_enable_async_dispatch', False)
+    if platform.libc_ver()[0] == 'glibc':
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_MMAP_MAX, 0)
+        libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(_TOP_PAD, 2**28)
+
+
+def options(fast: bool = True) -> dict:
+    """Compiler options of training and evaluation steps; {}: XLA's own choices."""
+    known = jax.__version_info__ >= (0, 12) and platform.machine() == 'x86_64'
+    return dict(_OPTIONS) if fast and known and jax.default_backend() == 'cpu' else {}
