@@ -16,7 +16,7 @@ inference      images/s of evaluation, in batches of the training's size
 compilation    seconds to initialise, compile and do the first step, no cache
 memory         MiB of the compiled step: arguments, outputs and temporaries
 GFLOP/s        of convolutions and matrix products, beside the best of a large matrix product
-input, host    shares of the time: waiting for a batch; calling the step, on an idle device
+input, host    shares of the time: waiting for a batch; calling a step that computes nothing
 
 --against torch   the same step in PyTorch, in its own process: contiguous, channels_last and, where
                   it works, torch.compile. A round measures ours and then each of these, so that

@@ -92,18 +92,31 @@ class Side:
                 'mib': highest()}
 
     def host(self, seconds: float) -> dict:
-        """What the host adds to a step: from the batch in hand to the return of the call, with an
-        idle device, beside the whole of such a step. Medians of at least 5 steps."""
-        calls, wholes, end = [], [], time.perf_counter() + seconds
-        while len(calls) < 5 or time.perf_counter() < end and len(calls) < 100:
-            part = next(self.batches)
-            begin = time.perf_counter()
-            values = self.step(part)
-            called = time.perf_counter()
-            jax.block_until_ready((self.state, values))
-            calls.append(called - begin)
-            wholes.append(time.perf_counter() - begin)
-        call, whole = float(np.median(calls)), float(np.median(wholes))
+        """What calling a step costs beside its operations, as a share of a step.
+
+        It is the time of a program that takes what the step takes, returns what it returns and
+        computes nothing. Medians of at least 5 calls and 5 steps.
+        """
+        def nothing(state, part, rate):
+            del part
+            # Not the arguments themselves, which jax would hand back without a call
+            same = jax.tree.map(lambda leaf: leaf * jnp.ones((), leaf.dtype), state)
+            return same, {'loss': rate * 1, 'error': rate * 1}
+
+        empty = train.parallel(nothing, self.program.devices, donate=True, shared=1,
+                               fast=self.config.model.fields.get('fast', True))
+        part = next(self.batches)
+
+        def median(step):
+            spent, end = [], time.perf_counter() + seconds
+            while len(spent) < 6 or time.perf_counter() < end and len(spent) < 100:
+                begin = time.perf_counter()
+                self.state, values = step(self.state, part, np.float32(cases.RATE))
+                jax.block_until_ready((self.state, values))
+                spent.append(time.perf_counter() - begin)
+            return float(np.median(spent[1:]))
+
+        whole, call = median(self.program.step), median(empty)
         return {'seconds': call, 'step_seconds': whole, 'share': call / whole}
 
     def compiled(self):

@@ -10,9 +10,14 @@ On accelerators nothing is changed. On a CPU:
 """
 
 import ctypes
+import os
 import platform
+import warnings
 
 import jax
+
+from experiments import cache
+from experiments.errors import reason
 
 # From jaxlib 0.12 on. Convolutions and matrix products by oneDNN, sums by YNNPACK, and the order of
 # operations that needs least memory, since two at once share the caches.
@@ -37,3 +42,42 @@ def options(fast: bool = True) -> dict:
     """Compiler options of training and evaluation steps; {}: XLA's own choices."""
     known = jax.__version_info__ >= (0, 12) and platform.machine() == 'x86_64'
     return dict(_OPTIONS) if fast and known and jax.default_backend() == 'cpu' else {}
+
+
+def compiled(lowered, options: dict):
+    """The executable of a lowered program."""
+    with warnings.catch_warnings():
+        if options:  # this jaxlib cannot write programs with oneDNN's kernels; they compile anew
+            warnings.filterwarnings('ignore', 'Error writing persistent compilation cache entry')
+        return lowered.compile(compiler_options=options)
+
+
+def keep_compiled(setting: str | None) -> None:
+    """Keeps compiled programs on disk, so that a second start does not compile them again.
+
+    Programs with oneDNN's kernels cannot be written by jaxlib 0.12 (its serialisation fails): on a
+    CPU, steps compiled with `options` compile at every start; all else is kept.
+
+    setting: a folder, or 'off'. None: what JAX_COMPILATION_CACHE_DIR says, else the folder
+    'compiled' beside the decoded data sets (cache.folder). A folder that cannot be written is a
+    printed note.
+    """
+    if setting is None and jax.config.jax_compilation_cache_dir:
+        return
+    place = cache.folder(setting)
+    if place is None or not jax.config.jax_enable_compilation_cache:
+        jax.config.update('jax_enable_compilation_cache', False)
+        return
+    place = place if setting else place / 'compiled'
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        if not os.access(place, os.W_OK):
+            raise PermissionError(f'no permission to write to {place}')
+    except OSError as error:
+        cache.say(f'compiled programs are not kept in {place} ({reason(error)}). Name another '
+                  "folder with --compilation_cache, or 'off'.")
+        return
+    jax.config.update('jax_compilation_cache_dir', str(place))
+    # Small nets compile in tenths of a second, many times
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+    jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)

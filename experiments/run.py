@@ -85,18 +85,22 @@ def _main(argv, console) -> int:
     if args.dry_run:
         _say_points(made, console)
         return 0
+    machine.keep_compiled(args.compilation_cache)
     store = Store(workdir, source.name)
     datasets = read_data(made)
     said = {}  # what is the same for several arms is said once
     for arm in made.arms:  # the batch, the devices, the net and the images fit, before any training
         config, dataset = made.finals(arm, None)[0].config, datasets[arm.label]
         optim.schedule_of(config, train.length_of(config, dataset).steps_per_epoch)
-        devices = train.program_of(config, dataset).devices
+        models = min(config.train.together, len(arm.seeds))
+        devices = train.program_of(config, dataset, models).devices
         said[f'data: {dataset.note}; {len(dataset.train.labels):,} train, '
              f'{len(dataset.validation.labels):,} validation, '
              f'{len(dataset.test.labels):,} test images'] = None
-        said[f'devices: {devices} ({jax.local_devices()[0].device_kind}); batch '
-             f'{config.train.batch} = {devices} x {config.train.batch // devices}'] = None
+        layout = (f'batch {config.train.batch} = {devices} x {config.train.batch // devices}'
+                  if config.train.together == 1 else f'{models} points together = {devices} x '
+                  f'{models // devices}, each with batches of {config.train.batch}')
+        said[f'devices: {devices} ({jax.local_devices()[0].device_kind}); {layout}'] = None
         said |= dict.fromkeys(_channels(config, dataset))
     for line in sorted(said):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -141,6 +145,8 @@ def parse(argv) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     parser.add_argument('--workdir', metavar='DIR', help=f'default: {_WORKDIRS}/CONFIG-ARGUMENT')
     parser.add_argument('--only', action='append', metavar='KEY=VALUE,...',
                         help='run a part of the sweep')
+    parser.add_argument('--compilation_cache', metavar='DIR',
+                        help="folder of compiled programs, or 'off'; default: the user's cache")
     parser.add_argument('--dry_run', action='store_true', help='print the points and stop')
     return configs.parse(parser, argv)
 
@@ -247,7 +253,7 @@ class Store:
 
 
 class Runner:
-    """Runs the points of a plan that are not finished yet, one after the other."""
+    """Runs the points of a plan that are not finished yet, train.together of an arm at once."""
 
     def __init__(self, whole, made, datasets, store, console, command):
         self.whole, self.made, self.datasets = whole, made, datasets
@@ -265,52 +271,72 @@ class Runner:
                 rate = None
                 if self.made.rates:
                     points = self.made.selections(arm)
-                    for point in points:
-                        self.point(point, reporter)
+                    self.points(points, reporter)
                     rate = sweep.choose_rate(points, self.store.rows)
                     if rate is None:
                         self.no_rate(arm, reporter)
                         continue
-                for point in self.made.finals(arm, rate):
-                    self.point(point, reporter)
+                self.points(self.made.finals(arm, rate), reporter)
         self.current = 'the table and figures'
         self.write_plan()
 
-    def point(self, point: sweep.Point, reporter) -> None:
-        """Trains one point and adds its row. Finished ones are skipped, failed ones tried again."""
-        self.names.append(point.name)
-        seed = f'seed {point.seed}, rate {point.rate:g}'
-        self.current = f'{point.arm} ({point.phase}, {seed})'
-        reporter.start(self.current,
-                       train.length_of(point.config, self.datasets[point.arm]).epochs)
-        old = self.store.rows.get(point.name)
-        if old and old['status'] in ('done', 'diverged'):
-            reporter.finish('finished before, skipped' if old['status'] == 'done'
-                            else f'diverged before: {old["reason"]}')
-            return
-        folder = f'points/{point.name}'
-        self.store.write(f'{folder}/config.json',
-                         json.dumps(point.resolved, indent=1, sort_keys=True))
-        self.store.write(f'{folder}/environment.json',
-                         json.dumps(self.environment, indent=1, sort_keys=True))
+    def points(self, points: list[sweep.Point], reporter) -> None:
+        """Trains the points of one arm and phase and adds their rows. Finished ones are skipped,
+        failed ones tried again."""
+        waiting = []
+        for point in points:
+            self.names.append(point.name)
+            self.start([point], reporter)
+            old = self.store.rows.get(point.name)
+            if old and old['status'] in ('done', 'diverged'):
+                reporter.finish('finished before, skipped' if old['status'] == 'done'
+                                else f'diverged before: {old["reason"]}')
+                continue
+            waiting.append(point)
+            if len(waiting) == point.config.train.together:
+                self.train(waiting, reporter)
+                waiting = []
+        if waiting:
+            self.train(waiting, reporter)
 
-        def on_epoch(line):
-            self.store.append(f'{folder}/metrics.jsonl', line)
-            reporter.epoch(line)
+    def start(self, points: list[sweep.Point], reporter) -> None:
+        self.current = _label(points)
+        arm = points[0].arm
+        reporter.start(self.current, train.length_of(points[0].config, self.datasets[arm]).epochs)
+
+    def train(self, points: list[sweep.Point], reporter) -> None:
+        """Trains these points at once and adds the row of each."""
+        self.start(points, reporter)
+        for point in points:
+            folder = f'points/{point.name}'
+            self.store.write(f'{folder}/config.json',
+                             json.dumps(point.resolved, indent=1, sort_keys=True))
+            self.store.write(f'{folder}/environment.json',
+                             json.dumps(self.environment, indent=1, sort_keys=True))
+
+        def on_epoch(index, line):
+            self.store.append(f'points/{points[index].name}/metrics.jsonl', line)
+            reporter.epoch(line, _label([points[index]]))
 
         try:
-            row = train.fit(point.config, self.datasets[point.arm], on_epoch,
-                            read_test=point.phase == sweep.FINAL) | {'status': 'done', 'reason': ''}
-        except train.Diverged as error:
-            row = {'status': 'diverged', 'reason': str(error)}
+            outcomes = train.fit_together([point.config for point in points],
+                                          self.datasets[points[0].arm], on_epoch,
+                                          read_test=points[0].phase == sweep.FINAL)
         except UserError:
             raise
         except Exception as error:  # one bad point must not cost the others
             if _interrupted:  # some C++ code turns an interrupt into an error of its own
                 raise KeyboardInterrupt from error
-            row = {'status': 'failed', 'reason': reason(error)[:500]}
-        self.add(point, row)
-        reporter.finish(_words(row))
+            outcomes = [error] * len(points)
+        for point, outcome in zip(points, outcomes, strict=True):
+            if isinstance(outcome, train.Diverged):
+                row = {'status': 'diverged', 'reason': str(outcome)}
+            elif isinstance(outcome, Exception):
+                row = {'status': 'failed', 'reason': reason(outcome)[:500]}
+            else:
+                row = outcome | {'status': 'done', 'reason': ''}
+            self.add(point, row)
+            reporter.finish(_words(row), _label([point]), len(points))
 
     def add(self, point: sweep.Point, row: dict[str, Any]) -> None:
         self.store.add({
@@ -384,6 +410,16 @@ class Runner:
                   f'{row["reason"]}', file=sys.stderr)
         # A rate of the grid may be too high for an arm: that is what a grid is for.
         return int(any(row['phase'] == sweep.FINAL or row['status'] == 'failed' for row in bad))
+
+
+def _label(points: list[sweep.Point]) -> str:
+    """Names points of one arm and phase: 'max pooling (final, seeds 0, 1, rate 0.05)'."""
+    parts = [points[0].phase]
+    for name, values in (('seed', [str(point.seed) for point in points]),
+                         ('rate', [f'{point.rate:g}' for point in points])):
+        values = dict.fromkeys(values)
+        parts.append(f'{name}{"s" if len(values) > 1 else ""} {", ".join(values)}')
+    return f'{points[0].arm} ({", ".join(parts)})'
 
 
 def _words(row: dict) -> str:

@@ -4,6 +4,10 @@ This is the only module that calls pmap. The step itself is a pure function of (
 does not know how many devices there are. The state has no device axis: it enters the pmapped
 step with in_axes=None and leaves with out_axes=None, so nothing is replicated by hand.
 
+With train.together > 1 the points of an arm are trained at once, each whole on one device: no
+batch is shared and nothing is averaged over devices. States, batches and rates then have leading
+axes [devices, models], models being those of one device.
+
 Batch statistics: with norm='batch' the mean and variance of a batch are those of the whole
 global batch (flax averages them over the axis), so the number of devices is no hidden variable.
 """
@@ -13,7 +17,7 @@ import itertools
 import json
 import math
 import time
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, Iterator, NamedTuple, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +28,7 @@ import cnns
 import cnns.lenet
 from cnns.googlenet import AUXILIARY_WEIGHT
 from experiments import augment, data, machine, optim, views
-from experiments.config import compiled, fields_of, resolve
+from experiments.config import compiled, fields_of, flatten, resolve
 from experiments.errors import UserError
 from experiments.evaluate import AXIS, eval_step, evaluate
 
@@ -50,21 +54,27 @@ class State(NamedTuple):
 
 
 class Program(NamedTuple):
-    """The compiled functions that all seeds and rates of an arm share."""
+    """The compiled functions that all seeds and rates of an arm share.
 
-    init: Callable  # seed -> State
+    Where models are trained together, `shape` is (devices, models of each), states, batches of
+    `step`, rates and results have these leading axes, and a batch of evaluation is [1, n, ...].
+    """
+
+    init: Callable  # seed, or one for each model -> State
     step: Callable  # (State, batch [devices, n, ...], rate) -> (State, {'loss', 'error'})
     evaluate: Callable  # (variables, batch [devices, n, ...]) -> sums, of the centre alone
     test: Callable  # the same of config.evaluation.views
     variables: Callable  # State -> the variables to evaluate, averaged ones with train.ema
-    devices: int
+    shape: tuple[int, ...]  # (): one model, on all devices
+    devices: int  # that are used
+    shared: int  # devices that share a batch
     parameters: int
     eval_batch: int  # images of `evaluate`, over all devices
     test_batch: int
 
 
 def train_step(state: State, batch, rate, *, net, loss, update, augmented=None, parts=1,
-               average=None):
+               average=None, axis=AXIS):
     """One step of gradient descent on this device's part of the global batch.
 
     batch: {'image': uint8 [n, H, W, C], 'label': int32 [n]}; rate: float32, the learning rate.
@@ -76,11 +86,12 @@ def train_step(state: State, batch, rate, *, net, loss, update, augmented=None, 
     unless a layer looks at more than its image: batch norm normalises each micro-batch by its own
     statistics, and dropout draws anew for each.
 
-    augmented: function(key, images, first) of augment.of; average: of optim.average, or None.
+    augmented: function(key, images, first) of augment.of; average: of optim.average, or None;
+    axis: name of the device axis, None where the batch is not shared.
     Returns (state, {'loss', 'error'}), float32 scalars before the update.
     """
     key = jax.random.fold_in(state.key, state.step)
-    device, count = jax.lax.axis_index(AXIS), len(batch['label'])
+    device, count = jax.lax.axis_index(axis) if axis else 0, len(batch['label'])
     images = augmented(key, batch['image'], device * count)
     dropout = jax.random.fold_in(jax.random.fold_in(key, _DROPOUT), device)
 
@@ -118,8 +129,8 @@ def train_step(state: State, batch, rate, *, net, loss, update, augmented=None, 
         (batch_stats, total), _ = jax.lax.scan(add, (state.batch_stats, zero), cut, unroll=written)
         gradient, metrics = jax.tree.map(lambda leaf: leaf / parts, total)
 
-    if jax.lax.axis_size(AXIS) > 1:  # else a copy of everything
-        gradient, batch_stats, metrics = jax.lax.pmean((gradient, batch_stats, metrics), AXIS)
+    if axis and jax.lax.axis_size(axis) > 1:  # else a copy of everything
+        gradient, batch_stats, metrics = jax.lax.pmean((gradient, batch_stats, metrics), axis)
     moves, velocity = update.update(gradient, state.velocity, state.params, rate=rate)
     params = optax.apply_updates(state.params, moves)
     averaged = ()
@@ -145,7 +156,7 @@ class Parallel:
         """The executable for arguments of these shapes; args can be jax.ShapeDtypeStructs."""
         key = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(args[1:]))
         if key not in self._known:
-            self._known[key] = self.lower(*args).compile(compiler_options=self.options)
+            self._known[key] = machine.compiled(self.lower(*args), self.options)
         return self._known[key]
 
     def __call__(self, *args):
@@ -164,8 +175,37 @@ def parallel(function, devices: int, *, donate: bool, shared: int = 0, fast: boo
     return Parallel(mapped, machine.options(fast))
 
 
-def device_count(config) -> int:
-    """Devices that share a batch.
+def side_by_side(function, devices: int, axes: tuple, *, donate: bool, fast: bool = True):
+    """pmaps function(*args) of one model so that it works on [devices, models] of them at once.
+
+    axes: 0 for an argument whose leaves have the two leading axes, the first one always, None for
+    one that is the same for all models. Results have both axes. Devices do not wait for each
+    other.
+    """
+    def on_device(*args):
+        if len(jax.tree.leaves(args[0])[0]) > 1:
+            return jax.vmap(function, in_axes=axes)(*args)
+        # vmap would make a grouped convolution of every convolution, which is slower
+        alone = [arg if axis is None else jax.tree.map(lambda leaf: leaf[0], arg)
+                 for arg, axis in zip(args, axes, strict=True)]
+        return jax.tree.map(lambda leaf: leaf[None], function(*alone))
+
+    mapped = jax.pmap(on_device, in_axes=axes, devices=jax.local_devices()[:devices],
+                      donate_argnums=(0,) if donate else ())
+    return Parallel(mapped, machine.options(fast))
+
+
+def _whole(config, models: int) -> bool:
+    """Whether a model is trained on one device, beside others. A group of one of a config that
+    trains together is too: its draws are those of its arm's other points."""
+    return models > 1 or config.train.together > 1
+
+
+def device_count(config, models: int = 1) -> int:
+    """Devices that this number of points trained together uses.
+
+    With train.together=1, the devices that share a batch; else the largest number that divides
+    the models evenly, each of which has the whole batch.
 
     Raises:
       UserError: more than there are, or the batch does not divide over them and their
@@ -175,6 +215,8 @@ def device_count(config) -> int:
     devices, parts = config.train.devices or available, config.train.accumulate
     if devices > available:
         raise UserError(f'train.devices is {devices}, this machine has {available}.')
+    if _whole(config, models):
+        return max(count for count in range(1, devices + 1) if models % count == 0)
     each = len(data.shard(np.empty(config.train.batch), devices)[0])  # raises with the numbers
     if each % parts:
         raise UserError(f'train.accumulate={parts}: the {each} images of a device (a batch of '
@@ -198,15 +240,18 @@ def loss_of(config, *, train: bool) -> Callable:
     return optax.softmax_cross_entropy_with_integer_labels
 
 
-def program_of(config, dataset: data.Dataset) -> Program:
-    """The compiled functions for a config and data set; built once per arm of a sweep."""
-    arm = json.dumps([compiled(resolve(config)), device_count(config), augment.shape_of(dataset),
-                      dataset.classes, dataset.mean.tolist(), dataset.std.tolist(),
-                      getattr(dataset, 'fingerprint', None)], sort_keys=True)
+def program_of(config, dataset: data.Dataset, models: int = 1) -> Program:
+    """The compiled functions for a config and data set; built once per arm of a sweep.
+
+    models: points that are trained at once, up to train.together of them.
+    """
+    arm = json.dumps([compiled(resolve(config)), device_count(config, models), models,
+                      augment.shape_of(dataset), dataset.classes, dataset.mean.tolist(),
+                      dataset.std.tolist(), getattr(dataset, 'fingerprint', None)], sort_keys=True)
     if arm not in _programs:
         if len(_programs) == _KEPT:
             _programs.pop(next(iter(_programs)))
-        _programs[arm] = _build(config, dataset)
+        _programs[arm] = _build(config, dataset, models)
     return _programs[arm]
 
 
@@ -214,14 +259,16 @@ _programs: dict[str, Program] = {}
 _KEPT = 8  # programs; an older one is compiled again if it is asked for
 
 
-def _build(config, dataset: data.Dataset) -> Program:
-    devices = device_count(config)
+def _build(config, dataset: data.Dataset, models: int) -> Program:
+    devices = device_count(config, models)
+    shape = (devices, models // devices) if _whole(config, models) else ()
+    axis, shared = (None, 1) if shape else (AXIS, devices)
     size = augment.size_of(config, dataset)
     sample = jnp.zeros((1, *size), jnp.float32)
     try:
         net = cnns.build(config.model.name, **fields_of(config), classes=len(dataset.classes),
                          channels=size[-1], dtype=jnp.dtype(config.model.dtype),
-                         axis_name=AXIS if devices > 1 else None)
+                         axis_name=axis if devices > 1 else None)
         shapes = jax.eval_shape(functools.partial(net.init, train=False), jax.random.PRNGKey(0),
                                 sample)
     except ValueError as error:  # classes, channels or a size that the net cannot take
@@ -240,21 +287,26 @@ def _build(config, dataset: data.Dataset) -> Program:
         params, batch_stats = state.params, state.batch_stats
         if average:
             # optax keeps the average with the pull of its start, and takes it out when asked
-            weight = 1 - config.train.ema ** int(state.average.count)
+            weight = 1 - config.train.ema ** int(np.ravel(state.average.count)[0])
             params, batch_stats = jax.tree.map(lambda leaf: leaf / weight, state.average.ema)
         return {'params': params, 'batch_stats': batch_stats}
 
     step = functools.partial(
         train_step, net=net, loss=loss_of(config, train=True), update=update, average=average,
-        augmented=augment.of(config, dataset), parts=config.train.accumulate)
+        augmented=augment.of(config, dataset), parts=config.train.accumulate, axis=axis)
     centre, tested = _centre(config), config
     evaluators, batches = [], []
     for given in (centre, tested):
         seen = views.of(given, dataset)
         function = functools.partial(eval_step, net=views.net_of(given, dataset, net), views=seen,
-                                     loss=loss_of(config, train=False))
-        evaluators.append(parallel(function, devices, donate=False, fast=net.fast))
+                                     loss=loss_of(config, train=False), axis=axis)
+        if shape:
+            evaluators.append(side_by_side(_first(function), devices, (0, None), donate=False,
+                                           fast=net.fast))
+        else:
+            evaluators.append(parallel(function, devices, donate=False, fast=net.fast))
         pixels = max(math.prod(group.size) for group in seen.groups)
+        pixels *= shape[1] if shape else 1  # every model of a device has its own activations
         batches.append(max(min(_EVAL_BATCH, _EVAL_PIXELS // pixels), 1))
     if config.evaluation.views == 'centre':
         evaluators[1], batches[1] = evaluators[0], batches[0]
@@ -262,12 +314,32 @@ def _build(config, dataset: data.Dataset) -> Program:
     quick = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
     make = jax.jit(init, compiler_options=quick if jax.default_backend() == 'cpu' else None)
     # The first state is put where the step leaves the next ones: else the step compiles twice
-    place = parallel(lambda state, part: state, devices, donate=False)
-    return Program(lambda seed: place(make(seed), np.zeros(devices)),
-                   parallel(step, devices, donate=True, shared=1, fast=net.fast),
-                   *evaluators, variables, devices,
+    if shape:
+        place = side_by_side(lambda state: state, devices, (0,), donate=False)
+        start = lambda *seeds: place(_stacked([make(seed) for seed in seeds], shape))
+        step = side_by_side(step, devices, (0, 0, 0), donate=True, fast=net.fast)
+    else:
+        place = parallel(lambda state, part: state, devices, donate=False)
+        start = lambda seed: place(make(seed), np.zeros(devices))
+        step = parallel(step, devices, donate=True, shared=1, fast=net.fast)
+    return Program(start, step, *evaluators, variables, shape, devices, shared,
                    sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes['params'])),
                    *batches)
+
+
+def _first(function):
+    """function(variables, batch [n, ...]) for the batch [1, n, ...] of a feed for one device."""
+    return lambda variables, batch: function(variables,
+                                             jax.tree.map(lambda leaf: leaf[0], batch))
+
+
+def _stacked(trees: Sequence, shape: tuple[int, int]):
+    """Trees of arrays, one a model, as one tree whose leaves are [*shape, ...]."""
+    def stack(*leaves):
+        own = np if isinstance(leaves[0], np.ndarray) else jnp
+        return own.stack(leaves).reshape(*shape, *leaves[0].shape)
+
+    return jax.tree.map(stack, *trees)
 
 
 def _centre(config):
@@ -295,51 +367,125 @@ def fit(config, dataset: data.Dataset, on_epoch: Callable[[dict], None] = lambda
       Diverged: a step's loss is not finite.
       UserError: batch, devices, data and net do not fit together.
     """
-    program = program_of(config, dataset)
+    outcome, = fit_together([config], dataset, lambda index, line: on_epoch(line),
+                            read_test=read_test)
+    if isinstance(outcome, Diverged):
+        raise outcome
+    return outcome
+
+
+def fit_together(configs: Sequence, dataset: data.Dataset,
+                 on_epoch: Callable[[int, dict], None] = lambda index, line: None, *,
+                 read_test: bool) -> list[dict | Diverged]:
+    """Trains the points of these configs at once; returns the row of each, in their order.
+
+    The configs differ in seed and train.rate only. Rows and lines are those of `fit`, within the
+    rounding of floating point, as if each point were trained alone on one device: every seed has
+    its own start, draws and order of the data. A point that diverges has a Diverged in place of
+    its row and no line from that epoch on, and stops none of the others. `on_epoch` gets the
+    config's index before the line; 'seconds' are the point's share, all divided by the points.
+
+    Raises:
+      ValueError: the configs differ in something else.
+      UserError: batch, devices, data and net do not fit together.
+    """
+    config, count = configs[0], len(configs)
+    _check_alike(configs)
+    program = program_of(config, dataset, count)
     length = length_of(config, dataset)
     schedule = optim.schedule_of(config, length.steps_per_epoch)
-    control = optim.control_of(config)
-    state = program.init(config.seed)
-    batch, done = config.train.batch, 0
+    controls = [optim.control_of(config)] * count
+    outcomes: list[dict | Diverged | None] = [None] * count
+    state, done = program.init(*(config.seed for config in configs)), 0
 
     def measure(split, step=program.evaluate, size=program.eval_batch):
-        batches = data.eval_batches(split, size, program.devices)
-        return evaluate(step, program.variables(state), batches, len(split.labels))
+        batches = data.eval_batches(split, size, program.shared)
+        found = evaluate(step, program.variables(state), batches, len(split.labels))
+        each = {name: np.broadcast_to(np.ravel(value), count) for name, value in found.items()}
+        return [{name: values[index].item() for name, values in each.items()}
+                for index in range(count)]
+
+    def running():
+        return [index for index in range(count) if outcomes[index] is None]
 
     for epoch in range(1, length.epochs + 1):
         start, metrics = time.perf_counter(), []
-        batches = data.train_batches(dataset.train, batch, program.devices, config.seed, epoch)
+        batches = _train_batches(configs, dataset, program, epoch)
+        # One step is one dispatch. The host's part of it is under 3 % even of LeNet-5's step on a
+        # CPU, and in a loop on the device XLA's CPU convolutions are many times slower.
         for part in itertools.islice(batches, length.steps - done):
-            rate = config.train.rate * control.scale * schedule(done + len(metrics))
-            state, values = program.step(state, part, np.float32(rate))
+            factor = schedule(done + len(metrics))
+            rates = [config.train.rate * control.scale * factor
+                     for config, control in zip(configs, controls)]
+            state, values = program.step(state, part, np.float32(rates).reshape(program.shape))
             metrics.append(values)  # stays on the device until the epoch ends
         metrics = jax.device_get(metrics)
-        seconds = time.perf_counter() - start
-        losses = np.array([values['loss'] for values in metrics], np.float64)
-        if not np.isfinite(losses).all():
-            step = done + int(np.argmin(np.isfinite(losses))) + 1
-            raise Diverged(f'the loss is {losses[step - done - 1]} at step {step} (epoch {epoch}) '
-                           f'with learning rate {config.train.rate:g}')
+        seconds = (time.perf_counter() - start) / count
+        losses, errors = (np.array([np.ravel(values[name]) for values in metrics], np.float64)
+                          for name in ('loss', 'error'))  # [steps, models]
+        for index in running():
+            finite = np.isfinite(losses[:, index])
+            if not finite.all():
+                bad = int(np.argmin(finite))
+                outcomes[index] = Diverged(
+                    f'the loss is {losses[bad, index]} at step {done + bad + 1} (epoch {epoch}) '
+                    f'with learning rate {configs[index].train.rate:g}')
         done += len(metrics)
-        error = float(np.mean([values['error'] for values in metrics]))
+        if not running():
+            return outcomes
         validation = measure(dataset.validation)
-        control = optim.after_epoch(config, control, error, validation['error'])
-        on_epoch({'epoch': epoch, 'step': done, 'rate': rate, 'train/loss': float(losses.mean()),
-                  'train/error': error, 'validation/loss': validation['loss'],
-                  'validation/error': validation['error'], 'seconds': seconds})
+        for index in running():
+            error, own = float(errors[:, index].mean()), validation[index]
+            controls[index] = optim.after_epoch(config, controls[index], error, own['error'])
+            on_epoch(index, {
+                'epoch': epoch, 'step': done, 'rate': rates[index],
+                'train/loss': float(losses[:, index].mean()), 'train/error': error,
+                'validation/loss': own['loss'], 'validation/error': own['error'],
+                'seconds': seconds})
     train = measure(dataset.train)
-    if not math.isfinite(train['loss'] + validation['loss']):
-        raise Diverged(f'the loss on the train or validation part is not finite after step {done} '
-                       f'with learning rate {config.train.rate:g}')
-    row = {'epochs': length.epochs, 'steps': done, 'devices': program.devices,
-           'parameters': program.parameters} | _columns('train', train) | _columns(
-               'validation', validation)
-    if read_test:
+    for index in running():
+        if not math.isfinite(train[index]['loss'] + validation[index]['loss']):
+            outcomes[index] = Diverged(
+                f'the loss on the train or validation part is not finite after step {done} with '
+                f'learning rate {configs[index].train.rate:g}')
+    if read_test and running():
         test = measure(dataset.test, program.test, program.test_batch)
-        row |= _columns('test', test) | {'test/count': test['count']}
-        if config.evaluation.views != 'centre':
-            row['test/centre_error'] = measure(dataset.test)['error']
-    return row
+        centre = measure(dataset.test) if config.evaluation.views != 'centre' else None
+    for index in running():
+        row = {'epochs': length.epochs, 'steps': done, 'devices': program.shared,
+               'parameters': program.parameters} | _columns('train', train[index]) | _columns(
+                   'validation', validation[index])
+        if read_test:
+            row |= _columns('test', test[index]) | {'test/count': test[index]['count']}
+            if centre:
+                row['test/centre_error'] = centre[index]['error']
+        outcomes[index] = row
+    return outcomes
+
+
+def _check_alike(configs) -> None:
+    first = flatten(configs[0])
+    for config in configs[1:]:
+        other = flatten(config)
+        differ = {name for name in {*first, *other} if first.get(name) != other.get(name)}
+        differ -= {'seed', 'train.rate'}
+        if differ:
+            raise ValueError(f'points trained together differ in {", ".join(sorted(differ))}; '
+                             'only seed and train.rate may differ.')
+
+
+def _train_batches(configs, dataset, program, epoch) -> Iterator[dict]:
+    """One epoch's batches for `program.step`; each of several models has the order of its seed."""
+    batch, seeds = configs[0].train.batch, [config.seed for config in configs]
+    # a seed is read once, however many learning rates it is tried with
+    own = [data.train_batches(dataset.train, batch, program.shared, seed, epoch)
+           for seed in dict.fromkeys(seeds)]
+    if not program.shape:
+        return own[0]
+    places = [list(dict.fromkeys(seeds)).index(seed) for seed in seeds]
+    squeezed = ([jax.tree.map(lambda leaf: leaf[0], part) for part in parts]
+                for parts in zip(*own, strict=True))
+    return (_stacked([parts[place] for place in places], program.shape) for parts in squeezed)
 
 
 def _columns(part: str, metrics: dict) -> dict:

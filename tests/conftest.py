@@ -1,4 +1,4 @@
-"""Four virtual CPU devices for every test; the config files found from any folder."""
+"""Four virtual CPU devices for every test, nothing kept of what is compiled; the config files found from any folder."""
 
 import os
 import pathlib
@@ -7,6 +7,7 @@ import jax
 import pytest
 
 jax.config.update('jax_num_cpu_devices', 4)
+jax.config.update('jax_enable_compilation_cache', False)  # no test leaves files behind
 
 ROOT = pathlib.Path(__file__).parent.parent
 
