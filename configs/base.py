@@ -109,7 +109,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.bias_decay = 1.0  # of biases, as a factor of weight_decay (Caffe: 0)
     config.train.clip = 0.0  # largest norm of the gradient of all parameters together; 0: off
     config.train.ema = 0.0  # decay a step of the averaged parameters that are evaluated; 0: off
-    config.train.devices = 0  # local devices that share each batch; 0: all
+    config.train.devices = 0  # local devices that share each batch, or `together`; 0: all
+    config.train.together = 1  # points of an arm trained at once, each whole on one device
 
     # The protocol: experiments/sweep.py. An empty grid trains every point at train.rate.
     config.protocol = ml_collections.ConfigDict()

@@ -44,7 +44,7 @@ OPEN = ('model.fields', 'train.layer_decay')
 
 # Fields that cannot change what is learned, so that they do not name a point.
 _NOT_IN_THE_NAME = ('title', 'data.dir', 'data.stream', 'data.workers', 'data.cache',
-                    'train.devices', 'protocol.rates',
+                    'train.devices', 'train.together', 'protocol.rates',
                     'protocol.selection_seeds', 'protocol.level')
 
 
@@ -313,6 +313,7 @@ def resolve(config) -> dict[str, Any]:
         ('train.batch', 1, None, 'at least 1 image'),
         ('train.epochs', 1, 10**6, 'between 1 and 1000000'),
         ('train.devices', 0, None, '0 (all) or a number of devices'),
+        ('train.together', 1, None, 'a number of points from 1'),
         ('train.steps', 0, 10**9, '0 (train.epochs decides) or a number of steps'),
         ('train.accumulate', 1, flat['train.batch'], 'between 1 and train.batch'),
         ('train.warmup', 0, None, 'a number from 0'),

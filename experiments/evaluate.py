@@ -4,6 +4,7 @@ from typing import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 AXIS = 'devices'  # name of the pmapped axis, here and in train.py
 TOP = 5  # the five best classes may hold the right one: the second error, of ImageNet's papers
@@ -28,14 +29,16 @@ def rank(logits, labels):
     return jnp.where(jnp.arange(logits.shape[-1]) == labels[:, None], False, before).sum(-1)
 
 
-def eval_step(variables, batch, *, net, loss: Callable, mean=None, std=None, views=None) -> dict:
+def eval_step(variables, batch, *, net, loss: Callable, mean=None, std=None, views=None,
+              axis=AXIS) -> dict:
     """Sums over one batch, on all devices: {'loss', 'errors', 'count'}, float32 scalars, and
     'errors5', of labels not among the five best, where there are more than five classes.
 
     batch: {'image': uint8 [n, H, W, C], 'label': int32 [n], 'mask': float32 [n]}, this device's
     part; images with mask 0 are filling and count for nothing. Statistics are the stored ones.
     views: the `views.Views` that the net looks at; without, the images as they are, normalised by
-    mean and std. Of several views, the loss is that of their mean soft-max.
+    mean and std. Of several views, the loss is that of their mean soft-max. axis: name of the
+    device axis, None where the batch is whole.
     """
     def apply(images):
         return net.apply(variables, images, train=False)
@@ -50,11 +53,14 @@ def eval_step(variables, batch, *, net, loss: Callable, mean=None, std=None, vie
     sums = {'loss': losses.sum(), 'errors': ((place > 0) * mask).sum(), 'count': mask.sum()}
     if logits.shape[-1] > TOP:
         sums['errors5'] = ((place >= TOP) * mask).sum()
-    return jax.lax.psum(sums, AXIS)
+    return jax.lax.psum(sums, axis) if axis else sums
 
 
 def evaluate(step: Callable, variables, batches: Iterable[dict], count: int) -> dict[str, float]:
     """Mean loss, error (fraction) and image count over all batches; 'error5' if the step counts it.
+
+    Where the step evaluates several models, its sums are arrays of equal shapes, and so are the
+    means, as nested lists.
 
     Raises:
       RuntimeError: the masks do not sum to `count`, the size of the split.
@@ -65,11 +71,12 @@ def evaluate(step: Callable, variables, batches: Iterable[dict], count: int) -> 
         if len(sums) > _AHEAD:  # else a fast feed would fill the device with waiting images
             sums[-_AHEAD - 1] = jax.device_get(sums[-_AHEAD - 1])
     sums = jax.device_get(sums)
-    total = {key: float(sum(float(part[key]) for part in sums))
+    total = {key: np.asarray(sum(np.asarray(part[key], np.float64) for part in sums))
              for key in {'loss', 'errors', 'count'}.union(*sums)}
-    if total['count'] != count:
-        raise RuntimeError(f'evaluated {total["count"]:.0f} images of a split of {count}')
-    means = {'loss': total['loss'] / count, 'error': total['errors'] / count, 'count': count}
+    if (total['count'] != count).any():
+        raise RuntimeError(f'evaluated {total["count"].max():.0f} images of a split of {count}')
+    means = {'loss': (total['loss'] / count).tolist(),
+             'error': (total['errors'] / count).tolist(), 'count': count}
     if 'errors5' in total:
-        means['error5'] = total['errors5'] / count
+        means['error5'] = (total['errors5'] / count).tolist()
     return means

@@ -114,7 +114,7 @@ def order(count: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(count)
 
 
-_kept_order = functools.lru_cache(maxsize=2)(order)
+_kept_order = functools.lru_cache(maxsize=16)(order)  # of seeds trained together
 
 
 def shard(array: np.ndarray, devices: int) -> np.ndarray:

@@ -34,8 +34,9 @@ class Reporter:
         if self._live:
             self._live.update(self._task, description=what)
 
-    def epoch(self, line: dict) -> None:
-        words = (f'{self._what}: epoch {line["epoch"]}/{self._epochs}, '
+    def epoch(self, line: dict, what: str = '') -> None:
+        """what: the point that the line is of, where several were started together."""
+        words = (f'{what or self._what}: epoch {line["epoch"]}/{self._epochs}, '
                  f'validation error {100 * line["validation/error"]:.2f} %')
         if self._live:
             self._live.update(self._task, description=words)
@@ -43,10 +44,11 @@ class Reporter:
             self._spoke = time.perf_counter()
             self.console.print(f'      {words}', markup=False, soft_wrap=True, highlight=False)
 
-    def finish(self, words: str) -> None:
+    def finish(self, words: str, what: str = '', together: int = 1) -> None:
+        """Ends a point; its seconds are a share of those of all started `together` with it."""
         self.finished += 1
-        seconds = time.perf_counter() - self._start
-        self.console.print(f'[{self.finished}/{self.total}] {self._what}: {words} '
+        seconds = (time.perf_counter() - self._start) / together
+        self.console.print(f'[{self.finished}/{self.total}] {what or self._what}: {words} '
                            f'({seconds:.1f} s)',
                            markup=False, soft_wrap=True, highlight=False)
         if self._live:

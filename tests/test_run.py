@@ -102,7 +102,7 @@ def test_the_output_has_plan_progress_table_and_a_sentence(finished, tmp_path, c
 def test_finished_points_are_skipped_and_nothing_is_added(finished, capsys, monkeypatch):
     config, workdir = finished
     before = (workdir / 'results.jsonl').read_bytes()
-    monkeypatch.setattr(train, 'fit', lambda *_, **__: pytest.fail('trained again'))
+    monkeypatch.setattr(train, 'fit_together', lambda *_, **__: pytest.fail('trained again'))
     assert run.main(['--config', config, '--workdir', str(workdir)]) == 0
     assert (workdir / 'results.jsonl').read_bytes() == before
     assert capsys.readouterr().out.count('finished before, skipped') == 8
@@ -207,16 +207,17 @@ def test_a_truncated_last_line_costs_that_point_only(tiny, tmp_path, finished, c
 
 
 def test_a_diverging_and_a_failing_point_do_not_stop_the_others(tiny, tmp_path, capsys, monkeypatch):
-    plain = train.fit
+    plain = train.fit_together
 
-    def fit(config, *args, **given):
+    def fit(given_configs, *args, **given):
+        config, = given_configs
         if config.model.pool == 'max' and config.seed == 0:
-            raise train.Diverged('the loss is nan at step 7 (epoch 2) with learning rate 0.1')
+            return [train.Diverged('the loss is nan at step 7 (epoch 2) with learning rate 0.1')]
         if config.model.pool == 'average' and config.seed == 1:
             raise MemoryError('no room')
-        return plain(config, *args, **given)
+        return plain(given_configs, *args, **given)
 
-    monkeypatch.setattr(train, 'fit', fit)
+    monkeypatch.setattr(train, 'fit_together', fit)
     workdir = tmp_path / 'w'
     assert run.main(['--config', tiny, '--workdir', str(workdir)]) == 1
     captured = capsys.readouterr()
@@ -224,7 +225,7 @@ def test_a_diverging_and_a_failing_point_do_not_stop_the_others(tiny, tmp_path, 
     assert 'failed: average pooling (final, seed 1' in captured.err and 'MemoryError: no room' in captured.err
     assert [row['status'] for row in rows_of(workdir)].count('done') == 6
     assert (workdir / 'report.html').exists()
-    monkeypatch.setattr(train, 'fit', plain)  # what failed is tried again, what diverged is a result
+    monkeypatch.setattr(train, 'fit_together', plain)  # what failed is tried again, what diverged is a result
     assert run.main(['--config', tiny, '--workdir', str(workdir)]) == 1
     assert [row['status'] for row in results.load(workdir).rows].count('done') == 7
 
@@ -302,7 +303,7 @@ def test_an_interrupt_that_comes_back_as_an_error_of_the_point_is_still_an_inter
         except KeyboardInterrupt:
             raise RuntimeError('INTERNAL: callback failed') from None
 
-    monkeypatch.setattr(train, 'fit', fit)
+    monkeypatch.setattr(train, 'fit_together', fit)
     assert run.main(['--config', tiny, '--workdir', str(tmp_path / 'w')]) == 130
     assert 'interrupted in average pooling (select, seed 1000' in capsys.readouterr().err
     assert not rows_of(tmp_path / 'w')
@@ -414,3 +415,97 @@ def test_other_channels_than_the_papers_are_said(name, channels, words):
     config = types.SimpleNamespace(model=types.SimpleNamespace(name=name))
     lines = run._channels(config, types.SimpleNamespace(name='pictures', shape=(9, 9, channels)))
     assert len(lines) == len(words) and all(word in line for word, line in zip(words, lines))
+
+
+# --- points trained together -----------------------------------------------------------------
+
+
+def grouped(monkeypatch, change=lambda configs: None):
+    """The groups that are trained, as (rate, seed) of their points, filled while a run goes on."""
+    plain, groups = train.fit_together, []
+
+    def fit(configs, *args, **given):
+        groups.append([(config.train.rate, config.seed) for config in configs])
+        change(configs)
+        return plain(configs, *args, **given)
+
+    monkeypatch.setattr(train, 'fit_together', fit)
+    return groups
+
+
+def test_points_trained_together_leave_the_rows_and_files_of_points_trained_alone(
+        tiny, tmp_path, finished, capsys, monkeypatch):
+    groups, workdir = grouped(monkeypatch), tmp_path / 'w'
+    words = ['--config', tiny, '--workdir', str(workdir), '--config.train.together=2']
+    assert run.main(words) == 0
+    out = capsys.readouterr().out
+    assert 'devices: 1 (cpu); 2 points together = 1 x 2, each with batches of 32' in out
+    assert '[8/8] max pooling (final, seed 1, rate ' in out
+    chosen = [row['learning_rate'] for row in rows_of(finished[1]) if row['phase'] == 'final']
+    assert groups == [[(0.02, 1000), (0.05, 1000)], [(chosen[0], 0), (chosen[0], 1)],
+                      [(0.02, 1000), (0.05, 1000)], [(chosen[2], 0), (chosen[2], 1)]]
+    for one, many in zip(rows_of(finished[1]), rows_of(workdir), strict=True):
+        assert one.keys() == many.keys()
+        for name, value in one.items():
+            if isinstance(value, float):
+                value = pytest.approx(value, rel=1e-3, abs=0.02 if 'error' in name else 0)
+            assert many[name] == value, name
+        folder = workdir / 'points' / many['point']
+        assert {path.name for path in folder.iterdir()} == {
+            path.name for path in (finished[1] / 'points' / one['point']).iterdir()}
+        lines = results.read(folder / 'metrics.jsonl')
+        assert [line['epoch'] for line in lines] == [1, 2]
+        assert lines[-1]['validation/error'] == many['validation/error']
+
+
+def test_a_resumed_run_groups_only_what_is_missing(tiny, tmp_path, finished, capsys, monkeypatch):
+    workdir = tmp_path / 'w'
+    shutil.copytree(finished[1], workdir)
+    lines = (workdir / 'results.jsonl').read_text().splitlines(keepends=True)
+    (workdir / 'results.jsonl').write_text(''.join(lines[:2] + lines[4:5]))
+    groups = grouped(monkeypatch)
+    words = ['--config', tiny, '--workdir', str(workdir), '--config.train.together=5']
+    assert run.main(words) == 0
+    assert [[seed for _, seed in group] for group in groups] == [[0, 1], [1000], [0, 1]]
+    assert capsys.readouterr().out.count('finished before, skipped') == 3
+    assert sorted(row['point'] for row in rows_of(workdir)) == sorted(
+        row['point'] for row in rows_of(finished[1]))
+
+
+def test_an_error_fails_the_points_of_its_group_and_no_others(tiny, tmp_path, capsys, monkeypatch):
+    def change(configs):
+        if configs[0].model.pool == 'average' and configs[0].seed == 0:
+            raise MemoryError('no room')
+
+    grouped(monkeypatch, change)
+    workdir = tmp_path / 'w'
+    words = ['--config', tiny, '--workdir', str(workdir), '--config.train.together=2']
+    assert run.main(words) == 1
+    assert capsys.readouterr().err.count('MemoryError: no room') == 2
+    assert [row['status'] for row in rows_of(workdir)] == ['done'] * 2 + ['failed'] * 2 + ['done'] * 4
+
+
+def test_a_rate_that_diverges_beside_another_is_reported_by_point_and_step(tiny, tmp_path, capsys):
+    words = ['--config', tiny, '--workdir', str(tmp_path / 'w'), '--config.protocol.rates=(0.05, 1e30)',
+             '--config.model.activation=relu', '--only', 'pool=max,seed=0', '--config.train.together=2']
+    assert run.main(words) == 0
+    assert 'diverged: max pooling (select, seed 1000, rate 1e+30): the loss is ' in capsys.readouterr().err
+    assert [(row['status'], row['learning_rate']) for row in rows_of(tmp_path / 'w')] == [
+        ('done', 0.05), ('diverged', 1e30), ('done', 0.05)]
+
+
+def test_an_interrupt_names_all_points_of_the_group(tiny, tmp_path, capsys, monkeypatch):
+    grouped(monkeypatch, lambda configs: os.kill(os.getpid(), signal.SIGTERM))
+    words = ['--config', tiny, '--workdir', str(tmp_path / 'w'), '--config.train.together=2']
+    assert run.main(words) == 130
+    assert 'interrupted in average pooling (select, seed 1000, rates 0.02, 0.05); finished points ' \
+        in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('value, message', [
+    ('0', 'train.together is 0, it must be a number of points from 1'),
+    ('-2', 'train.together is -2'), ('1.5', "'train.together' takes a whole number")])
+def test_a_wrong_number_of_points_together_is_one_short_error(tiny, tmp_path, capsys, value, message):
+    assert run.main(['--config', tiny, '--workdir', str(tmp_path / 'w'),
+                     f'--config.train.together={value}']) == 2
+    assert message in capsys.readouterr().err

@@ -306,6 +306,118 @@ def test_bfloat16_computes_and_keeps_float32_parameters(images):
     assert np.isfinite(metrics['loss'])
 
 
+# --- points trained together -----------------------------------------------------------------
+
+
+def assert_alike(one, many):
+    """Rows or lines of the same training, but for rounding and time. One image more or less may be
+    wrong, of 16 or more."""
+    assert one.keys() == many.keys()
+    for name in one.keys() - {'seconds'}:
+        room = 1 / 16 if 'error' in name else 0
+        assert many[name] == pytest.approx(one[name], rel=2e-3, abs=room + 1e-6), name
+
+
+def both(images, changes, seeds, rates=None, **given):
+    """Rows and lines of points trained alone on one device, and of the same trained together."""
+    configs = [config_of(seed=seed, train__rate=rate, **changes) for seed, rate in
+               zip(seeds, rates or [0.02] * len(seeds))]
+    alone, together = ([[] for _ in configs] for _ in range(2))
+    rows = [train.fit(config.copy_and_resolve_references(), images, alone[index].append,
+                      read_test=True) for index, config in enumerate(configs)]
+    for config in configs:
+        configs_set(config, given)
+    many = train.fit_together(configs, images, lambda index, line: together[index].append(line),
+                              read_test=True)
+    for one, two in zip([*rows, *sum(alone, [])], [*many, *sum(together, [])], strict=True):
+        assert_alike(one, two)
+    return many
+
+
+def configs_set(config, changes):
+    for path, value in changes.items():
+        configs.set_field(config, path.replace('__', '.'), value)
+
+
+@pytest.mark.parametrize('changes, devices, seeds', [
+    (dict(), 1, (0, 1, 2)),  # three on one device
+    (dict(model__norm='batch', train__ema=0.5), 2, (0, 1)),  # one on each
+    (dict(model__norm='batch', augment__crop='pad', augment__pad=2, train__accumulate=2,
+          evaluation__views='ten'), 2, (3, 4, 5, 6)),  # two on each
+])
+def test_points_trained_together_have_the_rows_and_lines_of_points_trained_alone(
+        images, changes, devices, seeds):
+    rows = both(images, changes, seeds, train__devices=devices)
+    assert len({row['train/loss'] for row in rows}) == len(seeds)
+
+
+def test_learning_rates_are_tried_together_and_each_has_its_own_plateau(images):
+    both(images, dict(train__schedule='plateau', train__plateau=1, train__drops=1,
+                      train__epochs=3), (0, 0), rates=(0.02, 1e-9), train__devices=1)
+
+
+@pytest.mark.parametrize('devices', [1, 2])
+def test_dropout_of_points_trained_together_is_that_of_points_trained_alone(devices):
+    """The mean of the draws of one device, for two seeds."""
+    step = functools.partial(
+        train.train_step, net=Noise(), loss=lambda logits, labels: logits[:, 0],
+        update=optim.velocity(0.0, {'w': 1.0}, inside=False), axis=None,
+        augmented=lambda key, images, first: images)
+    shape = devices, 2 // devices
+    function = train.side_by_side(step, devices, (0, 0, 0), donate=False)
+    full = lambda value: np.full(shape, value, np.float32)
+    state = train.State(np.full(shape, 4, np.int32), {'w': full(1)}, {}, {'w': full(0)}, (),
+                        np.reshape([jax.random.PRNGKey(seed) for seed in (0, 5)], (*shape, 2)))
+    batch = {'image': np.zeros((*shape, 2, 1, 1, 1), np.uint8),
+             'label': np.zeros((*shape, 2), np.int32)}
+    losses = np.ravel(function(state, batch, full(0))[1]['loss'])
+    np.testing.assert_allclose(losses, [drawn(0, 4, devices=1), drawn(5, 4, devices=1)], rtol=1e-6)
+
+
+def test_a_model_that_diverges_stops_none_of_the_others_and_names_its_step(images):
+    changes = dict(model__activation='relu', train__devices=2)
+    lines = []
+    bad, good = train.fit_together(
+        [config_of(train__rate=rate, seed=1, **changes) for rate in (1e30, 0.02)], images,
+        lambda index, line: lines.append((index, line['epoch'])), read_test=True)
+    alone = config_of(train__rate=1e30, seed=1, **changes | dict(train__devices=1))
+    with pytest.raises(train.Diverged) as caught:
+        train.fit(alone, images, read_test=False)
+    assert str(bad) == str(caught.value) and 'at step' in str(bad)
+    assert lines == [(1, 1), (1, 2)]
+    assert good['test/count'] == 16 and np.isfinite(good['test/loss'])
+
+
+@pytest.mark.parametrize('models, devices, used', [(2, 1, 1), (2, 2, 2), (3, 2, 1), (4, 3, 2),
+                                                   (5, 4, 1), (6, 0, 3), (1, 4, 1)])
+def test_models_are_laid_over_the_most_devices_that_divide_them(models, devices, used):
+    config = config_of(train__together=6, train__devices=devices, train__batch=15)
+    assert train.device_count(config, models) == used
+
+
+def test_programs_of_groups_of_other_sizes_are_others(images):
+    config = config_of(train__together=3)
+    programs = [train.program_of(config, images, models) for models in (1, 2, 3)]
+    assert [program.shape for program in programs] == [(1, 1), (1, 2), (1, 3)]
+    assert train.program_of(config_of(train__together=3, seed=4), images, 3) is programs[2]
+
+
+def test_points_of_different_arms_are_not_trained_together(images):
+    with pytest.raises(ValueError, match='differ in model.pool, train.batch;'):
+        train.fit_together([config_of(), config_of(seed=1, model__pool='max', train__batch=8)],
+                           images, read_test=False)
+
+
+def test_devices_that_train_a_model_each_do_not_speak_to_each_other(images):
+    program = train.program_of(config_of(train__together=2, train__devices=2, model__norm='batch'),
+                               images, 2)
+    shapes = lambda *leaves: [jax.ShapeDtypeStruct((2, 1, *shape), kind) for shape, kind in leaves]
+    image, label, rate = shapes(((16, 32, 32, 1), np.uint8), ((16,), np.int32), ((), np.float32))
+    text = program.step.lower(program.init(0, 1), {'image': image, 'label': label}, rate).as_text()
+    assert 'convolution' in text and not re.search(r'all.reduce|all.gather', text)
+    assert 'feature_group_count = 1' in text and 'feature_group_count = 2' not in text
+
+
 def test_pmap_is_called_in_one_module_only():
     folder = pathlib.Path(train.__file__).parent.parent
     users = [path.name for part in ('cnns', 'configs', 'experiments')
