@@ -29,7 +29,7 @@ import numpy as np
 from jax import lax
 
 _CHUNK = 2**21  # bytes of activations and their gradients that the weights' gradient takes at a time
-_FEWEST = 16  # images that it takes at least
+_FEWEST, _LOWEST = 8, 4  # images and rows of their maps that it takes at least
 _FEW_WEIGHTS = 32  # of one output: kernels up to this are matrix products
 _FEW_CHANNELS = 4  # strided kernels up to this fold pixels into channels
 
@@ -313,16 +313,28 @@ def _input_gradient(x, kernel, stride, padding, gradient):
 
 
 def _weight_gradient(x, kernel, stride, padding, gradient):
-    size = (x.size * x.dtype.itemsize + gradient.size * gradient.dtype.itemsize) / len(x)
-    count = max(2 ** int(math.log2(max(_CHUNK / size, 1))), _FEWEST)
+    """Summed over parts of so few images and rows that they stay in a core's cache."""
+    n, rows, columns, features = gradient.shape
+    x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*edge, 0) for edge in padding),
+                                            (0, 0, 0)))
     # Else XLA repeats what computed them in every part
     x, gradient = lax.optimization_barrier((x, gradient))
-    total = 0
-    for start in range(0, len(x), count):
-        def part(kernel, images=x[start:start + count]):
-            return plain_conv(images, kernel, stride, padding)
-        total += jax.linear_transpose(part, kernel)(gradient[start:start + count])[0]
-    return total
+    row = (stride * x[0, 0].size + gradient[0, 0].size) * x.dtype.itemsize
+    count = min(n, max(2 ** int(math.log2(max(_CHUNK / (row * rows), 1))), _FEWEST))
+    high = min(rows, max(round(_CHUNK / (row * count)), _LOWEST))
+    parts = []
+    for first in range(0, n, count):
+        for top in range(0, rows, high):
+            part = gradient[first:first + count, top:top + high]
+            end = (top + part.shape[1] - 1) * stride + kernel.shape[0]
+            images = x[first:first + count, top * stride:end]
+
+            def run(kernel, images=images):
+                return plain_conv(images, kernel, stride, ((0, 0), (0, 0)))
+
+            parts.append(jax.linear_transpose(run, kernel)(part)[0])
+    # Apart from the convolutions: oneDNN cannot add to every result, and ends the process
+    return functools.reduce(jnp.add, lax.optimization_barrier(parts))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
