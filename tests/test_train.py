@@ -318,25 +318,20 @@ def assert_alike(one, many):
         assert many[name] == pytest.approx(one[name], rel=2e-3, abs=room + 1e-6), name
 
 
-def both(images, changes, seeds, rates=None, **given):
+def both(images, changes, seeds, devices, rates=None):
     """Rows and lines of points trained alone on one device, and of the same trained together."""
-    configs = [config_of(seed=seed, train__rate=rate, **changes) for seed, rate in
-               zip(seeds, rates or [0.02] * len(seeds))]
-    alone, together = ([[] for _ in configs] for _ in range(2))
-    rows = [train.fit(config.copy_and_resolve_references(), images, alone[index].append,
-                      read_test=True) for index, config in enumerate(configs)]
-    for config in configs:
-        configs_set(config, given)
-    many = train.fit_together(configs, images, lambda index, line: together[index].append(line),
+    points = [config_of(seed=seed, train__rate=rate, **changes) for seed, rate in
+              zip(seeds, rates or [0.02] * len(seeds))]
+    alone, together = ([[] for _ in points] for _ in range(2))
+    rows = [train.fit(config, images, lines.append, read_test=True)
+            for config, lines in zip(points, alone)]
+    for config in points:
+        configs.set_field(config, 'train.devices', devices)
+    many = train.fit_together(points, images, lambda index, line: together[index].append(line),
                               read_test=True)
     for one, two in zip([*rows, *sum(alone, [])], [*many, *sum(together, [])], strict=True):
         assert_alike(one, two)
     return many
-
-
-def configs_set(config, changes):
-    for path, value in changes.items():
-        configs.set_field(config, path.replace('__', '.'), value)
 
 
 @pytest.mark.parametrize('changes, devices, seeds', [
@@ -347,13 +342,13 @@ def configs_set(config, changes):
 ])
 def test_points_trained_together_have_the_rows_and_lines_of_points_trained_alone(
         images, changes, devices, seeds):
-    rows = both(images, changes, seeds, train__devices=devices)
+    rows = both(images, changes, seeds, devices)
     assert len({row['train/loss'] for row in rows}) == len(seeds)
 
 
 def test_learning_rates_are_tried_together_and_each_has_its_own_plateau(images):
     both(images, dict(train__schedule='plateau', train__plateau=1, train__drops=1,
-                      train__epochs=3), (0, 0), rates=(0.02, 1e-9), train__devices=1)
+                      train__epochs=3), (0, 0), 1, rates=(0.02, 1e-9))
 
 
 @pytest.mark.parametrize('devices', [1, 2])
