@@ -314,23 +314,27 @@ def _input_gradient(x, kernel, stride, padding, gradient):
 
 def _weight_gradient(x, kernel, stride, padding, gradient):
     """Summed over parts of so few images and rows that they stay in a core's cache."""
-    n, rows, columns, features = gradient.shape
-    x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*edge, 0) for edge in padding),
-                                            (0, 0, 0)))
+    n, rows = gradient.shape[:2]
     # Else XLA repeats what computed them in every part
     x, gradient = lax.optimization_barrier((x, gradient))
-    row = (stride * x[0, 0].size + gradient[0, 0].size) * x.dtype.itemsize
+    row = (x[0].size + gradient[0].size) * x.dtype.itemsize / rows
     count = min(n, max(2 ** int(math.log2(max(_CHUNK / (row * rows), 1))), _FEWEST))
     high = min(rows, max(round(_CHUNK / (row * count)), _LOWEST))
+    if high < rows:  # parts of the rows are cut out of the map with its edges
+        x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*edge, 0) for edge in padding),
+                                                (0, 0, 0)))
+        padding = ((0, 0), (0, 0))
     parts = []
     for first in range(0, n, count):
         for top in range(0, rows, high):
             part = gradient[first:first + count, top:top + high]
-            end = (top + part.shape[1] - 1) * stride + kernel.shape[0]
-            images = x[first:first + count, top * stride:end]
+            images = x[first:first + count]
+            if high < rows:
+                end = (top + part.shape[1] - 1) * stride + kernel.shape[0]
+                images = images[:, top * stride:end]
 
             def run(kernel, images=images):
-                return plain_conv(images, kernel, stride, ((0, 0), (0, 0)))
+                return plain_conv(images, kernel, stride, padding)
 
             parts.append(jax.linear_transpose(run, kernel)(part)[0])
     # Apart from the convolutions: oneDNN cannot add to every result, and ends the process

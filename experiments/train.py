@@ -310,7 +310,7 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
         batches.append(max(min(_EVAL_BATCH, _EVAL_PIXELS // pixels), 1))
     if config.evaluation.views == 'centre':
         evaluators[1], batches[1] = evaluators[0], batches[0]
-    # On a CPU, random numbers compile for longer than they run: 31 s against 2 for ResNet-20
+    # On a CPU, the random numbers of a net take far longer to compile well than to draw
     quick = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
     make = jax.jit(init, compiler_options=quick if jax.default_backend() == 'cpu' else None)
     # The first state is put where the step leaves the next ones: else the step compiles twice
