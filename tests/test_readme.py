@@ -1,12 +1,14 @@
 """README keeps its word: every command in it runs, every link in it leads somewhere."""
 
+import json
 import pathlib
 import re
 import shlex
 
 import pytest
 
-from experiments import data, data_speed, figures, models, predict, report, run, sheets
+from cnns.layers import Net
+from experiments import benchmark, data, data_speed, figures, models, predict, report, run, sheets
 
 ROOT = pathlib.Path(__file__).parent.parent
 TEXT = (ROOT / 'README.md').read_text()
@@ -37,6 +39,11 @@ def test_every_command_is_one_the_program_takes(command, root, tmp_path, monkeyp
         assert 'image.jpg' in capsys.readouterr().err
     elif module == 'experiments.sheets':
         assert sheets.main([word.replace('runs/', f'{tmp_path}/') for word in words]) == 0
+    elif module == 'experiments.benchmark':
+        if '--figure' in words:
+            assert benchmark.main([word.replace('runs/', f'{tmp_path}/') for word in words]) == 0
+        else:  # minutes
+            benchmark._check(benchmark._parser().parse_args(words))
     elif module == 'experiments.data':
         asked = []
         monkeypatch.setattr(data, 'prepare', lambda name, folder: asked.append(name) or name)
@@ -66,7 +73,10 @@ def test_the_field_list_in_an_override_is_real():
     from experiments.config import flatten
     fields = flatten(base.get_config())
     for field in re.findall(r'--config\.([a-z][\w.]+)=', TEXT):
-        assert field in fields, field
+        if field.startswith('model.fields.'):
+            assert hasattr(Net, field.split('.')[-1]), field
+        else:
+            assert field in fields, field
 
 
 def test_the_python_example_runs():
@@ -87,6 +97,15 @@ def test_every_stored_experiment_is_quoted_as_the_command_prints_it(root):
     assert len(folders) >= 3
     for folder in folders:
         assert report.markdown(folder).strip() in TEXT, folder
+
+
+def test_the_stored_benchmarks_are_quoted_as_the_command_prints_them(root, capsys):
+    files = [path for path in sorted((root / 'experiments/stored/benchmark').glob('*.json'))
+             if json.loads(path.read_text())['kind'] == 'benchmark']
+    assert files
+    for path in files:
+        assert benchmark.main(['--markdown', str(path)]) == 0
+        assert capsys.readouterr().out.strip() in TEXT, path
 
 
 def test_the_stored_input_speeds_are_quoted_as_the_command_prints_them(root):
