@@ -1,92 +1,375 @@
 """The fast forms equal the plain ones: values and gradients, odd sizes, ties, bf16, transforms."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
 import cnns
 from cnns import fast, layers
 
-# height, width, window, stride, padding
-SHAPES = [
-    (8, 8, 2, 2, ((0, 0), (0, 0))), (9, 7, 2, 2, ((0, 0), (0, 0))), (8, 6, 3, 2, ((0, 1), (0, 1))),
-    (9, 9, 3, 2, ((0, 0), (0, 0))), (8, 8, 3, 2, ((1, 0), (1, 0))), (7, 6, 3, 1, ((1, 1), (1, 1))),
-    (11, 10, 4, 3, ((0, 0), (0, 2))), (5, 5, 5, 3, ((0, 0), (0, 0))), (6, 6, 2, 3, ((0, 0), (0, 0))),
-]
+NONE, ONE = ((0, 0), (0, 0)), ((1, 1), (1, 1))
+NHWC = ('NHWC', 'HWIO', 'NHWC')
+# Most of the time here is the compiler's, and its optimisation of loops changes no result
+QUICK = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
 
 
-def both(function, x):
-    """Values, and the gradient of a sum with different weights, as one function of x."""
-    def weighted(x):
-        y = function(x)
+def integers(shape, dtype=jnp.float32, levels=4, seed=0):
+    """Small whole numbers: their sums of products are exact in whatever order."""
+    return jnp.asarray(np.random.default_rng(seed).integers(-levels, levels, shape), dtype)
+
+
+def both(function, *arrays):
+    """Values, and the gradients of a sum of them with different weights."""
+    def weighted(*arrays):
+        y = function(*arrays)
         weights = jnp.arange(y.size, dtype=jnp.float32).reshape(y.shape) % 7 + 1
         return (y.astype(jnp.float32) * weights).sum(), y
-    (_, y), gradient = jax.jit(jax.value_and_grad(weighted, has_aux=True))(x)
-    return y, gradient
+
+    (_, y), gradients = jax.value_and_grad(weighted, tuple(range(len(arrays))),
+                                           has_aux=True)(*arrays)
+    return y, *gradients
+
+
+def assert_equal(one, other, *arrays, rtol=0.0):
+    """The same values, gradients and types of two functions; rtol 0: to the last bit."""
+    got, expected = jax.jit(lambda *arrays: (both(one, *arrays), both(other, *arrays)),
+                            compiler_options=QUICK)(*arrays)
+    for a, b in zip(got, expected, strict=True):
+        assert a.dtype == b.dtype == arrays[0].dtype and a.shape == b.shape
+        a, b = np.float64(a), np.float64(b)
+        np.testing.assert_allclose(a, b, rtol=0, atol=rtol * np.abs(b).max())
+
+
+# --- pooling -----------------------------------------------------------------------------------
+
+# height, width, window, stride, padding
+SHAPES = [
+    (8, 8, 2, 2, NONE), (9, 7, 2, 2, NONE), (8, 6, 3, 2, ((0, 1), (0, 1))), (9, 9, 3, 2, NONE),
+    (8, 8, 3, 2, ((1, 0), (1, 0))), (7, 6, 3, 1, ONE), (11, 10, 4, 3, ((0, 0), (0, 2))),
+    (5, 5, 5, 3, NONE), (6, 6, 2, 3, NONE),
+]
 
 
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize('height, width, window, stride, padding', SHAPES)
-@pytest.mark.parametrize('levels', [3, 10**6])  # three levels: nearly every window has a tie
-def test_max_pooling_equals_reduce_window(height, width, window, stride, padding, levels, dtype):
-    numbers = np.random.default_rng(0).integers(-levels, levels, (2, height, width, 3))
-    x = jnp.asarray(numbers / 8, dtype)
-    expected = both(lambda x: fast.plain_max_pool(x, window, stride, padding), x)
-    got = both(lambda x: fast.max_pool(x, window, stride, padding), x)
-    for one, other in zip(got, expected, strict=True):
-        assert one.dtype == other.dtype == dtype
-        np.testing.assert_array_equal(one, other)
+def test_max_pooling_equals_reduce_window(height, width, window, stride, padding, dtype):
+    # of three levels nearly every window has a tie
+    x = jnp.concatenate([integers((1, height, width, 3), dtype, levels) / 8
+                         for levels in (3, 10**6)])
+    assert_equal(lambda x: fast.max_pool(x, window, stride, padding),
+                 lambda x: fast.plain_max_pool(x, window, stride, padding), x)
+
+
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize('height, width, window, stride, padding', SHAPES)
+def test_sums_over_windows_equal_reduce_window(height, width, window, stride, padding, dtype):
+    assert_equal(lambda x: fast.sum_pool(x, window, stride, padding),
+                 lambda x: fast.plain_sum_pool(x, window, stride, padding),
+                 integers((2, height, width, 3), dtype, 2))
+
+
+@pytest.mark.parametrize('before', [False, True])
+@pytest.mark.parametrize('overlap', [False, True])
+def test_an_average_is_that_of_the_pixels_that_exist(overlap, before):
+    x = np.asarray(integers((1, 8, 7, 2)))
+    expected, window = np.zeros((1, 4, 3, 2)), 2 + overlap
+    top = 1 if overlap and before else 0  # of 8 rows; 7 columns need no padding
+    for row, column in np.ndindex(4, 3):
+        low = max(2 * row - top, 0)
+        part = x[:, low:2 * row - top + window, 2 * column:2 * column + window]
+        expected[:, row, column] = part.mean((1, 2))
+    np.testing.assert_allclose(layers.pool(jnp.asarray(x), 'average', overlap, before=before),
+                               expected, rtol=1e-6)
 
 
 def test_ties_go_to_the_first_pixel_of_the_window():
-    gradient = jax.grad(lambda x: fast.max_pool(x, 2, 2, ((0, 0), (0, 0))).sum())(
-        jnp.ones((1, 2, 2, 1)))
+    gradient = jax.grad(lambda x: fast.max_pool(x, 2, 2, NONE).sum())(jnp.ones((1, 2, 2, 1)))
     np.testing.assert_array_equal(gradient[0, ..., 0], [[1, 0], [0, 0]])
 
 
 def test_a_nan_is_not_lost():
     x = jnp.ones((1, 4, 4, 1)).at[0, 1, 1, 0].set(jnp.nan)
-    assert np.isnan(fast.max_pool(x, 2, 2, ((0, 0), (0, 0)))).sum() == 1
+    assert np.isnan(fast.max_pool(x, 2, 2, NONE)).sum() == 1
 
 
-def test_it_holds_under_vmap_pmap_and_checkpoint():
-    x = jnp.asarray(np.random.default_rng(0).integers(-3, 3, (2, 2, 7, 6, 3)), jnp.float32)
-
-    def gradient(pool):
-        return jax.grad(lambda x: (pool(x, 3, 2, ((0, 0), (0, 1)))**2).sum())
-
-    expected = jnp.stack([gradient(fast.plain_max_pool)(part) for part in x])
-    np.testing.assert_array_equal(jax.vmap(gradient(fast.max_pool))(x), expected)
-    np.testing.assert_array_equal(jax.pmap(gradient(fast.max_pool))(x), expected)
-    kept = jax.checkpoint(lambda x: (fast.max_pool(x, 3, 2, ((0, 0), (0, 1)))**2).sum())
-    np.testing.assert_array_equal(jax.jit(jax.grad(kept))(x[0]), expected[0])
+# --- local response normalisation --------------------------------------------------------------
 
 
-@pytest.mark.parametrize('name, fields', [
-    ('lenet5', dict(pool='max', overlap=True)), ('cuda_convnet_18pct', {}),
-    ('resnet18', dict(blocks=(1, 1, 1, 1), maps=4))])
-def test_a_net_is_the_same_with_and_without_fast_forms(name, fields):
-    height, width, channels = cnns.NETS[name].input
-    side = min(height, 64)
+@pytest.mark.parametrize('n, k, alpha, beta, channels', [
+    (1, 2.0, 0.1, 0.75, 4), (3, 1.0, 0.1, 0.75, 6), (5, 2.0, 1e-4, 0.75, 3), (5, 2.0, 0.3, 0.5, 8),
+    (9, 1.0, 0.5, 0.75, 16), (9, 0.5, 0.1, 1.3, 5), (3, 1.0, 0.0, 0.75, 1)])
+def test_lrn_equals_reduce_window_and_a_power(n, k, alpha, beta, channels):
+    x = jnp.asarray(np.random.default_rng(0).normal(0, 3, (2, 3, 5, channels)), jnp.float32)
+    assert_equal(lambda x: fast.lrn(x, n, k, alpha, beta),
+                 lambda x: fast.plain_lrn(x, n, k, alpha, beta), x, rtol=2e-6)
+
+
+@pytest.mark.parametrize('alpha_over_n', [False, True])
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+def test_the_layer_has_one_meaning_with_and_without_the_fast_form(alpha_over_n, dtype):
+    x = jnp.asarray(np.random.default_rng(0).normal(0, 3, (2, 3, 2, 7)), dtype)
+    fields = dict(n=5, k=1.0, alpha=0.5, alpha_over_n=alpha_over_n)
+    tight = dtype == jnp.float32
+    assert_equal(lambda x: layers.lrn(x, **fields), lambda x: layers.lrn(x, **fields, fast=False),
+                 x, rtol=2e-6 if tight else 1e-2)
+    expected, values = np.zeros(x.shape), np.float64(x)
+    for index in range(7):
+        sums = (values[..., max(index - 2, 0):index + 3]**2).sum(-1)
+        expected[..., index] = values[..., index] / (
+            1 + (0.1 if alpha_over_n else 0.5) * sums)**0.75
+    np.testing.assert_allclose(np.float64(layers.lrn(x, **fields)), expected,
+                               rtol=1e-5 if tight else 1e-2)
+
+
+@pytest.mark.parametrize('n, beta', [(1, 0.75), (3, 0.75), (4, 0.5), (5, 0.75)])
+def test_response_normalisation_within_maps_has_one_meaning(n, beta):
+    x = jnp.asarray(np.random.default_rng(0).normal(0, 3, (2, 6, 5, 3)), jnp.float32)
+    fields = dict(n=n, alpha=0.3, beta=beta)
+    assert_equal(lambda x: layers.lrn_within(x, **fields),
+                 lambda x: layers.lrn_within(x, **fields, fast=False), x, rtol=2e-6)
+
+
+# --- convolution -------------------------------------------------------------------------------
+
+
+def plain(x, kernel, stride, padding, groups=1):
+    return lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=NHWC,
+                                    feature_group_count=groups)
+
+
+def form(x, kernel, stride, padding, groups=1):
+    return fast.conv(x, kernel, (stride, stride), padding, dimension_numbers=NHWC,
+                     feature_group_count=groups)
+
+
+# Height, width, channels, kernel, stride, padding, groups: every branch of fast._form
+PRODUCTS = [  # by the number of neighbouring outputs together: 4, 2 or 1
+    (12, 12, 1, (5, 5), 1, NONE, 1), (7, 8, 3, (3, 3), 1, ONE, 1),
+    (6, 9, 1, (2, 5), 1, ((0, 1), (0, 1)), 1), (9, 7, 3, (3, 3), 1, ((0, 2), (1, 1)), 1),
+    (5, 6, 4, (2, 2), 1, ((1, 0), (0, 1)), 1), (5, 5, 5, (1, 1), 1, NONE, 1),
+    (7, 7, 1, (1, 7), 1, NONE, 1), (6, 8, 6, (3, 3), 1, ONE, 2)]
+FOLDED = [
+    (23, 19, 3, (11, 11), 4, ((2, 1), (0, 3)), 1), (15, 14, 3, (7, 7), 2, ((3, 3), (3, 2)), 1),
+    (9, 10, 1, (2, 2), 3, NONE, 1), (8, 8, 4, (3, 3), 2, ((1, 0), (0, 1)), 1),
+    (7, 9, 1, (5, 5), 3, ((0, 2), (1, 1)), 1), (9, 11, 4, (1, 3), 4, ((1, 2), (0, 0)), 1),
+    (8, 7, 8, (3, 3), 2, ONE, 4)]
+SKIPPED = [(8, 9, 3, (1, 1), 2, NONE, 1), (7, 7, 5, (1, 1), 3, ((1, 0), (0, 2)), 1)]
+PHASES = [
+    (9, 8, 5, (3, 3), 2, ONE, 1), (8, 9, 5, (3, 3), 2, ((0, 1), (2, 0)), 1),
+    (10, 11, 5, (2, 2), 3, NONE, 1), (13, 12, 6, (5, 5), 4, ((2, 0), (1, 3)), 1),
+    (7, 9, 5, (1, 2), 2, NONE, 1), (9, 9, 12, (3, 3), 2, ONE, 2)]
+WHOLE = [
+    (9, 11, 5, (3, 3), 1, ONE, 1), (8, 7, 3, (7, 7), 1, ((3, 3), (2, 4)), 1),
+    (13, 12, 1, (11, 11), 1, NONE, 1), (6, 5, 4, (4, 4), 1, ((2, 1), (1, 2)), 1),
+    (6, 7, 10, (3, 3), 1, ((0, 0), (1, 0)), 2)]
+CONVOLUTIONS = [(kind, *shape) for kind, shapes in dict(
+    product=PRODUCTS, folded=FOLDED, skipped=SKIPPED, phases=PHASES, whole=WHOLE).items()
+    for shape in shapes]
+
+
+def images_and_kernel(shape, dtype=jnp.float32, images=2):
+    height, width, channels, kernel, _, _, groups = shape
+    return (integers((images, height, width, channels), dtype),
+            integers((*kernel, channels // groups, 2 * groups), dtype, seed=1))
+
+
+def taken(monkeypatch, shape, dtype=jnp.float32):
+    """Which branch a convolution takes."""
+    calls = []
+    for name in ('_product', '_folded', '_conv'):
+        own = getattr(fast, name)
+        monkeypatch.setattr(fast, name, lambda *args, own=own, name=name: (
+            calls.append((name, args)), own(*args))[1])
+    jax.eval_shape(lambda *arrays: form(*arrays, *shape[4:]), *images_and_kernel(shape, dtype))
+    name, args = calls[0]
+    if name != '_conv':
+        return name[1:]
+    if args[2] > 1:
+        return 'phases'
+    return 'skipped' if shape[4] > 1 else 'whole'
+
+
+@pytest.mark.parametrize('kind, shape', [(row[0], row[1:]) for row in CONVOLUTIONS])
+def test_a_convolution_equals_lax_in_values_and_both_gradients(kind, shape, monkeypatch):
+    assert taken(monkeypatch, shape) == kind
+    assert_equal(lambda *arrays: form(*arrays, *shape[4:]),
+                 lambda *arrays: plain(*arrays, *shape[4:]), *images_and_kernel(shape))
+
+
+def test_products_take_four_two_and_one_outputs_together():
+    assert [fast._together(columns) for columns in (8, 6, 7)] == [4, 2, 1]
+    columns = {(width + left + right - kernel[1] + 1)
+               for _, width, _, kernel, _, (_, (left, right)), _ in PRODUCTS}
+    assert {fast._together(number) for number in columns} == {4, 2, 1}
+
+
+@pytest.mark.parametrize('shape', [PRODUCTS[1], FOLDED[3], SKIPPED[1], PHASES[1], WHOLE[4]])
+def test_a_convolution_in_bfloat16_is_that_of_lax_to_its_rounding(shape, monkeypatch):
+    assert taken(monkeypatch, shape, jnp.bfloat16) != 'product'
+    assert_equal(lambda *arrays: form(*arrays, *shape[4:]),
+                 lambda *arrays: plain(*arrays, *shape[4:]),
+                 *images_and_kernel(shape, jnp.bfloat16), rtol=2**-7)
+
+
+@pytest.mark.parametrize('dtype, rtol', [(jnp.float32, 0.0), (jnp.bfloat16, 2**-7)])
+@pytest.mark.parametrize('shape', [WHOLE[0], (29, 9, 6, (2, 3), 3, NONE, 1)])
+def test_weights_gradients_are_whole_with_a_ragged_last_part(shape, dtype, rtol, monkeypatch):
+    monkeypatch.setattr(fast, '_CHUNK', 1)  # the fewest images and rows at a time
+    x, kernel = images_and_kernel(shape, dtype, images=19)
+    y = plain(x, kernel, *shape[4:])
+    assert y.shape[1] in (9, 10)  # in parts of 4, 4 and 1 or 2; the images of 8, 8 and 3
+    jaxpr = jax.make_jaxpr(lambda *arrays: fast._weight_gradient(*arrays[:2], *shape[4:6],
+                                                                 arrays[2]))(x, kernel, y)
+    assert str(jaxpr).count('conv_general_dilated[') == 9
+    assert_equal(lambda *arrays: form(*arrays, *shape[4:]),
+                 lambda *arrays: plain(*arrays, *shape[4:]), x, kernel, rtol=rtol)
+
+
+def test_a_convolution_is_the_plain_loop():
+    x, kernel = (np.asarray(array) for array in images_and_kernel(
+        (7, 8, 5, (3, 2), 2, ((1, 0), (0, 1)), 1)))
+    padded = np.pad(x, ((0, 0), (1, 0), (0, 1), (0, 0)))
+    expected = np.zeros((2, 3, 4, 2))
+    for n, row, column, to in np.ndindex(expected.shape):
+        for i, j, channel in np.ndindex(3, 2, 5):
+            expected[n, row, column, to] += (padded[n, 2 * row + i, 2 * column + j, channel]
+                                             * kernel[i, j, channel, to])
+    np.testing.assert_array_equal(form(x, kernel, 2, ((1, 0), (0, 1))), expected)
+
+
+def test_strides_and_padding_of_numpy_are_numbers_too():
+    shape = PHASES[1]
+    x, kernel = images_and_kernel(shape)
+    got = fast.conv(x, kernel, np.array(shape[4:5] * 2), np.array(shape[5]),
+                    dimension_numbers=NHWC)
+    np.testing.assert_array_equal(got, plain(x, kernel, *shape[4:]))
+
+
+@pytest.mark.parametrize('how', [
+    dict(window_strides=(1, 1), padding='SAME'), dict(window_strides=(2, 2), padding='VALID'),
+    dict(window_strides=(1, 2), padding=ONE),
+    dict(window_strides=(1, 1), padding=ONE, rhs_dilation=(2, 2)),
+    dict(window_strides=(1, 1), padding=ONE, lhs_dilation=(2, 1))])
+def test_what_has_no_fast_form_keeps_the_plain_one(how):
+    x, kernel = images_and_kernel((7, 8, 3, (3, 2), 1, ONE, 1))
+    first, padding, others = how.pop('window_strides'), how.pop('padding'), how
+
+    def given(x, kernel):
+        return fast.conv(x, kernel, first, padding, dimension_numbers=NHWC, **others)
+
+    assert 'platform_index' not in str(jax.make_jaxpr(given)(x, kernel))
+    np.testing.assert_array_equal(given(x, kernel), lax.conv_general_dilated(
+        x, kernel, first, padding, dimension_numbers=NHWC, **others))
+
+
+# --- under transformations ---------------------------------------------------------------------
+
+
+def _conv_of(shape):
+    kernel = images_and_kernel(shape)[1]
+    return (lambda x: form(x, kernel, *shape[4:]), lambda x: plain(x, kernel, *shape[4:]),
+            shape[:3])
+
+
+def _weights_of(shape):
+    """The same as a function of the kernel alone, for the gradient of the weights."""
+    x, kernel = images_and_kernel(shape, images=9)
+    return (lambda kernel: form(x, kernel, *shape[4:]),
+            lambda kernel: plain(x, kernel, *shape[4:]), kernel.shape)
+
+
+POOL = (3, 2, ((0, 0), (0, 1)))
+TRANSFORMED = {
+    'max': (lambda x: fast.max_pool(x, *POOL), lambda x: fast.plain_max_pool(x, *POOL), (7, 6, 3)),
+    'sum': (lambda x: fast.sum_pool(x, *POOL), lambda x: fast.plain_sum_pool(x, *POOL), (7, 6, 3)),
+    'lrn': (lambda x: fast.lrn(x, 3, 1.0, 0.1, 0.75),
+            lambda x: fast.plain_lrn(x, 3, 1.0, 0.1, 0.75), (2, 2, 5)),
+    'product': _conv_of(PRODUCTS[1]), 'folded': _conv_of(FOLDED[3]),
+    'skipped': _conv_of(SKIPPED[0]), 'phases': _conv_of(PHASES[1]), 'grouped': _conv_of(WHOLE[4]),
+    'product, weights': _weights_of(PRODUCTS[1]), 'weights': _weights_of(PHASES[1])}
+
+
+@pytest.mark.parametrize('name', TRANSFORMED)
+def test_it_holds_under_vmap_pmap_checkpoint_and_a_second_gradient(name, monkeypatch):
+    monkeypatch.setattr(fast, '_CHUNK', 1)
+    one, other, shape = TRANSFORMED[name]
+    images = () if 'weights' in name else (2,)
+    x = integers((2, *images, *shape), levels=3)
+
+    def gradient(function, wrap=lambda function: function):
+        return jax.grad(wrap(lambda x: (function(x)**2).sum()))
+
+    def second(function):
+        own = gradient(function)
+        return jax.grad(lambda x: (own(x)**2).sum())
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    def all_of_them(x):
+        # JAX's own second derivative of a maximum takes another pixel of a tie than its first
+        apart = x[0] + jnp.arange(x[0].size).reshape(x[0].shape) / x[0].size
+        return (jax.vmap(gradient(one))(x), gradient(one, jax.checkpoint)(x[0]), second(one)(apart),
+                jnp.stack([gradient(other)(part) for part in x]), second(other)(apart))
+
+    mapped, kept, twice, expected, expected_twice = all_of_them(x)
+    for got, wanted in ((mapped, expected), (jax.pmap(gradient(one))(x), expected),
+                        (kept, expected[0]), (twice, expected_twice)):
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=2e-6 * np.abs(wanted).max())
+
+
+# --- whole nets --------------------------------------------------------------------------------
+
+# Name, fields, side, and the layer up to which gradients are compared: False is the last
+NETS = [
+    ('lenet5', dict(pool='max', overlap=True), 32, False), ('lenet5_1998', {}, 32, False),
+    ('cuda_convnet_18pct', {}, 32, False), ('cuda_convnet_11pct', {}, 24, False),
+    ('resnet18', dict(blocks=(1, 1, 1, 1), maps=4), 64, False),
+    ('resnet20', dict(blocks=1, maps=8), 32, False),
+    ('alexnet', dict(maps=(8, 8, 8, 8, 8), units=8), 196, False),
+    ('vgg11_32px', dict(maps=(8, 8, 8, 8, 8)), 32, False),
+    ('googlenet_32px', {}, 32, 'inception_3a')]
+
+
+def built(name, fields, side):
+    """The net with and without fast forms, an image and random variables."""
     numbers = np.random.default_rng(0)
-    images = numbers.normal(size=(2, side, side, channels)).astype(np.float32)
+    x = numbers.normal(size=(1, side, side, cnns.NETS[name].input[2])).astype(np.float32)
     nets = [cnns.build(name, **fields, fast=chosen) for chosen in (True, False)]
-    shapes = jax.eval_shape(lambda x: nets[0].init(jax.random.PRNGKey(0), x, train=False), images)
-    variables = jax.tree.map(lambda leaf: numbers.uniform(0.01, 0.2, leaf.shape).astype(np.float32)
-                             - 0.08 * (len(leaf.shape) > 1), shapes)
+    shapes = jax.eval_shape(lambda x: nets[0].init(jax.random.PRNGKey(0), x, train=False), x)
 
-    def gradient(net):
-        return jax.grad(lambda params: (net.apply(variables | {'params': params}, images,
-                                                  train=False)**2).sum())(variables['params'])
+    def drawn(leaf):
+        if len(leaf.shape) < 2:
+            return numbers.uniform(0.1, 0.5, leaf.shape).astype(np.float32)
+        deviation = np.sqrt(2 / np.prod(leaf.shape[:-1]))
+        return (deviation * numbers.normal(size=leaf.shape)).astype(np.float32)
 
-    one, other = (jax.jit(lambda net=net: gradient(net))() for net in nets)
+    return *nets, jax.tree.map(drawn, shapes), x
+
+
+@pytest.mark.parametrize('name, fields, side, layer', NETS)
+def test_a_net_is_the_same_with_and_without_fast_forms(name, fields, side, layer):
+    *nets, variables, x = built(name, fields, side)
+
+    def compared(net, variables, x):
+        def weighted(params):
+            y = net.apply(variables | {'params': params}, x, train=False, features=layer)
+            return (y**2).sum(), y
+
+        return jax.grad(weighted, has_aux=True)(variables['params'])
+
+    one, other = (jax.jit(functools.partial(compared, net))(variables, x)
+                  for net in nets)
+    assert np.abs(other[1]).max() > 1e-3
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
 
 
-def test_one_field_turns_the_fast_forms_off():
-    x = jax.ShapeDtypeStruct((1, 8, 8, 2), jnp.float32)
-    for chosen in (True, False):
-        jaxpr = jax.make_jaxpr(lambda x, f=chosen: layers.pool(x, 'max', False, fast=f))(x)
-        assert ('platform_index' in str(jaxpr)) == chosen
+@pytest.mark.parametrize('name, fields, side', [net[:3] for net in NETS])
+def test_one_field_turns_the_fast_forms_off(name, fields, side):
+    *nets, variables, x = built(name, fields, side)
+    for net, chosen in zip(nets, (True, False), strict=True):
+        jaxpr = str(jax.make_jaxpr(lambda x, net=net: net.apply(variables, x, train=False))(x))
+        assert ('platform_index' in jaxpr) == chosen

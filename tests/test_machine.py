@@ -1,4 +1,4 @@
-"""What the machine is asked for changes no result; devices speak to each other as seldom as can be."""
+"""What the machine is asked for changes no result; devices speak as seldom as can be."""
 
 import platform
 import re
