@@ -95,10 +95,10 @@ def test_the_receptive_field_is_the_support_of_the_gradient(body):
 
 
 def test_a_window_over_channels_keeps_the_receptive_field_and_one_over_space_widens_it():
-    across, = rows(lambda x: layers.lrn(conv(8, 3, name='c')(x)), 9, 9, 3)
+    across, = rows(lambda x: layers.lrn(conv(8, 3, name='c')(x), fast=False), 9, 9, 3)
     assert across.receptive_field == 3
     first, within, last = rows(lambda x: conv(8, 3, name='d')(layers.lrn_within(
-        conv(8, 3, name='c')(x), n=5)), 19, 19, 3)
+        conv(8, 3, name='c')(x), n=5, fast=False)), 19, 19, 3)
     assert (within.kind, within.window.kernel) == ('norm', (5, 5))
     assert (first.receptive_field, within.receptive_field, last.receptive_field) == (3, 7, 9)
 
