@@ -79,6 +79,9 @@ def _computations(text: str) -> dict[str, list[_Instruction]]:
     return found
 
 
+_LIBRARY = r'__\w+\$\w+$'  # oneDNN's operations are traced with the name of its kernel behind
+
+
 def kinds(text: str, pools: Iterable[str] = ()) -> dict[str, str]:
     """{operation: kind} of a compiled program's text; 'container' for loops and calls.
 
@@ -234,7 +237,8 @@ def _read(path, module: str):
                     stats = dict(event.stats)
                     if 'hlo_op' in stats:
                         found.append((plane in device, stats.get('hlo_module'),
-                                      Event(stats['hlo_op'], event.start_ns, end)))
+                                      Event(re.sub(_LIBRARY, '', stats['hlo_op']), event.start_ns,
+                                            end)))
     if any(on_device for on_device, *_ in found):
         found = [one for one in found if one[0]]
     events = sorted((event for _, name, event in found if name == module),
