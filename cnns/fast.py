@@ -207,7 +207,7 @@ def conv(x, kernel, strides, padding, lhs_dilation=None, rhs_dilation=None, dime
          feature_group_count: int = 1, **others):
     """lax.conv_general_dilated for flax's nn.Conv, of maps [N, H, W, C] and explicit padding.
 
-    kernel [h, w, C / groups, features]. A dilation, or strides that differ, keep the plain form.
+    kernel [h, w, C / groups, features]. A dilation, a precision, or strides that differ keep the plain form.
     """
     def plain(x, kernel):
         return lax.conv_general_dilated(
@@ -215,7 +215,8 @@ def conv(x, kernel, strides, padding, lhs_dilation=None, rhs_dilation=None, dime
             dimension_numbers=dimension_numbers, feature_group_count=feature_group_count, **others)
 
     dilated = any(d != 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ())))
-    if x.ndim != 4 or dilated or isinstance(padding, str) or strides[0] != strides[1]:
+    asked = any(value is not None for value in others.values())  # precision and the like
+    if x.ndim != 4 or dilated or asked or isinstance(padding, str) or strides[0] != strides[1]:
         return plain(x, kernel)
     how = int(strides[0]), _pairs(padding)
 
