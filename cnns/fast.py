@@ -8,8 +8,8 @@ far longer than the rest of the layer. Here the forward pass keeps which pixel o
 maximum, and the gradient is put together from the windows that reach each pixel: pixels at the same
 place modulo the stride, a phase, are reached by the same few windows.
 
-Sums over windows, for average pooling: a sum of strided slices, whose gradient is a sum of spread-out copies; that of
-reduce_window slides over a map with holes.
+Sums over windows, for average pooling: a sum of strided slices, whose gradient is a sum of
+spread-out copies; that of reduce_window slides over a map with holes.
 
 LRN: the sum over neighbouring channels is a product with a banded matrix of zeros and ones.
 
@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-_CHUNK = 2**21  # bytes of activations and their gradients that the weights' gradient takes at a time
+_CHUNK = 2**21  # bytes of activations and gradients that a part of the weights' gradient takes
 _FEWEST, _LOWEST = 8, 4  # images and rows of their maps that it takes at least
 _FEW_WEIGHTS = 32  # of one output: kernels up to this are matrix products
 _FEW_CHANNELS = 4  # strided kernels up to this fold pixels into channels
@@ -207,7 +207,8 @@ def conv(x, kernel, strides, padding, lhs_dilation=None, rhs_dilation=None, dime
          feature_group_count: int = 1, **others):
     """lax.conv_general_dilated for flax's nn.Conv, of maps [N, H, W, C] and explicit padding.
 
-    kernel [h, w, C / groups, features]. A dilation, a precision, or strides that differ keep the plain form.
+    kernel [h, w, C / groups, features]. A dilation, a precision, or strides that differ keep the
+    plain form.
     """
     def plain(x, kernel):
         return lax.conv_general_dilated(

@@ -399,7 +399,8 @@ def test_an_interrupt_keeps_the_finished_cases_and_says_so(main, tmp_path, monke
 
     monkeypatch.setattr(benchmark, 'measure', measure)
     monkeypatch.setattr(benchmark_ours, 'matmul_peak', lambda dtype, devices: 1.0)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a suite run by `&`
+    # a suite run by `&` has it ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code, _, err = main('lenet5', 'resnet20', '--out', tmp_path / 'a.json')
     finally:
