@@ -315,11 +315,13 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
     make = jax.jit(init, compiler_options=quick if jax.default_backend() == 'cpu' else None)
     # The first state is put where the step leaves the next ones: else the step compiles twice
     if shape:
-        place = side_by_side(lambda state: state, devices, (0,), donate=False)
+        place = side_by_side(lambda state: state, devices, (0,), donate=False,
+                             fast=net.fast)
         start = lambda *seeds: place(_stacked([make(seed) for seed in seeds], shape))
         step = side_by_side(step, devices, (0, 0, 0), donate=True, fast=net.fast)
     else:
-        place = parallel(lambda state, part: state, devices, donate=False)
+        place = parallel(lambda state, part: state, devices, donate=False,
+                         fast=net.fast)
         start = lambda seed: place(make(seed), np.zeros(devices))
         step = parallel(step, devices, donate=True, shared=1, fast=net.fast)
     return Program(start, step, *evaluators, variables, shape, devices, shared,

@@ -1,4 +1,4 @@
-"""Four virtual CPU devices for every test, nothing kept of what is compiled; the config files found from any folder."""
+"""For every test: four virtual CPU devices, nothing kept of what is compiled, the root's configs."""
 
 import os
 import pathlib
