@@ -40,7 +40,7 @@ import jax
 from experiments import benchmark_cases as cases
 from experiments import benchmark_ours as ours
 from experiments import benchmark_show as show
-from experiments import benchmark_torch, data_speed, machine, results
+from experiments import benchmark_torch, data_speed, figures, machine, results
 from experiments.errors import UserError
 
 _HOPELESS = 0.8  # of the best variant: what a variant must reach in the first round to stay
@@ -273,6 +273,8 @@ def _stored(args) -> int:
     else:
         module = show
     if args.figure:
+        figures.check_ending(args.figure)
+        Path(args.figure).parent.mkdir(parents=True, exist_ok=True)
         module.draw(found, args.figure)
         print(args.figure)
         return 0

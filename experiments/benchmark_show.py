@@ -4,9 +4,7 @@ A side's number is the median of its rounds. The ratio to PyTorch is ours / thei
 of the variant of theirs that has the highest median; its median, lowest and highest are shown.
 """
 
-import io
 import statistics
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib.ticker
@@ -14,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from experiments import figures, models, results
+from experiments import figures, models
 from experiments.errors import UserError
 
 SPEED = ('net', 'batch', 'images/s', 'PyTorch', 'its form', 'ratio', 'plain flax', 'ratio to plain',
@@ -248,17 +246,4 @@ _TICKS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.25, 1.5, 2, 2.5, 3, 4, 5
 
 def draw(found: list[dict], path: str) -> None:
     """Writes the figure as .png or .svg."""
-    save(render(found), path)
-
-
-def save(figure: Figure, path: str) -> None:
-    """Raises UserError for an ending that is neither .png nor .svg, OSError."""
-    if Path(path).suffix not in ('.png', '.svg'):
-        raise UserError(f'the figure is a .png or .svg, {path!r} is neither: name it so.')
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    if Path(path).suffix == '.svg':
-        results.write_whole(path, figures.svg(figure))
-    else:
-        png = io.BytesIO()
-        figure.savefig(png, format='png')
-        results.write_whole(path, png.getvalue())
+    figures.save(render(found), path)

@@ -318,7 +318,7 @@ def draw(found: list[dict], path: str) -> None:
     """Writes the figure of one stored file as .png or .svg."""
     if len(found) > 1:
         raise UserError('sizes are drawn one file at a time.')
-    benchmark_show.save(render(found[0]), path)
+    figures.save(render(found[0]), path)
 
 
 def main(argv=None) -> int:

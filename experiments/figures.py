@@ -232,6 +232,23 @@ def render(experiment: results.Experiment) -> Figure:
     return figure
 
 
+def check_ending(path) -> None:
+    """Raises UserError unless the path ends in .png or .svg."""
+    if Path(path).suffix not in ('.png', '.svg'):
+        raise UserError(f'the figure is a .png or .svg, {str(path)!r} is neither: name it so.')
+
+
+def save(figure: Figure, path) -> None:
+    """Writes any figure as .png or .svg. Raises UserError for another ending, OSError."""
+    check_ending(path)
+    if Path(path).suffix == '.svg':
+        results.write_whole(path, svg(figure))
+    else:
+        png = io.BytesIO()
+        figure.savefig(png, format='png')
+        results.write_whole(path, png.getvalue())
+
+
 def svg(figure: Figure) -> str:
     """The figure as SVG text: the same figure gives the same bytes."""
     out = io.BytesIO()

@@ -23,13 +23,11 @@ import copy
 import dataclasses
 import functools
 import gc
-import io
 import json
 import math
 import re
 import sys
 import types
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -45,7 +43,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 import cnns
-from experiments import figures, results
+from experiments import figures
 from experiments.errors import UserError
 
 # ---- reading a program
@@ -720,15 +718,8 @@ def _struck(lines, boxes):
 
 def draw(nets: list[dict[str, Any]], path: str) -> None:
     """Writes the figure as .png or .svg. Raises UserError for another ending, OSError."""
-    if Path(path).suffix not in ('.png', '.svg'):
-        raise UserError(f'the figure is a .png or .svg, {path!r} is neither: name it so.')
-    figure = render(nets)
-    if Path(path).suffix == '.svg':
-        results.write_whole(path, figures.svg(figure))
-    else:
-        png = io.BytesIO()
-        figure.savefig(png, format='png')
-        results.write_whole(path, png.getvalue())
+    figures.check_ending(path)
+    figures.save(render(nets), path)
 
 
 # ---- command line

@@ -4,7 +4,7 @@ import itertools
 
 import jax.numpy as jnp
 
-LOW, HIGH = 0.5, 1.5  # of every factor; 1 changes nothing. After Howard 2013, not checked against it
+LOW, HIGH = 0.5, 1.5  # of every factor; 1 changes nothing. After Howard 2013, not checked there
 NAMES = ('brightness', 'contrast', 'colour')
 ORDERS = tuple(itertools.permutations(range(len(NAMES))))
 _GREY = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow's 'L'
