@@ -17,7 +17,9 @@ Convolution: the gradient of the weights contracts over the images, for which XL
 activations around; a few images at a time stay in the cache. The gradient of the input of a strided
 convolution is computed phase by phase instead of over a map with holes. Kernels of few weights are
 products of matrices, with several neighbouring outputs in a row of the product; strided ones of few
-channels first fold blocks of pixels into channels. Groups are convolutions of their own.
+channels first fold blocks of pixels into channels. Where the kernel is larger than a map (3x3 on
+2x2), XLA has a loop without blocks, a hundred times slower than the rest: there, and for layers of
+one output pixel, every output pixel is a product of its own. Groups are convolutions of their own.
 """
 
 import functools
@@ -31,6 +33,7 @@ from jax import lax
 _CHUNK = 2**21  # bytes of activations and gradients that a part of the weights' gradient takes
 _FEWEST, _LOWEST = 8, 4  # images and rows of their maps that it takes at least
 _FEW_WEIGHTS = 32  # of one output: kernels up to this are matrix products
+_FEW_PIXELS = 16  # of a result: up to this each may be a product of its own
 _FEW_CHANNELS = 4  # strided kernels up to this fold pixels into channels
 
 
@@ -237,6 +240,8 @@ def _form(x, kernel, stride, padding):
         x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (top, bottom, 0), (left, right, 0),
                                                 (0, 0, 0)))
         return _conv(x[:, ::stride, ::stride], kernel, 1, ((0, 0), (0, 0)))
+    if _exceeds(x.shape[1:3], (height, width), stride, padding):
+        return _by_pixel(x, kernel, stride, padding)
     if stride > 1 and channels <= _FEW_CHANNELS:
         return _folded(x, kernel, stride, padding)
     if stride == 1 and 1 < height * width * channels <= _FEW_WEIGHTS and x.dtype == jnp.float32:
@@ -248,6 +253,37 @@ def plain_conv(x, kernel, stride: int, padding):
     """lax.conv_general_dilated of maps [N, H, W, C] by a kernel [h, w, C, features]."""
     return lax.conv_general_dilated(x, kernel, (stride, stride), padding,
                                     dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+
+
+def _exceeds(map_size, kernel_size, stride, padding) -> bool:
+    """Whether a kernel is larger than its map, in the layer or in the gradient of the input."""
+    sizes = [_outputs(size, *edges, window, stride)
+             for size, window, edges in zip(map_size, kernel_size, padding)]
+    return 0 < math.prod(sizes) <= _FEW_PIXELS and any(
+        window > size or -(-window // stride) > out
+        for window, size, out in zip(kernel_size, map_size, sizes))
+
+
+def _by_pixel(x, kernel, stride, padding):
+    """Every pixel of the result: what its window covers, times that part of the kernel."""
+    features = kernel.shape[3]
+
+    def covers(size, window, low, high):
+        """Of every window its pixels on the map, and its part of the kernel: two slices."""
+        for out in range(_outputs(size, low, high, window, stride)):
+            begin = out * stride - low
+            first, last = max(begin, 0), max(min(begin + window, size), 0)
+            yield slice(first, last), slice(first - begin, last - begin)
+
+    rows, columns = ([*covers(size, window, *edges)] for size, window, edges in zip(
+        x.shape[1:3], kernel.shape[:2], padding))
+
+    def pixel(row, column):
+        seen = x[:, row[0], column[0]]
+        return (seen.reshape(len(x), math.prod(seen.shape[1:]))
+                @ kernel[row[1], column[1]].reshape(-1, features))
+
+    return jnp.stack([jnp.stack([pixel(row, column) for column in columns], 1) for row in rows], 1)
 
 
 def _folded(x, kernel, stride, padding):

@@ -151,7 +151,7 @@ PRODUCTS = [  # by the number of neighbouring outputs together: 4, 2 or 1
     (12, 12, 1, (5, 5), 1, NONE, 1), (7, 8, 3, (3, 3), 1, ONE, 1),
     (6, 9, 1, (2, 5), 1, ((0, 1), (0, 1)), 1), (9, 7, 3, (3, 3), 1, ((0, 2), (1, 1)), 1),
     (5, 6, 4, (2, 2), 1, ((1, 0), (0, 1)), 1), (5, 5, 5, (1, 1), 1, NONE, 1),
-    (7, 7, 1, (1, 7), 1, NONE, 1), (6, 8, 6, (3, 3), 1, ONE, 2)]
+    (7, 9, 1, (1, 4), 1, NONE, 1), (6, 8, 6, (3, 3), 1, ONE, 2)]
 FOLDED = [
     (23, 19, 3, (11, 11), 4, ((2, 1), (0, 3)), 1), (15, 14, 3, (7, 7), 2, ((3, 3), (3, 2)), 1),
     (9, 10, 1, (2, 2), 3, NONE, 1), (8, 8, 4, (3, 3), 2, ((1, 0), (0, 1)), 1),
@@ -164,11 +164,16 @@ PHASES = [
     (7, 9, 5, (1, 2), 2, NONE, 1), (9, 9, 12, (3, 3), 2, ONE, 2)]
 WHOLE = [
     (9, 11, 5, (3, 3), 1, ONE, 1), (8, 7, 3, (7, 7), 1, ((3, 3), (2, 4)), 1),
-    (13, 12, 1, (11, 11), 1, NONE, 1), (6, 5, 4, (4, 4), 1, ((2, 1), (1, 2)), 1),
+    (21, 22, 1, (11, 11), 1, NONE, 1), (6, 5, 4, (4, 4), 1, ((2, 1), (1, 2)), 1),
     (6, 7, 10, (3, 3), 1, ((0, 0), (1, 0)), 2)]
+BY_PIXEL = [  # kernels larger than the map, or than the map of the gradient
+    (2, 2, 5, (3, 3), 1, ONE, 1), (1, 1, 5, (3, 3), 1, ONE, 1), (2, 2, 5, (3, 3), 2, ONE, 1),
+    (2, 3, 5, (5, 3), 1, ((2, 2), (1, 1)), 1), (5, 5, 4, (5, 5), 1, NONE, 1),
+    (6, 5, 4, (4, 3), 1, NONE, 1), (1, 2, 3, (2, 2), 1, ((3, 2), (0, 2)), 1),
+    (3, 2, 6, (3, 5), 2, ((1, 1), (2, 2)), 2)]
 CONVOLUTIONS = [(kind, *shape) for kind, shapes in dict(
-    product=PRODUCTS, folded=FOLDED, skipped=SKIPPED, phases=PHASES, whole=WHOLE).items()
-    for shape in shapes]
+    product=PRODUCTS, folded=FOLDED, skipped=SKIPPED, phases=PHASES, whole=WHOLE,
+    by_pixel=BY_PIXEL).items() for shape in shapes]
 
 
 def images_and_kernel(shape, dtype=jnp.float32, images=2):
@@ -180,7 +185,7 @@ def images_and_kernel(shape, dtype=jnp.float32, images=2):
 def taken(monkeypatch, shape, dtype=jnp.float32):
     """Which branch a convolution takes."""
     calls = []
-    for name in ('_product', '_folded', '_conv'):
+    for name in ('_by_pixel', '_product', '_folded', '_conv'):
         own = getattr(fast, name)
         monkeypatch.setattr(fast, name, lambda *args, own=own, name=name: (
             calls.append((name, args)), own(*args))[1])
@@ -207,7 +212,8 @@ def test_products_take_four_two_and_one_outputs_together():
     assert {fast._together(number) for number in columns} == {4, 2, 1}
 
 
-@pytest.mark.parametrize('shape', [PRODUCTS[1], FOLDED[3], SKIPPED[1], PHASES[1], WHOLE[4]])
+@pytest.mark.parametrize('shape', [PRODUCTS[1], FOLDED[3], SKIPPED[1], PHASES[1], WHOLE[4],
+                                   BY_PIXEL[0]])
 def test_a_convolution_in_bfloat16_is_that_of_lax_to_its_rounding(shape, monkeypatch):
     assert taken(monkeypatch, shape, jnp.bfloat16) != 'product'
     assert_equal(lambda *arrays: form(*arrays, *shape[4:]),
@@ -290,6 +296,7 @@ TRANSFORMED = {
             lambda x: fast.plain_lrn(x, 3, 1.0, 0.1, 0.75), (2, 2, 5)),
     'product': _conv_of(PRODUCTS[1]), 'folded': _conv_of(FOLDED[3]),
     'skipped': _conv_of(SKIPPED[0]), 'phases': _conv_of(PHASES[1]), 'grouped': _conv_of(WHOLE[4]),
+    'by pixel': _conv_of(BY_PIXEL[2]),
     'product, weights': _weights_of(PRODUCTS[1]), 'weights': _weights_of(PHASES[1])}
 
 
