@@ -8,10 +8,13 @@ far longer than the rest of the layer. Here the forward pass keeps which pixel o
 maximum, and the gradient is put together from the windows that reach each pixel: pixels at the same
 place modulo the stride, a phase, are reached by the same few windows.
 
-Sums over windows, for average pooling: a sum of strided slices, whose gradient is a sum of
-spread-out copies; that of reduce_window slides over a map with holes.
+Sums over windows, for average pooling: a sum of strided slices, its gradient by phases too; that
+of reduce_window slides over a map with holes.
 
 LRN: the sum over neighbouring channels is a product with a banded matrix of zeros and ones.
+
+Batch norm, in training: its gradient reads the maps twice, once for two sums and once for the result,
+where that of the separate operations writes and reads several maps more.
 
 Convolution: the gradient of the weights contracts over the images, for which XLA turns whole
 activations around; a few images at a time stay in the cache. The gradient of the input of a strided
@@ -79,8 +82,7 @@ def plain_max_pool(x, window: int, stride: int, padding):
 def sum_pool(x, window: int, stride: int, padding):
     """Sums over windows of [N, H, W, C]."""
     how = window, stride, _pairs(padding)
-    return _on_cpu(lambda x: functools.reduce(jnp.add, _pixels(x, *how, 0)),
-                   lambda x: plain_sum_pool(x, *how), x)
+    return _on_cpu(lambda x: _sum_pool(x, *how), lambda x: plain_sum_pool(x, *how), x)
 
 
 def plain_sum_pool(x, window: int, stride: int, padding):
@@ -128,7 +130,38 @@ def _save_maxima(x, window, stride, padding):
 
 def _max_pool_gradient(window, stride, padding, saved, gradient):
     first, x = saved
-    height, width = x.shape[1:3]
+
+    def reaching(i, j):
+        return jnp.where(first == i * window + j, gradient, jnp.zeros((), gradient.dtype))
+
+    return (_from_windows(reaching, x.shape, window, stride, padding, gradient),)
+
+
+_max_pool.defvjp(_save_maxima, _max_pool_gradient)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _sum_pool(x, window, stride, padding):
+    return functools.reduce(jnp.add, _pixels(x, window, stride, padding, 0))
+
+
+def _save_sums(x, window, stride, padding):
+    return _sum_pool(x, window, stride, padding), x
+
+
+def _sum_pool_gradient(window, stride, padding, x, gradient):
+    return (_from_windows(lambda i, j: gradient, x.shape, window, stride, padding, gradient),)
+
+
+_sum_pool.defvjp(_save_sums, _sum_pool_gradient)
+
+
+def _from_windows(reaching, shape, window, stride, padding, gradient):
+    """What a map of this shape gets when every window gives its pixel (i, j) reaching(i, j).
+
+    reaching gives an array like `gradient`, a number for each window.
+    """
+    n, height, width, channels = shape
     (top, _), (left, _) = padding
     rows, columns = gradient.shape[1:3]
     high, wide = -(-height // stride), -(-width // stride)
@@ -137,20 +170,16 @@ def _max_pool_gradient(window, stride, padding, saved, gradient):
     def phase(p, q):
         """Of the pixels (p, q) modulo the stride; pixel t of them is in window t + down - u."""
         (down, i), (right, j) = divmod(p + top, stride), divmod(q + left, stride)
-        total = jnp.zeros((len(x), high, wide, x.shape[3]), gradient.dtype)
+        total = jnp.zeros((n, high, wide, channels), gradient.dtype)
         for u in range(-(-(window - i) // stride)):
             for v in range(-(-(window - j) // stride)):
-                here = first == (i + u * stride) * window + j + v * stride
-                total += lax.pad(jnp.where(here, gradient, zero), zero, (
+                total += lax.pad(reaching(i + u * stride, j + v * stride), zero, (
                     (0, 0, 0), (u - down, high - rows - u + down, 0),
                     (v - right, wide - columns - v + right, 0), (0, 0, 0)))
         return total
 
-    return (_interleave([[phase(p, q) for q in range(stride)] for p in range(stride)], stride,
-                        height, width),)
-
-
-_max_pool.defvjp(_save_maxima, _max_pool_gradient)
+    return _interleave([[phase(p, q) for q in range(stride)] for p in range(stride)], stride,
+                       height, width)
 
 
 # --- local response normalisation --------------------------------------------------------------
@@ -201,6 +230,60 @@ def _lrn_gradient(n, k, alpha, beta, saved, gradient):
 
 
 _lrn.defvjp(_save_lrn, _lrn_gradient)
+
+
+# --- batch normalisation -----------------------------------------------------------------------
+
+
+def batch_norm(x, scale, bias, epsilon: float, axis_name: str | None = None):
+    """(x - mean) / sqrt(var + epsilon) * scale + bias, with the mean and the var of the batch.
+
+    x [..., C] float32; the statistics [C] are over all axes but the last, and over the devices of
+    `axis_name`; the variance is the biased one. Returns the result, mean and var.
+    """
+    how = float(epsilon), axis_name
+    return _on_cpu(lambda *arrays: _batch_norm(*arrays, *how),
+                   lambda *arrays: plain_batch_norm(*arrays, *how), x, scale, bias)
+
+
+def plain_batch_norm(x, scale, bias, epsilon: float, axis_name: str | None = None):
+    """The same, with the gradient that JAX makes of it."""
+    axes = tuple(range(x.ndim - 1))
+    sums = jnp.stack([x.mean(axes), jnp.square(x).mean(axes)])
+    mean, squares = sums if axis_name is None else lax.pmean(sums, axis_name)
+    var = jnp.maximum(squares - jnp.square(mean), 0.0)  # which rounding may turn negative
+    return (x - mean) * (lax.rsqrt(var + epsilon) * scale) + bias, mean, var
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _batch_norm(x, scale, bias, epsilon, axis_name):
+    return plain_batch_norm(x, scale, bias, epsilon, axis_name)
+
+
+def _save_batch_norm(x, scale, bias, epsilon, axis_name):
+    y, mean, var = plain_batch_norm(x, scale, bias, epsilon, axis_name)
+    return (y, mean, var), (x, scale, mean, var)
+
+
+def _batch_norm_gradient(epsilon, axis_name, saved, gradients):
+    x, scale, mean, var = saved
+    gradient, of_mean, of_var = gradients
+    axes = tuple(range(x.ndim - 1))
+    inverse = lax.rsqrt(var + epsilon)
+    total = gradient.sum(axes)
+    product = (gradient * (x - mean)).sum(axes)
+    # What reaches the two statistics: var holds -mean^2, which (x - mean) below puts right
+    reach = jnp.stack([of_mean - scale * inverse * total,
+                       of_var - 0.5 * scale * inverse**3 * product])
+    count = math.prod(x.shape[:-1])
+    if axis_name is not None:
+        reach = lax.pmean(reach, axis_name)
+    of_mean, of_var = reach / count
+    of_x = scale * inverse * gradient + of_mean + 2 * of_var * (x - mean)
+    return of_x, inverse * product, total
+
+
+_batch_norm.defvjp(_save_batch_norm, _batch_norm_gradient)
 
 
 # --- convolution -------------------------------------------------------------------------------

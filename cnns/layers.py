@@ -204,11 +204,40 @@ class Conv(nn.Module):
         return self.lrn(x) if self.norm == 'lrn' else x
 
 
-def batch_norm(fields, train: bool, name: str = 'norm') -> nn.BatchNorm:
+def batch_norm(fields, train: bool, name: str = 'norm') -> nn.Module:
     """Batch normalisation as every net here uses it; see Conv for its conventions."""
-    return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=fields.epsilon,
-                        axis_name=fields.axis_name, dtype=fields.dtype,
-                        param_dtype=fields.param_dtype, name=name)
+    same = dict(momentum=0.9, epsilon=fields.epsilon, axis_name=fields.axis_name,
+                dtype=fields.dtype, param_dtype=fields.param_dtype, name=name)
+    if train and fields.fast:
+        return BatchNorm(**same)
+    return nn.BatchNorm(use_running_average=not train, **same)
+
+
+class BatchNorm(nn.Module):
+    """flax's nn.BatchNorm in training, with its parameters and statistics, by fast.batch_norm."""
+
+    momentum: float
+    epsilon: float
+    axis_name: str | None
+    dtype: jnp.dtype
+    param_dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x):
+        shape = x.shape[-1:]
+        averages = (self.variable('batch_stats', 'mean', jnp.zeros, shape, jnp.float32),
+                    self.variable('batch_stats', 'var', jnp.ones, shape, jnp.float32))
+        scale = self.param('scale', nn.initializers.ones, shape, self.param_dtype)
+        bias = self.param('bias', nn.initializers.zeros, shape, self.param_dtype)
+        # In float32 at least, as flax does
+        x, scale, bias = (array.astype(jnp.promote_types(array.dtype, jnp.float32))
+                          for array in (x, scale, bias))
+        axis_name = None if self.is_initializing() else self.axis_name
+        y, *statistics = forms.batch_norm(x, scale, bias, self.epsilon, axis_name)
+        if not self.is_initializing():
+            for average, new in zip(averages, statistics, strict=True):
+                average.value = self.momentum * average.value + (1 - self.momentum) * new
+        return y.astype(self.dtype)
 
 
 class SlidingDense(nn.Module):
