@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -131,6 +132,81 @@ def test_response_normalisation_within_maps_has_one_meaning(n, beta):
     fields = dict(n=n, alpha=0.3, beta=beta)
     assert_equal(lambda x: layers.lrn_within(x, **fields),
                  lambda x: layers.lrn_within(x, **fields, fast=False), x, rtol=2e-6)
+
+
+# --- batch normalisation -----------------------------------------------------------------------
+
+
+def maps_to_normalise(shape=(4, 3, 5, 6), dtype=jnp.float32):
+    """Maps of which each channel has a mean and a spread of its own; scale and bias."""
+    numbers = np.random.default_rng(0)
+    x = numbers.normal(0, numbers.uniform(0.5, 3, shape[-1]), shape)
+    return (jnp.asarray(x + numbers.normal(0, 2, shape[-1]), dtype),
+            *jnp.asarray(numbers.uniform(0.5, 2, (2, shape[-1])), jnp.float32))
+
+
+def in_one(results):
+    """The result and both statistics as one array, so that gradients pass through each."""
+    return jnp.concatenate([part.ravel() for part in results])
+
+
+@pytest.mark.parametrize('shape', [(4, 3, 5, 6), (7, 3), (2, 1, 1, 1)])
+def test_batch_norm_equals_the_separate_operations_in_values_and_all_gradients(shape):
+    assert_equal(lambda *arrays: in_one(fast.batch_norm(*arrays, 1e-3)),
+                 lambda *arrays: in_one(fast.plain_batch_norm(*arrays, 1e-3)),
+                 *maps_to_normalise(shape), rtol=3e-6)
+
+
+def test_batch_norm_over_two_devices_is_that_of_the_whole_batch():
+    x, scale, bias = maps_to_normalise()
+    weights = jnp.asarray(np.random.default_rng(1).normal(size=x.shape), jnp.float32)
+
+    def loss(x, scale, bias, weights, function, *axis):
+        y, mean, var = function(x, scale, bias, 1e-3, *axis)
+        # A device's share of the terms that the statistics add to the whole loss
+        return (y * weights).sum() + (mean * var).sum() * len(x) / 4
+
+    halves = [array.reshape(2, 2, *array.shape[1:]) for array in (x, weights)]
+    got = jax.pmap(jax.grad(lambda x, weights: loss(x, scale, bias, weights, fast.batch_norm, 'd')),
+                   'd')(*halves)
+    expected = jax.grad(loss)(x, scale, bias, weights, fast.plain_batch_norm)
+    np.testing.assert_allclose(got.reshape(x.shape), expected, rtol=0,
+                               atol=3e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+def test_the_layer_is_the_batch_norm_of_flax(dtype):
+    x = maps_to_normalise(dtype=dtype)[0]
+    fields = dict(momentum=0.9, epsilon=1e-5, axis_name=None, dtype=dtype, param_dtype=jnp.float32)
+    own, there = layers.BatchNorm(**fields), nn.BatchNorm(use_running_average=False, **fields)
+    variables = own.init(jax.random.PRNGKey(0), x)
+    jax.tree.map(np.testing.assert_array_equal, variables, there.init(jax.random.PRNGKey(0), x))
+    (y, new), (expected, wanted) = (net.apply(variables, x, mutable=['batch_stats'])
+                                    for net in (own, there))
+    assert y.dtype == expected.dtype == dtype
+    np.testing.assert_allclose(np.float64(y), np.float64(expected), rtol=0,
+                               atol=1e-5 if dtype == jnp.float32 else 2**-7)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), new, wanted)
+
+
+def test_a_net_trains_the_same_with_and_without_the_fast_batch_norm():
+    *nets, variables, x = built('resnet20', dict(blocks=1, maps=8), 32)
+    x = np.random.default_rng(1).normal(size=(4, *x.shape[1:])).astype(np.float32)
+    def trained(net, variables, x):
+        def loss(params):
+            y, new = net.apply(variables | {'params': params}, x, train=True,
+                               mutable=['batch_stats'])
+            return (y**2).sum(), new
+
+        return jax.grad(loss, has_aux=True)(variables['params'])
+
+    used = [str(jax.make_jaxpr(functools.partial(
+        net.apply, train=True, mutable=['batch_stats']))(variables, x)).count('name=_batch_norm')
+        for net in nets]
+    assert used == [7, 0]
+    one, other = (jax.jit(functools.partial(trained, net))(variables, x) for net in nets)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(b).max())
 
 
 # --- convolution -------------------------------------------------------------------------------
@@ -289,11 +365,15 @@ def _weights_of(shape):
 
 
 POOL = (3, 2, ((0, 0), (0, 1)))
+SCALE_AND_BIAS = maps_to_normalise((1, 5))[1:]
 TRANSFORMED = {
     'max': (lambda x: fast.max_pool(x, *POOL), lambda x: fast.plain_max_pool(x, *POOL), (7, 6, 3)),
     'sum': (lambda x: fast.sum_pool(x, *POOL), lambda x: fast.plain_sum_pool(x, *POOL), (7, 6, 3)),
     'lrn': (lambda x: fast.lrn(x, 3, 1.0, 0.1, 0.75),
             lambda x: fast.plain_lrn(x, 3, 1.0, 0.1, 0.75), (2, 2, 5)),
+    # Cubes, since the squares of what is normalised have a sum that depends on nothing
+    'batch norm': (lambda x: fast.batch_norm(x, *SCALE_AND_BIAS, 1e-3)[0]**3,
+                   lambda x: fast.plain_batch_norm(x, *SCALE_AND_BIAS, 1e-3)[0]**3, (3, 4, 5)),
     'product': _conv_of(PRODUCTS[1]), 'folded': _conv_of(FOLDED[3]),
     'skipped': _conv_of(SKIPPED[0]), 'phases': _conv_of(PHASES[1]), 'grouped': _conv_of(WHOLE[4]),
     'by pixel': _conv_of(BY_PIXEL[2]),
