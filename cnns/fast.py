@@ -22,7 +22,11 @@ convolution is computed phase by phase instead of over a map with holes. Kernels
 products of matrices, with several neighbouring outputs in a row of the product; strided ones of few
 channels first fold blocks of pixels into channels. Where the kernel is larger than a map (3x3 on
 2x2), XLA has a loop without blocks, a hundred times slower than the rest: there, and for layers of
-one output pixel, every output pixel is a product of its own. Groups are convolutions of their own.
+one output pixel, every output pixel is a product of its own, up to 64 of them. Groups are
+convolutions of their own.
+
+All have gradients, and gradients of gradients, in reverse; jax.jvp and jax.jacfwd of them raise a
+TypeError, on any platform, as custom_vjp does. Forward mode needs `fast=False`.
 """
 
 import functools
@@ -36,7 +40,7 @@ from jax import lax
 _CHUNK = 2**21  # bytes of activations and gradients that a part of the weights' gradient takes
 _FEWEST, _LOWEST = 8, 4  # images and rows of their maps that it takes at least
 _FEW_WEIGHTS = 32  # of one output: kernels up to this are matrix products
-_FEW_PIXELS = 16  # of a result: up to this each may be a product of its own
+_FEW_PIXELS = 64  # of a result: up to this each may be a product of its own
 _FEW_CHANNELS = 4  # strided kernels up to this fold pixels into channels
 
 
@@ -114,11 +118,12 @@ def _max_pool(x, window, stride, padding):
 def _maxima(x, window, stride, padding):
     """The maxima, and the number of the first pixel that has it in its window."""
     best = first = None
+    numbers = jnp.uint8 if window <= 16 else jnp.uint32
     for number, pixel in enumerate(_pixels(x, window, stride, padding, -np.inf)):
         if best is None:
-            best, first = pixel, jnp.zeros(pixel.shape, jnp.uint8)
+            best, first = pixel, jnp.zeros(pixel.shape, numbers)
         else:
-            first = jnp.where(pixel > best, jnp.uint8(number), first)
+            first = jnp.where(pixel > best, numbers(number), first)
             best = jnp.maximum(best, pixel)  # of a nan: nan
     return best, first
 
@@ -146,7 +151,8 @@ def _sum_pool(x, window, stride, padding):
 
 
 def _save_sums(x, window, stride, padding):
-    return _sum_pool(x, window, stride, padding), x
+    # Not _sum_pool: what it calls is differentiated too, in products with the Hessian
+    return functools.reduce(jnp.add, _pixels(x, window, stride, padding, 0)), x
 
 
 def _sum_pool_gradient(window, stride, padding, x, gradient):
@@ -248,11 +254,17 @@ def batch_norm(x, scale, bias, epsilon: float, axis_name: str | None = None):
 
 def plain_batch_norm(x, scale, bias, epsilon: float, axis_name: str | None = None):
     """The same, with the gradient that JAX makes of it."""
+    mean, var = _moments(x, axis_name)
+    var = jnp.maximum(var, 0.0)
+    return (x - mean) * (lax.rsqrt(var + epsilon) * scale) + bias, mean, var
+
+
+def _moments(x, axis_name):
+    """Mean and variance; rounding may turn the variance negative."""
     axes = tuple(range(x.ndim - 1))
     sums = jnp.stack([x.mean(axes), jnp.square(x).mean(axes)])
     mean, squares = sums if axis_name is None else lax.pmean(sums, axis_name)
-    var = jnp.maximum(squares - jnp.square(mean), 0.0)  # which rounding may turn negative
-    return (x - mean) * (lax.rsqrt(var + epsilon) * scale) + bias, mean, var
+    return mean, squares - jnp.square(mean)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
@@ -261,12 +273,16 @@ def _batch_norm(x, scale, bias, epsilon, axis_name):
 
 
 def _save_batch_norm(x, scale, bias, epsilon, axis_name):
-    y, mean, var = plain_batch_norm(x, scale, bias, epsilon, axis_name)
-    return (y, mean, var), (x, scale, mean, var)
+    mean, var = _moments(x, axis_name)
+    # What the maximum passes on of its gradient: half of it where both sides are 0
+    passed = (jnp.sign(var) + 1) / 2
+    var = jnp.maximum(var, 0.0)
+    y = (x - mean) * (lax.rsqrt(var + epsilon) * scale) + bias
+    return (y, mean, var), (x, scale, mean, var, passed)
 
 
 def _batch_norm_gradient(epsilon, axis_name, saved, gradients):
-    x, scale, mean, var = saved
+    x, scale, mean, var, passed = saved
     gradient, of_mean, of_var = gradients
     axes = tuple(range(x.ndim - 1))
     inverse = lax.rsqrt(var + epsilon)
@@ -274,7 +290,7 @@ def _batch_norm_gradient(epsilon, axis_name, saved, gradients):
     product = (gradient * (x - mean)).sum(axes)
     # What reaches the two statistics: var holds -mean^2, which (x - mean) below puts right
     reach = jnp.stack([of_mean - scale * inverse * total,
-                       of_var - 0.5 * scale * inverse**3 * product])
+                       passed * (of_var - 0.5 * scale * inverse**3 * product)])
     count = math.prod(x.shape[:-1])
     if axis_name is not None:
         reach = lax.pmean(reach, axis_name)
@@ -293,8 +309,8 @@ def conv(x, kernel, strides, padding, lhs_dilation=None, rhs_dilation=None, dime
          feature_group_count: int = 1, **others):
     """lax.conv_general_dilated for flax's nn.Conv, of maps [N, H, W, C] and explicit padding.
 
-    kernel [h, w, C / groups, features]. A dilation, a precision, or strides that differ keep the
-    plain form.
+    kernel [h, w, C / groups, features]. A dilation, a precision, strides that differ, and arrays or
+    results without elements keep the plain form.
     """
     def plain(x, kernel):
         return lax.conv_general_dilated(
@@ -303,7 +319,9 @@ def conv(x, kernel, strides, padding, lhs_dilation=None, rhs_dilation=None, dime
 
     dilated = any(d != 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ())))
     asked = any(value is not None for value in others.values())  # precision and the like
-    if x.ndim != 4 or dilated or asked or isinstance(padding, str) or strides[0] != strides[1]:
+    if (x.ndim != 4 or dilated or asked or isinstance(padding, str) or strides[0] != strides[1]
+            or dimension_numbers is None  # which means channels first
+            or 0 in (x.size, kernel.size, jax.eval_shape(plain, x, kernel).size)):
         return plain(x, kernel)
     how = int(strides[0]), _pairs(padding)
 
@@ -355,7 +373,8 @@ def _by_pixel(x, kernel, stride, padding):
         """Of every window its pixels on the map, and its part of the kernel: two slices."""
         for out in range(_outputs(size, low, high, window, stride)):
             begin = out * stride - low
-            first, last = max(begin, 0), max(min(begin + window, size), 0)
+            first = min(max(begin, 0), size)
+            last = max(min(begin + window, size), first)
             yield slice(first, last), slice(first - begin, last - begin)
 
     rows, columns = ([*covers(size, window, *edges)] for size, window, edges in zip(
@@ -479,7 +498,8 @@ def _save_product(x, kernel, padding):
     columns = _outputs(x.shape[2], left, right, w, 1)
     count = _together(columns)
     wide, groups = w + count - 1, columns // count
-    windows = jnp.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    windows = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (top, bottom, 0), (left, right, 0),
+                                                  (0, 0, 0)))
     windows = jnp.stack([lax.slice_in_dim(windows, j, j + (groups - 1) * count + 1, count, 2)
                          for j in range(wide)], 3)
     windows = windows.reshape(len(x), -1, groups, wide * channels)

@@ -74,7 +74,7 @@ def naive_inception(make, x, ones, _, threes, __, fives, ___, *, third=5):
 
 def auxiliary(make, x, classes):
     """A classifier on 4a or 4d (Sec. 5): 14x14 maps -> average 5x5/3 -> 4x4 -> logits."""
-    x = layers.pool_windows(x, 'average', 5, 3, ((0, 0), (0, 0)))
+    x = layers.pool_windows(x, 'average', 5, 3, ((0, 0), (0, 0)), fast=make.net.fast)
     x = make.conv('conv', x, 128, 1, weights=_XAVIER, bias=_BIAS)
     x = make.dense('fc1', x, 1024, weights=_XAVIER, bias=_BIAS)
     x = make.dropout(x, 0.7)

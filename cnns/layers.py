@@ -229,9 +229,8 @@ class BatchNorm(nn.Module):
                     self.variable('batch_stats', 'var', jnp.ones, shape, jnp.float32))
         scale = self.param('scale', nn.initializers.ones, shape, self.param_dtype)
         bias = self.param('bias', nn.initializers.zeros, shape, self.param_dtype)
-        # In float32 at least, as flax does
-        x, scale, bias = (array.astype(jnp.promote_types(array.dtype, jnp.float32))
-                          for array in (x, scale, bias))
+        common = jnp.result_type(x, scale, bias, jnp.float32)  # float32 at least, as in flax
+        x, scale, bias = (array.astype(common) for array in (x, scale, bias))
         axis_name = None if self.is_initializing() else self.axis_name
         y, *statistics = forms.batch_norm(x, scale, bias, self.epsilon, axis_name)
         if not self.is_initializing():

@@ -4,6 +4,7 @@
     python -m experiments.benchmark lenet5 resnet20 --against torch --out runs/speed.json
     python -m experiments.benchmark lenet5 --profile                  where the step's time goes
     python -m experiments.benchmark --sizes --out runs/sizes.json     time against size and devices
+    python -m experiments.benchmark --ablation                        an ablation before and after
     python -m experiments.benchmark --show FILE.json                  the table again
     python -m experiments.benchmark --markdown FILE.json              as README has it
     python -m experiments.benchmark --figure OUT.png FILE.json [FILE2.json ...]
@@ -18,8 +19,8 @@ memory         MiB of the compiled step: arguments, outputs and temporaries
 GFLOP/s        of convolutions and matrix products, beside the best of a large matrix product
 input, host    shares of the time: waiting for a batch; calling a step that computes nothing
 
---against torch   the same step in PyTorch, in its own process: contiguous, channels_last and, where
-                  it works, torch.compile. A round measures ours and then each of these, so that
+--against torch   the same step in PyTorch, in its own process: contiguous, channels_last and, in
+                  another and where it works, torch.compile. A round measures ours and then each of these, so that
                   what else the machine does falls on all; the variant with the highest median
                   counts, and the ratio is that of each round.
 --against plain   our nets with model.fields.fast=False, the plain operations
@@ -140,7 +141,12 @@ def environment(child=None) -> dict:
 
 
 def _settings(args) -> dict:
-    return {name: getattr(args, name) for name in ('devices', 'dtype', 'batch')}
+    """What tells one measurement from another; profiles have no rounds."""
+    names = ('devices', 'dtype', 'batch')
+    if args.profile:
+        return {name: getattr(args, name) for name in names}
+    return {name: getattr(args, name) for name in (*names, 'rounds', 'seconds', 'compile')} | {
+        'against': sorted(args.against)}
 
 
 def read(path) -> dict:
@@ -151,19 +157,23 @@ def read(path) -> dict:
         raise UserError(f'{path} cannot be read: {error.strerror}.') from error
     except ValueError as error:
         raise UserError(f'{path} is not JSON: {error}.') from error
-    if not isinstance(found, dict) or found.get('kind') not in ('benchmark', 'sizes'):
+    if not isinstance(found, dict) or found.get('kind') not in ('benchmark', 'sizes', 'ablation'):
         raise UserError(f'{path} holds no benchmark: give a file that --out has written.')
     return found
 
 
-def _begun(args) -> dict | None:
-    """What --out holds already, if the command goes on from it."""
+def begun(args, kind: str, settings: dict) -> dict | None:
+    """What --out holds already, if the command goes on from it; None to begin anew.
+
+    Raises UserError where it holds something else.
+    """
     if not args.out or args.again or not os.path.exists(args.out):
         return None
     found = read(args.out)
-    if found['kind'] != 'benchmark' or found['settings'] != _settings(args):
-        raise UserError(f'{args.out} holds a benchmark with {found.get("settings")}, not with '
-                        f'{_settings(args)}: name another file, or measure anew with --again.')
+    if found['kind'] != kind or found['settings'] != settings:
+        raise UserError(f'{args.out} holds a measurement of kind {found["kind"]} with '
+                        f'{found["settings"]}, not of kind {kind} with {settings}: name another '
+                        'file, or measure anew with --again.')
     return found
 
 
@@ -186,7 +196,8 @@ def _finished(entry, args) -> bool:
 def run(args) -> int:
     """Measures, or profiles, the cases that are not stored yet, and prints the table."""
     picked = cases.chosen(args.names, args.batch)
-    result = _begun(args) or {'kind': 'benchmark', 'settings': _settings(args), 'cases': {}}
+    result = begun(args, 'benchmark', _settings(args)) or {
+        'kind': 'benchmark', 'settings': _settings(args), 'cases': {}}
     left = [name for name in picked if not _finished(result['cases'].get(name, {}), args)]
     for name in picked:
         if name not in left:
@@ -194,10 +205,11 @@ def run(args) -> int:
     child = None
     try:
         if 'torch' in args.against and left and not args.profile:
-            child = benchmark_torch.Child(args.torch_python)
+            child = benchmark_torch.Children(args.torch_python)
         if left:
             result['environment'] = environment(child)
-            result['peak_gflops'] = ours.matmul_peak(args.dtype, args.devices or 1)
+            result['peak_gflops'] = ours.matmul_peak(
+                args.dtype, args.devices or jax.local_device_count())
             _say(f'a large matrix product: {result["peak_gflops"]:,.0f} GFLOP/s')
         for name in left:
             entry = result['cases'].setdefault(name, {})
@@ -255,6 +267,8 @@ def _parser():
                       help="print where the step's time goes, by kind of operation")
     what.add_argument('--sizes', action='store_true', help='measure time against batch, image '
                       'side and depth, and the all-reduce on 1, 2 and 4 virtual devices')
+    what.add_argument('--ablation', action='store_true', help='run a whole ablation with plain and '
+                      'with fast operations, and started again; NAME is its config')
     what.add_argument('--show', action='store_true', help='print stored numbers')
     what.add_argument('--markdown', action='store_true', help='the same as a GitHub table')
     what.add_argument('--figure', metavar='OUT.png', help='draw stored numbers')
@@ -270,6 +284,8 @@ def _stored(args) -> int:
         raise UserError('the files are of several kinds: draw or print each kind by itself.')
     if found[0]['kind'] == 'sizes':
         from experiments import benchmark_sizes as module
+    elif found[0]['kind'] == 'ablation':
+        from experiments import benchmark_ablation as module
     else:
         module = show
     if args.figure:
@@ -318,6 +334,10 @@ def main(argv: list[str] | None = None) -> int:
             from experiments import benchmark_sizes
 
             return benchmark_sizes.run(args)
+        if args.ablation:
+            from experiments import benchmark_ablation
+
+            return benchmark_ablation.run(args)
         return run(args)
     except (UserError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)

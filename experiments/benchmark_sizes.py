@@ -82,18 +82,8 @@ def run(args) -> int:
         if name not in SERIES and name != 'devices':
             raise one_of('series', name, (*SERIES, 'devices'))
     settings = {'dtype': args.dtype}
-    result = None
-    if args.out and not args.again:
-        try:
-            result = benchmark.read(args.out)
-        except UserError as error:
-            if not isinstance(error.__cause__, FileNotFoundError):
-                raise
-    if result is None:
-        result = {'kind': 'sizes', 'settings': settings, 'series': {}, 'devices': {}}
-    if result['kind'] != 'sizes' or result['settings'] != settings:
-        raise UserError(f'{args.out} holds another benchmark: name another file, or measure anew '
-                        'with --again.')
+    result = benchmark.begun(args, 'sizes', settings) or {
+        'kind': 'sizes', 'settings': settings, 'series': {}, 'devices': {}}
     result['environment'] = benchmark.environment()
     try:
         for name, series in SERIES.items():

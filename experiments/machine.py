@@ -1,6 +1,6 @@
 """What a process asks of this machine, before it touches a device, to train fast on it.
 
-On accelerators nothing is changed. On a CPU:
+All of it concerns CPUs:
 
 - Steps run in the thread that asks for them. They take their temporary memory from the main heap
   then, where it can stay between steps; from another thread, glibc maps every large piece anew, and
