@@ -13,8 +13,8 @@ of reduce_window slides over a map with holes.
 
 LRN: the sum over neighbouring channels is a product with a banded matrix of zeros and ones.
 
-Batch norm, in training: its gradient reads the maps twice, once for two sums and once for the result,
-where that of the separate operations writes and reads several maps more.
+Batch norm, in training: its gradient reads the maps twice, once for two sums and once for the
+result, where that of the separate operations writes and reads several maps more.
 
 Convolution: the gradient of the weights contracts over the images, for which XLA turns whole
 activations around; a few images at a time stay in the cache. The gradient of the input of a strided

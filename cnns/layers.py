@@ -330,8 +330,8 @@ class Maker:
         check_fields(type(net).__name__, type(net), {**axes, 'initialiser': net.initialiser})
         if x.ndim != 4 or x.shape[-1] != net.channels:
             raise ValueError(f'{type(net).__name__} was built for images [N, H, W, '
-                             f'{net.channels}], it was given {tuple(x.shape)}. Set channels={x.shape[-1]}, or '
-                             'convert the images.')
+                             f'{net.channels}], it was given {tuple(x.shape)}. Set '
+                             f'channels={x.shape[-1]}, or convert the images.')
         self.net, self.train = net, train
         self.lrn = functools.partial(lrn, fast=net.fast)
         self.norm_kind = axes.get('norm', 'none')
@@ -410,7 +410,7 @@ class Maker:
         return self.keep(name, x if linear else activate(x, self.net.activation))
 
     def dropout(self, x, rate):
-        """In training, sets a fraction `rate` of the values to 0 and divides the others by 1 - rate."""
+        """In training: sets a fraction `rate` of the values to 0, divides the others by 1 - rate."""
         return nn.Dropout(rate, deterministic=not self.train)(x)
 
     def block(self, name, body, *args, **kwargs):

@@ -20,16 +20,19 @@ GFLOP/s        of convolutions and matrix products, beside the best of a large m
 input, host    shares of the time: waiting for a batch; calling a step that computes nothing
 
 --against torch   the same step in PyTorch, in its own process: contiguous, channels_last and, in
-                  another and where it works, torch.compile. A round measures ours and then each of these, so that
-                  what else the machine does falls on all; the variant with the highest median
-                  counts, and the ratio is that of each round.
+                  another and where it works, torch.compile. A round measures ours and then each
+                  of these, so that what else the machine does falls on all; the variant with the
+                  highest median counts, and the ratio is that of each round.
 --against plain   our nets with model.fields.fast=False, the plain operations
 
-With --out, each finished case is stored at once, and the same command again goes on from there.
+With --out, each finished case is stored at once, and the same command again goes on from there;
+--again measures the named cases anew.
 """
 
 import argparse
+import importlib
 import json
+import math
 import os
 import sys
 import time
@@ -40,7 +43,6 @@ import jax
 
 from experiments import benchmark_cases as cases
 from experiments import benchmark_ours as ours
-from experiments import benchmark_show as show
 from experiments import benchmark_torch, data_speed, figures, machine, results
 from experiments.errors import UserError
 
@@ -157,75 +159,91 @@ def read(path) -> dict:
         raise UserError(f'{path} cannot be read: {error.strerror}.') from error
     except ValueError as error:
         raise UserError(f'{path} is not JSON: {error}.') from error
-    if not isinstance(found, dict) or found.get('kind') not in ('benchmark', 'sizes', 'ablation'):
+    if not isinstance(found, dict) or found.get('kind') not in _SHOWN:
         raise UserError(f'{path} holds no benchmark: give a file that --out has written.')
     return found
 
 
-def begun(args, kind: str, settings: dict) -> dict | None:
-    """What --out holds already, if the command goes on from it; None to begin anew.
+def begun(args, kind: str, settings: dict, parts: str, names=()) -> dict:
+    """What --out holds already and the command goes on from, or an empty result.
 
-    Raises UserError where it holds something else.
+    result[parts] holds the finished parts by name; with --again it goes on without those of
+    `names`, or without all if it is of another kind, or measured with other settings.
+
+    Raises UserError where it is so without --again.
     """
-    if not args.out or args.again or not os.path.exists(args.out):
-        return None
+    new = {'kind': kind, 'settings': settings, parts: {}}
+    if not args.out or not os.path.exists(args.out):
+        return new
     found = read(args.out)
     if found['kind'] != kind or found['settings'] != settings:
+        if args.again:
+            return new
         raise UserError(f'{args.out} holds a measurement of kind {found["kind"]} with '
                         f'{found["settings"]}, not of kind {kind} with {settings}: name another '
                         'file, or measure anew with --again.')
+    if args.again:
+        found[parts] = {name: part for name, part in found[parts].items() if name not in names}
     return found
+
+
+def go_on(result: dict, parts: str, environment: dict) -> None:
+    """Puts the environment into a result that goes on.
+
+    Raises UserError where its finished parts were measured on another machine or other versions.
+    """
+    known = result.get('environment')
+    if known and result[parts]:
+        apart = [name for name in ('cpu', 'cores', 'python', 'versions', 'device', 'devices')
+                 if known.get(name) != environment[name]]
+        if apart:
+            raise UserError(f'the stored numbers were measured with another {" and ".join(apart)} '
+                            f'({known.get(apart[0])}): name another file for --out.')
+    result['environment'] = environment
 
 
 def store(result: dict, out: str | None) -> None:
     """Writes a result, whole, if there is a place for it."""
     if out:
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
         results.write_whole(out, json.dumps(result, indent=1) + '\n')
-
-
-def _finished(entry, args) -> bool:
-    """Has the case been measured with all that is asked for?"""
-    if args.profile:
-        return 'profile' in entry
-    sides = entry.get('sides', {})
-    return ('ours' in sides and ('plain' in sides or 'plain' not in args.against)
-            and ('torch' not in args.against or any(side.startswith('torch') for side in sides)))
 
 
 def run(args) -> int:
     """Measures, or profiles, the cases that are not stored yet, and prints the table."""
     picked = cases.chosen(args.names, args.batch)
-    result = begun(args, 'benchmark', _settings(args)) or {
-        'kind': 'benchmark', 'settings': _settings(args), 'cases': {}}
-    left = [name for name in picked if not _finished(result['cases'].get(name, {}), args)]
+    for name, case in picked.items():
+        if case.batch % (args.devices or 1):
+            raise UserError(f'{args.devices} devices cannot share the {case.batch} images of a '
+                            f'step of {name} equally: name another --devices, or --batch.')
+    result = begun(args, 'profile' if args.profile else 'benchmark', _settings(args), 'cases',
+                   picked)
+    left = [name for name in picked if name not in result['cases']]
     for name in picked:
         if name not in left:
             _say(f'{name}: kept from {args.out}')
     child = None
     try:
-        if 'torch' in args.against and left and not args.profile:
+        if 'torch' in args.against and left:
             child = benchmark_torch.Children(args.torch_python)
         if left:
-            result['environment'] = environment(child)
+            go_on(result, 'cases', environment(child))
+        if left and not args.profile and 'peak_gflops' not in result:
             result['peak_gflops'] = ours.matmul_peak(
                 args.dtype, args.devices or jax.local_device_count())
             _say(f'a large matrix product: {result["peak_gflops"]:,.0f} GFLOP/s')
         for name in left:
-            entry = result['cases'].setdefault(name, {})
             if args.profile:
                 from experiments import benchmark_profile
 
                 side = ours.Side(picked[name], devices=args.devices or 0, dtype=args.dtype)
-                entry['profile'] = benchmark_profile.measure(side)
-                _say(benchmark_profile.shown(name, entry['profile']))
+                result['cases'][name] = benchmark_profile.measure(side)
             else:
-                entry |= measure(name, picked[name], args, child)
+                result['cases'][name] = measure(name, picked[name], args, child)
             result['cases'] = {known: result['cases'][known] for known in cases.CASES
                                if known in result['cases']}
             store(result, args.out)
     except KeyboardInterrupt:
-        done = [name for name in picked if _finished(result['cases'].get(name, {}), args)]
+        done = [name for name in picked if name in result['cases']]
         kept = f'{args.out} keeps {len(done)} of {len(picked)} cases; run the same command again ' \
             'to go on' if args.out else 'nothing is kept without --out'
         print(f'interrupted; {kept}', file=sys.stderr)
@@ -233,8 +251,7 @@ def run(args) -> int:
     finally:
         if child:
             child.close()
-    if any('sides' in entry for entry in result['cases'].values()):
-        show.print_tables(result)
+    _shower(result['kind']).print_tables(result)
     if args.out:
         print(f'stored in {args.out}')
     return 0
@@ -282,24 +299,30 @@ def _stored(args) -> int:
     found = [read(path) for path in args.names]
     if len({one['kind'] for one in found}) > 1:
         raise UserError('the files are of several kinds: draw or print each kind by itself.')
-    if found[0]['kind'] == 'sizes':
-        from experiments import benchmark_sizes as module
-    elif found[0]['kind'] == 'ablation':
-        from experiments import benchmark_ablation as module
-    else:
-        module = show
-    if args.figure:
-        figures.check_ending(args.figure)
-        Path(args.figure).parent.mkdir(parents=True, exist_ok=True)
-        module.draw(found, args.figure)
-        print(args.figure)
-        return 0
-    for one in found:
-        if args.markdown:
-            print(module.markdown(one), end='')
-        else:
-            module.print_tables(one)
+    module = _shower(found[0]['kind'])
+    try:
+        if args.figure:
+            figures.check_ending(args.figure)
+            Path(args.figure).parent.mkdir(parents=True, exist_ok=True)
+            module.draw(found, args.figure)
+            print(args.figure)
+        for one in [] if args.figure else found:
+            if args.markdown:
+                print(module.markdown(one), end='')
+            else:
+                module.print_tables(one)
+    except (KeyError, TypeError) as error:
+        raise UserError(f'{", ".join(args.names)}: not what --out writes ({error!r} is missing or '
+                        'of another type). Measure anew.') from error
     return 0
+
+
+# Kinds of stored results, and the module that shows them
+_SHOWN = {'benchmark': 'show', 'profile': 'profile', 'sizes': 'sizes', 'ablation': 'ablation'}
+
+
+def _shower(kind):
+    return importlib.import_module(f'experiments.benchmark_{_SHOWN[kind]}')
 
 
 def _check(args):
@@ -307,8 +330,24 @@ def _check(args):
                              ('devices', args.devices, 1)):
         if value is not None and value < low:
             raise UserError(f'--{name} is {value}, it must be at least {low}.')
-    if args.seconds <= 0:
-        raise UserError(f'--seconds is {args.seconds:g}, it must be positive.')
+    if not 0 < args.seconds < math.inf:
+        raise UserError(f'--seconds is {args.seconds:g}, it must be positive and finite.')
+    shows = args.show or args.markdown or args.figure
+    for name in args.names:
+        if name.endswith('.json') and not shows:
+            raise UserError(f'{name} is a stored file: add --show, --markdown or --figure OUT.png.')
+    for what, useless in (('profile', ('against',)), ('sizes', ('against', 'devices', 'batch')),
+                          ('ablation', ('against', 'devices', 'batch'))):
+        for name in useless if getattr(args, what) else ():
+            if getattr(args, name):
+                raise UserError(f'--{what} measures without --{name}: leave it out.')
+    if args.again and not args.out:
+        raise UserError('--again measures anew what --out FILE.json holds: name the file.')
+    if args.out:
+        folder = Path(args.out).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise UserError(f'{folder} cannot be written to: name another place for --out.')
 
 
 def _start_devices(count):

@@ -2,9 +2,9 @@
 
     python -m experiments.benchmark --ablation [CONFIG] [--out FILE.json]
 
-Each of RUNS is `python -m experiments.run` in a process of its own, one after the other, with a work
-directory that is new and, but for the second start, an empty compilation cache. What is compared is
-the wall time, start-up and figures included, and what the tables conclude.
+Each of RUNS is `python -m experiments.run` in a process of its own, one after the other, with a new
+work directory and, but for the second start, an empty compilation cache. What is compared is the
+wall time, start-up and figures included, and what the tables conclude.
 """
 
 import subprocess
@@ -34,14 +34,13 @@ def run(args) -> int:
     if len(args.names) > 1:
         raise UserError(f'--ablation takes one config, it was given {", ".join(args.names)}.')
     config = args.names[0] if args.names else CONFIG
-    result = benchmark.begun(args, 'ablation', {'config': config}) or {
-        'kind': 'ablation', 'settings': {'config': config}, 'runs': {}}
+    result = benchmark.begun(args, 'ablation', {'config': config}, 'runs', RUNS)
+    benchmark.go_on(result, 'runs', benchmark.environment())
     with tempfile.TemporaryDirectory() as folder:
         for name in [name for name in RUNS if name not in result['runs']]:
             words, cache = RUNS[name]
             if name == 'fast, second start' and not (Path(folder) / cache).exists():
                 _measure(config, words, Path(folder) / 'first', Path(folder) / cache)
-            result['environment'] = benchmark.environment()
             result['runs'][name] = _measure(config, words, Path(folder) / f'run {len(name)}',
                                             Path(folder) / cache)
             benchmark.store(result, args.out)

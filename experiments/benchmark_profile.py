@@ -28,8 +28,12 @@ import warnings
 from typing import Iterable, NamedTuple
 
 import jax
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
-from experiments import benchmark_ours
+from experiments import benchmark_ours, benchmark_show, figures, models
+from experiments.errors import UserError
 
 KINDS = ('convolution', 'matrix product', 'transpose, copy', 'pooling', 'norm', 'elementwise',
          'collectives', 'random numbers', 'unknown', 'input', 'idle')
@@ -296,8 +300,6 @@ def _annotated(side, steps) -> float:
 
 def _pools(case) -> list[str]:
     """The last names of the layers that pool, which a program's scopes have."""
-    from experiments import models
-
     rows = models.describe(case.net, case.side or None, classes=case.classes,
                            **case.fields)['rows']
     return [row['layer'].rpartition('/')[2] for row in rows if row['kind'].endswith('pool')]
@@ -314,6 +316,9 @@ def _longest(events, named, text, count=10):
             for name, taken in spent.most_common(count)]
 
 
+# --- showing -----------------------------------------------------------------------------------
+
+
 def shown(name: str, profile: dict) -> str:
     """The profile in words, kinds with the most time first."""
     lines = [f'{name}: {1000 * profile["seconds"]:,.1f} ms a step, under the profiler']
@@ -324,3 +329,63 @@ def shown(name: str, profile: dict) -> str:
     lines += [f'  {100 * share:5.1f} %  {kind:16} {operation}  {scope}'
               for operation, kind, scope, share in profile['operations']]
     return '\n'.join(lines)
+
+
+def _kinds(found) -> list[str]:
+    """The kinds that some profile has, in the order of KINDS."""
+    return [kind for kind in KINDS
+            if any(profile['shares'][kind] >= 0.0005 for profile in found['cases'].values())]
+
+
+def cells(result: dict) -> list[tuple[str, ...]]:
+    """One line per case: net, ms a step, and the share of each kind in %."""
+    return [(name, f'{1000 * profile["seconds"]:,.1f}',
+             *(f'{100 * profile["shares"][kind]:.1f}' for kind in _kinds(result)))
+            for name, profile in result['cases'].items()]
+
+
+def markdown(result: dict) -> str:
+    """README's table."""
+    return models.markdown(('net', 'ms a step', *(f'{kind}, %' for kind in _kinds(result))),
+                           cells(result)) + f'\n- {benchmark_show.where(result)}\n'
+
+
+def print_tables(result: dict) -> None:
+    """Every profile with its longest operations, for a terminal."""
+    for name, profile in result['cases'].items():
+        print(shown(name, profile))
+
+
+def render(result: dict) -> Figure:
+    """A bar per case, cut by kind of operation."""
+    found = _kinds(result)
+    figure = Figure((9, 1.8 + 0.34 * len(result['cases'])), dpi=150, layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    names = list(result['cases'])
+    for index, kind in enumerate(found):
+        before = [100 * sum(profile['shares'][other] for other in found[:index])
+                  for profile in result['cases'].values()]
+        axes.barh(range(len(names)),
+                  [100 * profile['shares'][kind] for profile in result['cases'].values()],
+                  left=before, color=matplotlib.colormaps['tab20'](KINDS.index(kind)), label=kind)
+    axes.set_yticks(range(len(names)), [
+        f'{name.replace("_", " ")}, {1000 * profile["seconds"]:,.3g} ms'
+        for name, profile in result['cases'].items()])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlim(0, 100)
+    for side in ('top', 'right', 'left'):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(axis='y', length=0)
+    axes.set_xlabel('share of the step, %')
+    axes.set_title(f'Where a training step\'s time goes, {benchmark_show.label(result)}',
+                   loc='left', fontsize=11)
+    figure.legend(loc='outside lower center', frameon=False, fontsize=8, ncols=6)
+    return figure
+
+
+def draw(found: list[dict], path: str) -> None:
+    """Writes the figure of one stored file as .png or .svg."""
+    if len(found) > 1:
+        raise UserError('profiles are drawn one file at a time.')
+    figures.save(render(found[0]), path)

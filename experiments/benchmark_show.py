@@ -59,14 +59,9 @@ def ratio(entry: dict, other: str | None, task: str = 'train', side: str = 'ours
     return Ratio(median(pairs), min(pairs), max(pairs)) if pairs else None
 
 
-def measured(result: dict) -> dict[str, dict]:
-    """The cases that have numbers, of those that were only profiled."""
-    return {name: entry for name, entry in result['cases'].items() if entry.get('sides')}
-
-
 def geometric_mean(result: dict, other: str | None = None, task: str = 'train'):
     """(mean, cases) of the median ratios to the best of PyTorch, or to `other`; (None, 0)."""
-    found = [ratio(entry, other or best(entry, task), task) for entry in measured(result).values()]
+    found = [ratio(entry, other or best(entry, task), task) for entry in result['cases'].values()]
     found = [one.median for one in found if one]
     return (statistics.geometric_mean(found), len(found)) if found else (None, 0)
 
@@ -77,7 +72,7 @@ def geometric_mean(result: dict, other: str | None = None, task: str = 'train'):
 def speed_cells(result: dict) -> list[tuple[str, ...]]:
     """One line per case in the order of SPEED."""
     lines = []
-    for name, entry in measured(result).items():
+    for name, entry in result['cases'].items():
         theirs, tested = best(entry), best(entry, 'infer')
         lines.append((
             name, str(entry['batch']), _rate(entry, 'ours'), _rate(entry, theirs),
@@ -91,7 +86,7 @@ def speed_cells(result: dict) -> list[tuple[str, ...]]:
 def cost_cells(result: dict) -> list[tuple[str, ...]]:
     """One line per case in the order of COST."""
     lines = []
-    for name, entry in measured(result).items():
+    for name, entry in result['cases'].items():
         side = entry['sides']['ours']
         gflops = median(rates(entry, 'ours')) * entry['flop_train'] / 1e9
         waited = median([round['input_share'] for round in side['train']])
@@ -129,18 +124,23 @@ def notes(result: dict) -> list[str]:
         mean, count = geometric_mean(result, other, task)
         if mean is not None:
             found.append(f'Geometric mean of the ratios to {words} over {count} nets: {mean:.2f}.')
-    where = result['environment']
-    parts = [where['cpu'] if where['platform'] == 'cpu' else where['device'],
-             f'{where["cores"]} cores', f'Python {where["python"]}',
-             f'jax {where["versions"]["jax"]}']
-    if 'torch' in where:
-        parts.append(f'PyTorch {where["torch"]["torch"]} ({where["torch"]["threads"]} threads)')
-    devices = result['settings']['devices']
+    return [*found, where(result)]
+
+
+def where(result: dict) -> str:
+    """The machine, the versions and the date of a result."""
+    found = result['environment']
+    parts = [found['cpu'] if found['platform'] == 'cpu' else found['device'],
+             f'{found["cores"]} cores', f'Python {found["python"]}',
+             f'jax {found["versions"]["jax"]}']
+    if 'torch' in found:
+        parts.append(f'PyTorch {found["torch"]["torch"]} ({found["torch"]["threads"]} threads)')
+    devices = result['settings'].get('devices')
     parts += [f'{devices} devices'] if devices else []
-    parts += [result['settings']['dtype'],
-              f'large matrix product {result["peak_gflops"]:,.0f} GFLOP/s',
-              f'load before {where["load"][0]:.1f}', where['date']]
-    return [*found, ', '.join(parts) + '.']
+    parts += [result['settings']['dtype']]
+    if 'peak_gflops' in result:
+        parts += [f'large matrix product {result["peak_gflops"]:,.0f} GFLOP/s']
+    return ', '.join([*parts, f'load before {found["load"][0]:.1f}', found['date']]) + '.'
 
 
 def markdown(result: dict) -> str:
@@ -151,20 +151,14 @@ def markdown(result: dict) -> str:
 
 
 def print_tables(result: dict) -> None:
-    """The same for a terminal, and the profiles if there are any."""
+    """The same for a terminal."""
     import sys
 
     console = Console(width=None if sys.stdout.isatty() else 200)
-    if measured(result):
-        for headings, lines in ((SPEED, speed_cells(result)), (COST, cost_cells(result))):
-            console.print(models.table(*_without_empty(headings, lines)))
-        for line in notes(result):
-            print(line)
-    for name, entry in result['cases'].items():
-        if 'profile' in entry:
-            from experiments import benchmark_profile
-
-            print(benchmark_profile.shown(name, entry['profile']))
+    for headings, lines in ((SPEED, speed_cells(result)), (COST, cost_cells(result))):
+        console.print(models.table(*_without_empty(headings, lines)))
+    for line in notes(result):
+        print(line)
 
 
 # --- figure ------------------------------------------------------------------------------------
@@ -176,7 +170,7 @@ def label(result: dict) -> str:
     parts = [f'jax {where["versions"]["jax"]}', f'Python {where["python"]}']
     if where['platform'] != 'cpu':
         parts.insert(0, where['device'])
-    if settings['devices']:
+    if settings.get('devices'):
         parts.append(f'{settings["devices"]} devices')
     if settings['dtype'] != 'float32':
         parts.append(settings['dtype'])
@@ -190,7 +184,7 @@ def render(found: list[dict]) -> Figure:
     has a ratio.
     """
     names = list(dict.fromkeys(
-        name for result in found for name, entry in measured(result).items()
+        name for result in found for name, entry in result['cases'].items()
         if ratio(entry, best(entry))))
     if not names:
         raise UserError('the files hold no ratio to PyTorch: measure with --against torch.')
@@ -206,7 +200,7 @@ def render(found: list[dict]) -> Figure:
         mean, count = geometric_mean(result)
         words = label(result) + (f' (geometric mean of {count}: {mean:.2f})' if count > 1 else '')
         plain = f'plain flax, {label(result)}'
-        for name, entry in measured(result).items():
+        for name, entry in result['cases'].items():
             one, other = ratio(entry, best(entry)), ratio(entry, best(entry), side='plain')
             if not one:
                 continue

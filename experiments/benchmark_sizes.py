@@ -81,10 +81,12 @@ def run(args) -> int:
     for name in args.names:
         if name not in SERIES and name != 'devices':
             raise one_of('series', name, (*SERIES, 'devices'))
-    settings = {'dtype': args.dtype}
-    result = benchmark.begun(args, 'sizes', settings) or {
-        'kind': 'sizes', 'settings': settings, 'series': {}, 'devices': {}}
-    result['environment'] = benchmark.environment()
+    settings = {name: getattr(args, name) for name in ('dtype', 'rounds', 'seconds')}
+    result = benchmark.begun(args, 'sizes', settings, 'series', args.names or SERIES)
+    result.setdefault('devices', {})
+    if args.again and (not args.names or 'devices' in args.names):
+        result['devices'] = {}
+    benchmark.go_on(result, 'series', benchmark.environment())
     try:
         for name, series in SERIES.items():
             if not args.names or name in args.names:

@@ -82,7 +82,12 @@ def test_a_wrong_name_is_one_line_with_the_nearest(main):
     (['--show'], 'FILE.json'), (['--show', 'no/such.json'], 'no/such.json'),
     (['lenet5', '--against', 'torch', '--torch_python', 'no/such/python'], 'no/such/python'),
     (['lenet5', '--against', 'torch', '--torch_python', 'false'], 'PyTorch'),
-    (['--sizes', 'lenet_batch'], 'lenet5_batch')])
+    (['--sizes', 'lenet_batch'], 'lenet5_batch'), (['--seconds', 'nan'], 'finite'),
+    (['--seconds', 'inf'], 'finite'), (['runs/a.json'], '--show'), (['--again'], '--out'),
+    (['lenet5', '--devices', '3'], '--batch'),
+    (['--sizes', '--against', 'torch'], '--against'), (['--profile', '--against', 'plain'],
+                                                      '--against'),
+    (['--ablation', '--devices', '2'], '--devices')])
 def test_mistakes_are_one_line_and_status_2(main, words, said):
     code, _, err = main(*words)
     assert code == 2 and err.startswith('error: ') and err.count('\n') == 1 and said in err
@@ -205,13 +210,18 @@ def test_the_figure_is_written_and_its_mistakes_named(main, tmp_path):
     assert 'against torch' in main('--figure', tmp_path / 'a.png', path)[2]
     path.write_text('{}')
     assert 'no benchmark' in main('--figure', tmp_path / 'a.png', path)[2]
+    path.write_text('{"kind": "benchmark"}')
+    assert 'not what --out writes' in main('--show', path)[2]
 
 
 # --- PyTorch's side ----------------------------------------------------------------------------
 
 
 def fake_python(tmp_path, answers):
-    """An interpreter whose every process says hello and then gives these answers."""
+    """An interpreter whose every process says hello and then gives these answers.
+
+    None of them can compile.
+    """
     lines = [json.dumps({'torch': '0', 'threads': 1, 'device': 'cpu'}), *answers]
     path = tmp_path / 'python'
     path.write_text(textwrap.dedent(f'''\
@@ -220,7 +230,7 @@ def fake_python(tmp_path, answers):
         answers = {lines!r}
         print(answers[0], flush=True)
         for answer, line in zip(answers[1:], sys.stdin):
-            print(answer, flush=True)
+            print('{{"error": "no compiler"}}' if 'compile' in line else answer, flush=True)
         '''))
     path.chmod(0o755)
     return str(path)
@@ -357,8 +367,7 @@ def test_a_real_child_measures_and_says_what_it_cannot(torch_nets):
 
 def test_the_command_measures_stores_and_goes_on_where_it_stopped(main, tmp_path):
     rates = [answer(rate) for rate in (10.0, 20.0, 4.0, 9.0, 10.0, 20.0)]
-    fake = fake_python(tmp_path, [*rates[:4], '{"error": "no compiler"}',
-                                  '{"error": "no compiler"}', *rates[4:]])
+    fake = fake_python(tmp_path, rates)
     words = ['lenet5', '--rounds', 2, '--seconds', 0.02, '--batch', 8, '--devices', 1,
              '--against', 'torch', '--torch_python', fake, '--out', tmp_path / 'a/b.json']
     code, out, err = main(*words)
@@ -387,8 +396,49 @@ def test_the_command_measures_stores_and_goes_on_where_it_stopped(main, tmp_path
     code, out, _ = main(*words)
     assert code == 0 and 'kept from' in out and 'compiles' not in out
     assert json.loads((tmp_path / 'a/b.json').read_text())['cases'] == stored['cases']
-    code, _, err = main(*words, '--dtype', 'bfloat16')
-    assert code == 2 and '--again' in err
+    for others in (['--dtype', 'bfloat16'], ['--rounds', 3], ['--against', 'torch', 'plain']):
+        code, _, err = main(*words, *others)
+        assert code == 2 and '--again' in err
+
+
+def stored_file(tmp_path, monkeypatch, **environment):
+    """A file of two cases that the command takes for its own, and what it measures anew."""
+    measured, path = [], tmp_path / 'a.json'
+    monkeypatch.setattr(benchmark, 'measure', lambda name, case, args, child: (
+        measured.append(name), TWO['cases']['lenet5'])[1])
+    monkeypatch.setattr(benchmark_ours, 'matmul_peak', lambda dtype, devices: 1.0)
+    args = benchmark._parser().parse_args([])
+    path.write_text(json.dumps(TWO | {
+        'settings': benchmark._settings(args), 'peak_gflops': 7.0,
+        'environment': benchmark.environment() | environment}))
+    return measured, path
+
+
+def test_again_measures_the_named_cases_and_keeps_the_others(main, tmp_path, monkeypatch):
+    measured, path = stored_file(tmp_path, monkeypatch)
+    code, out, err = main('resnet20', '--again', '--out', path)
+    assert code == 0 and measured == ['resnet20'], err
+    found = json.loads(path.read_text())
+    assert list(found['cases']) == ['lenet5', 'resnet20'] and found['peak_gflops'] == 7.0
+    assert found['cases']['resnet20']['net'] == 'lenet5'  # what was measured now
+
+
+def test_numbers_of_another_machine_or_version_are_not_mixed(main, tmp_path, monkeypatch):
+    measured, path = stored_file(tmp_path, monkeypatch, cpu='another CPU', python='2.7')
+    before = path.read_text()
+    code, _, err = main('alexnet', '--out', path)
+    assert code == 2 and 'another cpu and python (another CPU)' in err and not measured
+    assert path.read_text() == before
+    assert main('lenet5', 'resnet20', '--again', '--out', path)[0] == 0  # nothing is left to mix
+
+
+def test_what_is_eager_never_runs_where_something_was_compiled(tmp_path):
+    children = benchmark_torch.Children(fake_python(tmp_path, [answer(1.0), answer(2.0)]))
+    rates = [children.ask(variant=variant, task='train') for variant in
+             ('contiguous', 'compile', 'channels_last')]
+    assert [one.get('images_per_second') for one in rates] == [1.0, None, 2.0]
+    assert children._eager._process.pid != children._compiling._process.pid
+    children.close()
 
 
 def test_an_interrupt_keeps_the_finished_cases_and_says_so(main, tmp_path, monkeypatch):
@@ -506,7 +556,8 @@ def test_the_profile_of_a_real_step_finds_its_operations(main, tmp_path, monkeyp
     code, out, err = main('lenet5', '--profile', '--batch', 8, '--devices', 1, '--out',
                           tmp_path / 'a.json')
     assert code == 0, err
-    profile = json.loads((tmp_path / 'a.json').read_text())['cases']['lenet5']['profile']
+    stored = json.loads((tmp_path / 'a.json').read_text())
+    profile = stored['cases']['lenet5']
     shares = profile['shares']
     assert set(shares) == set(benchmark_profile.KINDS)
     assert sum(shares.values()) == pytest.approx(1) and min(shares.values()) >= 0
@@ -516,6 +567,16 @@ def test_the_profile_of_a_real_step_finds_its_operations(main, tmp_path, monkeyp
     assert shares['unknown'] < 0.05
     assert 'convolution' in out and 'ms a step' in out
     assert main('--show', tmp_path / 'a.json')[0] == 0
+    code, table, _ = main('--markdown', tmp_path / 'a.json')
+    assert code == 0
+    heads, _, row = [[cell.strip() for cell in line.strip('|').split('|')]
+                     for line in table.splitlines()[:3]]
+    assert 'norm, %' not in heads and row[0] == 'lenet5'
+    assert float(row[heads.index('convolution, %')]) == round(100 * shares['convolution'], 1)
+    assert not clipped(benchmark_profile.render(stored))
+    assert main('--figure', tmp_path / 'p.png', tmp_path / 'a.json')[0] == 0
+    code, _, err = main('lenet5', '--out', tmp_path / 'a.json')  # rates are another kind
+    assert code == 2 and 'kind profile' in err
 
 
 # --- sizes -------------------------------------------------------------------------------------

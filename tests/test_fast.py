@@ -407,6 +407,36 @@ def test_it_holds_under_vmap_pmap_checkpoint_and_a_second_gradient(name, monkeyp
         np.testing.assert_allclose(got, wanted, rtol=0, atol=2e-6 * np.abs(wanted).max())
 
 
+# --- by platform -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('function, shape, plain_alone, fast_alone', [
+    (lambda x: fast.max_pool(x, *POOL), (8, 8, 3), 'select_and_scatter', 'concatenate'),
+    (lambda x: fast.sum_pool(x, *POOL), (8, 8, 3), 'reduce_window', 'concatenate'),
+    (lambda x: fast.lrn(x, 3, 1.0, 0.1, 0.75), (2, 2, 5), 'power', 'dot_general'),
+    (lambda x: fast.batch_norm(x, *SCALE_AND_BIAS, 1e-3)[0], (4, 4, 5), None, 'sign'),
+    (_conv_of(BY_PIXEL[0])[0], BY_PIXEL[0][:3], 'convolution', 'dot_general')])
+def test_the_fast_form_is_for_cpus_and_the_plain_one_for_all_else(function, shape, plain_alone,
+                                                                  fast_alone):
+    traced = jax.jit(jax.grad(lambda x: (function(x)**2).sum())).trace(jnp.ones((1, *shape)))
+    for platform in ('cpu', 'cuda', 'tpu'):
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        assert (f'stablehlo.{fast_alone}' in text) == (platform == 'cpu')
+        if plain_alone:
+            assert (f'stablehlo.{plain_alone}' in text) == (platform != 'cpu')
+
+
+def test_the_first_layer_computes_no_gradient_of_its_input():
+    shape = WHOLE[0]
+    x, kernel = images_and_kernel(shape)
+
+    def convolutions(of):
+        gradient = jax.grad(lambda x, kernel: (form(x, kernel, *shape[4:])**2).sum(), of)
+        return jax.jit(gradient).lower(x, kernel).compile().as_text().count(' convolution(')
+
+    assert [convolutions(1), convolutions((0, 1))] == [2, 3]
+
+
 # --- whole nets --------------------------------------------------------------------------------
 
 # Name, fields, side, and the layer up to which gradients are compared: False is the last
@@ -418,6 +448,8 @@ NETS = [
     ('alexnet', dict(maps=(8, 8, 8, 8, 8), units=8), 196, False),
     ('vgg11_32px', dict(maps=(8, 8, 8, 8, 8)), 32, False),
     ('googlenet_32px', {}, 32, 'inception_3a')]
+TRACED = [*(net[:3] for net in NETS), ('googlenet', {}, 224), ('mlp_batchnorm', {}, 28),
+          ('vgg11_32px', dict(norm='batch'), 32)]
 
 
 def built(name, fields, side):
@@ -454,9 +486,11 @@ def test_a_net_is_the_same_with_and_without_fast_forms(name, fields, side, layer
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
 
 
-@pytest.mark.parametrize('name, fields, side', [net[:3] for net in NETS])
+@pytest.mark.parametrize('name, fields, side', TRACED)
 def test_one_field_turns_the_fast_forms_off(name, fields, side):
-    *nets, variables, x = built(name, fields, side)
-    for net, chosen in zip(nets, (True, False), strict=True):
-        jaxpr = str(jax.make_jaxpr(lambda x, net=net: net.apply(variables, x, train=False))(x))
+    x = jnp.zeros((1, side, side, cnns.NETS[name].input[2]))
+    for chosen in (True, False):
+        net = cnns.build(name, **fields, fast=chosen)
+        jaxpr = str(jax.make_jaxpr(lambda x, net=net: net.init_with_output(
+            {'params': jax.random.key(0), 'dropout': jax.random.key(1)}, x, train=True))(x))
         assert ('platform_index' in jaxpr) == chosen

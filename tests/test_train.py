@@ -47,6 +47,21 @@ def trained(config, dataset, steps=3):
     return jax.device_get((state.params, state.batch_stats, metrics))
 
 
+def test_metrics_stay_on_the_device_until_their_epoch_ends(images, monkeypatch):
+    fetched, own = [], jax.device_get
+
+    def get(tree):
+        if isinstance(tree, list):
+            assert all(isinstance(values['loss'], jax.Array) for values in tree)
+            fetched.append(len(tree))
+        return own(tree)
+
+    monkeypatch.setattr(jax, 'device_get', get)
+    train.fit(config_of(train__epochs=3), images, read_test=False)
+    # Once an epoch for its four steps, once for the one batch that validates
+    assert fetched[:-1] == [4, 1] * 3
+
+
 @pytest.mark.parametrize('devices', [2, 4])
 def test_the_same_global_batch_gives_the_same_parameters_on_any_number_of_devices(images, devices):
     one, many = (trained(config_of(model__norm='batch', train__devices=n, train__rate=0.02), images)
