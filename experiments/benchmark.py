@@ -4,6 +4,7 @@
     python -m experiments.benchmark lenet5 resnet20 --against torch --out runs/speed.json
     python -m experiments.benchmark lenet5 --profile                  where the step's time goes
     python -m experiments.benchmark --sizes --out runs/sizes.json     time against size and devices
+    python -m experiments.benchmark --operations                      operations beside PyTorch's
     python -m experiments.benchmark --ablation                        an ablation before and after
     python -m experiments.benchmark --show FILE.json                  the table again
     python -m experiments.benchmark --markdown FILE.json              as README has it
@@ -251,7 +252,7 @@ def run(args) -> int:
     finally:
         if child:
             child.close()
-    _shower(result['kind']).print_tables(result)
+    _module(result['kind']).print_tables(result)
     if args.out:
         print(f'stored in {args.out}')
     return 0
@@ -284,6 +285,8 @@ def _parser():
                       help="print where the step's time goes, by kind of operation")
     what.add_argument('--sizes', action='store_true', help='measure time against batch, image '
                       'side and depth, and the all-reduce on 1, 2 and 4 virtual devices')
+    what.add_argument('--operations', action='store_true', help="measure single operations beside "
+                      "PyTorch's")
     what.add_argument('--ablation', action='store_true', help='run a whole ablation with plain and '
                       'with fast operations, and started again; NAME is its config')
     what.add_argument('--show', action='store_true', help='print stored numbers')
@@ -299,7 +302,7 @@ def _stored(args) -> int:
     found = [read(path) for path in args.names]
     if len({one['kind'] for one in found}) > 1:
         raise UserError('the files are of several kinds: draw or print each kind by itself.')
-    module = _shower(found[0]['kind'])
+    module = _module(found[0]['kind'])
     try:
         if args.figure:
             figures.check_ending(args.figure)
@@ -318,10 +321,12 @@ def _stored(args) -> int:
 
 
 # Kinds of stored results, and the module that shows them
-_SHOWN = {'benchmark': 'show', 'profile': 'profile', 'sizes': 'sizes', 'ablation': 'ablation'}
+_SHOWN = {'benchmark': 'show'} | {
+    kind: kind for kind in ('profile', 'operations', 'sizes', 'ablation')}
 
 
-def _shower(kind):
+def _module(kind):
+    """The module that shows what is stored of a kind, and measures all kinds but the first two."""
     return importlib.import_module(f'experiments.benchmark_{_SHOWN[kind]}')
 
 
@@ -336,8 +341,9 @@ def _check(args):
     for name in args.names:
         if name.endswith('.json') and not shows:
             raise UserError(f'{name} is a stored file: add --show, --markdown or --figure OUT.png.')
-    for what, useless in (('profile', ('against',)), ('sizes', ('against', 'devices', 'batch')),
-                          ('ablation', ('against', 'devices', 'batch'))):
+    alone = ('against', 'devices', 'batch')
+    for what, useless in (('profile', ('against',)), ('operations', alone), ('sizes', alone),
+                          ('ablation', alone)):
         for name in useless if getattr(args, what) else ():
             if getattr(args, name):
                 raise UserError(f'--{what} measures without --{name}: leave it out.')
@@ -369,14 +375,9 @@ def main(argv: list[str] | None = None) -> int:
         if args.show or args.markdown or args.figure:
             return _stored(args)
         _start_devices(args.devices)
-        if args.sizes:
-            from experiments import benchmark_sizes
-
-            return benchmark_sizes.run(args)
-        if args.ablation:
-            from experiments import benchmark_ablation
-
-            return benchmark_ablation.run(args)
+        for kind in ('sizes', 'operations', 'ablation'):
+            if getattr(args, kind):
+                return _module(kind).run(args)
         return run(args)
     except (UserError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)

@@ -9,6 +9,7 @@ PYTHON can be any interpreter. While it waits for a line it does nothing.
     first      {"torch": "2.9.0", "threads": 2, "device": "cpu"}
     request    {"net": "lenet5", "fields": {}, "batch": 128, "input": [32, 32, 1], "classes": 10,
                 "dtype": "float32", "variant": "contiguous", "task": "train", "seconds": 3.0}
+               or {"task": "operation", "kind": "conv", "part": "layer", ...}: _operation
     answer     {"images_per_second": 1234.5, "steps": 29, "seconds": 3.01, "warm_up": 0.4,
                 "mib": 412.0}
                or {"error": "RuntimeError: ..."}
@@ -242,6 +243,55 @@ def _measure(step, task, seconds):
             'warm_up': first, 'mib': highest()}
 
 
+def _operation(torch, request) -> float:
+    """Seconds of one call of a part of benchmark_operations.Operation, in channels_last."""
+    functional, grad = torch.nn.functional, torch.nn.grad
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    dtype = getattr(torch, request['dtype'])
+    n, height, width, channels = request['input']
+    window, low = request['kernel'], request['kernel'] // 2
+
+    def drawn(*shape):
+        made = torch.randn(*shape, device=device, dtype=dtype)
+        return made.to(memory_format=torch.channels_last) if len(shape) == 4 else made
+
+    x = drawn(n, channels, height, width)
+    if request['kind'] == 'conv':
+        kernel = drawn(request['features'], channels, window, window)
+        y = drawn(n, request['features'], height, width)
+        call = {
+            'layer': lambda: functional.conv2d(x, kernel, padding=low),
+            'input gradient': lambda: grad.conv2d_input(x.shape, kernel, y, padding=low),
+            'weight gradient': lambda: grad.conv2d_weight(x, kernel.shape, y, padding=low),
+        }[request['part']]
+    else:
+        scale, bias = (drawn(channels).requires_grad_() for _ in range(2))
+        x.requires_grad_()
+        layer = {
+            'max': lambda: functional.max_pool2d(x, window, 2, ceil_mode=True),
+            'average': lambda: functional.avg_pool2d(x, window, 2, ceil_mode=True,
+                                                     count_include_pad=False),
+            'norm': lambda: functional.batch_norm(x, None, None, scale, bias, True),
+        }[request['kind']]
+        wanted = (x, scale, bias) if request['kind'] == 'norm' else x
+        y = drawn(*layer().shape)
+
+        def call():
+            torch.autograd.grad(layer(), wanted, y)
+
+    def done():
+        call()
+        if device == 'cuda':
+            torch.cuda.synchronize()
+
+    done()
+    count, begin = 0, time.perf_counter()
+    while count < 2 or time.perf_counter() - begin < request['seconds']:
+        done()
+        count += 1
+    return (time.perf_counter() - begin) / count
+
+
 def reset_highest():
     """Forgets the highest resident size so far, where the system can."""
     with contextlib.suppress(OSError):
@@ -273,6 +323,10 @@ def serve(lines, write) -> None:
     for line in lines:
         try:
             request = json.loads(line)
+            if request['task'] == 'operation':
+                made.clear()
+                write({'seconds': _operation(torch, request)})
+                continue
             task, seconds = request.pop('task'), request.pop('seconds')
             key = json.dumps(request, sort_keys=True)
             case = json.dumps(request | {'variant': ''}, sort_keys=True)

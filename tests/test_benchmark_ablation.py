@@ -10,6 +10,12 @@ from experiments import benchmark
 from experiments import benchmark_ablation as ablation
 
 
+@pytest.fixture(autouse=True)
+def settings_kept(monkeypatch):
+    """The command leaves the devices and settings of the other tests alone."""
+    monkeypatch.setattr(benchmark, '_start_devices', lambda count: None)
+
+
 @pytest.fixture
 def runs(root, monkeypatch):
     """Records the command lines of experiments.run, whose work directory is a stored experiment."""

@@ -448,7 +448,8 @@ NETS = [
     ('alexnet', dict(maps=(8, 8, 8, 8, 8), units=8), 196, False),
     ('vgg11_32px', dict(maps=(8, 8, 8, 8, 8)), 32, False),
     ('googlenet_32px', {}, 32, 'inception_3a')]
-TRACED = [*(net[:3] for net in NETS), ('googlenet', {}, 224), ('mlp_batchnorm', {}, 28),
+TRACED = [*(net[:3] for net in NETS), ('googlenet', {}, 224),
+          ('mlp_batchnorm', dict(norm='batch'), 28),
           ('vgg11_32px', dict(norm='batch'), 32)]
 
 

@@ -1,6 +1,5 @@
 """README keeps its word: every command in it runs, every link in it leads somewhere."""
 
-import json
 import pathlib
 import re
 import shlex
@@ -100,8 +99,7 @@ def test_every_stored_experiment_is_quoted_as_the_command_prints_it(root):
 
 
 def test_the_stored_benchmarks_are_quoted_as_the_command_prints_them(root, capsys):
-    files = [path for path in sorted((root / 'experiments/stored/benchmark').glob('*.json'))
-             if json.loads(path.read_text())['kind'] == 'benchmark']
+    files = sorted((root / 'experiments/stored/benchmark').glob('*.json'))
     assert files
     for path in files:
         assert benchmark.main(['--markdown', str(path)]) == 0
