@@ -410,7 +410,7 @@ class Maker:
         return self.keep(name, x if linear else activate(x, self.net.activation))
 
     def dropout(self, x, rate):
-        """In training: sets a fraction `rate` of the values to 0, divides the others by 1 - rate."""
+        """In training sets a part `rate` of the values to 0 and divides the others by 1 - rate."""
         return nn.Dropout(rate, deterministic=not self.train)(x)
 
     def block(self, name, body, *args, **kwargs):
