@@ -370,7 +370,7 @@ def render(result: dict) -> Figure:
                   [100 * profile['shares'][kind] for profile in result['cases'].values()],
                   left=before, color=matplotlib.colormaps['tab20'](KINDS.index(kind)), label=kind)
     axes.set_yticks(range(len(names)), [
-        f'{name.replace("_", " ")}, {1000 * profile["seconds"]:,.3g} ms'
+        f'{name.replace("_", " ")}, {1000 * profile["seconds"]:,.0f} ms'
         for name, profile in result['cases'].items()])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, 100)
