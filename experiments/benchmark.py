@@ -39,6 +39,7 @@ import sys
 import time
 from importlib import metadata
 from pathlib import Path
+from typing import Iterable
 
 import jax
 
@@ -117,10 +118,15 @@ def measure(name: str, case: cases.Case, args, child=None) -> dict:
 
 
 def _hopeless(sides) -> list[str]:
-    """The PyTorch variants that need no further rounds."""
-    rates = {side: stored['train'][0]['images_per_second'] for side, stored in sides.items()
-             if side.startswith('torch') and 'train' in stored and 'error' not in stored}
-    return [side for side, rate in rates.items() if rate < _HOPELESS * max(rates.values())]
+    """The PyTorch variants that need no further rounds: slow in training and in inference."""
+    found = {side: stored for side, stored in sides.items()
+             if side.startswith('torch') and 'infer' in stored and 'error' not in stored}
+
+    def slow(task):
+        rates = {side: stored[task][0]['images_per_second'] for side, stored in found.items()}
+        return {side for side, rate in rates.items() if rate < _HOPELESS * max(rates.values())}
+
+    return sorted(slow('train') & slow('infer'))
 
 
 def _say(text):
@@ -169,34 +175,40 @@ def begun(args, kind: str, settings: dict, parts: str, names=()) -> dict:
     """What --out holds already and the command goes on from, or an empty result.
 
     result[parts] holds the finished parts by name; with --again it goes on without those of
-    `names`, or without all if it is of another kind, or measured with other settings.
+    `names`, and may then have been measured with other settings, if nothing else is in it.
 
-    Raises UserError where it is so without --again.
+    Raises UserError where it is of another kind, or its parts were measured otherwise.
     """
     new = {'kind': kind, 'settings': settings, parts: {}}
     if not args.out or not os.path.exists(args.out):
         return new
     found = read(args.out)
-    if found['kind'] != kind or found['settings'] != settings:
-        if args.again:
-            return new
-        raise UserError(f'{args.out} holds a measurement of kind {found["kind"]} with '
-                        f'{found["settings"]}, not of kind {kind} with {settings}: name another '
-                        'file, or measure anew with --again.')
+    if found['kind'] != kind:
+        raise UserError(f'{args.out} holds a measurement of kind {found["kind"]}, not {kind}: '
+                        'name another file for --out.')
+    if not isinstance(found.get('settings'), dict) or not isinstance(found.get(parts), dict):
+        raise UserError(f'{args.out} is not what --out writes: name another file for --out.')
     if args.again:
         found[parts] = {name: part for name, part in found[parts].items() if name not in names}
-    return found
+    if found['settings'] == settings:
+        return found
+    if args.again and not found[parts]:
+        return new
+    raise UserError(f'{args.out} was measured with {found["settings"]}, not with {settings}: name '
+                    'another file for --out, or measure all of it anew with --again.')
 
 
-def go_on(result: dict, parts: str, environment: dict) -> None:
-    """Puts the environment into a result that goes on.
+def go_on(result: dict, parts: Iterable[str], environment: dict) -> None:
+    """Puts the environment into a result that goes on; parts: names of what it may hold.
 
     Raises UserError where its finished parts were measured on another machine or other versions.
     """
     known = result.get('environment')
-    if known and result[parts]:
-        apart = [name for name in ('cpu', 'cores', 'python', 'versions', 'device', 'devices')
-                 if known.get(name) != environment[name]]
+    if not any(result[part] for part in parts):
+        result.pop('peak_gflops', None)  # of the machine of old
+    elif known:
+        apart = [name for name in ('cpu', 'cores', 'python', 'versions', 'device', 'devices',
+                                   'torch') if known.get(name) != environment.get(name)]
         if apart:
             raise UserError(f'the stored numbers were measured with another {" and ".join(apart)} '
                             f'({known.get(apart[0])}): name another file for --out.')
@@ -227,7 +239,7 @@ def run(args) -> int:
         if 'torch' in args.against and left:
             child = benchmark_torch.Children(args.torch_python)
         if left:
-            go_on(result, 'cases', environment(child))
+            go_on(result, ('cases',), environment(child))
         if left and not args.profile and 'peak_gflops' not in result:
             result['peak_gflops'] = ours.matmul_peak(
                 args.dtype, args.devices or jax.local_device_count())

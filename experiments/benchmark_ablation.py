@@ -35,7 +35,8 @@ def run(args) -> int:
         raise UserError(f'--ablation takes one config, it was given {", ".join(args.names)}.')
     config = args.names[0] if args.names else CONFIG
     result = benchmark.begun(args, 'ablation', {'config': config}, 'runs', RUNS)
-    benchmark.go_on(result, 'runs', benchmark.environment())
+    if any(name not in result['runs'] for name in RUNS):
+        benchmark.go_on(result, ('runs',), benchmark.environment())
     with tempfile.TemporaryDirectory() as folder:
         for name in [name for name in RUNS if name not in result['runs']]:
             words, cache = RUNS[name]

@@ -69,7 +69,7 @@ def run(args) -> int:
     if left:
         child = benchmark_torch.Children(args.torch_python)
         try:
-            benchmark.go_on(result, 'operations', benchmark.environment(child))
+            benchmark.go_on(result, ('operations',), benchmark.environment(child))
             for name in left:
                 result['operations'][name] = _measure(OPERATIONS[name], args, child)
                 result['operations'] = {known: result['operations'][known] for known in OPERATIONS
@@ -137,7 +137,9 @@ def functions(operation: Operation, dtype: str = 'float32') -> dict:
 
         def layer(x, scale, bias):
             if operation.kind == 'norm':
-                return fast.batch_norm(x, scale, bias, 1e-5)[0]
+                # in float32, as layers.BatchNorm
+                return fast.batch_norm(*(array.astype(jnp.float32) for array in (x, scale, bias)),
+                                       1e-5)[0].astype(x.dtype)
             return layers.pool(x, operation.kind, True)
 
         def both(x, scale, bias, y):

@@ -86,7 +86,7 @@ def run(args) -> int:
     result.setdefault('devices', {})
     if args.again and (not args.names or 'devices' in args.names):
         result['devices'] = {}
-    benchmark.go_on(result, 'series', benchmark.environment())
+    benchmark.go_on(result, ('series', 'devices'), benchmark.environment())
     try:
         for name, series in SERIES.items():
             if not args.names or name in args.names:
@@ -216,7 +216,8 @@ def markdown(result: dict) -> str:
     """README's tables."""
     tables = [models.markdown(headings, lines) for headings, lines in
               ((HEADINGS, series_cells(result)), (DEVICE_HEADINGS, device_cells(result))) if lines]
-    return '\n'.join([*tables, ''.join(f'- {line}\n' for line in notes(result))])
+    lines = [*notes(result), benchmark_show.where(result)]
+    return '\n'.join([*tables, ''.join(f'- {line}\n' for line in lines)])
 
 
 def print_tables(result: dict) -> None:

@@ -375,7 +375,7 @@ def test_the_command_measures_stores_and_goes_on_where_it_stopped(main, tmp_path
     stored = json.loads((tmp_path / 'a/b.json').read_text())
     sides = stored['cases']['lenet5']['sides']
     assert [one['images_per_second'] for one in sides['torch contiguous']['train']] == [10, 10]
-    assert sides['torch channels_last']['dropped']  # 4 of 10 images/s
+    assert sides['torch channels_last']['dropped']  # 4 of 10 images/s, and 9 of 20
     assert len(sides['torch channels_last']['train']) == 1
     assert sides['torch compile']['error'] == 'no compiler'
     ours = sides['ours']
@@ -430,6 +430,18 @@ def test_numbers_of_another_machine_or_version_are_not_mixed(main, tmp_path, mon
     assert code == 2 and 'another cpu and python (another CPU)' in err and not measured
     assert path.read_text() == before
     assert main('lenet5', 'resnet20', '--again', '--out', path)[0] == 0  # nothing is left to mix
+    assert json.loads(path.read_text())['peak_gflops'] == 1.0  # of this machine
+
+
+def test_again_never_wipes_what_it_does_not_name(main, tmp_path, monkeypatch):
+    measured, path = stored_file(tmp_path, monkeypatch)
+    before = path.read_text()
+    for words in (['resnet20', '--rounds', 1], ['lenet5', '--profile'], ['--sizes', 'devices']):
+        code, _, err = main(*words, '--again', '--out', path)
+        assert code == 2 and '--out' in err and path.read_text() == before
+    path.write_text('{"kind": "benchmark"}')
+    code, _, err = main('lenet5', '--out', path)
+    assert code == 2 and 'not what --out writes' in err and not measured
 
 
 def test_what_is_eager_never_runs_where_something_was_compiled(tmp_path):
