@@ -442,7 +442,7 @@ def test_the_first_layer_computes_no_gradient_of_its_input():
 # Name, fields, side, and the layer up to which gradients are compared: False is the last
 NETS = [
     ('lenet5', dict(pool='max', overlap=True), 32, False), ('lenet5_1998', {}, 32, False),
-    ('cuda_convnet_18pct', {}, 32, False), ('cuda_convnet_11pct', {}, 24, False),
+    ('cuda_convnet_18pct', {}, 32, False),
     ('resnet18', dict(blocks=(1, 1, 1, 1), maps=4), 64, False),
     ('resnet20', dict(blocks=1, maps=8), 32, False),
     ('alexnet', dict(maps=(8, 8, 8, 8, 8), units=8), 196, False),
