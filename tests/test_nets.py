@@ -71,6 +71,13 @@ def test_no_net_lacks_its_row():
 def test_parameters_multiply_adds_layers_and_receptive_field(name):
     net = models.describe(name)
     assert (net['parameters'], net['macs'], net['layers'], net['receptive_field']) == GOLDEN[name]
+    assert net['training_parameters'] >= net['parameters']
+    assert {'input', 'year', 'paper', 'paper_parameters', 'family'} <= set(net)
+
+
+def test_readmes_table_of_nets_is_what_the_command_prints(root, capsys):
+    assert models.main(['--markdown']) == 0  # all nets, each traced once in this file
+    assert capsys.readouterr().out.strip() in (root / 'README.md').read_text()
 
 
 # Other choices of the same nets: name, fields, parameters.
