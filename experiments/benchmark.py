@@ -49,7 +49,7 @@ from experiments import benchmark_torch, data_speed, figures, machine, results
 from experiments.errors import UserError
 
 _HOPELESS = 0.8  # of the best variant: what a variant must reach in the first round to stay
-_SETTLE = 0.3  # seconds in which the other process's threads stop spinning
+_SETTLE = 0.3  # seconds in which the threads of the side before stop spinning
 
 
 # --- measuring a case --------------------------------------------------------------------------
@@ -64,7 +64,6 @@ class TorchSide:
                             input=case.input, classes=case.classes, dtype=dtype, variant=variant)
 
     def train(self, seconds):
-        time.sleep(_SETTLE)
         return self.child.ask(**self.request, task='train', seconds=seconds)
 
     def infer(self, seconds):
@@ -97,6 +96,7 @@ def measure(name: str, case: cases.Case, args, child=None) -> dict:
     for number in range(args.rounds):
         for side, one in list(sides.items()):
             stored = entry['sides'].setdefault(side, {})
+            time.sleep(_SETTLE)
             for task in ('train', 'infer'):
                 answer = getattr(one, task)(args.seconds)
                 if 'error' in answer:
@@ -221,6 +221,15 @@ def store(result: dict, out: str | None) -> None:
         results.write_whole(out, json.dumps(result, indent=1) + '\n')
 
 
+def interrupted(args, done: str) -> int:
+    """Says what --out keeps, and how to go on; returns the exit status."""
+    same = 'the same command without --again' if args.again else 'the same command again'
+    kept = f'{args.out} keeps {done}; run {same} to go on' if args.out else \
+        'nothing is kept without --out'
+    print(f'interrupted; {kept}', file=sys.stderr)
+    return 130
+
+
 def run(args) -> int:
     """Measures, or profiles, the cases that are not stored yet, and prints the table."""
     picked = cases.chosen(args.names, args.batch)
@@ -257,10 +266,7 @@ def run(args) -> int:
             store(result, args.out)
     except KeyboardInterrupt:
         done = [name for name in picked if name in result['cases']]
-        kept = f'{args.out} keeps {len(done)} of {len(picked)} cases; run the same command again ' \
-            'to go on' if args.out else 'nothing is kept without --out'
-        print(f'interrupted; {kept}', file=sys.stderr)
-        return 130
+        return interrupted(args, f'{len(done)} of {len(picked)} cases')
     finally:
         if child:
             child.close()
@@ -284,7 +290,8 @@ def _parser():
     parser.add_argument('--compile', default='small', choices=('none', 'small', 'all'),
                         help='cases that torch.compile is tried on (default: the small nets)')
     parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--seconds', type=float, default=3.0, help='length of each measurement')
+    parser.add_argument('--seconds', type=float, default=3.0, help='length of each measurement '
+                        '(of single operations: a quarter of it)')
     parser.add_argument('--devices', type=int, help='devices that share a batch; on a CPU so many '
                         'virtual ones are made (default: all there are)')
     parser.add_argument('--dtype', default='float32', choices=('float32', 'bfloat16'),
@@ -326,9 +333,9 @@ def _stored(args) -> int:
                 print(module.markdown(one), end='')
             else:
                 module.print_tables(one)
-    except (KeyError, TypeError) as error:
-        raise UserError(f'{", ".join(args.names)}: not what --out writes ({error!r} is missing or '
-                        'of another type). Measure anew.') from error
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+        raise UserError(f'{", ".join(args.names)}: not what --out writes ({error!r}). Measure '
+                        'anew.') from error
     return 0
 
 
@@ -342,6 +349,16 @@ def _module(kind):
     return importlib.import_module(f'experiments.benchmark_{_SHOWN[kind]}')
 
 
+# What is done, and the options that it takes; the plain benchmark takes all
+_OPTIONS = {
+    'profile': ('devices', 'dtype', 'batch', 'out', 'again'),
+    'sizes': ('dtype', 'rounds', 'seconds', 'out', 'again'),
+    'operations': ('torch_python', 'dtype', 'rounds', 'seconds', 'out', 'again'),
+    'ablation': ('out', 'again'),
+    'show': (), 'markdown': (), 'figure': (),
+}
+
+
 def _check(args):
     for name, value, low in (('rounds', args.rounds, 1), ('batch', args.batch, 1),
                              ('devices', args.devices, 1)):
@@ -353,12 +370,15 @@ def _check(args):
     for name in args.names:
         if name.endswith('.json') and not shows:
             raise UserError(f'{name} is a stored file: add --show, --markdown or --figure OUT.png.')
-    alone = ('against', 'devices', 'batch')
-    for what, useless in (('profile', ('against',)), ('operations', alone), ('sizes', alone),
-                          ('ablation', alone)):
-        for name in useless if getattr(args, what) else ():
-            if getattr(args, name):
-                raise UserError(f'--{what} measures without --{name}: leave it out.')
+    for what, useful in _OPTIONS.items():
+        for name, default in vars(_parser().parse_args([])).items() if getattr(args, what) else ():
+            if getattr(args, name) != default and name not in (what, 'names', *useful):
+                raise UserError(f'--{what} has no use for --{name}: leave it out.')
+    plain = not any(getattr(args, what) for what in _OPTIONS)
+    for name, default in (('torch_python', sys.executable), ('compile', 'small')):
+        if plain and 'torch' not in args.against and getattr(args, name) != default:
+            raise UserError(f'--{name} has no use without --against torch: add that, or leave it '
+                            'out.')
     if args.again and not args.out:
         raise UserError('--again measures anew what --out FILE.json holds: name the file.')
     if args.out:

@@ -37,6 +37,17 @@ def run(args) -> int:
     result = benchmark.begun(args, 'ablation', {'config': config}, 'runs', RUNS)
     if any(name not in result['runs'] for name in RUNS):
         benchmark.go_on(result, ('runs',), benchmark.environment())
+    try:
+        _run_all(config, result, args)
+    except KeyboardInterrupt:
+        return benchmark.interrupted(args, f'{len(result["runs"])} of {len(RUNS)} runs')
+    print_tables(result)
+    if args.out:
+        print(f'stored in {args.out}')
+    return 0
+
+
+def _run_all(config, result, args):
     with tempfile.TemporaryDirectory() as folder:
         for name in [name for name in RUNS if name not in result['runs']]:
             words, cache = RUNS[name]
@@ -46,10 +57,6 @@ def run(args) -> int:
                                             Path(folder) / cache)
             benchmark.store(result, args.out)
             print(f'{name}: {result["runs"][name]["seconds"]:.0f} s', flush=True)
-    print_tables(result)
-    if args.out:
-        print(f'stored in {args.out}')
-    return 0
 
 
 def _measure(config, words, workdir, cache) -> dict:
@@ -82,11 +89,18 @@ def time_cells(result: dict) -> list[tuple[str, ...]]:
     plain = result['runs'].get('plain')
     lines = []
     for name, one in result['runs'].items():
-        same = plain and conclusions(one) == conclusions(plain)
         lines.append((name, f'{one["seconds"]:.0f}',
                       f'{plain["seconds"] / one["seconds"]:.2f}' if plain else '',
-                      '' if one is plain or not plain else 'the same' if same else 'DIFFERENT'))
+                      _verdict(one, plain)))
     return lines
+
+
+def _verdict(one, plain):
+    if one is plain or not plain:
+        return ''
+    if not conclusions(one) and not conclusions(plain):
+        return 'none'
+    return 'the same' if conclusions(one) == conclusions(plain) else 'DIFFERENT'
 
 
 def notes(result: dict) -> list[str]:

@@ -76,6 +76,8 @@ def run(args) -> int:
                                         if known in result['operations']}
                 benchmark.store(result, args.out)
                 print(f'{name}: measured', flush=True)
+        except KeyboardInterrupt:
+            return benchmark.interrupted(args, f'{len(result["operations"])} operations')
         finally:
             child.close()
     print_tables(result)

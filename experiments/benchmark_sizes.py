@@ -94,10 +94,7 @@ def run(args) -> int:
         if not args.names or 'devices' in args.names:
             _measure_devices(result, args)
     except KeyboardInterrupt:
-        kept = f'{args.out} keeps what was measured; run the same command again to go on' \
-            if args.out else 'nothing is kept without --out'
-        print(f'interrupted; {kept}', file=sys.stderr)
-        return 130
+        return benchmark.interrupted(args, 'what was measured')
     print_tables(result)
     if args.out:
         print(f'stored in {args.out}')

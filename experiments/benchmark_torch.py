@@ -9,7 +9,7 @@ PYTHON can be any interpreter. While it waits for a line it does nothing.
     first      {"torch": "2.9.0", "threads": 2, "device": "cpu"}
     request    {"net": "lenet5", "fields": {}, "batch": 128, "input": [32, 32, 1], "classes": 10,
                 "dtype": "float32", "variant": "contiguous", "task": "train", "seconds": 3.0}
-               or {"task": "operation", "kind": "conv", "part": "layer", ...}: _operation
+               or {"task": "operation", "kind": "conv", "part": "layer", ...}: operation
     answer     {"images_per_second": 1234.5, "steps": 29, "seconds": 3.01, "warm_up": 0.4,
                 "mib": 412.0}
                or {"error": "RuntimeError: ..."}
@@ -243,41 +243,52 @@ def _measure(step, task, seconds):
             'warm_up': first, 'mib': highest()}
 
 
-def _operation(torch, request) -> float:
-    """Seconds of one call of a part of benchmark_operations.Operation, in channels_last."""
+def operation(torch, request, drawn):
+    """A call of a part of benchmark_operations.Operation, on what drawn(*shape) gives.
+
+    It returns the layer or the gradient of a convolution; of other layers the result and the
+    gradients of the input and, for batch norm, of scale and bias.
+    """
     functional, grad = torch.nn.functional, torch.nn.grad
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    dtype = getattr(torch, request['dtype'])
     n, height, width, channels = request['input']
     window, low = request['kernel'], request['kernel'] // 2
+    x = drawn(n, channels, height, width)
+    if request['kind'] == 'conv':
+        kernel = drawn(request['features'], channels, window, window)
+        y = drawn(n, request['features'], height, width)
+        return {
+            'layer': lambda: functional.conv2d(x, kernel, padding=low),
+            'input gradient': lambda: grad.conv2d_input(x.shape, kernel, y, padding=low),
+            'weight gradient': lambda: grad.conv2d_weight(x, kernel.shape, y, padding=low),
+        }[request['part']]
+    scale, bias = (drawn(channels).requires_grad_() for _ in range(2))
+    x.requires_grad_()
+    layer = {
+        'max': lambda: functional.max_pool2d(x, window, 2, ceil_mode=True),
+        'average': lambda: functional.avg_pool2d(x, window, 2, ceil_mode=True,
+                                                 count_include_pad=False),
+        'norm': lambda: functional.batch_norm(x, None, None, scale, bias, True),
+    }[request['kind']]
+    wanted = (x, scale, bias) if request['kind'] == 'norm' else (x,)
+    y = drawn(*layer().shape)
+
+    def call():
+        value = layer()
+        return value, *torch.autograd.grad(value, wanted, y)
+
+    return call
+
+
+def _seconds(torch, request) -> float:
+    """Of one call of an operation, in channels_last."""
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    dtype = getattr(torch, request['dtype'])
 
     def drawn(*shape):
         made = torch.randn(*shape, device=device, dtype=dtype)
         return made.to(memory_format=torch.channels_last) if len(shape) == 4 else made
 
-    x = drawn(n, channels, height, width)
-    if request['kind'] == 'conv':
-        kernel = drawn(request['features'], channels, window, window)
-        y = drawn(n, request['features'], height, width)
-        call = {
-            'layer': lambda: functional.conv2d(x, kernel, padding=low),
-            'input gradient': lambda: grad.conv2d_input(x.shape, kernel, y, padding=low),
-            'weight gradient': lambda: grad.conv2d_weight(x, kernel.shape, y, padding=low),
-        }[request['part']]
-    else:
-        scale, bias = (drawn(channels).requires_grad_() for _ in range(2))
-        x.requires_grad_()
-        layer = {
-            'max': lambda: functional.max_pool2d(x, window, 2, ceil_mode=True),
-            'average': lambda: functional.avg_pool2d(x, window, 2, ceil_mode=True,
-                                                     count_include_pad=False),
-            'norm': lambda: functional.batch_norm(x, None, None, scale, bias, True),
-        }[request['kind']]
-        wanted = (x, scale, bias) if request['kind'] == 'norm' else x
-        y = drawn(*layer().shape)
-
-        def call():
-            torch.autograd.grad(layer(), wanted, y)
+    call = operation(torch, request, drawn)
 
     def done():
         call()
@@ -325,7 +336,7 @@ def serve(lines, write) -> None:
             request = json.loads(line)
             if request['task'] == 'operation':
                 made.clear()
-                write({'seconds': _operation(torch, request)})
+                write({'seconds': _seconds(torch, request)})
                 continue
             task, seconds = request.pop('task'), request.pop('seconds')
             key = json.dumps(request, sort_keys=True)

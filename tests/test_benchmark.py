@@ -87,7 +87,11 @@ def test_a_wrong_name_is_one_line_with_the_nearest(main):
     (['lenet5', '--devices', '3'], '--batch'),
     (['--sizes', '--against', 'torch'], '--against'), (['--profile', '--against', 'plain'],
                                                       '--against'),
-    (['--ablation', '--devices', '2'], '--devices')])
+    (['--ablation', '--devices', '2'], '--devices'), (['--ablation', '--dtype', 'bfloat16'],
+                                                      '--dtype'),
+    (['--sizes', '--compile', 'none'], '--compile'), (['--operations', '--batch', '2'], '--batch'),
+    (['--profile', '--rounds', '2'], '--rounds'), (['--show', 'a.json', '--out', 'b.json'], '--out'),
+    (['--markdown', 'a.json', '--again'], '--again'), (['lenet5', '--compile', 'all'], 'torch')])
 def test_mistakes_are_one_line_and_status_2(main, words, said):
     code, _, err = main(*words)
     assert code == 2 and err.startswith('error: ') and err.count('\n') == 1 and said in err
@@ -468,7 +472,27 @@ def test_an_interrupt_keeps_the_finished_cases_and_says_so(main, tmp_path, monke
     finally:
         signal.signal(signal.SIGINT, before)
     assert code == 130 and '1 of 2' in err and 'Traceback' not in err
+    assert 'the same command again to go on' in err
     assert list(json.loads((tmp_path / 'a.json').read_text())['cases']) == ['lenet5']
+
+
+def test_an_interrupted_again_goes_on_without_again(main, tmp_path, monkeypatch):
+    def measure(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmark, 'measure', measure)
+    monkeypatch.setattr(benchmark_ours, 'matmul_peak', lambda dtype, devices: 1.0)
+    code, _, err = main('lenet5', '--again', '--out', tmp_path / 'a.json')
+    assert code == 130 and 'without --again' in err
+
+
+@pytest.mark.parametrize('change', [{'cases': []}, {'cases': {'lenet5': 3}}, {'settings': 'none'},
+                                    {'cases': {'lenet5': {'sides': {}}}}, {'environment': None}])
+def test_a_file_that_no_command_wrote_is_one_line(main, tmp_path, change):
+    (tmp_path / 'a.json').write_text(json.dumps(TWO | change))
+    for words in (['--show'], ['--markdown'], ['--figure', tmp_path / 'a.png']):
+        code, _, err = main(*words, tmp_path / 'a.json')
+        assert code == 2 and err.startswith('error: ') and err.count('\n') == 1
 
 
 # --- profile -----------------------------------------------------------------------------------

@@ -77,6 +77,11 @@ def test_conclusions_are_the_same_if_the_sentences_end_alike():
         ('other', '30', '2.00', 'DIFFERENT')]
 
 
+def test_runs_that_conclude_nothing_are_not_called_the_same():
+    runs = {name: {'seconds': 1.0, 'points': 2, 'sentences': []} for name in ('plain', 'fast')}
+    assert [line[-1] for line in ablation.time_cells(STORED | {'runs': runs})] == ['', 'none']
+
+
 def test_what_is_stored_is_shown_in_words(tmp_path, capsys):
     path = tmp_path / 'a.json'
     path.write_text(json.dumps(STORED))

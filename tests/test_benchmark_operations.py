@@ -78,6 +78,31 @@ def test_a_wrong_name_is_one_line(capsys):
     assert error.count('\n') == 1 and 'four_layer_conv' in error
 
 
+@pytest.mark.parametrize('kind', TINY)
+def test_both_sides_compute_the_same(kind):
+    torch = pytest.importorskip('torch', reason='PyTorch is not installed')
+    for part, (function, arrays) in operations.functions(TINY[kind]).items():
+        # a map's channels come first there, a kernel's maps and channels
+        there = [torch.tensor(np.array(array).transpose(
+            (3, 2, 0, 1) if array is arrays[1] else (0, 3, 1, 2)) if array.ndim == 4
+            else np.array(array)) for array in arrays]
+        if part == 'layer' and kind == 'conv':
+            there.append(torch.zeros(2, 4, 6, 5))  # drawn, and not used
+        request = dict(TINY[kind]._asdict(), part=part)
+        theirs = benchmark_torch.operation(torch, request, lambda *shape: there.pop(0))()
+        ours = function(*arrays)
+        if kind == 'conv':
+            ours, theirs = ours if isinstance(ours, tuple) else (ours,), (theirs,)
+        else:
+            ours = ours[0], *ours[1][:3 if kind == 'norm' else 1]
+        assert len(ours) == len(theirs)
+        for one, other in zip(ours, theirs, strict=True):
+            other = other.detach().numpy()
+            if other.ndim == 4:
+                other = other.transpose((2, 3, 1, 0) if part == 'weight gradient' else (0, 2, 3, 1))
+            np.testing.assert_allclose(one, other, atol=1e-4, err_msg=part)
+
+
 def test_a_real_pytorch_measures_every_part(monkeypatch, tmp_path):
     pytest.importorskip('torch', reason='PyTorch is not installed')
     monkeypatch.setattr(operations, 'OPERATIONS', TINY)
