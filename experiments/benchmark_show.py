@@ -198,8 +198,10 @@ def render(found: list[dict]) -> Figure:
         colour = figures.COLOURS[index % len(figures.COLOURS)]
         shift = (index - (len(found) - 1) / 2) * 0.7 / len(found)
         mean, count = geometric_mean(result)
-        words = label(result) + (f' (geometric mean of {count}: {mean:.2f})' if count > 1 else '')
-        plain = f'plain flax, {label(result)}'
+        where = result['environment']
+        words = (f'{where["cpu"]}, ' if where['platform'] == 'cpu' else '') + label(result)
+        plain = f'plain flax, {words}'
+        words += f' (geometric mean of {count}: {mean:.2f})' if count > 1 else ''
         for name, entry in result['cases'].items():
             one, other = ratio(entry, best(entry)), ratio(entry, best(entry), side='plain')
             if not one:
