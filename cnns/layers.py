@@ -5,7 +5,8 @@
     overlap     False: window = stride; True: window = stride + 1, the same output size
     norm        'none', 'lrn', 'batch'
 
-Order, the same in every net: convolution -> batch norm -> activation -> LRN -> pool. Batch norm
+Order: convolution -> batch norm -> activation -> LRN -> pool; but GoogLeNet's first LRN and those
+of the cuda-convnet files that pool first stand behind the pool, as in the originals. Batch norm
 stands before the activation and takes the place of the convolution's bias (Ioffe & Szegedy 2015,
 Sec. 3.2); LRN stands after it (Krizhevsky et al. 2012, Sec. 3.3).
 """

@@ -49,7 +49,7 @@ from experiments import benchmark_torch, data_speed, figures, machine, results
 from experiments.errors import UserError
 
 _HOPELESS = 0.8  # of the best variant: what a variant must reach in the first round to stay
-_SETTLE = 0.3  # seconds in which the threads of the side before stop spinning
+_SETTLE = 0.3  # seconds in which the threads of the side measured before stop spinning
 
 
 # --- measuring a case --------------------------------------------------------------------------

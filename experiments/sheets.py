@@ -13,7 +13,6 @@ Images are drawn as the net gets them, only with the mean of the channels added 
 outside 0 to 1 cut off.
 """
 
-import argparse
 import io
 import sys
 import textwrap

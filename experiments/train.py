@@ -414,8 +414,7 @@ def fit_together(configs: Sequence, dataset: data.Dataset,
         start, metrics = time.perf_counter(), []
         batches = _train_batches(configs, dataset, program, epoch)
         # One step is one dispatch. The host's part of it is under 3 % even of LeNet-5's step on a
-        # CPU, and in a loop on the device XLA's CPU convolutions are many times slower: eight of
-        # LeNet-5's in a scan took sixty times as long, and written out no less than one by one.
+        # CPU, and in a loop on the device XLA's CPU convolutions are many times slower.
         for part in itertools.islice(batches, length.steps - done):
             factor = schedule(done + len(metrics))
             rates = [config.train.rate * control.scale * factor

@@ -77,6 +77,21 @@ def test_conclusions_are_the_same_if_the_sentences_end_alike():
         ('other', '30', '2.00', 'DIFFERENT')]
 
 
+def test_an_interrupt_keeps_the_finished_runs_and_says_so(tmp_path, monkeypatch, capsys):
+    done = iter([STORED['runs']['plain']])
+
+    def measure(*_):
+        for one in done:
+            return one
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ablation, '_measure', measure)
+    out = tmp_path / 'a.json'
+    assert benchmark.main(['--ablation', '--out', str(out)]) == 130
+    assert '1 of 4 runs' in capsys.readouterr().err
+    assert list(json.loads(out.read_text())['runs']) == ['plain']
+
+
 def test_runs_that_conclude_nothing_are_not_called_the_same():
     runs = {name: {'seconds': 1.0, 'points': 2, 'sentences': []} for name in ('plain', 'fast')}
     assert [line[-1] for line in ablation.time_cells(STORED | {'runs': runs})] == ['', 'none']

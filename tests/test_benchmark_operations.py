@@ -78,6 +78,28 @@ def test_a_wrong_name_is_one_line(capsys):
     assert error.count('\n') == 1 and 'four_layer_conv' in error
 
 
+def test_an_interrupt_keeps_the_finished_operations_and_says_so(tmp_path, monkeypatch, capsys):
+    closed = []
+
+    class Children:
+        about = {}
+
+        def __init__(self, python):
+            self.close = lambda: closed.append(python)
+
+    def measure(operation, args, child):
+        if operation.kind == 'max':
+            raise KeyboardInterrupt
+        return stored()['operations']['four_layer_conv1']
+
+    monkeypatch.setattr(benchmark_torch, 'Children', Children)
+    monkeypatch.setattr(operations, '_measure', measure)
+    out = tmp_path / 'a.json'
+    assert benchmark.main(['--operations', '--out', str(out)]) == 130
+    assert '3 operations' in capsys.readouterr().err and len(closed) == 1
+    assert len(json.loads(out.read_text())['operations']) == 3
+
+
 @pytest.mark.parametrize('kind', TINY)
 def test_both_sides_compute_the_same(kind):
     torch = pytest.importorskip('torch', reason='PyTorch is not installed')
