@@ -66,7 +66,8 @@ class AlexNet(layers.Net):
 
     Axes: `activation` covers every layer but fc8; `pool` and `overlap` cover pool1, pool2 and
     pool5; norm='lrn' is norm1 and norm2, 'batch' covers conv1 to conv5. LRN is by the printed
-    formula; alpha_over_n=True divides alpha by n, as the author's later code does.
+    formula, with its k of 2; alpha_over_n=True divides alpha by n, as the author's later code does,
+    and Caffe with lrn_k=1.0.
 
     The two columns are the two GPUs of the paper: conv2, conv4 and conv5 read only the maps of
     their own column, which is a convolution in 2 groups. groups=1 is one column of the same width
@@ -95,6 +96,7 @@ class AlexNet(layers.Net):
     groups: int = 2  # columns of conv2, conv4 and conv5
     units: int = 4096  # of fc6 and fc7
     alpha_over_n: bool = False
+    lrn_k: float = 2.0
     conv1_padding: int | None = None  # None: the author's rule; 2: torchvision's
     dropout_on: str = 'outputs'  # of fc6 and fc7; 'inputs': torchvision's, another net
     small: bool = False
@@ -102,7 +104,8 @@ class AlexNet(layers.Net):
     @nn.compact
     def __call__(self, x, *, train: bool, features: bool | str = False):
         make = layers.Maker(self, x, train=train,
-                            lrn=functools.partial(layers.lrn, alpha_over_n=self.alpha_over_n))
+                            lrn=functools.partial(layers.lrn, k=self.lrn_k,
+                                                  alpha_over_n=self.alpha_over_n))
         if self.dropout_on not in ('outputs', 'inputs'):
             raise layers.unknown('unknown dropout_on', self.dropout_on, ('outputs', 'inputs'))
         layers.check_counts('maps', self.maps, len(ROWS))

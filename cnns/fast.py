@@ -412,7 +412,7 @@ def _by_pixel(x, kernel, stride, padding):
 
     def pixel(row, column):
         seen = x[:, row[0], column[0]]
-        return (seen.reshape(len(x), math.prod(seen.shape[1:]))
+        return (seen.reshape(x.shape[0], math.prod(seen.shape[1:]))
                 @ kernel[row[1], column[1]].reshape(-1, features))
 
     return jnp.stack([jnp.stack([pixel(row, column) for column in columns], 1) for row in rows], 1)
@@ -472,7 +472,7 @@ def _input_gradient(x, kernel, stride, padding, gradient):
         (down, i), (right, j) = (divmod(a + low, stride) for a, (low, _) in zip((p, q), padding))
         part = kernel[i::stride, j::stride][::-1, ::-1].swapaxes(2, 3)
         if part.shape[0] == 0 or part.shape[1] == 0:
-            return jnp.zeros((len(x), high, wide, x.shape[3]), gradient.dtype)
+            return jnp.zeros((x.shape[0], high, wide, x.shape[3]), gradient.dtype)
         m, k = part.shape[0] - 1, part.shape[1] - 1
         edges = ((0, 0, 0), (m - down, high + down - gradient.shape[1], 0),
                  (k - right, wide + right - gradient.shape[2], 0), (0, 0, 0))
@@ -532,13 +532,13 @@ def _save_product(x, kernel, padding):
                                                   (0, 0, 0)))
     windows = jnp.stack([lax.slice_in_dim(windows, j, j + (groups - 1) * count + 1, count, 2)
                          for j in range(wide)], 3)
-    windows = windows.reshape(len(x), -1, groups, wide * channels)
+    windows = windows.reshape(x.shape[0], -1, groups, wide * channels)
     windows = jnp.stack([windows[:, i:i + rows] for i in range(h)], 3)
-    windows = windows.reshape(len(x) * rows * groups, h * wide * channels)
+    windows = windows.reshape(x.shape[0] * rows * groups, h * wide * channels)
     shifted = jnp.stack([jnp.pad(kernel, ((0, 0), (i, count - 1 - i), (0, 0), (0, 0)))
                          for i in range(count)], 3)
     y = windows @ shifted.reshape(-1, count * features)
-    return y.reshape(len(x), rows, columns, features), (x, kernel, windows)
+    return y.reshape(x.shape[0], rows, columns, features), (x, kernel, windows)
 
 
 def _product_gradient(padding, saved, gradient):

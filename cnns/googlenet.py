@@ -28,6 +28,8 @@ C. Szegedy et al.: Going deeper with convolutions. arXiv 1409.4842, 2014, Table 
     6,998,552 parameters, and 6,379,728 in the two auxiliary classifiers
 """
 
+import functools
+
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -101,7 +103,8 @@ class GoogLeNet(layers.Net):
     wide. It has no auxiliary classifiers.
 
     Differences from the paper:
-    - LRN stands where Caffe's copy has it, after pool1 and after conv2; Table 1 does not list it;
+    - LRN stands where Caffe's copy has it, after pool1 and after conv2; Table 1 does not list it.
+      Its constants are AlexNet's; with alpha_over_n=True and lrn_k=1.0 they are Caffe's;
     - weights start as in Caffe's copy, uniform in +-sqrt(3 / fan-in), biases at 0.2; the paper does
       not say;
     - Table 1's parameters for conv1 (2.7K) do not follow from a 7x7 convolution (9.4K); nor do
@@ -121,11 +124,15 @@ class GoogLeNet(layers.Net):
     block: str = 'reduced'
     third_kernel: int = 5
     last_overlap: bool | None = None  # of pool4; None: as the others
+    alpha_over_n: bool = False  # LRN's alpha divided by n
+    lrn_k: float = 2.0
     small: bool = False
 
     @nn.compact
     def __call__(self, x, *, train: bool, features: bool | str = False):
-        make = layers.Maker(self, x, train=train)
+        make = layers.Maker(self, x, train=train,
+                            lrn=functools.partial(layers.lrn, k=self.lrn_k,
+                                                  alpha_over_n=self.alpha_over_n))
         blocks = {'reduced': inception, 'naive': naive_inception}
         if self.block not in blocks:
             raise layers.unknown('unknown block', self.block, blocks)

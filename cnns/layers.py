@@ -395,7 +395,7 @@ class Maker:
         norm = norm and self.norm_kind == 'batch'
         x = nn.Dense(units, use_bias=not norm, kernel_init=kernel_init, bias_init=bias_init,
                      dtype=self.net.dtype, param_dtype=self.net.param_dtype,
-                     name=name)(x.reshape(len(x), -1))
+                     name=name)(x.reshape(x.shape[0], -1))
         if norm:
             x = batch_norm(self.net, self.train, f'{name}_norm')(x)
         return self.keep(name, x if linear else activate(x, self.net.activation))
@@ -442,4 +442,8 @@ class Maker:
     def _initialisers(self, weights, bias):
         if self.net.initialiser in INITS:
             return INITS[self.net.initialiser], nn.initializers.zeros
+        if weights is None:
+            raise ValueError(f'{type(self.net).__name__} gives a layer no initial weights of its '
+                             f'own, which initialiser={self.net.initialiser!r} asks for. Pass '
+                             f'weights= to the layer, or set initialiser to {", ".join(INITS)}.')
         return weights, bias if callable(bias) else nn.initializers.constant(bias)

@@ -1,7 +1,7 @@
 """AlexNet on ImageNet (Krizhevsky et al. 2012), as its paper or as Caffe's copy trains it.
 
-    python -m experiments.run --config configs/alexnet_imagenet.py            the paper
-    python -m experiments.run --config configs/alexnet_imagenet.py:caffe      Caffe's copy
+    python -m experiments.run --config configs/alexnet_imagenet.py            # the paper
+    python -m experiments.run --config configs/alexnet_imagenet.py:caffe      # Caffe's copy
 
 Expected: not measured here. The paper's single net has 40.7 / 18.2 % top-1 / top-5 error on the
 validation part of ILSVRC-2012 with ten crops; Caffe's copy 42.9 / 19.8 % with the centre alone.
@@ -11,12 +11,14 @@ The paper (Sec. 2, 4, 5): shorter side scaled to 256, centre square, random crop
 colour, the mean image subtracted from pixels of 0 to 255; batch 128, 90 epochs, rate 0.01 divided
 by 10 when the validation error stalls, three times; the rate and the decay inside the velocity.
 Caffe: batch 256, a tenth every 100,000 of 450,000 steps, biases with twice the rate and no decay,
-no colour.
+no colour; biases start at 0.1 instead of 1, fc6 and fc7 with deviation 0.005 instead of 0.01; LRN
+with k = 1 and alpha / n.
 
 Differences from the paper:
 - crops of 227, with which its maps come out as printed; it says 224;
 - the rate falls after 5 epochs without a better validation error, of 2 % of the training images
   held out; it gives no number;
+- 'caffe' sees the centre square too; Caffe's script squeezes the whole image into a square;
 - the test part is the validation part of ILSVRC, read once: the real one has no labels.
 """
 
@@ -49,6 +51,7 @@ def get_config(arg='paper'):
     config.train.rate_in_velocity = True
     config.train.weight_decay = 5e-4
     if arg == 'caffe':
+        config.model.fields = dict(initialiser='caffe', alpha_over_n=True, lrn_k=1.0)
         config.augment.colour = 0.0
         config.evaluation.views = 'centre'
         config.train.batch = 256

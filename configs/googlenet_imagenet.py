@@ -1,7 +1,7 @@
 """GoogLeNet on ImageNet (Szegedy et al. 2014), after its paper or as Caffe's quick copy.
 
-    python -m experiments.run --config configs/googlenet_imagenet.py          the paper, as it goes
-    python -m experiments.run --config configs/googlenet_imagenet.py:quick    Caffe's quick copy
+    python -m experiments.run --config configs/googlenet_imagenet.py          # the paper, as it goes
+    python -m experiments.run --config configs/googlenet_imagenet.py:quick    # Caffe's quick copy
 
 Expected: not measured here. The paper's single net has 10.07 % top-5 error with one crop, 9.15 %
 with 10 and 7.89 % with 144 (Table 3); Caffe's quick copy 31.3 / 11.1 % top-1 / top-5 with the
@@ -11,7 +11,8 @@ The paper (Sec. 6, 7): momentum 0.9, the rate 4 % lower every 8 epochs, averaged
 test; crops of 8 to 100 % of the area, random interpolation, Howard's photometric distortions; 144
 crops in the test. It gives no first rate, batch, length or decay: 0.01, 32, 250 epochs and 0.0002
 are those of Caffe's copy. 'quick' is Caffe's quick solver: 2.4 million steps, the rate falls with
-the root of what is left, biases with twice the rate and no decay, crops of 224 of 256.
+the root of what is left, biases with twice the rate and no decay, crops of 224 of 256, LRN with
+k = 1 and alpha / n.
 
 Differences from the paper:
 - its average is 'Polyak averaging' without a number; here an exponential one with decay 0.9999;
@@ -53,6 +54,7 @@ def get_config(arg='paper'):
     config.train.weight_decay = 2e-4
     config.train.ema = 0.9999
     if arg == 'quick':
+        config.model.fields = dict(alpha_over_n=True, lrn_k=1.0)
         config.augment.crop = 'random'
         config.augment.interpolation = 'bilinear'
         config.augment.photometric = False

@@ -1,8 +1,8 @@
 """LeNet-5 on MNIST (LeCun et al. 1998, Sec. III): three seeds at a rate chosen on validation.
 
-    python -m experiments.run --config configs/lenet_mnist.py           the modern form
-    python -m experiments.run --config configs/lenet_mnist.py:1998      the original
-    python -m experiments.run --config configs/lenet_mnist.py:distorted the same, distorted
+    python -m experiments.run --config configs/lenet_mnist.py           # the modern form
+    python -m experiments.run --config configs/lenet_mnist.py:1998      # the original
+    python -m experiments.run --config configs/lenet_mnist.py:distorted # the same, distorted
 
 The paper reports 0.95 % test error for the original after 20 passes, 0.8 % with distorted images
 (shift, scale, squeeze and shear, drawn anew at every step here; the paper added 540,000 fixed

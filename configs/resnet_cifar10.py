@@ -2,8 +2,8 @@
 
     python -m experiments.run --config configs/resnet_cifar10.py:20
     python -m experiments.run --config configs/resnet_cifar10.py:plain56
-    python -m experiments.run --config configs/resnet_cifar10.py:20 --config.train.steps=6400 \\
-        --config.train.milestones=3200,4800                                a tenth of the length
+
+A tenth of the length: --config.train.steps=6400 --config.train.milestones=3200,4800.
 
     argument   test error of the paper (Table 6)
     20         8.75 %

@@ -1,6 +1,7 @@
 """ResNets and plain nets of the ImageNet form on Imagenette, crops of 128x128.
 
-    python -m experiments.run --config configs/resnet_imagenette.py[:resnet34]
+    python -m experiments.run --config configs/resnet_imagenette.py              # ResNet-18
+    python -m experiments.run --config configs/resnet_imagenette.py:resnet34     # ResNet-34
 
 Expected: the whole recipe is not measured here. Two epochs of resnet18 at 64 pixels, one seed,
 `--config.train.epochs=2 --config.train.warmup=0.2 --config.augment.size=64

@@ -1,6 +1,7 @@
 """VGG for 32x32 images on CIFAR-10: column A or D with a global average.
 
-    python -m experiments.run --config configs/vgg_cifar10.py[:D]
+    python -m experiments.run --config configs/vgg_cifar10.py        # column A (VGG-11)
+    python -m experiments.run --config configs/vgg_cifar10.py:D      # column D (VGG-16)
 
 Expected: not measured here. Time: not measured here.
 

@@ -1,7 +1,7 @@
 """The VGG nets on ImageNet (Simonyan & Zisserman 2014).
 
-    python -m experiments.run --config configs/vgg_imagenet.py                column D (VGG-16)
-    python -m experiments.run --config configs/vgg_imagenet.py:E-jitter       scales 256 to 512
+    python -m experiments.run --config configs/vgg_imagenet.py                # column D (VGG-16)
+    python -m experiments.run --config configs/vgg_imagenet.py:E-jitter       # scales 256 to 512
 
     argument   top-1 / top-5 error of the paper, one scale, dense (Table 3)
     A          29.6 / 10.4 %
@@ -21,7 +21,8 @@ divided by 10 when the validation error stalls, three times; decay 0.0005.
 Differences from the paper:
 - weights start as Glorot & Bengio's, which its own remark of Sec. 3.1 recommends, instead of from
   a trained column A;
-- crops lie in the centre square of the image, not in all of it;
+- crops lie in the centre square of the image, not in all of it, and the dense test sees that
+  square, not all of the image: a batch has one shape;
 - the rate falls after 5 epochs without a better validation error, of 2 % of the training images
   held out; it gives no number;
 - the gradient of a batch is computed in 4 micro-batches, to fit one GPU of 80 GB: the same

@@ -1,6 +1,7 @@
 """VGG's column A or D with a global average on Imagenette: ten classes of ImageNet.
 
-    python -m experiments.run --config configs/vgg_imagenette.py[:D]
+    python -m experiments.run --config configs/vgg_imagenette.py        # column A (VGG-11)
+    python -m experiments.run --config configs/vgg_imagenette.py:D      # column D (VGG-16)
 
 Expected: not measured here. Time: not measured here.
 

@@ -21,9 +21,12 @@ one and the same; equal views are computed once and counted as often as they occ
 
 config.evaluation.scales are shorter sides in pixels. Left empty, they are the papers': of training
 with a shorter side from low to high, (low + high) / 2 and for 'multiscale' and '150' low, middle
-and high (Sec. 4.1 and 4.2 of VGG); else the image's own shorter side, and for 'multiscale' and
-'150' an eighth less and more (256 with 32 less and more); for '144' 8/7, 9/7, 10/7 and 11/7 of
-the side the net sees (256, 288, 320, 352 for 224).
+and high (Sec. 4.1 and 4.2 of VGG); of training with one shorter side that one, and for 'multiscale'
+and '150' 32 pixels less and more (Sec. 4.2; below 256 pixels an eighth, which is ours); for '144'
+8/7, 9/7, 10/7 and 11/7 of the side the net sees (256, 288, 320, 352 for 224).
+
+Difference from the papers: images of several shapes reach the net as centre squares (data.resize),
+since a batch has one shape. 'dense' sees all of that square, where VGG saw all of the image.
 """
 
 from typing import Any, Callable, NamedTuple
@@ -122,18 +125,15 @@ def of(config, dataset) -> Views:
         raise one_of('value of evaluation.views', name, VIEWS)
     size = augment.size_of(config, dataset)[:2]
     scales = scales_of(config, dataset)
-    low = max(size)
-    if name not in DENSE and min(scales) < low:
-        raise UserError(f'evaluation.views={name!r}: views of {size[0]}x{size[1]} do not fit into '
-                        f'an image with a shorter side of {min(scales)}. Set evaluation.scales to '
-                        f'at least {low}, or augment.size to at most {min(scales)}.')
+    if name not in DENSE:
+        _check_fit(name, size, shape, scales)
     boxes = {'centre': _middle, 'ten': _ten, 'dense': _whole, 'multiscale': _whole,
              '144': _squares, '150': _grid}[name]
     groups: dict[tuple, dict] = {}
     for scale in scales:
         # the image's sides at this scale, and pixels of the image for one pixel there
         factor = min(shape[:2]) / scale
-        sides = tuple(n * scale // min(shape[:2]) for n in shape[:2])
+        sides = _sides(shape, scale)
         for (top, left, height, width), view in boxes(sides, size):
             box = tuple(np.float32([top, left, height, width]) * np.float32(factor))
             if boxes is _whole:
@@ -146,6 +146,27 @@ def of(config, dataset) -> Views:
                        np.array(list(counts.values()))) for view, counts in groups.items())
     return Views(name, sum(int(group.counts.sum()) for group in made), made,
                  augment.subtract_of(config, dataset), augment.scale_of(config, dataset))
+
+
+def _sides(shape, scale: int) -> tuple[int, int]:
+    """Height and width of images of this shape with a shorter side of `scale`."""
+    return tuple(n * scale // min(shape[:2]) for n in shape[:2])
+
+
+def _check_fit(name, size, shape, scales) -> None:
+    """UserError unless views of `size` fit into the images at every scale."""
+    sides = _sides(shape, min(scales))
+    if name == '144':  # views are taken of squares
+        sides = (min(sides),) * 2
+    if size[0] <= sides[0] and size[1] <= sides[1]:
+        return
+    short = min(shape[:2])
+    least = max(max(size) if name == '144' else -(-size[axis] * short // shape[axis])
+                for axis in (0, 1))
+    raise UserError(f'evaluation.views={name!r}: views of {augment.times(size)} do not fit into '
+                    f'images of {augment.times(sides)}, whose shorter side is {min(scales)}. Set '
+                    f'evaluation.scales to at least {least}, or augment.size to at most '
+                    f'{min(sides)}.')
 
 
 def scales_of(config, dataset) -> tuple[int, ...]:
@@ -166,7 +187,8 @@ def scales_of(config, dataset) -> tuple[int, ...]:
         low, high = config.augment.scales
         middle = (low + high) // 2
     if low == high:
-        low, high = middle - middle // 8, middle + middle // 8
+        step = min(32, middle // 8)  # the papers' 32 pixels would leave nothing of small images
+        low, high = middle - step, middle + step
     if name == '144':
         side = max(augment.size_of(config, dataset)[:2])
         return tuple(round(side * sevenths / 7) for sevenths in (8, 9, 10, 11))

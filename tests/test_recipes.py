@@ -2,6 +2,8 @@
 
 import functools
 import pathlib
+import re
+import shlex
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 import cnns
-from experiments import augment, data, optim, sweep, train, views
+from experiments import augment, data, optim, run, sweep, train, views
 from experiments import config as configs
 
 FOLDER = pathlib.Path(__file__).parent.parent / 'configs'
@@ -149,10 +151,13 @@ def test_only_resnet_110_and_its_plain_net_start_slowly():
     assert slow == ['resnet_cifar10:110', 'resnet_cifar10:plain110']
 
 
-def test_every_recipe_says_its_command_and_what_to_expect():
+def test_every_recipe_says_a_command_that_works_and_what_to_expect(root):
     for path in sorted({FOLDER / f'{recipe.partition(":")[0]}.py' for recipe in recipes()}):
         text = path.read_text().split('"""')[1]
-        assert f'python -m experiments.run --config configs/{path.name}' in text, path.name
+        commands = re.findall(r'^ +python -m experiments.run (.+)$', text, re.M)
+        assert f'--config configs/{path.name}' in text and commands, path.name
+        for words in commands:  # as they would be pasted, remarks included
+            assert run.main([*shlex.split(words, comments=True), '--dry_run']) == 0, words
         assert 'not measured here' in text or 'README' in text, path.name
 
 

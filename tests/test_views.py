@@ -102,12 +102,35 @@ def test_every_view_lies_in_the_image():
 @pytest.mark.parametrize('crop, scales, name, wanted', [
     ('none', (256, 512), 'centre', (256,)), ('scale', (256, 512), 'centre', (384,)),
     ('scale', (256, 512), 'dense', (384,)), ('scale', (256, 512), 'multiscale', (256, 384, 512)),
-    ('scale', (384, 384), 'multiscale', (336, 384, 432)),
+    ('scale', (384, 384), 'multiscale', (352, 384, 416)),
+    ('scale', (256, 256), 'multiscale', (224, 256, 288)),
     ('none', (256, 512), 'multiscale', (224, 256, 288))])
 def test_scales_left_open_are_the_papers(crop, scales, name, wanted):
     config = config_of(name, crop=crop, size=224)
     config.augment.scales = scales
     assert views.scales_of(config, dataset_of(256, 300)) == wanted
+
+
+@pytest.mark.parametrize('height, width', [(48, 32), (32, 48), (33, 90)])
+@pytest.mark.parametrize('name', ['centre', 'ten'])
+def test_images_that_are_not_square_are_seen_whole(name, height, width):
+    seen = made(name, height, width)
+    assert [group.size for group in seen.groups] == [(height, width)]
+    view, mirror = (seen(pictures(2, height, width))[index] for index in (0, -1))
+    whole = normalise(pictures(2, height, width), MEAN, STD)
+    np.testing.assert_allclose(view, whole, atol=1e-5)
+    np.testing.assert_allclose(mirror, whole if name == 'centre' else whole[:, :, ::-1], atol=1e-5)
+
+
+@pytest.mark.parametrize('height, width, size, scales, fits', [
+    (48, 32, 30, (20,), False), (48, 32, 30, (30,), True), (48, 32, 30, (29,), False)])
+def test_views_fit_by_both_sides(height, width, size, scales, fits):
+    config = config_of('ten', scales, crop='random', size=size)
+    if fits:
+        assert views.of(config, dataset_of(height, width)).count == 10
+        return
+    with pytest.raises(UserError, match='evaluation.scales to at least 30'):
+        views.of(config, dataset_of(height, width))
 
 
 def linear(images):
@@ -206,11 +229,12 @@ def test_other_views_leave_the_net_alone():
 
 @pytest.mark.parametrize('name, scales, fields, words', [
     ('tenn', (), {}, "unknown value of evaluation.views 'tenn'. Did you mean 'ten'"),
-    ('ten', (12,), {'size': 14}, '14x14 do not fit.*shorter side of 12.*at least 14'),
+    ('ten', (12,), {'size': 14}, '14x14 do not fit.*shorter side is 12.*at least 14'),
     ('ten', (16, 20), {}, "one scale.*use 'multiscale'"),
     ('multiscale', (16, 16), {}, 'names a scale twice'),
     ('144', (16.5,), {}, 'numbers of pixels'),
-    ('centre', (), {'crop': 'area', 'size': 20}, 'shorter side of 16. Set evaluation.scales'),
+    ('centre', (), {'crop': 'area', 'size': 20},
+     '20x20 do not fit into images of 16x16.*at least 20, or augment.size to at most 16'),
 ])
 def test_views_that_do_not_fit_are_named_with_the_remedy(name, scales, fields, words):
     with pytest.raises(UserError, match=words):
