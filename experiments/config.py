@@ -22,7 +22,7 @@ import cnns
 from configs import base
 from experiments.errors import UserError, nearest, one_of, reason, shown
 
-AXES = ('activation', 'pool', 'overlap', 'norm')
+AXES = tuple(cnns.layers.AXES)
 LOSSES = ('cross_entropy', 'rbf')
 CHOICES = {
     'data.stream': ('auto', 'always', 'never'),
@@ -284,6 +284,21 @@ def _check_fields(config) -> None:
                             f'{shown(defaults[field])}; it was given {shown(value)}.')
 
 
+def _check_axes(config) -> None:
+    """UserError unless the `model` group holds the axes of cnns/layers.py and nothing unknown."""
+    given, own = set(config.model.keys()), {'name', 'dtype', 'fields'}
+    for axis in AXES:
+        if axis not in given:
+            raise UserError(f'the config has no model.{axis}, an axis of cnns/layers.py. Give it a '
+                            f'placeholder in configs/base.py: config.model.{axis} = '
+                            'placeholder(...).')
+    strange = sorted(given - own - set(AXES))
+    if strange:
+        raise UserError(f'model.{strange[0]} would have no effect: it is no axis of AXES in '
+                        f'cnns/layers.py.{nearest(strange[0], AXES)} Fields of one net are set as '
+                        f'model.fields.{strange[0]}.')
+
+
 def resolve(config) -> dict[str, Any]:
     """Checks a config and returns it as a flat dict with the net's own axis values filled in.
 
@@ -291,6 +306,7 @@ def resolve(config) -> dict[str, Any]:
       UserError: a value that no run could use, or an axis that the net lacks.
     """
     flat = flatten(config)
+    _check_axes(config)
     try:
         _check_fields(config)
         defaults = cnns.axes(config.model.name)

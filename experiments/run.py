@@ -88,6 +88,7 @@ def _main(argv, console) -> int:
     machine.keep_compiled(args.compilation_cache)
     store = Store(workdir, source.name)
     datasets = read_data(made)
+    _check_data(whole, made, datasets, store)
     said = {}  # what is the same for several arms is said once
     for arm in made.arms:  # the batch, the devices, the net and the images fit, before any training
         config, dataset = made.finals(arm, None)[0].config, datasets[arm.label]
@@ -96,7 +97,8 @@ def _main(argv, console) -> int:
         devices = train.program_of(config, dataset, models).devices
         said[f'data: {dataset.note}; {len(dataset.train.labels):,} train, '
              f'{len(dataset.validation.labels):,} validation, '
-             f'{len(dataset.test.labels):,} test images'] = None
+             f'{len(dataset.test.labels):,} test images, '
+             f'{"streamed" if isinstance(dataset.train, data.Streamed) else "in memory"}'] = None
         layout = (f'batch {config.train.batch} = {devices} x {config.train.batch // devices}'
                   if config.train.together == 1 else f'{models} points together = {devices} x '
                   f'{models // devices}, each with batches of {config.train.batch}')
@@ -105,6 +107,9 @@ def _main(argv, console) -> int:
     for line in sorted(said):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     runner = Runner(whole, made, datasets, store, console, shlex.join(argv))
+    other = _other_code(store.rows.values(), runner.environment['git_revision'])
+    if other:
+        print(other, file=sys.stderr)
     try:
         runner.run()
         return runner.finish()
@@ -131,12 +136,63 @@ def read_data(made: sweep.Plan) -> dict[str, data.Dataset]:
     """The data set of every arm, by its label; arms with equal `data` fields share one."""
     read, datasets = {}, {}
     for arm in made.arms:
-        fields = made.finals(arm, None)[0].config.data
-        key = json.dumps(fields.to_dict(), sort_keys=True)
+        key, fields = _data_of(made, arm)
         if key not in read:
             read[key] = data.load(fields)
         datasets[arm.label] = read[key]
     return datasets
+
+
+def _data_of(made: sweep.Plan, arm: sweep.Arm) -> tuple[str, Any]:
+    """A name for what an arm's `data` fields say, and the fields."""
+    fields = made.finals(arm, None)[0].config.data
+    return json.dumps(fields.to_dict(), sort_keys=True), fields
+
+
+def _check_data(whole: sweep.Plan, made: sweep.Plan, datasets, store: 'Store') -> None:
+    """UserError if finished points were trained on data that have changed under the same name.
+
+    A point's name says which data it asks for, not what they were. Points of --only elsewhere are
+    compared too, where they share their data with a point that this call trains.
+    """
+    if not store.rows:
+        return
+    now = {_data_of(made, arm)[0]: datasets[arm.label] for arm in made.arms}
+    changed, unknown, kept = [], 0, 0
+    for arm in whole.arms:
+        dataset = now.get(_data_of(whole, arm)[0])
+        if dataset is None:
+            continue
+        trials = whole.selections(arm)
+        finals = [point for rate in whole.rates or (None,) for point in whole.finals(arm, rate)]
+        for point in (*trials, *finals):
+            row = store.rows.get(point.name)
+            if row is None or row['status'] == 'failed':
+                continue
+            kept += 1
+            unknown += 'data_fingerprint' not in row
+            if row.get('data_fingerprint', dataset.fingerprint) != dataset.fingerprint:
+                changed.append((row, dataset))
+    if changed:
+        row, dataset = changed[0]
+        raise UserError(
+            f'{dataset.name} has changed: {len(changed)} of {kept} finished points in '
+            f'{store.folder} were trained on other images of that name (such as {row["arm"]}, seed '
+            f'{row["seed"]}: fingerprint {row["data_fingerprint"]}, now {dataset.fingerprint}). '
+            'Results of the two must not stand in one table: name another --workdir, or bring the '
+            'old data back.')
+    if unknown:
+        print(f'note: {unknown} of {kept} finished points do not say which images they were '
+              'trained on; they are taken to be those of today', file=sys.stderr)
+
+
+def _other_code(rows, revision: str | None) -> str:
+    """A note on finished points of other revisions of the code, or ''."""
+    others = sorted({str(row['git_revision'])[:12] for row in rows
+                     if row.get('git_revision') not in (None, revision)})
+    return (f'note: finished points were trained by revision {", ".join(others)} of the code, this '
+            f'is {str(revision)[:12]}; name another --workdir to train all of them anew'
+            if others and revision else '')
 
 
 def parse(argv) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
@@ -343,6 +399,8 @@ class Runner:
             'point': point.name, 'experiment': self.made.source.name, 'phase': point.phase,
             'arm': point.arm, 'overrides': point.overrides, 'seed': point.seed,
             'learning_rate': point.rate, 'dataset': self.datasets[point.arm].name,
+            'data_fingerprint': self.datasets[point.arm].fingerprint,
+            'git_revision': self.environment['git_revision'],
             'model': point.config.model.name, **row})
 
     def no_rate(self, arm: sweep.Arm, reporter) -> None:

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+import cnns
 from experiments import config as configs
 from experiments import sweep
 from experiments.errors import UserError
@@ -140,6 +141,22 @@ def test_an_axis_the_net_lacks_is_refused_with_its_reason():
 def test_the_resolved_config_spells_out_the_papers_choice():
     flat = configs.resolve(base())
     assert [flat[f'model.{axis}'] for axis in configs.AXES] == ['tanh', 'average', False, 'none']
+
+
+def test_a_field_that_is_no_axis_is_refused_and_an_axis_without_a_field_too(monkeypatch):
+    config = base()
+    with config.unlocked():
+        config.model.skip = 'yes'
+    with pytest.raises(UserError, match='model.skip would have no effect: it is no axis of AXES'):
+        configs.resolve(config)
+    monkeypatch.setattr(configs, 'AXES', (*configs.AXES, 'skip'))
+    with pytest.raises(UserError, match='no model.skip') as caught:
+        configs.resolve(base())
+    assert 'placeholder in configs/base.py' in str(caught.value)
+
+
+def test_the_axes_are_those_of_the_layers():
+    assert set(configs.AXES) == set(cnns.layers.AXES) == set(configs.AXES) & set(base().model)
 
 
 def test_the_name_depends_on_what_is_learned_and_on_nothing_else():

@@ -13,6 +13,7 @@ import time
 import types
 
 import pytest
+from PIL import Image
 
 from experiments import results, run, train
 
@@ -95,7 +96,8 @@ def test_the_output_has_plan_progress_table_and_a_sentence(finished, tmp_path, c
     assert run.main(['--config', config, '--workdir', str(tmp_path / 'w')]) == 0
     out = capsys.readouterr().out
     for words in ('2 arms, 8 points', f'results: {tmp_path / "w"}', 'devices: 1', '[8/8]',
-                  'max pooling: ', '95 % interval', 'with 2 seeds', '1,797 handwritten digits'):
+                  'max pooling: ', '95 % interval', 'with 2 seeds', '1,797 handwritten digits',
+                  'only the first 128 of 1,293 training images', 'test images, in memory'):
         assert words in out, words
 
 
@@ -118,6 +120,82 @@ def test_a_changed_config_never_mixes_with_old_rows(tiny, tmp_path):
     resolved = [json.loads((workdir / 'points' / row['point'] / 'config.json').read_text())
                 for row in experiment.rows]
     assert {config['train.momentum'] for config in resolved} == {0.5}
+
+
+def photographs(place, count=24, size=8):
+    for label, name in enumerate(('dark', 'light')):
+        for part in ('train', 'validation', 'test'):
+            (place / part / name).mkdir(parents=True, exist_ok=True)
+            for index in range(count):
+                Image.new('L', (size, size), 150 * label + index).save(
+                    place / part / name / f'{index}.png')
+
+
+FOLDER = '''
+from configs import base
+
+def get_config():
+    config = base.get_config()
+    config.data.name = 'folder:{}'
+    config.data.side = 28
+    config.data.cache = 'off'
+    config.model.name = 'mlp_300'
+    config.train.epochs = 1
+    config.train.batch = 16
+    config.train.devices = 1
+    return config
+
+def sweep(add):
+    for name in ('relu', 'tanh'):
+        add(name, model=dict(activation=name))
+'''
+
+
+def test_data_that_changed_under_the_same_name_are_refused_beside_old_results(tmp_path, root, capsys):
+    photographs(tmp_path / 'set')
+    (tmp_path / 'seen.py').write_text(FOLDER.format(tmp_path / 'set'))
+    words = ['--config', str(tmp_path / 'seen.py'), '--workdir', str(tmp_path / 'w')]
+    assert run.main([*words, '--only', 'arm=relu']) == 0
+    (row,) = rows_of(tmp_path / 'w')
+    assert re.fullmatch('[0-9a-f]{16}', row['data_fingerprint'])
+    (tmp_path / 'set' / 'train' / 'dark' / '3.png').unlink()
+    before = (tmp_path / 'w' / 'results.jsonl').read_bytes()
+    for more in ((), ('--only', 'arm=tanh')):  # that arm has no row of its own yet
+        capsys.readouterr()
+        assert run.main([*words, *more]) == 2
+        err = capsys.readouterr().err
+        assert 'has changed: 1 of 1 finished points' in err and 'name another --workdir' in err
+    assert (tmp_path / 'w' / 'results.jsonl').read_bytes() == before
+    photographs(tmp_path / 'set')
+    assert run.main(words) == 0 and len(rows_of(tmp_path / 'w')) == 2
+
+
+def test_a_moved_data_folder_is_the_same_data(tmp_path, root, capsys):
+    photographs(tmp_path / 'a')
+    photographs(tmp_path / 'b')
+    for place in ('a', 'b'):
+        (tmp_path / 'set').unlink(missing_ok=True)
+        (tmp_path / 'set').symlink_to(tmp_path / place)
+        (tmp_path / 'seen.py').write_text(FOLDER.format(tmp_path / 'set'))
+        assert run.main(['--config', str(tmp_path / 'seen.py'), '--workdir', str(tmp_path / 'w')]) == 0
+    assert capsys.readouterr().out.count('finished before, skipped') == 2
+
+
+def test_results_of_other_code_are_said_and_unknown_data_too(tiny, tmp_path, finished, capsys):
+    config, done = finished
+    shutil.copytree(done, tmp_path / 'w')
+    rows = [json.loads(line) for line in (done / 'results.jsonl').read_text().splitlines()]
+    for row in rows:
+        row['git_revision'] = 'a' * 40
+        del row['data_fingerprint']
+    (tmp_path / 'w' / 'results.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows))
+    assert run.main(['--config', tiny, '--workdir', str(tmp_path / 'w')]) == 0
+    err = capsys.readouterr().err
+    assert '8 of 8 finished points do not say which images' in err
+    assert ('trained by revision aaaaaaaaaaaa of the code' in err) == (
+        run.environment()['git_revision'] is not None)
+    assert run.main(['--config', config, '--workdir', str(done)]) == 0
+    assert 'note' not in capsys.readouterr().err
 
 
 def test_only_runs_a_part_and_parts_add_up(tiny, tmp_path, finished):
