@@ -26,6 +26,7 @@ Sec. 4.2).
 """
 
 import dataclasses
+import math
 from typing import Any, Callable, NamedTuple
 
 import jax
@@ -303,15 +304,19 @@ def pixel_mean(images) -> np.ndarray:
     return (total / count / 255).astype(np.float32)
 
 
+_BYTES = 64 * 2**20  # of pixels in float64 at a time
+
+
 def _sums(chunks):
     """Count of images, their sum [H, W, C] and the sum of products [C, C] over pixels, exact."""
     count, total, products = 0, 0, 0
     for images in chunks:
         count += len(images)
         total += images.sum(0, dtype=np.int64)
-        for start in range(0, len(images), 256):
+        step = max(1, _BYTES // (8 * math.prod(images.shape[1:])))
+        for start in range(0, len(images), step):
             # whole numbers, whose sums float64 holds exactly up to 2**53
-            pixels = images[start:start + 256].reshape(-1, images.shape[-1]).astype(np.float64)
+            pixels = images[start:start + step].reshape(-1, images.shape[-1]).astype(np.float64)
             products += (pixels.T @ pixels).astype(np.int64)
     return count, total, products
 

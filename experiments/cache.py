@@ -15,7 +15,7 @@ import time
 
 import numpy as np
 
-from experiments.errors import reason
+from experiments.errors import UserError, reason
 from experiments.records import digest
 
 _VERSION = 1  # of the files; others are made again
@@ -24,15 +24,21 @@ _ABANDONED = 24 * 3600  # seconds after which an unfinished file is removed
 
 
 def folder(setting: str | None) -> pathlib.Path | None:
-    """data.cache -> the folder, or None for 'off'. Default: $XDG_CACHE_HOME/cnns, ~/.cache/cnns."""
+    """data.cache -> the folder, or None for 'off'. Default: $XDG_CACHE_HOME/cnns, ~/.cache/cnns.
+
+    Raises UserError for the home of a user that there is not.
+    """
     if setting == 'off':
         return None
-    if setting:
-        return pathlib.Path(setting).expanduser()
     try:
+        if setting:
+            return pathlib.Path(setting).expanduser()
         base = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
-    except RuntimeError:  # no home
-        return None
+    except RuntimeError as error:  # no home, or none of that user
+        if not setting:
+            return None
+        raise UserError(f'data.cache is {setting!r}: {error} Name a folder that can be made, or '
+                        "'off'.") from error
     return pathlib.Path(base) / 'cnns'
 
 
@@ -42,7 +48,14 @@ def load(setting: str | None, what: str, key: tuple, made_of: tuple) -> dict | N
     what: short name in front of the file name. made_of: fingerprint and stamp of the source.
     """
     path = _path(setting, what, key)
-    if path is None or not path.is_file():
+    if path is None:
+        return None
+    try:
+        if not path.is_file():
+            return None
+    except OSError as error:  # no rights to look
+        say(f'{path} cannot be read ({reason(error)}); it is made again. Set data.cache to '
+            "another folder or to 'off'.")
         return None
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -51,6 +64,9 @@ def load(setting: str | None, what: str, key: tuple, made_of: tuple) -> dict | N
                 say(f'{path} is not of the data as they are now; it is made again')
                 return None
             return {name: file[name] for name in file.files if name != 'header'}
+    except PermissionError as error:
+        say(f'{path} cannot be read ({reason(error)}); it is made again')
+        return None
     except Exception as error:  # zipfile and NumPy raise many kinds for a damaged file
         say(f'{path} is damaged ({reason(error)}); it is made again')
         return None

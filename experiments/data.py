@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import cache, feed, prepared, sources
+from experiments import cache, feed, prepared, progress, sources
 from experiments import records as reading
 from experiments.decode import Decoding
 from experiments.errors import UserError
@@ -81,6 +81,11 @@ def load(fields, look: bool = False) -> Dataset:
              'test': sources.part(source, fields.test, fields)}
     if source.validation:
         found['validation'] = source.splits[source.validation]
+    for records in found.values():
+        if not records.fingerprint:
+            raise UserError(f'{records.name or fields.name}: its source gives no fingerprint, so '
+                            'results of other data could not be told from these. Set fingerprint '
+                            'of its Records to a digest of what the images are.')
     _check_apart(found['train'], found['test'])
     first, notes = found['train'], [source.note]
     native = reading.channels(first)
@@ -96,8 +101,12 @@ def load(fields, look: bool = False) -> Dataset:
     streamed = look or fields.stream == 'always' or fields.stream == 'auto' and size > _budget()
     parts = {}
     for name, records in found.items():
-        parts[name], skipped = (_stream if streamed else _read)(
-            records, how, shape, len(source.classes), fields)
+        if look:
+            parts[name], skipped = _stream(records, how, shape, len(source.classes), fields,
+                                           known=not fields.skip_broken)
+        else:
+            parts[name], skipped = (_stream if streamed else _read)(
+                records, how, shape, len(source.classes), fields)
         if skipped:
             notes.append(f'{skipped} records of {records.name} that do not decode left out')
             cache.say(notes[-1])
@@ -119,6 +128,10 @@ def load(fields, look: bool = False) -> Dataset:
     dataset = Dataset(fields.name, parts['train'], parts['validation'], parts['test'],
                       source.classes, np.empty(0), np.empty(0), '', fingerprint, first.stamp,
                       min(SAMPLE, LOOK // math.prod(shape) + 1) if look else SAMPLE)
+    if 'validation' not in found:
+        total -= held_out
+    if count < total:
+        notes.append(f'only the first {count:,} of {total:,} training images')
     if count > SAMPLE:
         notes.append(f'mean and deviation of a fixed sample of {SAMPLE:,}')
     levels = statistic(dataset, fields, 'levels', 'mean and deviation', _count_levels)['levels']
@@ -152,11 +165,19 @@ def _budget() -> float:
     try:
         words = pathlib.Path('/proc/meminfo').read_text().partition('MemAvailable:')[2].split()
         free = int(words[0]) * 1024
-        limit = int(pathlib.Path('/sys/fs/cgroup/memory.max').read_text())  # of a container
-        free = min(free, limit - int(pathlib.Path('/sys/fs/cgroup/memory.current').read_text()))
-    except (OSError, ValueError, IndexError):  # another system, or no limit
+        free = min(free, _container())
+    except (OSError, ValueError, IndexError, KeyError):  # another system, or no limit
         pass
     return min(MEMORY, free / 2)
+
+
+def _container(folder: str = '/sys/fs/cgroup') -> int:
+    """Bytes that this container may still take. ValueError: it has no limit."""
+    place = pathlib.Path(folder)
+    limit, used = (int((place / f'memory.{name}').read_text()) for name in ('max', 'current'))
+    stat = dict(line.split() for line in (place / 'memory.stat').read_text().splitlines())
+    # pages of files that were read count as used, and are given back as soon as they are needed
+    return limit - used + int(stat['inactive_file']) + int(stat['active_file'])
 
 
 def _cut(part, low: int, high: int):
@@ -172,7 +193,8 @@ def _made_of(records):
 
 def _read(records: Records, how, shape, classes: int, fields) -> tuple[Split, int]:
     """A part decoded into memory, and how many records were left out."""
-    key = ('images', records.name, records.home, tuple(how), shape, classes, fields.skip_broken)
+    key = ('images', records.name, records.home, records.cut, tuple(how), shape, classes,
+           fields.skip_broken)
     kept = None if records.embedded else cache.load(fields.cache, records.name, key,
                                                     _made_of(records))
     if kept:
@@ -184,7 +206,8 @@ def _read(records: Records, how, shape, classes: int, fields) -> tuple[Split, in
                         "memory. Set data.stream to 'auto' or 'always'.") from error
     labels, count = np.empty(len(records), np.int32), 0
     chunks = reading.Chunks(records, np.arange(len(records)), how, shape, classes)
-    for chunk in _chunks(chunks, 0 if records.embedded else fields.workers):
+    for chunk in _chunks(chunks, 0 if records.embedded else fields.workers,
+                         f'{records.name}: decoding'):
         good = _good(chunk, fields.skip_broken)
         new = chunk['image'] if good.all() else chunk['image'][good]
         images[count:count + len(new)] = new
@@ -199,10 +222,13 @@ def _read(records: Records, how, shape, classes: int, fields) -> tuple[Split, in
     return Split(images[:count], labels[:count]), skipped
 
 
-def _chunks(chunks, workers):
+def _chunks(chunks, workers, words: str = ''):
+    """All chunks in order; with `words`, what is done is said where it takes long."""
     if not workers or len(chunks.rows) < feed.SHORT:
-        return (chunks[index] for index in range(len(chunks)))
-    return feed.stream(chunks, workers, 0, len(chunks))
+        found = (chunks[index] for index in range(len(chunks)))
+    else:
+        found = feed.stream(chunks, workers, 0, len(chunks))
+    return progress.told(found, words, len(chunks.rows), chunks.step) if words else found
 
 
 def _good(chunk, skip_broken: bool) -> np.ndarray:
@@ -222,17 +248,26 @@ def _check_some(count, records):
         raise UserError(f'{records.name}: none of its {len(records)} records decodes.')
 
 
-def _stream(records: Records, how, shape, classes: int, fields) -> tuple[Streamed, int]:
-    """A part to be decoded while it is used, and how many records are left out."""
+def _stream(records: Records, how, shape, classes: int, fields, known=False
+            ) -> tuple[Streamed, int]:
+    """A part to be decoded while it is used, and how many records are left out.
+
+    Every record is read once, before the first step: a fault that came up in the test part would
+    cost the whole training. What was found is kept on disk. known: all are taken to be sound.
+    """
     rows = np.arange(len(records))
-    if fields.skip_broken:
-        key = ('broken', records.name, records.home, tuple(how), shape, classes)
-        kept = cache.load(fields.cache, f'{records.name} broken', key, _made_of(records))
+    if not records.embedded and not known:
+        key = ('broken', records.name, records.home, records.cut, tuple(how), shape, classes)
+        place = fields.cache, f'{records.name} broken', key, _made_of(records)
+        kept = cache.load(*place)
+        if kept is not None and len(kept['broken']) and not fields.skip_broken:
+            kept = None  # named again, or mended
         if kept is None:
-            chunks = _chunks(reading.Chunks(records, rows, how, shape, classes), fields.workers)
-            good = np.concatenate([_good(chunk, True) for chunk in chunks])
+            chunks = _chunks(reading.Chunks(records, rows, how, shape, classes), fields.workers,
+                             f'{records.name}: reading every record once')
+            good = np.concatenate([_good(chunk, fields.skip_broken) for chunk in chunks])
             kept = {'broken': np.flatnonzero(~good)}
-            cache.save(fields.cache, f'{records.name} broken', key, _made_of(records), kept)
+            cache.save(*place, kept)
         rows = np.setdiff1d(rows, kept['broken'])
         _check_some(len(rows), records)
     return (Streamed(records, rows, how, shape, classes, fields.workers),
@@ -252,8 +287,10 @@ def moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _levels(images) -> np.ndarray:
     """int64 [C, 256]: how often each grey level occurs in each channel."""
-    return np.stack([np.bincount(images[..., c].ravel(), minlength=256)
-                     for c in range(images.shape[-1])])
+    step = reading.step_of(images.shape[1:])  # counting takes many times an image's bytes
+    return sum(np.stack([np.bincount(images[start:start + step, ..., c].ravel(), minlength=256)
+                         for c in range(images.shape[-1])])
+               for start in range(0, len(images), step))
 
 
 def _of_levels(counts):
@@ -311,8 +348,9 @@ def _images(part, rows):
             _good(chunk, False)
             yield chunk['image']
         return
-    for start in range(0, len(rows), reading.CHUNK):
-        yield part.read(rows[start:start + reading.CHUNK])[0]
+    step = reading.step_of(part.shape)
+    for start in range(0, len(rows), step):
+        yield part.read(rows[start:start + step])[0]
 
 
 def _count_levels(chunks):
@@ -382,7 +420,7 @@ def main(argv=None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
-        print('interrupted; run the same command again to continue', file=sys.stderr)
+        print('interrupted', file=sys.stderr)
         return 130
     finally:
         feed.close()

@@ -6,13 +6,14 @@ import re
 import numpy as np
 
 from configs import base
-from experiments import data_speed, feed, prepared, sources
+from experiments import data_speed, feed, prepared, progress, sources
 from experiments import records as reading
 from experiments.decode import Decoding, decode
-from experiments.errors import UserError
+from experiments.errors import UserError, check_writable
 
 _LOOKED_AT = 5000  # images of each part that `show` decodes
 _SHEET = 32  # images drawn at most
+_SHOWN = 256  # pixels of a side that a drawn image has at most
 
 
 def fields_of(name: str, data_dir: str | None = None, **changes):
@@ -41,27 +42,28 @@ def list_sets(args) -> int:
 
 
 def show(args) -> int:
-    out = pathlib.Path(args.out or re.sub(r'[^\w.-]+', '_', args.name).strip('_.') + '.png')
+    slug = re.sub(r'[^\w.-]+', '_', args.name).strip('_.')[-100:]
+    out = pathlib.Path(args.out or f'{slug or "sheet"}.png')
     if out.suffix.lower() != '.png':
         raise UserError(f'a sheet is a PNG image; --out is {args.out}. Let it end in .png.')
     source = sources.find(fields_of(args.name, args.data_dir))
+    check_writable(out)  # before the minutes that reading may take
     print(source.note)
     print(f'{len(source.classes)} classes: {_some(source.classes)}')
     for part, records in source.splits.items():
         rows = np.sort(np.random.default_rng(0).permutation(len(records))[:_LOOKED_AT])
         how = Decoding(reading.channels(records), args.resize, upright=records.upright)
         levels, sizes, labels, broken = 0, [], [], 0
-        for start in range(0, len(rows), reading.CHUNK):
-            for row in rows[start:start + reading.CHUNK]:
-                try:
-                    image, label = reading.one(records, int(row), how)
-                except reading.Broken:
-                    broken += 1
-                    continue
-                levels = levels + np.stack([np.bincount(image[..., c].ravel(), minlength=256)
-                                            for c in range(image.shape[-1])])
-                sizes.append(image.shape[:2])
-                labels.append(label)
+        for row in progress.told(rows, f'{part}: reading', len(rows), 1):
+            try:
+                image, label = reading.one(records, int(row), how)
+            except reading.Broken:
+                broken += 1
+                continue
+            levels = levels + np.stack([np.bincount(image[..., c].ravel(), minlength=256)
+                                        for c in range(image.shape[-1])])
+            sizes.append(image.shape[:2])
+            labels.append(label)
         whole = len(rows) == len(records)
         print(f'\n{part}: {len(records):,} images' +
               ('' if whole else f'; of {len(rows):,} drawn from them:'))
@@ -109,6 +111,8 @@ def _some(words, most: int = 20) -> str:
 
 def _sheet(source, args, out):
     """Draws images of the first part, as they are decoded, with their classes."""
+    from PIL import Image
+
     from experiments import sheets  # brings in JAX and matplotlib
 
     records = next(iter(source.splits.values()))
@@ -120,11 +124,17 @@ def _sheet(source, args, out):
         except reading.Broken:
             continue
         if 0 <= label < len(source.classes):
+            if max(image.shape[:2]) > _SHOWN:  # photographs are drawn smaller than they are
+                small = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+                small.thumbnail((_SHOWN, _SHOWN), Image.Resampling.BILINEAR, reducing_gap=2)
+                image = np.asarray(small).reshape(*small.size[::-1], image.shape[-1])
             images.append(image)
             labels.append(label)
+        if len(images) == _SHEET:
+            break
     if not images:
         raise UserError(f'{args.name}: no image that could be drawn.')
-    sheets.samples(images[:_SHEET], labels[:_SHEET], source.classes, out, source.note)
+    sheets.samples(images, labels, source.classes, out, source.note)
 
 
 def check(args) -> int:
@@ -132,20 +142,35 @@ def check(args) -> int:
     bad = 0
     for part, records in source.splits.items():
         chunks = Checked(records, reading.channels(records), len(source.classes))
-        found = 0
+        found, sides = 0, []
         read = (feed.stream(chunks, args.workers, 0, len(chunks)) if args.workers else
                 (chunks[index] for index in range(len(chunks))))
-        for messages in read:
-            for message in messages['faults']:
-                found += 1
-                print(message, flush=True)
+        read = progress.told(read, f'{part}: reading', len(records), reading.CHUNK)
+        try:
+            for chunk in read:
+                sides.append(chunk['sides'])
+                for message in chunk['faults']:
+                    found += 1
+                    print(message, flush=True)
+        except UserError as error:  # of a whole file: none of its records can be read
+            print(f'{part}: {error}', flush=True)
+            bad += 1
+            continue
         print(f'{part}: {len(records):,} records read, {found} of them broken', flush=True)
+        low, high = np.min([low for low, _ in sides], 0), np.max([high for _, high in sides], 0)
+        if (low < high).any():
+            print(f'{part}: sizes differ, height {low[0]} to {high[0]}, width {low[1]} to '
+                  f'{high[1]}: set data.resize to train on them', flush=True)
         bad += found
     return 1 if bad else 0
 
 
+_LARGEST = np.iinfo(np.int32).max  # pixels
+
+
 class Checked:
-    """Reads and decodes the records of chunks, and gives what is wrong with them."""
+    """Reads and decodes the records of chunks: what is wrong with them ('faults', messages), and
+    the lowest and highest height and width ('sides', int [2, 2])."""
 
     def __init__(self, records, channels: int, classes: int):
         self.records, self.classes = records, classes
@@ -157,23 +182,25 @@ class Checked:
     def __getitem__(self, index):
         start = int(index) * reading.CHUNK
         rows, faults = range(start, min(start + reading.CHUNK, len(self.records))), []
-        try:
-            fetched = self.records.fetch(rows)
-        except Exception:  # one of them; found below
-            fetched = None
+        fetched, shapes = reading.fetch_all(self.records, rows), []
         for place, row in enumerate(rows):
             try:
                 try:
+                    if fetched is None:
+                        raise LookupError
                     raw, label = fetched[place]
-                    decode(raw, self.how)
+                    image = decode(raw, self.how)
                 except Exception:
-                    _, label = reading.one(self.records, row, self.how)
+                    image, label = reading.one(self.records, row, self.how)
+                shapes.append(image.shape[:2])
                 if not 0 <= label < self.classes:
                     raise UserError(f'{self.records.name}: {self.records.where(row)} has label '
                                     f'{label}, outside 0..{self.classes - 1}.')
             except UserError as error:
                 faults.append(str(error))
-        return {'faults': faults}
+        nothing = [(_LARGEST, _LARGEST)], [(0, 0)]  # changes neither the lowest nor the highest
+        sides = np.array([np.min(shapes or nothing[0], 0), np.max(shapes or nothing[1], 0)])
+        return {'faults': faults, 'sides': sides}
 
 
 COMMANDS = {'list': list_sets, 'show': show, 'check': check, 'speed': data_speed.speed}

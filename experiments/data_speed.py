@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import math
 import os
 import pathlib
 import platform
@@ -14,7 +15,7 @@ import numpy as np
 from experiments import feed, sources
 from experiments import records as reading
 from experiments.decode import Decoding
-from experiments.errors import UserError, reason
+from experiments.errors import UserError, check_writable, reason
 
 WORKERS = (1, 2)
 _FILES = 4000  # images that the plain loader reads, as files
@@ -36,7 +37,7 @@ def speed(args) -> int:
         return 0
     if not args.name:
         raise UserError('speed needs the name of a set to measure, or --markdown FILE...')
-    if min(args.rounds, args.batch) < 1 or args.seconds <= 0:
+    if min(args.rounds, args.batch) < 1 or not 0 < args.seconds < math.inf:
         raise UserError('--rounds and --batch must be at least 1, --seconds positive.')
     source = sources.find(fields_of(args.name, args.data_dir))
     records = next(iter(source.splits.values()))
@@ -48,7 +49,7 @@ def speed(args) -> int:
     part = lambda workers: feed.Streamed(records, np.arange(len(records)), how, shape, classes,
                                          workers)
     if args.out:
-        _write(args.out, '')  # before minutes of measuring, not after them
+        check_writable(args.out)  # before minutes of measuring, not after them
     rates, starts = _rates(args, records, part)
     memory = _memory(part, args) if args.epochs else None
     result = {'set': args.name, 'shape': [int(size) for size in shape], 'batch': args.batch,
@@ -67,9 +68,7 @@ def speed(args) -> int:
 
 def _write(path, text: str) -> None:
     try:
-        pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with open(path, 'a' if not text else 'w') as file:
-            file.write(text)
+        pathlib.Path(path).write_text(text)
     except OSError as error:
         raise UserError(f'{path} cannot be written ({reason(error)}). Give another --out.'
                         ) from error

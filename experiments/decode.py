@@ -33,10 +33,13 @@ def decode(raw, how: Decoding) -> np.ndarray:
     photographs and leaves smaller ones as they are.
 
     Raises:
-      Unfit: colour where `grey_only`, or larger than `side`.
+      Unfit: colour where `grey_only`, larger than `side`, or an array that is not uint8.
       ValueError, OSError, SyntaxError and others of Pillow: the bytes are not an image it reads.
     """
     plain = isinstance(raw, np.ndarray)
+    if plain and (raw.dtype != np.uint8 or raw.ndim != 3 or raw.shape[-1] not in (1, 3)):
+        raise Unfit(f'is an array of {raw.dtype} {list(raw.shape)}, its source must give uint8 '
+                    '[h, w, 1 or 3]')
     if plain and raw.shape[-1] == how.channels and not how.resize:
         array = raw
     else:

@@ -1,6 +1,8 @@
-"""Errors that are the user's to mend, and the helper that words them."""
+"""Errors that are the user's to mend, and the helpers that find and word them."""
 
 import difflib
+import os
+import pathlib
 import reprlib
 
 _short = reprlib.Repr()
@@ -15,6 +17,23 @@ class UserError(Exception):
 
     The message says what was given, what is allowed and what to change.
     """
+
+
+def check_writable(path) -> None:
+    """UserError unless the file --out can be written; leaves what is there as it is.
+
+    For commands that work long before they write. Missing folders are made.
+    """
+    path = pathlib.Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = not os.path.lexists(path)
+        open(path, 'ab').close()
+        if new:
+            path.unlink()
+    except (OSError, ValueError) as error:
+        words = getattr(error, 'strerror', None) or error
+        raise UserError(f'{path} cannot be written ({words}). Name another --out.') from error
 
 
 def shown(value) -> str:

@@ -91,7 +91,8 @@ class Unread:
 
     def __array__(self, dtype=None, copy=None):
         del copy
-        part, step = self._part, reading.CHUNK
+        part = self._part
+        step = reading.step_of(part.shape)
         labels = [label for start in range(0, len(part), step)
                   for _, label in part.records.fetch(part.rows[start:start + step])]
         return np.asarray(labels, dtype or np.int32)

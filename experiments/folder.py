@@ -15,7 +15,7 @@ import pathlib
 
 import numpy as np
 
-from experiments.errors import UserError, nearest
+from experiments.errors import UserError, nearest, reason
 from experiments.records import Records, Source, digest
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.ppm', '.pgm', '.tif', '.tiff')
@@ -27,11 +27,12 @@ class Files(Records):
 
     upright = True
 
-    def __init__(self, name: str, root: pathlib.Path, files: list[str], labels: list[int]):
-        self.name, self._root, self._files = name, str(root), files
+    def __init__(self, name: str, root: pathlib.Path, files: list[str], labels: list[int],
+                 cut: str = ''):
+        self.name, self._root, self._files, self.cut = name, str(root), files, cut
         self.home = str(root.resolve())
         self.labels = np.asarray(labels, np.int32)
-        stats = [os.stat(os.path.join(root, file)) for file in files]
+        stats = [_stat(os.path.join(root, file)) for file in files]
         self.fingerprint = digest('files', files, [stat.st_size for stat in stats],
                                   self.labels.tobytes())
         self.stamp = digest([stat.st_mtime_ns for stat in stats])
@@ -53,13 +54,14 @@ def folder(fields) -> Source:
     Raises:
       UserError: no such folder, no classes, an empty class, or a class that train lacks.
     """
-    root = pathlib.Path(fields.name.partition(':')[2]).expanduser()
-    if not fields.name.partition(':')[2] or not root.is_dir():
-        raise UserError(f'{fields.name}: there is no such folder. Name one as data.name='
-                        'folder:PATH; it holds one subfolder of images per class.')
-    given = {part: found for part, names in _FOLDERS.items()
-             if (found := next((root / name for name in names if (root / name).is_dir()), None))}
-    if 'train' not in given:
+    root = _root(fields.name)
+    inside = _subfolders(root)
+    given = {part: root / found for part, names in _FOLDERS.items()
+             if (found := next((name for name in names if name in inside), None))}
+    others = [name for name in inside if root / name not in given.values()]
+    if given and others and not any(_subfolders(place) for place in given.values()):
+        given = {'train': root}  # classes that happen to be named so, such as 'train' beside 'bus'
+    elif 'train' not in given:
         if given:
             raise UserError(f"{root}: it has a folder {next(iter(given.values())).name!r} but none "
                             "named 'train' for the classes to be trained on.")
@@ -71,6 +73,8 @@ def folder(fields) -> Source:
     taken = [part for part in ('test', 'validation') if part not in given]
     if fields.test in found:
         taken = [part for part in taken if part != 'test']
+    if fields.train in ('validation', 'test'):  # the part to train on is one of the others: nothing is its own
+        taken = [part for part in taken if part in (fields.train, fields.test)]
     pool = found['train']
     for number, part in enumerate(taken):
         low, high = number * fields.validation, (number + 1) * fields.validation
@@ -84,21 +88,69 @@ def folder(fields) -> Source:
                 f"images, or divide them into folders 'train', 'validation' and 'test'.")
     splits = {part: Files(f'{root} {part!r}', given.get(part, given['train']),
                           [file for _, file, _ in sorted(items)],
-                          [label for _, _, label in sorted(items)])
+                          [label for _, _, label in sorted(items)],
+                          f'{taken} {fields.validation}' if taken else '')
               for part, items in found.items()}
     note = f'images in the folder {root.name}'
     if taken:
         note += f"; {' and '.join(taken)} part taken by the hash of the files' names"
     if ignored:
         note += f'; {len(ignored)} other files ignored, such as {ignored[0]}'
-    # the given part to validate on may be the one that is tested on
-    own = 'validation' if 'validation' in splits and fields.test != 'validation' else ''
+    # the part to validate on may be the one that is tested or trained on
+    own = 'validation' if ('validation' in splits
+                           and 'validation' not in (fields.train, fields.test)) else ''
     return Source(splits, classes, note, validation=own)
 
 
+def _root(name: str) -> pathlib.Path:
+    path = name.partition(':')[2]
+    advice = ('Name one as data.name=folder:PATH; it holds one subfolder of images per class.')
+    try:
+        root = pathlib.Path(path).expanduser()
+        if not path or not root.is_dir():
+            raise UserError(f'{name}: there is no such folder. {advice}')
+    except (RuntimeError, ValueError, OSError) as error:  # no such home, a null byte, no rights
+        raise UserError(f'{name}: that folder cannot be found ({str(error).rstrip(".")}). {advice}'
+                        ) from error
+    return root
+
+
+def _stat(path):
+    try:
+        return os.stat(path)
+    except FileNotFoundError as error:
+        raise UserError(f'{path} is a link to a file that is not there. Mend or remove it.'
+                        ) from error
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError) -> UserError:
+    return UserError(f'{error.filename} cannot be read ({reason(error)}). Change its rights, or '
+                     'take it out of the folder.')
+
+
+def _raise(error):
+    raise _unreadable(error) from error
+
+
 def _subfolders(place):
-    return sorted(entry.name for entry in os.scandir(place)
-                  if entry.is_dir() and not entry.name.startswith('.'))
+    try:
+        found = sorted(entry.name for entry in os.scandir(place)
+                       if entry.is_dir() and not entry.name.startswith('.'))
+    except OSError as error:
+        raise _unreadable(error) from error
+    _check_name(*found)
+    return found
+
+
+def _check_name(*names):
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:  # bytes that are no UTF-8: cannot be printed or stored
+            raise UserError(f'{os.fsencode(name)!r}: the name of this file or folder is not '
+                            'UTF-8. Rename it.') from error
 
 
 def _classes(place):
@@ -114,14 +166,19 @@ def _classes(place):
 def _files(place, classes, ignored):
     """[(number in [0, 1) from the name's hash, 'class/name', label)]"""
     items = []
-    strange = sorted(set(_subfolders(place)) - set(classes))
+    there = set(_subfolders(place))
+    strange, lost = sorted(there - set(classes)), [name for name in classes if name not in there]
+    if lost:
+        raise UserError(f'{place} has no folder {lost[0]!r}, a class of the training part: every '
+                        'part needs images of every class. Add it, or remove the class.')
     if strange:
         raise UserError(f'{place / strange[0]}: no class of the training part.'
                         f'{nearest(strange[0], classes)}')
     for label, name in enumerate(classes):
         count = len(items)
-        for base, _, files in os.walk(place / name):
+        for base, _, files in os.walk(place / name, onerror=_raise):
             for file in files:
+                _check_name(file)
                 path = pathlib.Path(base, file)
                 if file.startswith('.') or not file.lower().endswith(SUFFIXES):
                     ignored.append(path.relative_to(place).as_posix())

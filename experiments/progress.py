@@ -1,11 +1,27 @@
 """What a run says while it runs: a live bar on a terminal, plain lines elsewhere."""
 
+import sys
 import time
+from typing import Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 _QUIET = 15.0  # seconds without a line after which a running point reports its epoch
+
+
+def told(parts: Iterator, what: str, total: int, step: int) -> Iterator:
+    """The parts of a long reading, of `step` images each, `total` together: a line on standard
+    error every _QUIET seconds, none where it takes less."""
+    start = spoke = time.perf_counter()
+    for place, part in enumerate(parts):
+        yield part
+        now, read = time.perf_counter(), min((place + 1) * step, total)
+        if now - spoke > _QUIET and read < total:
+            spoke = now
+            left = (now - start) / read * (total - read)
+            print(f'{what}: {read:,} of {total:,} images, about {left:.0f} s left',
+                  file=sys.stderr, flush=True)
 
 
 class Reporter:

@@ -1,6 +1,7 @@
 """Random access to the images of a source, before they are decoded, and their decoding in bulk."""
 
 import hashlib
+import math
 from typing import Callable, NamedTuple, Sequence
 
 import numpy as np
@@ -8,7 +9,8 @@ import numpy as np
 from experiments.decode import Decoding, Unfit, channels_of, decode
 from experiments.errors import UserError, reason
 
-CHUNK = 500  # records read at a time
+CHUNK = 128  # records read at a time, at most
+_BYTES = 64 * 2**20  # of decoded images read at a time; one image may have more
 
 
 class Broken(UserError):
@@ -33,8 +35,10 @@ class Records:
     size: tuple = (None, None, None)  # (H, W, C) of every image; None: differs, or not known
     upright = False  # turn photographs as their EXIF orientation says
     embedded = False  # costs nothing to read again: not cached
-    fingerprint = ''  # of names and sizes: the same wherever the same data lie
+    fingerprint = ''  # of names and sizes: the same wherever the same data lie. Every source has
+    # one: results are refused beside those of other data, decoded images kept for later by it
     home = ''  # where the files lie
+    cut = ''  # by which rule the part was taken from those files, where it was
     stamp = ''  # changes with every change of the files, if only of their times
     ranges: dict | None = None  # {file: [(first, end)]} of records, to see that parts are apart
 
@@ -64,12 +68,28 @@ class Source(NamedTuple):
 
 
 class Arrays(Records):
-    """Images in memory: uint8 [N, H, W, 1 or 3], labels int [N]."""
+    """Images in memory: uint8 [N, H, W, 1 or 3], labels int [N].
+
+    Raises:
+      UserError: arrays of other types or shapes, or not one label an image.
+    """
 
     embedded = True
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, name: str = ''):
-        self.images, self.labels, self.name = images, np.asarray(labels, np.int32), name
+        images, labels = np.asarray(images), np.asarray(labels)
+        what = f'images of {name}' if name else 'images'
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
+            raise UserError(f'{what} are {images.dtype} {list(images.shape)}, they must be uint8 '
+                            '[N, H, W, 1 or 3] with values from 0 to 255: grey images need a last '
+                            'axis of 1, fractions of 1 must be multiplied by 255 and rounded.')
+        if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
+            raise UserError(f'labels of {len(images)} {what} are {labels.dtype} '
+                            f'{list(labels.shape)}, they must be whole numbers [{len(images)}].')
+        if len(labels) and not -2**31 <= labels.min() <= labels.max() < 2**31:
+            raise UserError(f'labels of {what} lie outside 32 bits: {labels.min()} to '
+                            f'{labels.max()}.')
+        self.images, self.labels, self.name = images, labels.astype(np.int32), name
         self.size = images.shape[1:]
         self.fingerprint = digest(images.shape, images.tobytes(), self.labels.tobytes())
 
@@ -123,7 +143,13 @@ def shape(records: Records, how: Decoding) -> tuple[int, int, int]:
 
 
 def one(records: Records, index: int, how: Decoding) -> tuple[np.ndarray, int]:
-    """The decoded image and label of one record. Broken: it does not decode; UserError: unfit."""
+    """The decoded image and label of one record.
+
+    Raises:
+      Broken: it does not decode.
+      UserError: it is unfit, or cannot be read at all, which may pass: no rights, a disk that
+        fails, too many open files, no memory.
+    """
     try:
         (raw, label), = records.fetch([index])
         return decode(raw, how), label
@@ -131,9 +157,19 @@ def one(records: Records, index: int, how: Decoding) -> tuple[np.ndarray, int]:
         raise
     except Unfit as error:
         raise UserError(f'{records.name}: {records.where(index)} {error}.') from error
+    except (OSError, MemoryError) as error:
+        if isinstance(error, OSError) and error.errno is None:  # Pillow's, of damaged bytes
+            raise _broken(records, index, error) from error
+        raise UserError(f'{records.name}: {records.where(index)} cannot be read '
+                        f'({reason(error)}). Mend that and run the same command again; such a '
+                        'record is never left out.') from error
     except Exception as error:  # every reader and decoder has kinds of its own
-        raise Broken(f'{records.name}: {records.where(index)} does not decode '
-                     f'({reason(error)}).', index) from error
+        raise _broken(records, index, error) from error
+
+
+def _broken(records, index, error):
+    return Broken(f'{records.name}: {records.where(index)} does not decode ({reason(error)}).',
+                  index)
 
 
 def many(records: Records, indices: Sequence[int], how: Decoding, shape: tuple, classes: int):
@@ -141,13 +177,13 @@ def many(records: Records, indices: Sequence[int], how: Decoding, shape: tuple, 
 
     faults: [(place among the indices, UserError)] of the records that are broken, of another shape
     or labelled outside 0..classes - 1; their places hold zeros.
+
+    Raises:
+      UserError: none can be read.
     """
     images, labels = np.zeros((len(indices), *shape), np.uint8), np.zeros(len(indices), np.int32)
     faults = []
-    try:
-        fetched = records.fetch(indices)
-    except Exception:  # one of them; found below
-        fetched = None
+    fetched = fetch_all(records, indices)
     for place, index in enumerate(indices):
         index = int(index)
         try:
@@ -172,22 +208,43 @@ def many(records: Records, indices: Sequence[int], how: Decoding, shape: tuple, 
     return images, labels, faults
 
 
+def fetch_all(records: Records, indices: Sequence[int]):
+    """What `fetch` gives, or None where one of them is broken.
+
+    Raises:
+      UserError: none can be read, such as those of a damaged file.
+    """
+    try:
+        return records.fetch(indices)
+    except Broken:
+        return None
+    except UserError:
+        raise
+    except Exception:  # every reader has kinds of its own
+        return None
+
+
 def _size(shape):
     return 'x'.join(map(str, shape))
 
 
+def step_of(shape: Sequence[int]) -> int:
+    """How many images of this shape are read at a time, so that memory does not grow with it."""
+    return max(1, min(CHUNK, _BYTES // math.prod(shape)))
+
+
 class Chunks:
-    """The decoded records in chunks of CHUNK, by index; read by the feed's workers."""
+    """The decoded records in chunks of `step_of` images, by index; read by the feed's workers."""
 
     def __init__(self, records: Records, rows: np.ndarray, how: Decoding, shape, classes: int):
         self.records, self.rows, self.how = records, rows, how
-        self.shape, self.classes = shape, classes
+        self.shape, self.classes, self.step = shape, classes, step_of(shape)
 
     def __len__(self):
-        return -(-len(self.rows) // CHUNK)
+        return -(-len(self.rows) // self.step)
 
     def __getitem__(self, index):
-        rows = self.rows[int(index) * CHUNK:(int(index) + 1) * CHUNK]
+        rows = self.rows[int(index) * self.step:(int(index) + 1) * self.step]
         images, labels, faults = many(self.records, rows, self.how, self.shape, self.classes)
         return {'image': images, 'label': labels,
                 'fault': [(place, int(rows[place]), isinstance(error, Broken), str(error))

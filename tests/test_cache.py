@@ -9,6 +9,7 @@ from PIL import Image
 
 from configs import base
 from experiments import augment, cache, data
+from experiments.errors import UserError
 
 ARRAYS = {'images': np.arange(6000, dtype=np.uint8).reshape(10, 600), 'labels': np.arange(10)}
 MADE_OF = ('fingerprint', 'stamp')
@@ -136,7 +137,7 @@ def folder(tmp_path):
 
 def read(folder, look=False, **changes):
     fields = base.get_config().data
-    for name, value in dict(name=f'folder:{folder}', validation=0.2, **changes).items():
+    for name, value in (dict(name=f'folder:{folder}', validation=0.2) | changes).items():
         fields[name] = value
     return data.load(fields, look)
 
@@ -185,7 +186,7 @@ def test_other_ways_to_decode_are_kept_apart(folder, decoded):
 def test_the_moments_of_a_streamed_set_are_kept(folder, decoded):
     first = read(folder, stream='always')
     count = len(decoded)
-    assert count == len(first.train.labels)
+    assert count == 40 + len(first.train.labels)  # every record was looked at, then the moments
     assert (read(folder, stream='always').mean == first.mean).all() and len(decoded) == count
 
 
@@ -228,6 +229,26 @@ def test_a_look_after_a_training_has_the_trainings_statistics(folder, capsys, mo
     os.utime(folder / 'light' / '3.png', ns=(1, 1))
     read(folder, look=True)
     assert 'made again' in capsys.readouterr().err
+
+
+def test_another_fraction_to_validate_on_is_another_part_and_not_changed_data(folder, capsys):
+    for fraction in (0.2, 0.3, 0.2):
+        read(folder, validation=fraction)
+    assert capsys.readouterr().err == ''
+
+
+def test_a_folder_without_rights_is_a_note(tmp_path, capsys, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, 'Permission denied', str(path))
+
+    monkeypatch.setattr(cache.pathlib.Path, 'is_file', refuse)
+    assert cache.load(str(tmp_path), 'a', (1,), ('x', 'y')) is None
+    assert 'cannot be read (PermissionError' in capsys.readouterr().err
+
+
+def test_the_home_of_a_user_that_there_is_not_is_an_error():
+    with pytest.raises(UserError, match="data.cache is '~no-such-user/x'"):
+        cache.folder('~no-such-user/x')
 
 
 def test_embedded_sets_are_not_kept(home):

@@ -191,6 +191,31 @@ def test_what_does_not_fit_is_streamed(monkeypatch):
     assert isinstance(load(), data.Split)
 
 
+def test_pages_that_the_system_can_give_back_count_as_free(tmp_path):
+    (tmp_path / 'memory.max').write_text('1000\n')
+    (tmp_path / 'memory.current').write_text('900\n')
+    (tmp_path / 'memory.stat').write_text('anon 300\ninactive_file 400\nactive_file 200\n')
+    assert data._container(str(tmp_path)) == 700
+    (tmp_path / 'memory.max').write_text('max\n')
+    with pytest.raises(ValueError):
+        data._container(str(tmp_path))
+
+
+def test_a_source_without_a_fingerprint_is_refused(monkeypatch):
+    part = arrays(20)
+    part.fingerprint = ''
+    monkeypatch.setitem(data.SOURCES, 'made_up', made_up(part))
+    with pytest.raises(UserError, match='its source gives no fingerprint'):
+        data.load(fields(name='made_up', validation=0.2))
+
+
+def test_a_part_of_a_set_is_said_beside_every_number():
+    whole, part, all_of_it = (data.load(fields(name='synthetic:200x16x1', validation=0.2, limit=n))
+                              for n in (0, 50, 160))
+    assert 'only the first 50 of 160 training images' in part.note
+    assert 'only' not in whole.note and 'only' not in all_of_it.note
+
+
 def test_the_fingerprint_changes_with_what_is_trained_on():
     prints = [data.load(fields(name='synthetic:200x16x1', **changes)).fingerprint for changes in
               (dict(), dict(side=20), dict(resize=12), dict(channels=3), dict(limit=50),

@@ -80,6 +80,36 @@ def test_check_names_every_broken_record_and_fails(folder, capsys):
         assert set(re.findall(r'(\w+/\d).png does not decode', out)) == {'dark/3', 'light/9'}
 
 
+def test_check_says_that_sizes_differ_where_they_do(folder, capsys):
+    assert data.main(['check', f'folder:{folder}']) == 0
+    out = capsys.readouterr().out
+    assert 'train: sizes differ, height 8 to 9, width 8 to 8: set data.resize' in out
+    assert data.main(['check', 'digits']) == 0
+    assert 'differ' not in capsys.readouterr().out
+
+
+def test_check_names_a_truncated_shard_once(tfds_dir, tmp_path, capsys):
+    shutil.copytree(f'{tfds_dir}/mnist', tmp_path / 'tfds' / 'mnist')
+    shard = tmp_path / 'tfds' / 'mnist' / '3.0.1' / 'mnist-train.array_record-00000-of-00001'
+    shard.write_bytes(shard.read_bytes()[:500_000])
+    assert data.main(['check', 'mnist', '--data_dir', str(tmp_path / 'tfds')]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and 'is damaged' in ''.join(lines)
+    assert 'test: 10,000 records read, 0 of them broken' in lines
+
+
+def test_the_sheet_holds_few_and_small_images(tmp_path, monkeypatch):
+    from experiments import sheets
+    for name in ('dark', 'light'):
+        (tmp_path / 'set' / name).mkdir(parents=True)
+        for index in range(30):
+            Image.new('RGB', (700, 400)).save(tmp_path / 'set' / name / f'{index}.png')
+    drawn = []
+    monkeypatch.setattr(sheets, 'samples', lambda images, *_: drawn.extend(images))
+    assert data.main(['show', f'folder:{tmp_path / "set"}', '--out', str(tmp_path / 'a.png')]) == 0
+    assert len(drawn) == 32 and {image.shape for image in drawn} == {(146, 256, 3)}
+
+
 def test_check_names_a_damaged_record_of_a_tfds_set(tfds_dir, tmp_path, capsys):
     shutil.copytree(f'{tfds_dir}/mnist', tmp_path / 'tfds' / 'mnist')
     place = tmp_path / 'tfds' / 'mnist' / '3.0.1'
@@ -106,6 +136,9 @@ def test_check_names_a_damaged_record_of_a_tfds_set(tfds_dir, tmp_path, capsys):
     (['show', 'synthetic:many'], 'synthetic takes COUNTxSIDExCHANNELS'),
     (['speed', 'synthetic:50x10x1', '--batch', '51'], '50 images, fewer than --batch=51'),
     (['speed', 'digits', '--out', '/dev/null/x.json'], '/dev/null/x.json cannot be written'),
+    (['speed', 'digits', '--seconds', 'nan'], '--seconds positive'),
+    (['show', 'digits', '--out', 'x' * 300 + '.png'], 'cannot be written (File name too long)'),
+    (['show', ''], "unknown data set ''"),
     (['speed', 'digits', '--epochs', '-1'], '--epochs is -1, it must be between 0 and'),
     (['show', 'digits', '--resize', '-3'], '--resize is -3, it must be between 0 and 4096'),
     (['check', 'digits', '--workers', '-1'], '--workers is -1'),

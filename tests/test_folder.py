@@ -1,5 +1,9 @@
 """A folder of images as a data set: all kinds of files, given and taken parts, mistakes named."""
 
+import errno
+import os
+import pathlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -189,6 +193,9 @@ def test_leaving_out_broken_files_gives_the_same_batches_both_ways(tmp_path):
     ('folder:{}/single', "one subfolder only, 'red'"),
     ('folder:{}/named', "it has a folder 'test' but none named 'train'"),
     ('folder:{}/few', 'few: 2 images with data.validation=0.2 leave'),
+    ('folder:~no-such-user/x', 'that folder cannot be found'),
+    ('folder:{}/linked', 'linked/red/gone.png is a link to a file that is not there'),
+    ('folder:{}/lacking', "lacking/test has no folder 'red', a class of the training part"),
 ])
 def test_a_folder_that_cannot_be_trained_on_is_named(tmp_path, name, message):
     (tmp_path / 'empty').mkdir()
@@ -199,9 +206,86 @@ def test_a_folder_that_cannot_be_trained_on_is_named(tmp_path, name, message):
     draw(tmp_path / 'strange' / 'test', 3, classes=('blue', 'red', 'reed'))
     draw(tmp_path / 'few', 1)
     draw(tmp_path / 'single', classes=('red',))
+    draw(tmp_path / 'linked', 3)
+    (tmp_path / 'linked' / 'red' / 'gone.png').symlink_to(tmp_path / 'nowhere.png')
+    draw(tmp_path / 'lacking' / 'train', 3)
+    draw(tmp_path / 'lacking' / 'test', 3, classes=('blue',))
     draw(tmp_path / 'named' / 'test', 3)
     draw(tmp_path / 'named' / 'training', 3)
     with pytest.raises(UserError, match=message):
         group = fields('')
         group.name = name.format(tmp_path)
         data.load(group)
+
+
+def test_names_that_are_not_utf_8_are_named(tmp_path):
+    root = draw(tmp_path / 'set')
+    os.rename(root / 'red' / '0.png', os.fsencode(root / 'red') + b'/\xff.png')
+    with pytest.raises(UserError, match=r"xff.png': the name of this file or folder is not UTF-8"):
+        data.load(fields(root))
+
+
+@pytest.mark.parametrize('hidden', ['', 'red', 'red/deeper'])
+def test_a_folder_that_cannot_be_listed_is_named_and_never_left_out(tmp_path, monkeypatch, hidden):
+    root = draw(tmp_path / 'set')
+    (root / 'red' / 'deeper').mkdir()
+    plain = os.scandir
+
+    def scandir(path):
+        if os.fspath(path) == str(root / hidden):
+            raise PermissionError(13, 'Permission denied', str(path))
+        return plain(path)
+
+    monkeypatch.setattr(os, 'scandir', scandir)
+    with pytest.raises(UserError, match=f'{root / hidden} cannot be read .*Permission denied'):
+        data.load(fields(root))
+
+
+def test_a_class_may_be_named_as_a_part_is(tmp_path):
+    root = draw(tmp_path / 'set', classes=('bus', 'train', 'test'))
+    dataset = data.load(fields(root))
+    assert dataset.classes == ('bus', 'test', 'train')
+    assert sum(len(part.labels) for part in parts_of(dataset).values()) == 60
+
+
+def test_training_on_the_validation_folder_holds_out_other_images(tmp_path):
+    for part in ('train', 'validation', 'test'):
+        draw(tmp_path / 'set' / part, 20)
+    found = names_of(tmp_path / 'set', train='validation')
+    assert len(found['train']) == 32 and len(found['validation']) == 8
+    assert not found['train'] & found['validation']
+
+
+@pytest.mark.parametrize('part', ['validation', 'test'])
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_broken_streamed_record_is_named_before_the_first_step(tmp_path, part, workers):
+    for name in ('train', 'validation', 'test'):
+        draw(tmp_path / 'set' / name, 5)
+    broken = tmp_path / 'set' / part / 'red' / '3.png'
+    broken.write_bytes(broken.read_bytes()[:50])
+    with pytest.raises(UserError, match=f'{broken} does not decode.*skip_broken'):
+        data.load(fields(tmp_path / 'set', stream='always', workers=workers))
+    with pytest.raises(UserError, match=f'{broken} does not decode'):  # nothing was kept of it
+        data.load(fields(tmp_path / 'set', stream='always', workers=workers))
+    dataset = data.load(fields(tmp_path / 'set', stream='always', skip_broken=True))
+    assert len(getattr(dataset, part)) == 9
+    with pytest.raises(UserError, match=f'{broken} does not decode'):  # known to be broken
+        data.load(fields(tmp_path / 'set', stream='always'))
+
+
+@pytest.mark.parametrize('stream', ['never', 'always'])
+def test_a_file_that_cannot_be_read_is_never_left_out(tmp_path, monkeypatch, stream):
+    root = draw(tmp_path / 'set')
+    plain = pathlib.Path.read_bytes
+
+    def read(path):
+        if path.name == '7.png':
+            raise OSError(errno.EMFILE, 'Too many open files', str(path))
+        return plain(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pathlib.Path, 'read_bytes', read)
+        with pytest.raises(UserError, match='7.png cannot be read.*Too many open files'):
+            data.load(fields(root, stream=stream, skip_broken=True))
+    dataset = data.load(fields(root, stream=stream, skip_broken=True))
+    assert sum(len(part.labels) for part in parts_of(dataset).values()) == 40
