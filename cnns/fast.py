@@ -532,7 +532,7 @@ def _save_product(x, kernel, padding):
                                                   (0, 0, 0)))
     windows = jnp.stack([lax.slice_in_dim(windows, j, j + (groups - 1) * count + 1, count, 2)
                          for j in range(wide)], 3)
-    windows = windows.reshape(x.shape[0], -1, groups, wide * channels)
+    windows = windows.reshape(*windows.shape[:2], groups, wide * channels)
     windows = jnp.stack([windows[:, i:i + rows] for i in range(h)], 3)
     windows = windows.reshape(x.shape[0] * rows * groups, h * wide * channels)
     shifted = jnp.stack([jnp.pad(kernel, ((0, 0), (i, count - 1 - i), (0, 0), (0, 0)))

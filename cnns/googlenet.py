@@ -172,6 +172,9 @@ def _neighbours(make, x):
 
 
 def _check_size(x, net):
+    if net.third_kernel < 1 or net.third_kernel % 2 == 0:
+        raise ValueError(f'third_kernel is {net.third_kernel}, it must be odd: the branches of a '
+                         'block have maps of one size.')
     if net.small and net.aux:
         raise ValueError('the small GoogLeNet has no auxiliary classifiers: set aux=False.')
     if net.aux and x.shape[1:3] != (224, 224):

@@ -13,6 +13,7 @@ Sec. 3.2); LRN stands after it (Krizhevsky et al. 2012, Sec. 3.3).
 
 import difflib
 import functools
+import math
 from typing import Callable
 
 import flax.linen as nn
@@ -151,6 +152,11 @@ def lrn_within(x, *, n: int = 3, k: float = 1.0, alpha: float = 5e-5, beta: floa
     edge = (n // 2, n - 1 - n // 2)
     sums = (forms.sum_pool if fast else forms.plain_sum_pool)(jnp.square(a), n, 1, (edge, edge))
     return (a * (k + alpha / n**2 * sums) ** -beta).astype(x.dtype)
+
+
+def flat(x):
+    """[N, ...] -> [N, features]; N may be 0, or a symbol of jax.export."""
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 def convolve(x, kernel, *, fast: bool = True):
@@ -395,7 +401,7 @@ class Maker:
         norm = norm and self.norm_kind == 'batch'
         x = nn.Dense(units, use_bias=not norm, kernel_init=kernel_init, bias_init=bias_init,
                      dtype=self.net.dtype, param_dtype=self.net.param_dtype,
-                     name=name)(x.reshape(x.shape[0], -1))
+                     name=name)(flat(x))
         if norm:
             x = batch_norm(self.net, self.train, f'{name}_norm')(x)
         return self.keep(name, x if linear else activate(x, self.net.activation))

@@ -49,7 +49,7 @@ class MLP(layers.Net):
     def __call__(self, x, *, train: bool, features: bool | str = False):
         make = layers.Maker(self, x, train=train)
         layers.check_counts('hidden', self.hidden)
-        x = make.keep('input', x.reshape(x.shape[0], -1))
+        x = make.keep('input', layers.flat(x))
         for number, units in enumerate((*self.hidden, self.classes), start=1):
             fan_in = x.shape[-1]
             weights, bias = ((uniform(), uniform(fan_in)) if self.initialiser == 'paper'

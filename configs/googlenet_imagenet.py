@@ -1,6 +1,6 @@
 """GoogLeNet on ImageNet (Szegedy et al. 2014), after its paper or as Caffe's quick copy.
 
-    python -m experiments.run --config configs/googlenet_imagenet.py          # the paper, as it goes
+    python -m experiments.run --config configs/googlenet_imagenet.py          # the paper
     python -m experiments.run --config configs/googlenet_imagenet.py:quick    # Caffe's quick copy
 
 Expected: not measured here. The paper's single net has 10.07 % top-5 error with one crop, 9.15 %

@@ -14,6 +14,7 @@ import json
 import math
 import pathlib
 import re
+import typing
 from typing import Any, Callable, NamedTuple
 
 import ml_collections
@@ -275,13 +276,29 @@ def _check_fields(config) -> None:
                             f'{elsewhere[field].format(field)}.')
     cnns.build(name, **fields_of(config))
     entry = cnns.NETS[name]
-    defaults = {field.name: field.default for field in dataclasses.fields(entry.net)} | entry.fields
+    of_net = dataclasses.fields(entry.net)
+    defaults = {field.name: field.default for field in of_net} | entry.fields
+    types = {field.name: field.type for field in of_net}
     for field, value in given.items():
-        kind = type(defaults[field])
-        whole = kind is float and type(value) is int
-        if kind in _KINDS and type(value) is not kind and not whole:
-            raise UserError(f'model.fields.{field} of {name} takes {_KINDS[kind]}, such as '
-                            f'{shown(defaults[field])}; it was given {shown(value)}.')
+        default = defaults[field]
+        kinds = [type(default)]
+        if default is None:  # as in `int | None`: what stands beside None
+            kinds = [kind for kind in typing.get_args(types[field]) if kind is not type(None)]
+            if value is None:
+                continue
+        whole = float in kinds and type(value) is int
+        words = ' or '.join(_KINDS.get(kind, '') for kind in kinds)
+        if not whole and set(kinds) <= set(_KINDS) and type(value) not in kinds:
+            raise UserError(f'model.fields.{field} of {name} takes {words}, such as '
+                            f'{shown(default)}; it was given {shown(value)}.')
+        for one, like in (zip(value, (default[:1] or (1,)) * len(value)) if kinds == [tuple]
+                          else [(value, default)]):
+            if type(like) is int and like > 0 and not (type(one) is int and one >= 1):
+                raise UserError(f'model.fields.{field} of {name} takes whole numbers from 1, such '
+                                f'as {shown(default)}; it was given {shown(value)}.')
+            if type(one) in (int, float) and not 0 <= one < math.inf:
+                raise UserError(f'model.fields.{field} of {name} is {shown(value)}, it must be a '
+                                'number from 0.')
 
 
 def _check_axes(config) -> None:

@@ -13,7 +13,6 @@ experiments/feed.py. A set that fits into memory is decoded once and kept on dis
 
 import argparse
 import math
-import os
 import pathlib
 import sys
 from typing import NamedTuple
@@ -23,7 +22,7 @@ import numpy as np
 from experiments import cache, feed, prepared, progress, sources
 from experiments import records as reading
 from experiments.decode import Decoding
-from experiments.errors import UserError
+from experiments.errors import UserError, command
 from experiments.feed import (Split, Streamed, eval_batches, order, shard, steps_per_epoch,
                               train_batches)
 from experiments.records import Arrays, Records, Source
@@ -371,11 +370,12 @@ def prepare(name: str, data_dir: str | None = None) -> str:
     return prepared.prepare(name, data_dir)
 
 
+@command
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(prog='python -m experiments.data', description='Data sets.')
     commands = parser.add_subparsers(dest='command', required=True)
 
-    def command(name, words, named=True, count=None):
+    def add(name, words, named=True, count=None):
         made = commands.add_parser(name, help=words, description=words)
         if named:
             made.add_argument('name', nargs=count, help="'digits', 'folder:PATH', or a TFDS name "
@@ -383,15 +383,15 @@ def main(argv=None) -> int:
         made.add_argument('--data_dir', help="of TFDS sets; default: $TFDS_DATA_DIR, or TFDS's own")
         return made
 
-    command('list', 'the data sets that are ready to use', named=False)
-    command('prepare', 'download a TFDS data set and write it as array_record files (needs '
+    add('list', 'the data sets that are ready to use', named=False)
+    add('prepare', 'download a TFDS data set and write it as array_record files (needs '
             'TensorFlow: .[prepare])')
-    show = command('show', 'classes, counts, sizes, mean and deviation, and a sheet of images')
+    show = add('show', 'classes, counts, sizes, mean and deviation, and a sheet of images')
     show.add_argument('--resize', type=int, default=0, help='pixels, as data.resize')
     show.add_argument('--out', metavar='FILE.png', help='of the sheet; default: NAME.png')
-    check = command('check', 'read every record and name the broken ones (status 1 if any)')
+    check = add('check', 'read every record and name the broken ones (status 1 if any)')
     check.add_argument('--workers', type=int, default=0, help='processes that decode')
-    speed = command('speed', 'measure images a second, decoded and fed', count='?')
+    speed = add('speed', 'measure images a second, decoded and fed', count='?')
     speed.add_argument('--resize', type=int, default=0, help='pixels, as data.resize')
     speed.add_argument('--batch', type=int, default=128)
     speed.add_argument('--rounds', type=int, default=5, help='repetitions of each measurement')
@@ -413,15 +413,6 @@ def main(argv=None) -> int:
                 raise UserError(f'--{flag} is {getattr(args, flag)}, it must be between 0 and '
                                 f'{most}.')
         return data_commands.COMMANDS[args.command](args)
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
-        return 130
     finally:
         feed.close()
 

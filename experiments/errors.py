@@ -1,9 +1,12 @@
 """Errors that are the user's to mend, and the helpers that find and word them."""
 
 import difflib
+import functools
 import os
 import pathlib
 import reprlib
+import sys
+from typing import Callable
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 80
@@ -17,6 +20,31 @@ class UserError(Exception):
 
     The message says what was given, what is allowed and what to change.
     """
+
+
+def command(main: Callable[..., int]) -> Callable[..., int]:
+    """A command's main, of which no mistake of a user shows a traceback. Exit status: 2 a mistake
+    or a machine that lacks something, in one line on standard error; 130 interrupted; 141 nobody
+    reads the output any more."""
+    @functools.wraps(main)
+    def guarded(*args, **given):
+        try:
+            return main(*args, **given)
+        except BrokenPipeError:  # the reader, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
+        except (UserError, OSError) as error:
+            print(f'error: {error}', file=sys.stderr)
+            return 2
+        except MemoryError as error:
+            print(f'error: not enough memory{f" ({error})" if str(error) else ""}. Ask for less at '
+                  'a time: smaller images or a smaller batch.', file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print('interrupted', file=sys.stderr)
+            return 130
+
+    return guarded
 
 
 def check_writable(path) -> None:

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from experiments import results
-from experiments.errors import UserError
+from experiments.errors import UserError, command
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow, too pale
 # for a line; then seven more, so that many arms are at least not drawn alike.
@@ -268,6 +268,7 @@ def draw(experiment: results.Experiment, stem: str | os.PathLike) -> tuple[Path,
     return paths
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog='python -m experiments.figures', description='Draws the '
@@ -277,12 +278,7 @@ def main(argv: list[str] | None = None) -> int:
                         'WORKDIR/figure)')
     args = parser.parse_args(argv)
     stem = re.sub(r'\.(png|svg)$', '', args.out or str(Path(args.workdir) / 'figure'))
-    try:
-        paths = draw(results.load(args.workdir), stem)
-    except (UserError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    print(*paths, sep='\n')
+    print(*draw(results.load(args.workdir), stem), sep='\n')
     return 0
 
 

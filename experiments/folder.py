@@ -73,7 +73,7 @@ def folder(fields) -> Source:
     taken = [part for part in ('test', 'validation') if part not in given]
     if fields.test in found:
         taken = [part for part in taken if part != 'test']
-    if fields.train in ('validation', 'test'):  # the part to train on is one of the others: nothing is its own
+    if fields.train in ('validation', 'test'):  # then nothing else is held out of that part
         taken = [part for part in taken if part in (fields.train, fields.test)]
     pool = found['train']
     for number, part in enumerate(taken):

@@ -44,7 +44,7 @@ from rich.console import Console
 
 import cnns
 from experiments import figures
-from experiments.errors import UserError
+from experiments.errors import UserError, command
 
 # ---- reading a program
 
@@ -788,21 +788,18 @@ def _all(args):
     return table(HEADINGS, cells(nets))
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     args, words = _parser().parse_known_args(argv)
-    try:
-        fields = _fields(words)
-        if args.name is None and (fields or args.side is not None):
-            raise UserError('fields and --side are for one net: name it first.')
-        if args.name is not None and args.figure:
-            raise UserError('--figure draws all nets: leave out the name.')
-        if args.side is not None and args.side < 1:
-            raise UserError(f'--side is {args.side}, it must be at least 1 pixel.')
-        shown = _all(args) if args.name is None else _one(args, fields)
-    except (UserError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    fields = _fields(words)
+    if args.name is None and (fields or args.side is not None):
+        raise UserError('fields and --side are for one net: name it first.')
+    if args.name is not None and args.figure:
+        raise UserError('--figure draws all nets: leave out the name.')
+    if args.side is not None and args.side < 1:
+        raise UserError(f'--side is {args.side}, it must be at least 1 pixel.')
+    shown = _all(args) if args.name is None else _one(args, fields)
     if isinstance(shown, str):
         print(shown.rstrip('\n'))
     else:

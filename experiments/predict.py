@@ -17,11 +17,12 @@ import jax
 import numpy as np
 
 from cnns import convert
-from experiments.errors import UserError, one_of
+from experiments.errors import UserError, command, one_of
 from experiments.evaluate import normalise
 
 CROP = convert.SIDE  # pixels
 RESIZE = 256  # pixels of the shorter side
+_LARGEST = 4096  # pixels of the shorter side
 BEST = 5
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std, RGB
 NORMALISATION = {'googlenet': ((0.5,) * 3, (0.5,) * 3)}  # where it is another
@@ -60,6 +61,9 @@ def read_image(path, resize: int = RESIZE) -> np.ndarray:
 def _rgb(image):
     from PIL import Image
 
+    if image.mode == 'F':
+        raise UserError('its pixels are fractions, whose white is not known; save it with 8 or 16 '
+                        'bits')
     if image.mode.startswith('I'):  # 16 bits of grey, which convert() would cut off at 255
         grey = np.asarray(image).astype(np.float64) / 257
         return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8)).convert('RGB')
@@ -122,6 +126,7 @@ def table(probabilities: np.ndarray, names: list[str] | None = None) -> list[str
             for i in best]
 
 
+@command
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(
         prog='python -m experiments.predict', formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -138,22 +143,18 @@ def main(argv=None) -> int:
                              'and 152 (IMAGENET1K_V2) were tested with 232')
     parser.add_argument('images', nargs='+', metavar='IMAGE')
     args = parser.parse_args(argv)
-    try:
-        if args.resize < CROP:
-            raise UserError(f'--resize {args.resize} is smaller than the {CROP} pixels that are '
-                            'taken; give at least that.')
-        images = [read_image(path, args.resize) for path in args.images]
-        predict, count = load_model(args.model, args.weights)
-        names = read_classes(args.classes, count) if args.classes else None
-        for path, image in zip(args.images, images, strict=True):
-            probabilities = predict(image[None])[0]
-            if not np.isfinite(probabilities).all():
-                raise UserError(f'{args.weights} give {path} no probabilities: the logits are not '
-                                'finite.')
-            print(path, *table(probabilities, names), sep='\n')
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    if not CROP <= args.resize <= _LARGEST:
+        raise UserError(f'--resize is {args.resize}, it must be between the {CROP} pixels that are '
+                        f'taken and {_LARGEST}.')
+    images = [read_image(path, args.resize) for path in args.images]
+    predict, count = load_model(args.model, args.weights)
+    names = read_classes(args.classes, count) if args.classes else None
+    for path, image in zip(args.images, images, strict=True):
+        probabilities = predict(image[None])[0]
+        if not np.isfinite(probabilities).all():
+            raise UserError(f'{args.weights} give {path} no probabilities: the logits are not '
+                            'finite.')
+        print(path, *table(probabilities, names), sep='\n')
     return 0
 
 

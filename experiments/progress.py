@@ -1,6 +1,7 @@
 """What a run says while it runs: a live bar on a terminal, plain lines elsewhere."""
 
 import sys
+import threading
 import time
 from typing import Iterator
 
@@ -8,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 _QUIET = 15.0  # seconds without a line after which a running point reports its epoch
+_SLOW = 60.0  # seconds between two lines inside of an epoch
 
 
 def told(parts: Iterator, what: str, total: int, step: int) -> Iterator:
@@ -29,7 +31,7 @@ class Reporter:
 
     def __init__(self, console: Console, total: int):
         self.console, self.total, self.finished = console, total, 0
-        self._live = None
+        self._live = self._timer = None
         if console.is_terminal:
             self._live = Progress(TextColumn('{task.description}', markup=False), BarColumn(),
                                   MofNCompleteColumn(), TimeElapsedColumn(), console=console)
@@ -41,27 +43,50 @@ class Reporter:
         return self
 
     def __exit__(self, *_):
+        self._compiled()
         if self._live:
             self._live.stop()
 
     def start(self, what: str, epochs: int) -> None:
-        self._what, self._epochs = what, epochs
+        self._what, self._said, self._epochs = what, what, epochs
         self._start = self._spoke = time.perf_counter()
         if self._live:
-            self._live.update(self._task, description=what)
+            self._say(what)
+        self._compiled()
+        self._timer = threading.Timer(_QUIET, self._say, (f'{what}: compiling the first step',))
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _compiled(self):
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    def _say(self, words: str, after: float = 0.0) -> None:
+        """Words of a running point: in the bar, or on a line `after` so many seconds of silence."""
+        if self._live:
+            return self._live.update(self._task, description=words)
+        now = time.perf_counter()
+        if now - self._spoke > after:
+            self._spoke = now
+            self.console.print(f'      {words}', markup=False, soft_wrap=True, highlight=False)
+
+    def step(self, step: int, steps: int) -> None:
+        """step: steps begun of the running point, of `steps`."""
+        self._compiled()
+        self._say(f'{self._said}, step {step:,} of {steps:,}', _SLOW)
 
     def epoch(self, line: dict, what: str = '') -> None:
         """what: the point that the line is of, where several were started together."""
         words = (f'{what or self._what}: epoch {line["epoch"]}/{self._epochs}, '
                  f'validation error {100 * line["validation/error"]:.2f} %')
-        if self._live:
-            self._live.update(self._task, description=words)
-        elif time.perf_counter() - self._spoke > _QUIET:
-            self._spoke = time.perf_counter()
-            self.console.print(f'      {words}', markup=False, soft_wrap=True, highlight=False)
+        self._compiled()
+        self._said = words
+        self._say(words, _QUIET)
 
     def finish(self, words: str, what: str = '', together: int = 1) -> None:
         """Ends a point; its seconds are a share of those of all started `together` with it."""
+        self._compiled()
         self.finished += 1
         seconds = (time.perf_counter() - self._start) / together
         self.console.print(f'[{self.finished}/{self.total}] {what or self._what}: {words} '

@@ -16,7 +16,7 @@ from html import escape
 from pathlib import Path
 
 from experiments import figures, results
-from experiments.errors import UserError
+from experiments.errors import command
 
 STYLE = '''
 :root { color-scheme: light dark; }
@@ -159,6 +159,7 @@ def markdown(workdir: str | os.PathLike) -> str:
     return '\n'.join([*lines, '', *(f'- {sentence}' for sentence in words)])
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog='python -m experiments.report', description='Writes '
@@ -167,11 +168,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--markdown', action='store_true', help='print the table and what it '
                         'supports as Markdown; write nothing')
     args = parser.parse_args(argv)
-    try:
-        print(markdown(args.workdir) if args.markdown else write(args.workdir))
-    except (UserError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    print(markdown(args.workdir) if args.markdown else write(args.workdir))
     return 0
 
 

@@ -377,7 +377,8 @@ class Runner:
         try:
             outcomes = train.fit_together([point.config for point in points],
                                           self.datasets[points[0].arm], on_epoch,
-                                          read_test=points[0].phase == sweep.FINAL)
+                                          read_test=points[0].phase == sweep.FINAL,
+                                          on_step=reporter.step)
         except UserError:
             raise
         except Exception as error:  # one bad point must not cost the others

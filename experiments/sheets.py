@@ -26,7 +26,7 @@ from matplotlib.patches import Rectangle
 
 from experiments import augment, data, photometric, resample, results, views
 from experiments import config as configs
-from experiments.errors import UserError
+from experiments.errors import UserError, command
 from experiments.figures import COLOURS
 
 CELL = 1.5  # inches, an image with its margin
@@ -301,31 +301,25 @@ def parse(argv):
     return args, assignments
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    try:
-        args, assignments = parse(sys.argv[1:] if argv is None else argv)
-        config = configs.load(args.config).make()
-        for path, value in assignments:
-            configs.set_field(config, path, value)
-        configs.resolve(config)
-        out = Path(args.out or 'sheet.png')
-        if out.suffix.lower() != '.png':
-            raise UserError(f'a sheet is a PNG image; --out is {args.out}. Let it end in .png.')
-        dataset = data.load(config.data, look=True)
-        if args.each:
-            figure = each(config, dataset, args.draws)
-        elif args.views:
-            figure = viewed(config, dataset)
-        else:
-            figure = augmented(config, dataset, args.images, args.draws)
-        print(write(figure, out))
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
-        return 130
+    args, assignments = parse(sys.argv[1:] if argv is None else argv)
+    config = configs.load(args.config).make()
+    for path, value in assignments:
+        configs.set_field(config, path, value)
+    configs.resolve(config)
+    out = Path(args.out or 'sheet.png')
+    if out.suffix.lower() != '.png':
+        raise UserError(f'a sheet is a PNG image; --out is {args.out}. Let it end in .png.')
+    dataset = data.load(config.data, look=True)
+    if args.each:
+        figure = each(config, dataset, args.draws)
+    elif args.views:
+        figure = viewed(config, dataset)
+    else:
+        figure = augmented(config, dataset, args.images, args.draws)
+    print(write(figure, out))
     return 0
 
 

@@ -378,7 +378,8 @@ def fit(config, dataset: data.Dataset, on_epoch: Callable[[dict], None] = lambda
 
 def fit_together(configs: Sequence, dataset: data.Dataset,
                  on_epoch: Callable[[int, dict], None] = lambda index, line: None, *,
-                 read_test: bool) -> list[dict | Diverged]:
+                 read_test: bool, on_step: Callable[[int, int], None] = lambda step, steps: None
+                 ) -> list[dict | Diverged]:
     """Trains the points of these configs at once; returns the row of each, in their order.
 
     The configs differ in seed and train.rate only. Rows and lines are those of `fit`, within the
@@ -386,6 +387,7 @@ def fit_together(configs: Sequence, dataset: data.Dataset,
     its own start, draws and order of the data. A point that diverges has a Diverged in place of
     its row and no line from that epoch on, and stops none of the others. `on_epoch` gets the
     config's index before the line; 'seconds' are the point's share, all divided by the points.
+    `on_step` gets, after each step, the steps begun and those of the whole training.
 
     Raises:
       ValueError: the configs differ in something else.
@@ -421,6 +423,7 @@ def fit_together(configs: Sequence, dataset: data.Dataset,
                      for config, control in zip(configs, controls)]
             state, values = program.step(state, part, np.float32(rates).reshape(program.shape))
             metrics.append(values)  # stays on the device until the epoch ends
+            on_step(done + len(metrics), length.steps)
         metrics = jax.device_get(metrics)
         seconds = (time.perf_counter() - start) / count
         losses, errors = (np.array([np.ravel(values[name]) for values in metrics], np.float64)

@@ -5,11 +5,25 @@ import re
 import sys
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import cnns
+
+
+@pytest.mark.parametrize('name', ['lenet5', 'mlp_300', 'resnet20', 'lenet5_1998', 'vgg11_32px'])
+def test_a_net_takes_a_batch_of_any_size_none_and_a_symbol_included(name):
+    net, size = cnns.build(name), cnns.NETS[name].input
+    variables = jax.eval_shape(lambda: net.init(jax.random.PRNGKey(0), jnp.zeros((1, *size)),
+                                                train=False))
+    apply = lambda variables, x: net.apply(variables, x, train=False)
+    assert jax.eval_shape(apply, variables, jnp.zeros((0, *size))).shape == (0, 10)
+    count, = jax.export.symbolic_shape('n')
+    exported = jax.export.export(jax.jit(apply))(variables, jax.ShapeDtypeStruct(
+        (count, *size), jnp.float32))
+    assert str(exported.out_avals[0].shape[0]) == 'n' and exported.out_avals[0].shape[1] == 10
 
 
 def test_build_takes_every_name_and_the_default_is_the_papers_choice():

@@ -1,5 +1,6 @@
 """Configs: every field named once, overrides typed, mistakes answered with the nearest name."""
 
+import math
 import pathlib
 import re
 
@@ -121,12 +122,31 @@ def test_a_wrong_field_or_type_is_named(path, text, message):
     ('model.fields.initialiser', 3, 'unknown initialiser 3'),
     ('model.fields.epsilon', 'small', 'model.fields.epsilon of lenet5 takes a number'),
     ('model.fields.pool', 'max', 'model.fields.pool has a place of its own: model.pool'),
+    ('model.fields.epsilon', -1.0, 'model.fields.epsilon of lenet5 is -1.0, it must be a number'),
     ('model.fields.classes', 3, 'model.fields.classes has a place of its own: the data'),
 ])
 def test_a_value_no_run_could_use_is_refused(path, value, message):
     config = base()
     configs.set_field(config, path, value)
     with pytest.raises(UserError, match=message):
+        configs.resolve(config)
+
+
+@pytest.mark.parametrize('name, field, value, message', [
+    ('mlp_300', 'hidden', ('a',), 'takes whole numbers from 1, such as (300,)'),
+    ('mlp_300', 'hidden', (300, 0), 'takes whole numbers from 1'),
+    ('alexnet', 'groups', 0, 'takes whole numbers from 1, such as 2'),
+    ('alexnet', 'maps', (0, 1, 1, 1, 1), 'takes whole numbers from 1'),
+    ('alexnet', 'conv1_padding', 'x', 'takes a whole number, such as None'),
+    ('alexnet', 'conv1_padding', -3, 'it must be a number from 0'),
+    ('alexnet', 'lrn_k', math.inf, 'it must be a number from 0'),
+    ('googlenet', 'last_overlap', 1, 'takes true or false'),
+])
+def test_a_field_of_a_net_has_the_nets_own_type(name, field, value, message):
+    config = base()
+    configs.set_field(config, 'model.name', name)
+    configs.set_field(config, f'model.fields.{field}', value)
+    with pytest.raises(UserError, match=re.escape(message)):
         configs.resolve(config)
 
 

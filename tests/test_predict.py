@@ -6,6 +6,7 @@ from PIL import Image
 
 from cnns import convert, tensors
 from experiments import predict
+from experiments.errors import UserError
 
 CLASSES = 7
 
@@ -100,6 +101,12 @@ def test_a_palette_with_a_transparent_colour_is_read_without_a_warning(tmp_path)
     assert (predict.read_image(tmp_path / 'a.png') == (10, 20, 30)).all()
 
 
+def test_pixels_without_a_known_white_are_refused(tmp_path):
+    Image.fromarray(np.full((300, 300), 0.5, np.float32)).save(tmp_path / 'image.tiff')
+    with pytest.raises(UserError, match='its pixels are fractions, whose white is not known'):
+        predict.read_image(tmp_path / 'image.tiff')
+
+
 def test_a_rotated_photograph_is_turned_upright(tmp_path):
     pixels = np.zeros((256, 256, 3), np.uint8)
     pixels[:128] = 255
@@ -186,7 +193,8 @@ def test_mistakes_are_one_line_and_status_2(tmp_path, capsys, resnet):
     names.write_text('one\ntwo\n')
     fails(capsys, 'names 2 classes, the weights have 7', *model, '--classes', names, good)
     fails(capsys, 'cannot be read', *model, '--classes', tmp_path / 'none.txt', good)
-    fails(capsys, '--resize 100 is smaller than the 224', *model, '--resize', 100, good)
+    fails(capsys, '--resize is 100, it must be between the 224', *model, '--resize', 100, good)
+    fails(capsys, '--resize is 60000', *model, '--resize', 60000, good)
 
 
 def _folder(path):

@@ -1,6 +1,7 @@
 """Progress: plain lines where there is no terminal, and not too many of them; a bar on one."""
 
 import io
+import time
 
 import pytest
 from rich.console import Console
@@ -31,10 +32,35 @@ def test_every_point_ends_with_one_plain_line_and_its_time(monkeypatch):
 
 
 def test_a_long_point_says_where_it_is_now_and_then(monkeypatch):
-    text = reported(False, [0, 16, 16, 20], monkeypatch, labels=['a [dim]b'])
+    text = reported(False, [0, 16, 20], monkeypatch, labels=['a [dim]b'])
     first, last = text.splitlines()
     assert first.strip() == 'a [dim]b: epoch 2/5, validation error 12.50 %'
     assert last == '[1/1] a [dim]b: test error 1.50 % (20.0 s)'
+
+
+def test_a_long_epoch_says_its_steps_and_a_short_one_does_not(monkeypatch):
+    times = iter([0, 30, 61, 100, 122, 123])
+    monkeypatch.setattr(progress.time, 'perf_counter', lambda: next(times))
+    out = io.StringIO()
+    with progress.Reporter(Console(file=out, width=100), 1) as reporter:
+        reporter.start('a', 5)
+        for step in (1000, 2000, 3000, 4000):
+            reporter.step(step, 90_000)
+        reporter.finish('done')
+    assert [line.strip() for line in out.getvalue().splitlines()] == [
+        'a, step 2,000 of 90,000', 'a, step 4,000 of 90,000', '[1/1] a: done (123.0 s)']
+
+
+@pytest.mark.parametrize('steps', [0, 1])
+def test_a_long_compilation_is_said(monkeypatch, steps):
+    monkeypatch.setattr(progress, '_QUIET', 0.05)
+    out = io.StringIO()
+    with progress.Reporter(Console(file=out, width=100), 1) as reporter:
+        reporter.start('a', 5)
+        for step in range(steps):
+            reporter.step(step, 10)
+        time.sleep(0.3)
+    assert ('a: compiling the first step' in out.getvalue()) == (not steps)
 
 
 def test_a_terminal_gets_a_bar_that_ends_at_the_total():
