@@ -71,6 +71,11 @@ class Reporter:
             self._spoke = now
             self.console.print(f'      {words}', markup=False, soft_wrap=True, highlight=False)
 
+    def say(self, words: str) -> None:
+        """Says something of the running point, on a line of its own."""
+        self.console.print(f'      {self._what}: {words}', markup=False, soft_wrap=True,
+                           highlight=False)
+
     def step(self, step: int, steps: int) -> None:
         """step: steps begun of the running point, of `steps`."""
         self._compiled()

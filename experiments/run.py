@@ -17,6 +17,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from typing import Any
 
@@ -33,11 +34,13 @@ from rich.text import Text
 
 import cnns
 from experiments import config as configs
-from experiments import data, figures, machine, optim, report, results, sweep, train
+from experiments import checkpoint, data, figures, machine, optim, report, results, sweep, train
 from experiments.errors import UserError, reason
 from experiments.progress import Reporter
 
 _WORKDIRS = 'runs'
+_KEEP = 60.0  # seconds between two checkpoints of a training, at least
+_KEEP_PART = 20  # and so many times what writing one takes
 _WIDTH = 120  # columns, where no terminal says how wide it is
 
 
@@ -303,6 +306,18 @@ class Store:
         except OSError as error:
             self.fail(error)
 
+    def keep(self, path, made_of, snapshot) -> None:
+        try:
+            checkpoint.save(path, made_of, snapshot)
+        except OSError as error:
+            self.fail(error)
+
+    def keep_weights(self, name: str, variables) -> None:
+        try:
+            checkpoint.save_weights(self.folder / name, variables)
+        except OSError as error:
+            self.fail(error)
+
     def add(self, row: dict) -> None:
         self.append('results.jsonl', row)
         self.rows[row['point']] = row
@@ -370,6 +385,25 @@ class Runner:
             self.store.write(f'{folder}/environment.json',
                              json.dumps(self.environment, indent=1, sort_keys=True))
 
+        names = [point.name for point in points]
+        made_of = [names, self.datasets[points[0].arm].fingerprint,
+                   train.device_count(points[0].config, len(points)), self.environment['jax'],
+                   self.environment['device_kind'], self.environment['git_revision']]
+        place = self.store.folder / 'points' / names[0] / 'checkpoint.msgpack'
+        begun, note = checkpoint.load(place, made_of)
+        if note:
+            print(f'note: {note}', file=sys.stderr)
+        if begun:
+            reporter.say(f'goes on after epoch {begun.epoch}')
+        spent = [time.monotonic(), 0.0]  # end and length of the last writing of a checkpoint
+        ended = {}
+
+        def keep(snapshot):
+            start = time.monotonic()
+            if start - spent[0] >= max(_KEEP, _KEEP_PART * spent[1]):
+                self.store.keep(place, made_of, snapshot())
+                spent[:] = time.monotonic(), time.monotonic() - start
+
         def on_epoch(index, line):
             self.store.append(f'points/{points[index].name}/metrics.jsonl', line)
             reporter.epoch(line, _label([points[index]]))
@@ -378,14 +412,15 @@ class Runner:
             outcomes = train.fit_together([point.config for point in points],
                                           self.datasets[points[0].arm], on_epoch,
                                           read_test=points[0].phase == sweep.FINAL,
-                                          on_step=reporter.step)
+                                          on_step=reporter.step, begun=begun, keep=keep,
+                                          on_end=ended.__setitem__)
         except UserError:
             raise
         except Exception as error:  # one bad point must not cost the others
             if _interrupted:  # some C++ code turns an interrupt into an error of its own
                 raise KeyboardInterrupt from error
             outcomes = [error] * len(points)
-        for point, outcome in zip(points, outcomes, strict=True):
+        for index, (point, outcome) in enumerate(zip(points, outcomes, strict=True)):
             if isinstance(outcome, train.Diverged):
                 row = {'status': 'diverged', 'reason': str(outcome)}
             elif isinstance(outcome, Exception):
@@ -393,7 +428,13 @@ class Runner:
             else:
                 row = outcome | {'status': 'done', 'reason': ''}
             self.add(point, row)
+            if index in ended and point.phase == sweep.FINAL:
+                self.store.keep_weights(f'points/{point.name}/weights.msgpack', ended.pop(index))
             reporter.finish(_words(row), _label([point]), len(points))
+        failed = any(isinstance(outcome, Exception) and not isinstance(outcome, train.Diverged)
+                     for outcome in outcomes)
+        if begun or not failed:  # what failed on the way goes on from there, but only once
+            place.unlink(missing_ok=True)
 
     def add(self, point: sweep.Point, row: dict[str, Any]) -> None:
         self.store.add({

@@ -27,7 +27,7 @@ import optax
 import cnns
 import cnns.lenet
 from cnns.googlenet import AUXILIARY_WEIGHT
-from experiments import augment, data, machine, optim, views
+from experiments import augment, checkpoint, data, machine, optim, views
 from experiments.config import compiled, fields_of, flatten, resolve
 from experiments.errors import UserError
 from experiments.evaluate import AXIS, eval_step, evaluate
@@ -378,7 +378,10 @@ def fit(config, dataset: data.Dataset, on_epoch: Callable[[dict], None] = lambda
 
 def fit_together(configs: Sequence, dataset: data.Dataset,
                  on_epoch: Callable[[int, dict], None] = lambda index, line: None, *,
-                 read_test: bool, on_step: Callable[[int, int], None] = lambda step, steps: None
+                 read_test: bool, on_step: Callable[[int, int], None] = lambda step, steps: None,
+                 begun: checkpoint.Snapshot | None = None,
+                 keep: Callable[[Callable], None] = lambda snapshot: None,
+                 on_end: Callable[[int, Any], None] = lambda index, variables: None
                  ) -> list[dict | Diverged]:
     """Trains the points of these configs at once; returns the row of each, in their order.
 
@@ -387,10 +390,15 @@ def fit_together(configs: Sequence, dataset: data.Dataset,
     its own start, draws and order of the data. A point that diverges has a Diverged in place of
     its row and no line from that epoch on, and stops none of the others. `on_epoch` gets the
     config's index before the line; 'seconds' are the point's share, all divided by the points.
-    `on_step` gets, after each step, the steps begun and those of the whole training.
+    `on_step` gets, after each step, the steps begun and those of the whole training. `on_end` gets
+    the index and the final variables, NumPy arrays, of each config that has a row.
+
+    `keep` gets, after an epoch in which none diverged, a function that makes a Snapshot of it.
+    Given as `begun`, later or elsewhere, the training goes on after that epoch and ends with the
+    same rows, bit for bit on the same machine.
 
     Raises:
-      ValueError: the configs differ in something else.
+      ValueError: the configs differ in something else, or `begun` is of another training.
       UserError: batch, devices, data and net do not fit together.
     """
     config, count = configs[0], len(configs)
@@ -400,7 +408,11 @@ def fit_together(configs: Sequence, dataset: data.Dataset,
     schedule = optim.schedule_of(config, length.steps_per_epoch)
     controls = [optim.control_of(config)] * count
     outcomes: list[dict | Diverged | None] = [None] * count
-    state, done = program.init(*(config.seed for config in configs)), 0
+    state, done, first = program.init(*(config.seed for config in configs)), 0, 1
+    if begun:
+        state = checkpoint.restored(begun, state)
+        done, first = begun.step, begun.epoch + 1
+        controls, validation = list(begun.controls), list(begun.validation)
 
     def measure(split, step=program.evaluate, size=program.eval_batch):
         batches = data.eval_batches(split, size, program.shared)
@@ -412,7 +424,7 @@ def fit_together(configs: Sequence, dataset: data.Dataset,
     def running():
         return [index for index in range(count) if outcomes[index] is None]
 
-    for epoch in range(1, length.epochs + 1):
+    for epoch in range(first, length.epochs + 1):
         start, metrics = time.perf_counter(), []
         batches = _train_batches(configs, dataset, program, epoch)
         # One step is one dispatch. The host's part of it is under 3 % even of LeNet-5's step on a
@@ -447,6 +459,9 @@ def fit_together(configs: Sequence, dataset: data.Dataset,
                 'train/loss': float(losses[:, index].mean()), 'train/error': error,
                 'validation/loss': own['loss'], 'validation/error': own['error'],
                 'seconds': seconds})
+        if len(running()) == count:
+            keep(lambda: checkpoint.Snapshot(epoch, done, tuple(controls), tuple(validation),
+                                             state))
     train = measure(dataset.train)
     for index in running():
         if not math.isfinite(train[index]['loss'] + validation[index]['loss']):
@@ -465,6 +480,9 @@ def fit_together(configs: Sequence, dataset: data.Dataset,
             if centre:
                 row['test/centre_error'] = centre[index]['error']
         outcomes[index] = row
+        on_end(index, jax.tree.map(
+            lambda leaf: np.asarray(leaf).reshape(count, *leaf.shape[len(program.shape):])[index],
+            jax.device_get(program.variables(state))))
     return outcomes
 
 

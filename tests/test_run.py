@@ -12,9 +12,12 @@ import sys
 import time
 import types
 
+import flax.serialization
+import numpy as np
 import pytest
 from PIL import Image
 
+import cnns
 from experiments import results, run, train
 
 TINY = '''
@@ -371,6 +374,49 @@ def test_an_interrupted_sweep_continues_where_it_stopped(sent, tiny, tmp_path, f
     assert (workdir / 'results.jsonl').read_bytes().startswith(kept)
     names = lambda folder: [row['point'] for row in rows_of(folder)]
     assert names(workdir) == names(finished[1])  # each point once, in the same order
+
+
+def test_a_point_interrupted_between_its_epochs_goes_on_and_ends_the_same(
+        tiny, tmp_path, capsys, monkeypatch):
+    words = ['--config', tiny, '--config.train.epochs=4', '--config.protocol.rates=()',
+             '--only', 'pool=max,seed=0', '--workdir']
+    assert run.main([*words, str(tmp_path / 'whole')]) == 0
+    whole, = rows_of(tmp_path / 'whole')
+    plain, seen = results.append, []
+
+    def append(path, row):
+        plain(path, row)
+        seen.append(row)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, '_KEEP', 0.0)
+    monkeypatch.setattr(run, '_KEEP_PART', 0)
+    with monkeypatch.context() as patched:
+        patched.setattr(results, 'append', append)
+        assert run.main([*words, str(tmp_path / 'w')]) == 130
+    folder = tmp_path / 'w' / 'points' / whole['point']
+    assert (folder / 'checkpoint.msgpack').exists() and not rows_of(tmp_path / 'w')
+    capsys.readouterr()
+    assert run.main([*words, str(tmp_path / 'w')]) == 0
+    assert 'max pooling (final, seed 0, rate 0.05): goes on after epoch 2' in capsys.readouterr().out
+    assert rows_of(tmp_path / 'w') == [whole]
+    assert not (folder / 'checkpoint.msgpack').exists()
+    weights = 'points/' + whole['point'] + '/weights.msgpack'
+    assert (tmp_path / 'w' / weights).read_bytes() == (tmp_path / 'whole' / weights).read_bytes()
+    curve = lambda place: [{k: v for k, v in line.items() if k != 'seconds'}
+                           for line in results.load(place).curves[whole['point']]]
+    assert curve(tmp_path / 'w') == curve(tmp_path / 'whole') and len(curve(tmp_path / 'w')) == 4
+
+
+def test_weights_are_kept_of_the_final_trainings(finished):
+    _, workdir = finished
+    for row in rows_of(workdir):
+        path = workdir / 'points' / row['point'] / 'weights.msgpack'
+        assert path.exists() == (row['phase'] == 'final')
+    variables = flax.serialization.msgpack_restore(path.read_bytes())
+    net = cnns.build('lenet5', pool=row['overrides']['model.pool'])
+    assert net.apply(variables, np.zeros((2, 32, 32, 1)), train=False).shape == (2, 10)
 
 
 def test_an_interrupt_that_comes_back_as_an_error_of_the_point_is_still_an_interrupt(

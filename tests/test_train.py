@@ -12,8 +12,9 @@ import pytest
 import cnns
 from configs import base
 from experiments import config as configs
-from experiments import data, optim, train
+from experiments import checkpoint, data, optim, train
 from experiments.errors import UserError
+from experiments.evaluate import normalise
 
 
 @pytest.fixture(scope='module')
@@ -347,6 +348,54 @@ def both(images, changes, seeds, devices, rates=None):
     for one, two in zip([*rows, *sum(alone, [])], [*many, *sum(together, [])], strict=True):
         assert_alike(one, two)
     return many
+
+
+@pytest.mark.parametrize('changes, count', [
+    (dict(train__ema=0.5, model__norm='batch', augment__crop='pad'), 1),
+    (dict(train__schedule='plateau', train__plateau=1, train__drops=2, train__steps=10,
+          train__warmup_error=0.7), 1),
+    (dict(train__together=2), 2)])
+def test_a_training_that_goes_on_ends_as_one_that_was_never_interrupted(
+        images, tmp_path, changes, count):
+    """At every epoch, the last one included; the snapshot passes through its file."""
+    points = [config_of(seed=seed, **(dict(train__epochs=3) | changes)) for seed in range(count)]
+    files, weights = [], {}
+
+    def keep(snapshot):
+        files.append(tmp_path / f'{len(files)}.msgpack')
+        checkpoint.save(files[-1], ['x'], snapshot())
+
+    def trained(begun=None, **given):
+        lines, ended = [], {}
+        rows = train.fit_together(points, images, lambda index, line: lines.append((
+            index, {name: value for name, value in line.items() if name != 'seconds'})),
+                                  read_test=True, begun=begun, on_end=ended.__setitem__, **given)
+        return rows, lines, ended
+
+    rows, lines, weights = trained(keep=keep)
+    assert len(files) == 3 and len(lines) == 3 * count and len(weights) == count
+    for epoch, file in enumerate(files, start=1):
+        begun, note = checkpoint.load(file, ['x'])
+        assert begun.epoch == epoch and not note
+        again, others, ended = trained(begun)
+        assert again == rows and others == lines[epoch * count:]
+        jax.tree.map(np.testing.assert_array_equal, ended, weights)
+
+
+def test_the_weights_at_the_end_are_those_that_were_tested(images):
+    weights, config = {}, config_of(train__ema=0.9)
+    row, = train.fit_together([config], images, read_test=True, on_end=weights.__setitem__)
+    net = cnns.build('lenet5')
+    test = images.test
+    logits = net.apply(weights[0], normalise(test.images, images.mean, images.std), train=False)
+    assert np.mean(np.argmax(logits, -1) != test.labels) == row['test/error']
+
+
+def test_steps_are_told_as_they_begin(images):
+    told = []
+    train.fit_together([config_of()], images, read_test=False,
+                       on_step=lambda step, steps: told.append((step, steps)))
+    assert told == [(step, 8) for step in range(1, 9)]
 
 
 @pytest.mark.parametrize('changes, devices, seeds', [

@@ -1,0 +1,71 @@
+"""Checkpoints: what was kept is what comes back, and nothing else is ever gone on from."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import checkpoint
+from experiments.optim import Control
+from experiments.train import State
+
+STATE = State(jnp.int32(7), {'conv1': {'kernel': jnp.arange(6.0).reshape(2, 3)}}, {},
+              ({'trace': jnp.float32([0.5])}, ()), (), jax.random.PRNGKey(3))
+SNAPSHOT = checkpoint.Snapshot(2, 7, (Control(0.1, 0.25, 1, 1, False), Control()),
+                               ({'error': 0.1, 'loss': 1 / 3}, {'error': 0.2, 'loss': 0.5}), STATE)
+MADE_OF = [['a', 'b'], 'fingerprint', None]
+
+
+@pytest.fixture
+def file(tmp_path):
+    checkpoint.save(tmp_path / 'checkpoint.msgpack', MADE_OF, SNAPSHOT)
+    return tmp_path / 'checkpoint.msgpack'
+
+
+def test_a_snapshot_comes_back_bit_for_bit(file):
+    got, note = checkpoint.load(file, MADE_OF)
+    assert note == '' and got[:4] == SNAPSHOT[:4]  # Control() holds an infinity
+    state = checkpoint.restored(got, STATE)
+    assert jax.tree.structure(state) == jax.tree.structure(STATE)
+    for one, two in zip(jax.tree.leaves(state), jax.tree.leaves(STATE)):
+        assert one.dtype == two.dtype and one.sharding == two.sharding
+        np.testing.assert_array_equal(one, two)
+
+
+def test_no_file_is_no_snapshot_and_nothing_to_say(tmp_path):
+    assert checkpoint.load(tmp_path / 'none', MADE_OF) == (None, '')
+
+
+@pytest.mark.parametrize('made_of', [[['a'], 'fingerprint', None], [['a', 'b'], 'other', None],
+                                     [['a', 'b'], 'fingerprint', 'revision']])
+def test_the_file_of_another_training_is_left_alone_and_said(file, made_of):
+    got, note = checkpoint.load(file, made_of)
+    assert got is None and 'of other points, data or code' in note
+
+
+@pytest.mark.parametrize('kept', [0, 1, 50, -1])
+def test_a_truncated_file_is_said_and_the_training_starts_over(file, kept):
+    file.write_bytes(file.read_bytes()[:kept])
+    got, note = checkpoint.load(file, MADE_OF)
+    assert got is None and 'is damaged' in note and 'starts over' in note
+
+
+def test_a_state_of_other_shapes_is_refused(file):
+    got, _ = checkpoint.load(file, MADE_OF)
+    other = STATE._replace(params={'conv1': {'kernel': jnp.zeros((3, 3))}})
+    with pytest.raises(ValueError, match=r'float32\(2, 3\) instead of float32\(3, 3\)'):
+        checkpoint.restored(got, other)
+    with pytest.raises(ValueError):
+        checkpoint.restored(got, STATE._replace(params={'conv2': {'kernel': jnp.zeros((2, 3))}}))
+
+
+def test_a_write_that_fails_leaves_the_old_file(file, monkeypatch):
+    before = file.read_bytes()
+
+    def full(*_):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(checkpoint.results.os, 'replace', full)
+    with pytest.raises(OSError):
+        checkpoint.save(file, MADE_OF, SNAPSHOT._replace(epoch=3))
+    assert file.read_bytes() == before and list(file.parent.iterdir()) == [file]
