@@ -72,10 +72,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment.white = 1.0  # value of a white pixel, black being 0: 1, or 255 (AlexNet, Caffe)
 
     # The views of a test image, whose soft-max is averaged: experiments/views.py. Of the train and
-    # validation parts the net sees the centre alone.
+    # validation parts the net sees the centre alone, at the scale of the training.
     config.evaluation = ml_collections.ConfigDict()
     config.evaluation.views = 'centre'  # 'centre', 'ten', 'dense', 'multiscale', '144', '150'
-    config.evaluation.scales = ()  # pixels, shorter sides of the images looked at; (): the papers'
+    config.evaluation.scales = ()  # pixels, shorter sides of the test images; (): the papers'
 
     # The training: experiments/train.py and experiments/optim.py.
     config.train = ml_collections.ConfigDict()

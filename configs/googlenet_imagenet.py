@@ -19,7 +19,10 @@ Differences from the paper:
 - crops, of training and of the test, lie in the centre square scaled to 256; the three squares of
   a scale are then one;
 - random interpolation, which the paper began late, from the first step on; the ranges of the
-  photometric distortions are Howard's, of which the paper says no more than his name;
+  photometric distortions are Howard's (factors of 0.5 to 1.5 in random order, then AlexNet's PCA
+  colour), of which the paper says no more than his name;
+- the weights' start is Caffe's ("xavier"), whose readme names it as a difference from the original;
+- 2 % of the training images are held out to validate on;
 - plain instead of asynchronous steps.
 """
 
@@ -41,6 +44,7 @@ def get_config(arg='paper'):
     config.augment.interpolation = 'random'
     config.augment.photometric = True
     config.augment.flip = True
+    config.augment.colour = 0.1
     config.augment.subtract = 'channel'
     config.augment.white = 255.0
     config.evaluation.views = '144'
@@ -58,6 +62,7 @@ def get_config(arg='paper'):
         config.augment.crop = 'random'
         config.augment.interpolation = 'bilinear'
         config.augment.photometric = False
+        config.augment.colour = 0.0
         config.evaluation.views = 'centre'
         config.train.steps = 2_400_000
         config.train.schedule = 'polynomial'

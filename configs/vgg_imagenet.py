@@ -23,6 +23,10 @@ Differences from the paper:
   a trained column A;
 - crops lie in the centre square of the image, not in all of it, and the dense test sees that
   square, not all of the image: a batch has one shape;
+- the jittered forms are trained like the others, from the start; the paper fine-tunes them from a
+  net trained at a single scale of 384 (Sec. 3.1), which itself began with one of 256;
+- PCA colour is computed and added on pixels of 0 to 1, with a deviation of 0.1, before they are
+  turned into 0 to 255; the papers do not say on which scale;
 - the rate falls after 5 epochs without a better validation error, of 2 % of the training images
   held out; it gives no number;
 - the gradient of a batch is computed in 4 micro-batches, to fit one GPU of 80 GB: the same

@@ -200,6 +200,19 @@ def schedule_of(config, steps_per_epoch: int) -> Callable[[int], float]:
     return lambda step: step / warmup if step < warmup else after(step)
 
 
+def never(config, steps_per_epoch: int) -> str:
+    """A note on falls of the rate that lie beyond the end of the training, or ''."""
+    fields, length = config.train, length_of(config, steps_per_epoch)
+    unit = 1 if fields.unit == 'steps' else steps_per_epoch
+    falls = {'milestones': fields.milestones, 'every': (fields.every,)}.get(fields.schedule, ())
+    late = [f'{fall:g}' for fall in falls if round(fall * unit) >= length.steps]
+    if not late:
+        return ''
+    return (f'schedule: the training ends after {length.steps:,} steps ({length.steps / unit:g} '
+            f'{fields.unit}), before the learning rate falls at {", ".join(late)} {fields.unit}; '
+            f'set train.{fields.schedule} to the length')
+
+
 class Control(NamedTuple):
     """What the errors of the epochs so far have made of the learning rate. Plain numbers."""
 

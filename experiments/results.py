@@ -389,8 +389,8 @@ def views_notes(summary: list[dict[str, Any]]) -> list[str]:
         return []
     errors = '; '.join(f'{arm["arm"]}: {_error_cell(arm["centre_error"])}, '
                        f'{_difference_cell(arm["gap"])} above train' for arm in seen)
-    return [f'Test errors are of several views of an image, train errors of its centre. The test '
-            f'error of the centre, %, and its points above the train error: {errors}.']
+    return ['Test errors are of other views of an image than train errors, which are of its centre. '
+            f'The test error of the centre, %, and its points above the train error: {errors}.']
 
 
 def top5_notes(summary: list[dict[str, Any]]) -> list[str]:

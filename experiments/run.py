@@ -95,7 +95,11 @@ def _main(argv, console) -> int:
     said = {}  # what is the same for several arms is said once
     for arm in made.arms:  # the batch, the devices, the net and the images fit, before any training
         config, dataset = made.finals(arm, None)[0].config, datasets[arm.label]
-        optim.schedule_of(config, train.length_of(config, dataset).steps_per_epoch)
+        steps_per_epoch = train.length_of(config, dataset).steps_per_epoch
+        optim.schedule_of(config, steps_per_epoch)
+        late = optim.never(config, steps_per_epoch)
+        if late:
+            said[late] = None
         models = min(config.train.together, len(arm.seeds))
         devices = train.program_of(config, dataset, models).devices
         said[f'data: {dataset.note}; {len(dataset.train.labels):,} train, '

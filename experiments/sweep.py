@@ -89,6 +89,10 @@ def plan(source: Source, assignments: Iterable[tuple[str, str]] = ()) -> Plan:
               'a single one, or --config.protocol.rates=() for train.rate as it is.')
     if base.protocol.rates and 'train.rate' in dict(assignments):
         raise UserError(f'--config.train.rate would have no effect: {chosen}')
+    if base.train.steps and 'train.epochs' in dict(assignments):
+        raise UserError(f'--config.train.epochs would have no effect: this config is '
+                        f'{base.train.steps:,} steps long. Set --config.train.steps=N for another '
+                        'number of steps, or --config.train.steps=0 beside it to count epochs.')
     arms: dict[str, Arm] = {}
 
     def add(label: str, *, seed: int | None = None, **overrides):
@@ -101,6 +105,9 @@ def plan(source: Source, assignments: Iterable[tuple[str, str]] = ()) -> Plan:
             if path == 'train.rate' and base.protocol.rates:
                 raise UserError(f'arm {label!r} sets train.rate, which would have no effect: '
                                 f'{chosen}')
+            if path == 'train.epochs' and base.train.steps and 'train.steps' not in flat:
+                raise UserError(f'arm {label!r} sets train.epochs, which would have no effect: the '
+                                f'config is {base.train.steps:,} steps long. Set train.steps=0 too.')
             if path.startswith('protocol.') or path == 'title':
                 raise UserError(f'arm {label!r} sets {path}, which is common to all arms. Set it '
                                 'in get_config().')

@@ -308,7 +308,7 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
         pixels = max(math.prod(group.size) for group in seen.groups)
         pixels *= shape[1] if shape else 1  # every model of a device has its own activations
         batches.append(max(min(_EVAL_BATCH, _EVAL_PIXELS // pixels), 1))
-    if config.evaluation.views == 'centre':
+    if config.evaluation.views == 'centre' and not config.evaluation.scales:
         evaluators[1], batches[1] = evaluators[0], batches[0]
     # On a CPU, the random numbers of a net take far longer to compile well than to draw
     quick = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
@@ -345,12 +345,11 @@ def _stacked(trees: Sequence, shape: tuple[int, int]):
 
 
 def _centre(config):
-    """The config with the evaluation that is done between epochs."""
+    """The config with the evaluation that is done between epochs: at the scale of the training, so
+    that no field of the test changes what a plateau sees."""
     config = config.copy_and_resolve_references()
     with config.unlocked():
-        config.evaluation.views = 'centre'
-        if len(config.evaluation.scales) > 1:  # the centre is looked at in one size
-            config.evaluation.scales = ()
+        config.evaluation.views, config.evaluation.scales = 'centre', ()
     return config
 
 
@@ -359,9 +358,9 @@ def fit(config, dataset: data.Dataset, on_epoch: Callable[[dict], None] = lambda
     """Trains one point and returns its row of metrics.
 
     Errors are fractions. 'train/error' and 'validation/error' of the row are measured after the
-    last epoch, on all images, of which the net sees the centre; there is no best epoch. The test
-    part is read only if `read_test`, after the last step: with config.evaluation.views, and where
-    those are not 'centre', for 'test/centre_error' with the centre alone.
+    last epoch, on all images, of which the net sees the centre at the scale of the training; there
+    is no best epoch. The test part is read only if `read_test`, after the last step: with
+    config.evaluation, and where that is another view, for 'test/centre_error' as the others are.
     `on_epoch` gets one line per epoch, whose train metrics are averaged during the epoch, whose
     'seconds' cover its training, not its evaluation, and whose 'rate' is that of its last step.
 
@@ -470,7 +469,8 @@ def fit_together(configs: Sequence, dataset: data.Dataset,
                 f'learning rate {configs[index].train.rate:g}')
     if read_test and running():
         test = measure(dataset.test, program.test, program.test_batch)
-        centre = measure(dataset.test) if config.evaluation.views != 'centre' else None
+        other = program.test is not program.evaluate
+        centre = measure(dataset.test) if other else None
     for index in running():
         row = {'epochs': length.epochs, 'steps': done, 'devices': program.shared,
                'parameters': program.parameters} | _columns('train', train[index]) | _columns(

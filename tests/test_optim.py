@@ -252,3 +252,18 @@ def test_resnet_110_starts_with_a_tenth_of_the_rate_until_its_training_error_is_
     config = config_of(schedule='constant', warmup_error=0.8)
     seen, _ = scales(config, [(0.88, 0.5), (0.8, 0.5), (0.79, 0.5), (0.85, 0.5), (0.3, 0.5)])
     assert seen == [0.1, 0.1, 0.1, 1.0, 1.0]
+
+
+@pytest.mark.parametrize('changes, late', [
+    (dict(train__schedule='milestones', train__unit='steps', train__milestones=(5, 9, 10, 20),
+          train__steps=10), '10, 20 steps'),
+    (dict(train__schedule='milestones', train__milestones=(1, 3), train__epochs=3), '3 epochs'),
+    (dict(train__schedule='every', train__every=4.0, train__epochs=3), '4 epochs'),
+    (dict(train__schedule='every', train__every=2.0, train__epochs=3), ''),
+    (dict(train__schedule='cosine', train__milestones=(50,), train__epochs=3), '')])
+def test_a_fall_beyond_the_end_is_said(changes, late):
+    config = base.get_config()
+    for path, value in changes.items():
+        configs.set_field(config, path.replace('__', '.'), value)
+    note = optim.never(config, 7)
+    assert (f'before the learning rate falls at {late}' in note) if late else note == ''

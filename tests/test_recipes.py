@@ -18,7 +18,7 @@ FOLDER = pathlib.Path(__file__).parent.parent / 'configs'
 # Height, channels and images of the train part, classes, of the sets as TFDS has them
 SETS = {'digits': (32, 1, 1437, 10), 'mnist': (28, 1, 60000, 10),
         'fashion_mnist': (28, 1, 60000, 10), 'cifar10': (32, 3, 50000, 10),
-        'imagenette/160px-v2': (None, 3, 12894, 10), 'imagenet2012': (None, 3, 1281167, 1000)}
+        'imagenette/160px-v2': (None, 3, 9469, 10), 'imagenet2012': (None, 3, 1281167, 1000)}
 
 
 def recipes():
@@ -101,6 +101,55 @@ def test_the_update_has_the_papers_numbers(recipe, numbers):
     fields = source(recipe).make().train
     assert (fields.batch, fields.rate, fields.momentum, fields.weight_decay,
             fields.rate_in_velocity, fields.bias_rate, fields.bias_decay) == numbers
+
+
+# What the net sees: resize, crop, its size, flip, deviation of PCA colour, photometric, what is
+# subtracted, value of white, views of the test. Sec. 2, 4.1 of AlexNet, 3.1, 3.2 of VGG, 6, 7 of
+# GoogLeNet (and Howard 2013), 3.4 and 4.2 of ResNet; the files of cuda-convnet and Caffe.
+@pytest.mark.parametrize('recipe, numbers', [
+    ('alexnet_imagenet:paper', (256, 'random', 227, True, 0.1, False, 'pixel', 255, 'ten')),
+    ('alexnet_imagenet:caffe', (256, 'random', 227, True, 0, False, 'pixel', 255, 'centre')),
+    ('vgg_imagenet:D', (256, 'random', 224, True, 0.1, False, 'channel', 255, 'dense')),
+    ('vgg_imagenet:E-jitter', (512, 'scale', 224, True, 0.1, False, 'channel', 255, 'dense')),
+    ('googlenet_imagenet:paper', (256, 'area', 224, True, 0.1, True, 'channel', 255, '144')),
+    ('googlenet_imagenet:quick', (256, 'random', 224, True, 0, False, 'channel', 255, 'centre')),
+    ('resnet_imagenet:34', (480, 'scale', 224, True, 0.1, False, 'pixel', 1, 'ten')),
+    ('resnet_cifar10:20', (0, 'pad', 0, True, 0, False, 'pixel', 1, 'centre')),
+    ('cuda_convnet_cifar10:80sec', (0, 'none', 0, False, 0, False, 'pixel', 255, 'centre')),
+    ('cuda_convnet_cifar10:11pct', (0, 'random', 24, True, 0, False, 'pixel', 255, 'ten')),
+])
+def test_the_net_sees_what_the_papers_let_it_see(recipe, numbers):
+    config = source(recipe).make()
+    fields = config.augment
+    assert (config.data.resize, fields.crop, fields.size, fields.flip, fields.colour,
+            fields.photometric, fields.subtract, fields.white, config.evaluation.views) == numbers
+    assert not fields.affine
+
+
+def test_ranges_and_lengths_that_a_single_recipe_has():
+    make = lambda recipe: source(recipe).make()
+    assert tuple(make('vgg_imagenet:D-jitter').augment.scales) == (256, 512)
+    assert tuple(make('resnet_imagenet:50').augment.scales) == (256, 480)
+    assert make('resnet_imagenet:50').train.steps == 600_000
+    assert make('resnet_cifar10:56').augment.pad == 4
+    assert make('googlenet_imagenet:paper').augment.interpolation == 'random'
+    assert make('googlenet_imagenet:paper').train.ema == 0.9999
+    assert make('alexnet_imagenet:paper').train.epochs == 90
+    for recipe in ('alexnet_imagenet:paper', 'vgg_imagenet:D', 'resnet_imagenet:18'):
+        fields = make(recipe).train
+        assert (fields.schedule, fields.drops, fields.factors) == ('plateau', 3, (0.1,))
+    assert make('lenet_mnist:distorted').augment.affine
+    assert make('lenet_mnist:1998').data.side == 32
+
+
+@pytest.mark.parametrize('recipe, fields', [
+    ('alexnet_imagenet:caffe', dict(initialiser='caffe', alpha_over_n=True, lrn_k=1.0)),
+    ('googlenet_imagenet:quick', dict(alpha_over_n=True, lrn_k=1.0))])
+def test_caffes_copies_are_built_as_caffes(recipe, fields):
+    config = source(recipe).make()
+    assert config.model.fields.to_dict() == fields
+    net = cnns.build(config.model.name, **fields)
+    assert all(getattr(net, name) == value for name, value in fields.items())
 
 
 @pytest.mark.parametrize('recipe, epochs, rates', [

@@ -44,6 +44,18 @@ def test_selection_tries_every_rate_and_shares_no_name_with_the_final_points():
     assert not {p.name for p in trials} & {p.name for p in finals}
 
 
+def test_epochs_that_would_have_no_effect_are_refused():
+    steps = source(None, train__steps=100)
+    with pytest.raises(UserError, match='train.epochs would have no effect.*100 steps.*steps=0'):
+        sweep.plan(steps, [('train.epochs', '2')])
+    made = sweep.plan(steps, [('train.steps', '0'), ('train.epochs', '2')])
+    assert (made.config.train.steps, made.config.train.epochs) == (0, 2)
+    arm = source(lambda add: add('a', train=dict(epochs=3)), train__steps=100)
+    with pytest.raises(UserError, match="arm 'a' sets train.epochs, which would have no effect"):
+        sweep.plan(arm)
+    sweep.plan(source(lambda add: add('a', train=dict(epochs=3, steps=0)), train__steps=100))
+
+
 def test_a_config_without_sweep_is_one_point():
     plan = sweep.plan(source(None))
     assert [(arm.label, arm.seeds) for arm in plan.arms] == [('lenet5', (0,))]

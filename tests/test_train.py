@@ -185,12 +185,105 @@ def test_the_average_over_steps_is_kept_beside_the_parameters():
 
 def test_the_average_is_what_is_evaluated_with_no_trace_of_the_start(images):
     program = train.program_of(config_of(train__ema=0.5), images)
+    state, seen = program.init(0), []
+    for batch in list(data.train_batches(images.train, 16, program.devices, 0, 1))[:3]:
+        state, _ = program.step(state, batch, np.float32(0.1))
+        seen.append(jax.device_get(state.params))
+    mean = jax.tree.map(lambda one, two, three: (one / 4 + two / 2 + three) / 1.75, *seen)
+    for a, b, last in zip(*map(jax.tree.leaves, (program.variables(state)['params'], mean, seen[-1])),
+                          strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+        assert np.abs(a - last).max() > 1e-5
+
+
+def first_loss(images, **changes):
+    """The loss of the first step, and what the net gives for its images before: logits, labels."""
+    config = config_of(model__norm='batch', **changes)
+    program = train.program_of(config, images)
     state = program.init(0)
-    batches = list(data.train_batches(images.train, 16, program.devices, 0, 1))[:1]
-    state, _ = program.step(state, batches[0], np.float32(0.1))
-    for a, b in zip(jax.tree.leaves(program.variables(state)['params']),
-                    jax.tree.leaves(state.params), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5)
+    batch = next(iter(data.train_batches(images.train, 16, program.devices, 0, 0)))
+    variables = {'params': state.params, 'batch_stats': state.batch_stats}
+    variables = jax.tree.map(np.array, jax.device_get(variables))
+    _, metrics = program.step(state, batch, np.float32(0.1))
+    seen = normalise(batch['image'][0], images.mean, images.std)
+    net = cnns.build('lenet5', norm='batch')
+    of = lambda part: np.float64(jax.nn.log_softmax(
+        net.apply(variables, part, train=True, mutable=['batch_stats'])[0]))
+    return float(metrics['loss']), of, seen, batch['label'][0]
+
+
+def test_labels_are_smoothed_in_training(images):
+    loss, of, seen, labels = first_loss(images, train__label_smoothing=0.3)
+    logs = of(seen)
+    expected = -(0.7 * logs[np.arange(16), labels] + 0.3 * logs.mean(1)).mean()
+    assert loss == pytest.approx(expected, rel=1e-4)
+    assert abs(loss + logs[np.arange(16), labels].mean()) > 1e-2
+
+
+def test_micro_batches_are_normalised_each_by_itself(images):
+    loss, of, seen, labels = first_loss(images, train__accumulate=2)
+    logs = np.concatenate([of(seen[:8]), of(seen[8:])])
+    assert loss == pytest.approx(-logs[np.arange(16), labels].mean(), rel=1e-4)
+    assert abs(loss + of(seen)[np.arange(16), labels].mean()) > 1e-3
+
+
+@pytest.fixture(scope='module')
+def noise():
+    """Images and labels without a connection: the views of an image disagree."""
+    rng = np.random.default_rng(5)
+    part = lambda count: data.Split(rng.integers(0, 256, (count, 32, 32, 1)).astype(np.uint8),
+                                    rng.integers(0, 10, count).astype(np.int32))
+    train_part, validation, test = part(64), part(20), part(300)
+    return data.Dataset('noise', train_part, validation, test, tuple('abcdefghij'),
+                        *data.moments(train_part.images), 'made up')
+
+
+def noise_config(**changes):
+    return config_of(**dict(model__name='mlp_300', augment__crop='random', augment__size=28,
+                            train__epochs=1) | changes)
+
+
+def test_the_test_error_is_that_of_the_views_and_the_centre_error_that_of_the_centre(noise):
+    weights = {}
+    row, = train.fit_together([noise_config(evaluation__views='ten')], noise, read_test=True,
+                              on_end=weights.__setitem__)
+    net, labels = cnns.build('mlp_300'), noise.test.labels
+    seen = normalise(noise.test.images, noise.mean, noise.std)
+    of = lambda part: np.asarray(net.apply(weights[0], part, train=False))
+    crops = [seen[:, top:top + 28, left:left + 28] for top, left in
+             ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2))]
+    chances = np.mean([jax.nn.softmax(of(crop[:, :, ::step])) for crop in crops
+                       for step in (1, -1)], 0)
+    wrong = lambda scores: np.mean(scores.argmax(1) != labels)
+    assert row['test/error'] == pytest.approx(wrong(chances))
+    assert row['test/loss'] == pytest.approx(-np.log(chances[np.arange(300), labels]).mean(), rel=1e-4)
+    assert row['test/centre_error'] == pytest.approx(wrong(of(crops[-1])))
+    assert row['test/centre_error'] != row['test/error']
+
+
+def test_no_field_of_the_test_changes_what_is_validated_on(noise):
+    lines, rows = [], []
+    for scales in ((), (40,), (56,)):
+        lines.append([])
+        rows.append(train.fit(noise_config(evaluation__views='ten', evaluation__scales=scales),
+                              noise, lines[-1].append, read_test=True))
+    for line in sum(lines, []):
+        del line['seconds']
+    assert lines[0] == lines[1] == lines[2]
+    assert rows[0]['test/loss'] != rows[2]['test/loss']
+    assert rows[0]['test/centre_error'] == rows[2]['test/centre_error']
+
+
+def test_a_plateau_is_one_of_the_validation_error(images):
+    # labels that no training image has: nothing of it is ever learned
+    blind = images._replace(validation=data.Split(images.validation.images,
+                                                  np.full(16, 9, np.int32)))
+    lines = []
+    train.fit(config_of(train__schedule='plateau', train__plateau=1, train__drops=1,
+                        train__rate=0.005, train__epochs=4), blind, lines.append, read_test=False)
+    errors = [line['train/error'] for line in lines]
+    assert errors[0] > errors[1] > 0 and {line['validation/error'] for line in lines} == {1.0}
+    assert [line['rate'] for line in lines] == pytest.approx([5e-3, 5e-3, 5e-4, 5e-4])
 
 
 def test_a_length_in_steps_cuts_the_last_epoch_short(images):

@@ -111,6 +111,17 @@ def test_scales_left_open_are_the_papers(crop, scales, name, wanted):
     assert views.scales_of(config, dataset_of(256, 300)) == wanted
 
 
+def test_the_150_views_are_a_grid_of_places_at_three_scales():
+    seen = made('150', 256, 256, crop='random', size=224, scales=(224, 256, 288))
+    group, = seen.groups
+    for scale in (224, 256, 288):
+        side = 224 * 256 / scale
+        boxes = group.boxes[np.isclose(group.boxes[:, 2], side, atol=1e-3)]
+        places = {tuple(np.round(box[:2] * scale / 256).astype(int)) for box in boxes}
+        room = [(scale - 224) * step // 4 for step in range(5)]
+        assert places == {(top, left) for top in room for left in room}
+
+
 @pytest.mark.parametrize('height, width', [(48, 32), (32, 48), (33, 90)])
 @pytest.mark.parametrize('name', ['centre', 'ten'])
 def test_images_that_are_not_square_are_seen_whole(name, height, width):
