@@ -18,7 +18,7 @@ import numpy as np
 from experiments.errors import UserError, reason
 from experiments.records import digest
 
-_VERSION = 1  # of the files; others are made again
+_VERSION = 2  # of the files; others are made again
 _SPARE = 64 * 2**20  # bytes left free on the disk
 _ABANDONED = 24 * 3600  # seconds after which an unfinished file is removed
 

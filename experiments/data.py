@@ -12,10 +12,17 @@ experiments/feed.py. A set that fits into memory is decoded once and kept on dis
 """
 
 import argparse
+import hashlib
+import json
 import math
 import pathlib
+import signal
 import sys
+import time
 from typing import NamedTuple
+
+if __name__ == '__main__':  # until main takes over, Ctrl-C in the imports ends without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import numpy as np
 
@@ -34,6 +41,7 @@ __all__ = ['Arrays', 'Dataset', 'Records', 'SOURCES', 'Source', 'Split', 'Stream
 
 MEMORY = 4 * 2**30  # bytes of decoded images above which a set is streamed; or half of what is free
 SAMPLE = 100_000  # images above which the statistics are those of a fixed sample
+_SAVE = 60.0  # seconds of a long reading after which what was found so far is kept
 LOOK = 64 * 2**20  # bytes of decoded images that are enough to look at a set
 
 
@@ -48,7 +56,9 @@ class Dataset(NamedTuple):
     mean: np.ndarray  # float32 [C], of the train part's images / 255
     std: np.ndarray  # float32 [C]
     note: str
-    fingerprint: str = ''
+    fingerprint: str = ''  # of the names and sizes of what was read, and how it was decoded
+    asked: str = ''  # which source and parts the config names
+    found: str = ''  # of the bytes of all records of those parts, before they are decoded
     stamp: str = ''  # changes with the files, if only with their times
     counted: int = SAMPLE  # images of the train part that statistics are of, at most
 
@@ -58,7 +68,36 @@ class Dataset(NamedTuple):
         return self.train.shape
 
 
-def load(fields, look: bool = False) -> Dataset:
+def parts_of(fields) -> tuple[Source, dict[str, Records]]:
+    """The source of a config's `data` group, and its parts by what they are for; nothing is read.
+
+    Raises:
+      UserError: an unknown, unprepared or damaged data set, or parts that overlap.
+    """
+    source = sources.find(fields)
+    found = {'train': sources.part(source, fields.train, fields),
+             'test': sources.part(source, fields.test, fields)}
+    if source.validation:
+        found['validation'] = source.splits[source.validation]
+    made_of = {}
+    for part, records in found.items():
+        sources.check_records(records, fields.name)
+        twin = made_of.setdefault((records.name, records.home, records.cut, records.fingerprint),
+                                  part)
+        if twin != part:
+            raise UserError(f'{fields.name}: its {twin} and its {part} part have the same name and '
+                            'fingerprint, so one would be taken for the other. Give the Records of '
+                            'every part a name and a fingerprint of its own.')
+    _check_apart(found['train'], found['test'])
+    return source, found
+
+
+def asked(fields) -> str:
+    """Which source and which parts of it a config's `data` group names."""
+    return json.dumps([fields.name, fields.train, fields.test, fields.validation])
+
+
+def load(fields, look: bool = False, least: int = 0) -> Dataset:
     """Opens, splits and describes the data set of a config's `data` group.
 
     The validation part is the last `validation` of the train part, unless the source has one of
@@ -71,22 +110,17 @@ def load(fields, look: bool = False) -> Dataset:
     standard deviation are then those that a training has kept on disk, or else those of a fixed
     sample, which is said; the images and the order are those of a training.
 
+    least: images that the train part must have; known too few are refused before any is read.
+
     Raises:
       UserError: an unknown, unprepared or damaged data set, parts that overlap or come out empty,
         images of several sizes without `resize`.
     """
-    source = sources.find(fields)
-    found = {'train': sources.part(source, fields.train, fields),
-             'test': sources.part(source, fields.test, fields)}
-    if source.validation:
-        found['validation'] = source.splits[source.validation]
-    for records in found.values():
-        if not records.fingerprint:
-            raise UserError(f'{records.name or fields.name}: its source gives no fingerprint, so '
-                            'results of other data could not be told from these. Set fingerprint '
-                            'of its Records to a digest of what the images are.')
-    _check_apart(found['train'], found['test'])
+    source, found = parts_of(fields)
     first, notes = found['train'], [source.note]
+    most = len(first) if source.validation else len(first) - round(len(first) * fields.validation)
+    if least:
+        steps_per_epoch(min(most, fields.limit or most), least)  # raises with the numbers
     native = reading.channels(first)
     how = Decoding(fields.channels or native, fields.resize, fields.side, first.upright,
                    grey_only=not fields.channels and native == 1 and not first.size[2])
@@ -98,14 +132,15 @@ def load(fields, look: bool = False) -> Dataset:
     shape = reading.shape(first, how)
     size = sum(len(records) for records in found.values()) * math.prod(shape)
     streamed = look or fields.stream == 'always' or fields.stream == 'auto' and size > _budget()
-    parts = {}
-    for name, records in found.items():
+    parts, contents = {}, []
+    for name, records in sorted(found.items()):
         if look:
-            parts[name], skipped = _stream(records, how, shape, len(source.classes), fields,
-                                           known=not fields.skip_broken)
+            parts[name], skipped, content = _stream(records, how, shape, len(source.classes),
+                                                    fields, known=not fields.skip_broken)
         else:
-            parts[name], skipped = (_stream if streamed else _read)(
+            parts[name], skipped, content = (_stream if streamed else _read)(
                 records, how, shape, len(source.classes), fields)
+        contents.append((name, content or records.fingerprint))
         if skipped:
             notes.append(f'{skipped} records of {records.name} that do not decode left out')
             cache.say(notes[-1])
@@ -122,10 +157,12 @@ def load(fields, look: bool = False) -> Dataset:
         raise UserError(f'{fields.name}: {total} images with data.validation={fields.validation} '
                         f'leave {count} to train on and {held_out} to validate on; both need some.')
     parts['train'] = _cut(parts['train'], 0, count)
+    notes += _without(parts, source.classes)
     fingerprint = reading.digest([found[name].fingerprint for name in sorted(found)], tuple(how),
                                  count, [len(parts[name].labels) for name in sorted(parts)])
     dataset = Dataset(fields.name, parts['train'], parts['validation'], parts['test'],
-                      source.classes, np.empty(0), np.empty(0), '', fingerprint, first.stamp,
+                      source.classes, np.empty(0), np.empty(0), '', fingerprint,
+                      asked(fields), reading.digest(contents), first.stamp,
                       min(SAMPLE, LOOK // math.prod(shape) + 1) if look else SAMPLE)
     if 'validation' not in found:
         total -= held_out
@@ -136,6 +173,18 @@ def load(fields, look: bool = False) -> Dataset:
     levels = statistic(dataset, fields, 'levels', 'mean and deviation', _count_levels)['levels']
     mean, std = _of_levels(levels)
     return dataset._replace(mean=mean, std=std, note='; '.join(notes))
+
+
+def _without(parts, classes) -> list[str]:
+    """A note on every part that has no image of some class, where the labels are known."""
+    notes = []
+    for name, part in parts.items():
+        if not isinstance(part.labels, np.ndarray):
+            continue
+        lost = len(classes) - len(np.unique(part.labels))
+        if lost:
+            notes.append(f'no {name} image of {lost} of the {len(classes)} classes')
+    return notes
 
 
 def _check_apart(one: Records, two: Records) -> None:
@@ -190,35 +239,43 @@ def _made_of(records):
     return records.fingerprint, records.stamp
 
 
-def _read(records: Records, how, shape, classes: int, fields) -> tuple[Split, int]:
-    """A part decoded into memory, and how many records were left out."""
-    key = ('images', records.name, records.home, records.cut, tuple(how), shape, classes,
-           fields.skip_broken)
+def _read(records: Records, how, shape, classes: int, fields) -> tuple[Split, int, str]:
+    """A part decoded into memory, how many records were left out, and a hash of all of them."""
+    key = ('images', records.name, records.home, records.cut, len(records), tuple(how), shape,
+           classes, fields.skip_broken)
     kept = None if records.embedded else cache.load(fields.cache, records.name, key,
                                                     _made_of(records))
     if kept:
-        return Split(kept['images'], kept['labels']), int(kept['skipped'])
+        return Split(kept['images'], kept['labels']), int(kept['skipped']), str(kept['content'])
     try:
         images = np.empty((len(records), *shape), np.uint8)
     except MemoryError as error:
         raise UserError(f'{records.name}: {len(records):,} images of {shape} do not fit into '
                         "memory. Set data.stream to 'auto' or 'always'.") from error
-    labels, count = np.empty(len(records), np.int32), 0
+    labels, count, total = np.empty(len(records), np.int32), 0, b''
     chunks = reading.Chunks(records, np.arange(len(records)), how, shape, classes)
     for chunk in _chunks(chunks, 0 if records.embedded else fields.workers,
                          f'{records.name}: decoding'):
-        good = _good(chunk, fields.skip_broken)
+        good, total = _good(chunk, fields.skip_broken), _chained(total, chunk)
         new = chunk['image'] if good.all() else chunk['image'][good]
         images[count:count + len(new)] = new
         labels[count:count + len(new)] = chunk['label'][good]
         count += len(new)
     _check_some(count, records)
-    skipped = len(records) - count
+    skipped, content = len(records) - count, '' if records.embedded else total.hex()
     if not records.embedded:
         cache.save(fields.cache, records.name, key, _made_of(records),
                    {'images': images[:count], 'labels': labels[:count],
-                    'skipped': np.int64(skipped)})
-    return Split(images[:count], labels[:count]), skipped
+                    'skipped': np.int64(skipped), 'content': np.str_(content)})
+    return Split(images[:count], labels[:count]), skipped, content
+
+
+def _chained(total: bytes, chunk) -> bytes:
+    """A hash of all records so far, from that of all before a chunk; of any length of chunks."""
+    hashes = chunk['hash']
+    for start in range(0, len(hashes), 32):
+        total = hashlib.sha256(total + hashes[start:start + 32]).digest()
+    return total
 
 
 def _chunks(chunks, workers, words: str = ''):
@@ -248,29 +305,58 @@ def _check_some(count, records):
 
 
 def _stream(records: Records, how, shape, classes: int, fields, known=False
-            ) -> tuple[Streamed, int]:
-    """A part to be decoded while it is used, and how many records are left out.
+            ) -> tuple[Streamed, int, str]:
+    """A part to be decoded while it is used, how many records are left out, and a hash of all.
 
     Every record is read once, before the first step: a fault that came up in the test part would
-    cost the whole training. What was found is kept on disk. known: all are taken to be sound.
+    cost the whole training. What was found is kept on disk, also of a reading that was interrupted
+    or ended by a fault. known: all are taken to be sound.
     """
-    rows = np.arange(len(records))
-    if not records.embedded and not known:
-        key = ('broken', records.name, records.home, records.cut, tuple(how), shape, classes)
-        place = fields.cache, f'{records.name} broken', key, _made_of(records)
-        kept = cache.load(*place)
-        if kept is not None and len(kept['broken']) and not fields.skip_broken:
-            kept = None  # named again, or mended
-        if kept is None:
-            chunks = _chunks(reading.Chunks(records, rows, how, shape, classes), fields.workers,
-                             f'{records.name}: reading every record once')
-            good = np.concatenate([_good(chunk, fields.skip_broken) for chunk in chunks])
-            kept = {'broken': np.flatnonzero(~good)}
-            cache.save(*place, kept)
-        rows = np.setdiff1d(rows, kept['broken'])
+    rows, content = np.arange(len(records)), ''
+    if records.embedded and records.labels is not None:  # only the labels can be wrong
+        bad = np.flatnonzero((records.labels < 0) | (records.labels >= classes))
+        if len(bad):
+            raise reading.label_fault(records, int(bad[0]), records.labels[bad[0]], classes)
+    elif not known:
+        broken, content = _look_through(records, how, shape, classes, fields)
+        content = '' if records.embedded else content
+        rows = np.setdiff1d(rows, broken)
         _check_some(len(rows), records)
     return (Streamed(records, rows, how, shape, classes, fields.workers),
-            len(records) - len(rows))
+            len(records) - len(rows), content)
+
+
+def _look_through(records: Records, how, shape, classes: int, fields) -> tuple[np.ndarray, str]:
+    """Reads every record: the places of those that do not decode, and a hash of all."""
+    key = ('broken', records.name, records.home, records.cut, len(records), tuple(how), shape,
+           classes)
+    place = fields.cache, f'{records.name} broken', key, _made_of(records)
+    kept = None if records.embedded else cache.load(*place)
+    if kept is None or len(kept['broken']) and not fields.skip_broken:  # named again, or mended
+        kept = {'broken': np.empty(0, np.int64), 'done': 0, 'content': ''}
+    broken, done = kept['broken'], int(kept['done'])
+    total = bytes.fromhex(str(kept['content']))
+    if done == len(records):
+        return broken, total.hex()
+    chunks = reading.Chunks(records, np.arange(done, len(records)), how, shape, classes)
+    saved = time.monotonic()
+
+    def save():
+        if not records.embedded and done:
+            cache.save(*place, {'broken': broken, 'done': np.int64(done),
+                                'content': np.str_(total.hex())})
+
+    try:
+        for chunk in _chunks(chunks, fields.workers, f'{records.name}: reading every record once'):
+            good = _good(chunk, fields.skip_broken)
+            broken = np.concatenate([broken, done + np.flatnonzero(~good)])
+            total, done = _chained(total, chunk), done + len(good)
+            if time.monotonic() - saved > _SAVE:
+                save()
+                saved = time.monotonic()
+    finally:
+        save()
+    return broken, total.hex()
 
 
 # --- what describes the images ---------------------------------------------------------------
@@ -404,6 +490,8 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
     from experiments import data_commands
 
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         if args.command == 'prepare':
             print(prepare(args.name, args.data_dir))

@@ -8,7 +8,7 @@ import numpy as np
 from configs import base
 from experiments import data_speed, feed, prepared, progress, sources
 from experiments import records as reading
-from experiments.decode import Decoding, decode
+from experiments.decode import Decoding
 from experiments.errors import UserError, check_writable
 
 _LOOKED_AT = 5000  # images of each part that `show` decodes
@@ -182,22 +182,13 @@ class Checked:
     def __getitem__(self, index):
         start = int(index) * reading.CHUNK
         rows, faults = range(start, min(start + reading.CHUNK, len(self.records))), []
-        fetched, shapes = reading.fetch_all(self.records, rows), []
-        for place, row in enumerate(rows):
-            try:
-                try:
-                    if fetched is None:
-                        raise LookupError
-                    raw, label = fetched[place]
-                    image = decode(raw, self.how)
-                except Exception:
-                    image, label = reading.one(self.records, row, self.how)
+        shapes = []
+        for row, (image, label, fault, _) in zip(rows, reading.each(self.records, rows, self.how)):
+            fault = fault or reading.label_fault(self.records, row, label, self.classes)
+            if fault:
+                faults.append(str(fault))
+            if image is not None:
                 shapes.append(image.shape[:2])
-                if not 0 <= label < self.classes:
-                    raise UserError(f'{self.records.name}: {self.records.where(row)} has label '
-                                    f'{label}, outside 0..{self.classes - 1}.')
-            except UserError as error:
-                faults.append(str(error))
         nothing = [(_LARGEST, _LARGEST)], [(0, 0)]  # changes neither the lowest nor the highest
         sides = np.array([np.min(shapes or nothing[0], 0), np.max(shapes or nothing[1], 0)])
         return {'faults': faults, 'sides': sides}

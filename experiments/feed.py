@@ -10,6 +10,7 @@ import functools
 import gc
 import os
 import queue
+import signal
 import sys
 import threading
 import time
@@ -354,9 +355,11 @@ def stream(source, workers: int, first: int, count: int, period: int = 0) -> Ite
         live = None
     iterator = live.iterator if live else _grain(source, workers, first)
     place = live.next if live else first
+    begun = live is not None or not workers
     try:
         for _ in range(count):
-            value = next(iterator)
+            value = next(iterator) if begun else _first(iterator)
+            begun = True
             if workers:  # out of grain's shared memory, which must be given back before the end
                 value = {name: np.array(item) if isinstance(item, np.ndarray) else item
                          for name, item in value.items()}
@@ -375,6 +378,38 @@ def stream(source, workers: int, first: int, count: int, period: int = 0) -> Ite
         _live.pop(next(iter(_live))).iterator.close()
 
 
+def _first(iterator):
+    """The first element of an iterator that starts processes, which Ctrl-C must not reach yet: one
+    that ended before it had read what it is to do would leave its parent waiting for ever.
+
+    A process has the signals blocked that the thread had which started it.
+    """
+    found = queue.Queue()
+
+    def work():
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            found.put((next(iterator), None))
+        except BaseException as error:
+            found.put((None, error))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            try:
+                value, error = found.get(timeout=0.2)
+                break
+            except queue.Empty:
+                continue
+    except BaseException:
+        thread.join(timeout=10)
+        raise
+    if error is not None:
+        raise error
+    return value
+
+
 def close() -> None:
     """Ends all worker processes that wait for another epoch."""
     while _live:
@@ -390,7 +425,20 @@ def _end() -> None:
     close()
     if 'grain' in sys.modules:
         gc.collect()
-        time.sleep(0.2)  # grain's thread gives shared memory back; it does not wait for itself
+        # grain's thread gives shared memory back; it does not wait for itself
+        end = time.monotonic() + 3
+        while time.monotonic() < end and _shared_memory():
+            time.sleep(0.05)
+        time.sleep(0.05)
+
+
+def _shared_memory() -> bool:
+    """Whether this process still holds shared memory of multiprocessing; True if it cannot tell."""
+    try:
+        with open('/proc/self/maps') as file:
+            return any('/dev/shm/psm_' in line for line in file)
+    except OSError:  # another system
+        return True
 
 
 def _grain(source, workers, first):
@@ -413,11 +461,11 @@ def _grain(source, workers, first):
 def _start_worker(index, count):
     """In a worker: leave Ctrl-C to the parent, and end when the parent has ended."""
     import multiprocessing
-    import signal
     from multiprocessing import connection
 
     del index, count
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     parent = multiprocessing.parent_process()
 
     def watch():

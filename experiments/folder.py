@@ -1,12 +1,12 @@
 """A folder of images with one subfolder per class as a data set.
 
     photographs/daisy/1.jpg        photographs/train/daisy/1.jpg
-    photographs/rose/2.png    or   photographs/validation/daisy/2.jpg   ('val' too)
+    photographs/rose/2.png    or   photographs/validation/daisy/2.jpg   ('val', 'valid', 'dev' too)
                                    photographs/test/daisy/3.jpg
 
-Classes are the subfolders' names in alphabetical order. A part that has no folder of its own is
-taken from the training images by a hash of 'class/file name', so that it is the same everywhere and
-stays the same when files are added.
+Classes are the subfolders' names in alphabetical order; what lies deeper belongs to its class, but
+for hidden folders. A part that has no folder of its own is taken from the training images by a hash
+of 'class/file name', so that it is the same everywhere and stays the same when files are added.
 """
 
 import hashlib
@@ -19,13 +19,16 @@ from experiments.errors import UserError, nearest, reason
 from experiments.records import Records, Source, digest
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.ppm', '.pgm', '.tif', '.tiff')
-_FOLDERS = {'train': ('train',), 'validation': ('validation', 'val'), 'test': ('test',)}
+# Names of the folders of the parts, in whatever case
+_FOLDERS = {'train': ('train', 'training'), 'validation': ('validation', 'val', 'valid', 'dev'),
+            'test': ('test', 'testing')}
 
 
 class Files(Records):
     """Image files in the order of the hash of their names: a mixture of all classes."""
 
     upright = True
+    together = 1  # photographs may be large, and are files of their own
 
     def __init__(self, name: str, root: pathlib.Path, files: list[str], labels: list[int],
                  cut: str = ''):
@@ -55,17 +58,7 @@ def folder(fields) -> Source:
       UserError: no such folder, no classes, an empty class, or a class that train lacks.
     """
     root = _root(fields.name)
-    inside = _subfolders(root)
-    given = {part: root / found for part, names in _FOLDERS.items()
-             if (found := next((name for name in names if name in inside), None))}
-    others = [name for name in inside if root / name not in given.values()]
-    if given and others and not any(_subfolders(place) for place in given.values()):
-        given = {'train': root}  # classes that happen to be named so, such as 'train' beside 'bus'
-    elif 'train' not in given:
-        if given:
-            raise UserError(f"{root}: it has a folder {next(iter(given.values())).name!r} but none "
-                            "named 'train' for the classes to be trained on.")
-        given = {'train': root}
+    given = _parts(root)
     classes = _classes(given['train'])
     found, ignored = {}, []
     for part, place in given.items():
@@ -102,6 +95,46 @@ def folder(fields) -> Source:
     return Source(splits, classes, note, validation=own)
 
 
+def _parts(root: pathlib.Path) -> dict[str, pathlib.Path]:
+    """{part: its folder}; {'train': root} where the classes lie in root itself."""
+    inside = _subfolders(root)
+    found = {part: [root / name for name in inside if name.lower() in names]
+             for part, names in _FOLDERS.items()}
+    given = {part: places[0] for part, places in found.items() if places}
+    others = [name for name in inside if root / name not in given.values()]
+    if not given or others and not any(_subfolders(place) for place in given.values()):
+        _check_classes(root, inside)
+        return {'train': root}  # classes may be named as parts are, such as 'train' beside 'bus'
+    twice = next((places for places in found.values() if len(places) > 1), None)
+    if twice:
+        raise UserError(f'{root} has {twice[0].name!r} and {twice[1].name!r}, two folders for one '
+                        'part. Rename or remove one of them.')
+    if 'train' not in given:
+        raise UserError(f"{root}: it has a folder {next(iter(given.values())).name!r} but none "
+                        "named 'train' for the classes to be trained on.")
+    if others:
+        names = ', '.join(name for names in _FOLDERS.values() for name in names)
+        raise UserError(f'{root / others[0]} lies beside {given["train"].name!r} and is no part of '
+                        f'the data by its name. Parts are named {names}. Rename it, or move it '
+                        'elsewhere.')
+    return given
+
+
+def _check_classes(root, names) -> None:
+    """UserError where the folders look like parts: none holds images, all hold the same folders."""
+    inside = [_subfolders(root / name) for name in names]
+    alike = len(names) > 1 and len(inside[0]) > 1 and all(one == inside[0] for one in inside)
+    if alike and not any(_is_image(entry.name) for name in names
+                         for entry in os.scandir(root / name)):
+        raise UserError(f'{root}: its folders {", ".join(names[:3])} hold no images but the same '
+                        f'folders {", ".join(inside[0][:3])}. If those are the classes, name the '
+                        "folders above them 'train', 'validation' and 'test'.")
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith('.') and name.lower().endswith(SUFFIXES)
+
+
 def _root(name: str) -> pathlib.Path:
     path = name.partition(':')[2]
     advice = ('Name one as data.name=folder:PATH; it holds one subfolder of images per class.')
@@ -132,6 +165,22 @@ def _unreadable(error: OSError) -> UserError:
 
 def _raise(error):
     raise _unreadable(error) from error
+
+
+def _walk(place):
+    """(folder, file name) of all files below, links to folders followed, hidden folders left out.
+
+    Raises UserError: a folder that cannot be read, or that holds itself.
+    """
+    seen = set()
+    for base, folders, files in os.walk(place, onerror=_raise, followlinks=True):
+        real = os.path.realpath(base)
+        if real in seen:
+            raise UserError(f'{base} is a link to {real}, which is part of the same class already. '
+                            'Remove one of them.')
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith('.')]
+        yield from ((base, name) for name in files)
 
 
 def _subfolders(place):
@@ -176,15 +225,14 @@ def _files(place, classes, ignored):
                         f'{nearest(strange[0], classes)}')
     for label, name in enumerate(classes):
         count = len(items)
-        for base, _, files in os.walk(place / name, onerror=_raise):
-            for file in files:
-                _check_name(file)
-                path = pathlib.Path(base, file)
-                if file.startswith('.') or not file.lower().endswith(SUFFIXES):
-                    ignored.append(path.relative_to(place).as_posix())
-                    continue
-                relative = path.relative_to(place).as_posix()
-                items.append((_mark(relative), relative, label))
+        for base, file in _walk(place / name):
+            _check_name(file)
+            path = pathlib.Path(base, file)
+            relative = path.relative_to(place).as_posix()
+            if not _is_image(file):
+                ignored.append(relative)
+                continue
+            items.append((_mark(relative), relative, label))
         if len(items) == count:
             raise UserError(f'{place / name}: the class folder holds no images '
                             f'({", ".join(suffix[1:] for suffix in SUFFIXES)}). Remove it, or add '

@@ -21,6 +21,11 @@ def prepared(fields) -> Source:
     'train+test'. It needs an 'image' of 8 bits and a 'label' that is a class.
     """
     builder = open_builder(fields.name, fields.dir)
+    form = getattr(builder.info.file_format, 'value', builder.info.file_format)
+    if form != 'array_record':
+        raise UserError(f'{fields.name} is prepared as {form} files in {builder.data_path}; only '
+                        'array_record files are read. Prepare it a second time, in another '
+                        f'folder: python -m experiments.data prepare {fields.name} --data_dir DIR')
     features = builder.info.features
     if not {'image', 'label'} <= set(features):
         raise UserError(f"{fields.name} has the features {', '.join(features)}; training a "
@@ -75,7 +80,9 @@ class Split(Records):
         if self._count <= 0:  # below: a part such as train[90%:10%]
             raise UserError(f'{name}: split {part!r} is empty.')
         stats = [path.stat() for path in files]
-        self._again = f'is damaged: {", ".join(map(str, files[:3]))}. {again}'
+        self._files = {str(path): piece.examples_in_shard
+                       for path, piece in zip(files, instructions, strict=True)}
+        self._again = again
         self.fingerprint = digest(builder.info.full_name, part, self._pieces,
                                   [stat.st_size for stat in stats])
         self.stamp = digest([stat.st_mtime_ns for stat in stats])
@@ -106,18 +113,38 @@ class Split(Records):
     def _open(self):
         import tensorflow_datasets as tfds
 
+        for path, count in self._files.items():
+            self._check(path, count)
         try:
             source = open_builder(self._set, self._dir).as_data_source(
                 self._part, decoders={'image': tfds.decode.SkipDecoding()})
             if len(source.data_source) != self._count:
                 raise ValueError(f'{len(source.data_source)} records instead of {self._count}')
-            source.data_source.__getitems__([0])  # opens its first file
         except UserError:
             raise
         except Exception as error:  # array_record raises many kinds
-            raise UserError(f'{self.name} cannot be read ({reason(error)}). A file of it '
-                            f'{self._again}') from error
+            raise UserError(f'{self.name} cannot be read ({reason(error)}). {self._again}'
+                            ) from error
         return source
+
+    def _check(self, path: str, expected: int) -> None:
+        """UserError for a file that cannot be opened now, or whose index at its end is damaged."""
+        from array_record.python import array_record_module
+
+        try:
+            open(path, 'rb').close()
+        except OSError as error:
+            raise UserError(f'{self.name}: the file {path} cannot be read ({reason(error)}). Mend '
+                            'that and run the same command again.') from error
+        try:
+            reader = array_record_module.ArrayRecordReader(path)
+            count, sound = reader.num_records(), reader.ok()
+            reader.close()
+            if not sound or count != expected:
+                raise ValueError(f'{count} records instead of {expected}')
+        except Exception as error:  # array_record raises many kinds
+            raise UserError(f'{self.name}: the file {path} is damaged ({reason(error)}). '
+                            f'{self._again}') from error
 
 
 def open_builder(name: str, folder: str | None):

@@ -2,12 +2,13 @@
 
 import hashlib
 import math
+import operator
 from typing import Callable, NamedTuple, Sequence
 
 import numpy as np
 
 from experiments.decode import Decoding, Unfit, channels_of, decode
-from experiments.errors import UserError, reason
+from experiments.errors import UserError, reason, shown
 
 CHUNK = 128  # records read at a time, at most
 _BYTES = 64 * 2**20  # of decoded images read at a time; one image may have more
@@ -41,6 +42,7 @@ class Records:
     cut = ''  # by which rule the part was taken from those files, where it was
     stamp = ''  # changes with every change of the files, if only of their times
     ranges: dict | None = None  # {file: [(first, end)]} of records, to see that parts are apart
+    together = 32  # records that one `fetch` is asked for at most, whose bytes then lie in memory
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -91,7 +93,7 @@ class Arrays(Records):
                             f'{labels.max()}.')
         self.images, self.labels, self.name = images, labels.astype(np.int32), name
         self.size = images.shape[1:]
-        self.fingerprint = digest(images.shape, images.tobytes(), self.labels.tobytes())
+        self.fingerprint = digest(images.shape, images, self.labels)
 
     def __len__(self):
         return len(self.labels)
@@ -101,11 +103,19 @@ class Arrays(Records):
 
 
 def digest(*parts) -> str:
-    """Sixteen hexadecimal digits of a hash of bytes and of anything with a stable repr."""
+    """Sixteen hexadecimal digits of a hash of bytes, arrays' bytes, and of anything with a stable
+    repr."""
     total = hashlib.sha256()
     for part in parts:
+        if isinstance(part, np.ndarray):
+            total.update(part.nbytes.to_bytes(8, 'little'))
+            step = step_of(part.shape[1:])
+            for start in range(0, len(part), step):  # not all of a large array copied at once
+                total.update(np.ascontiguousarray(part[start:start + step]).data)
+            continue
         part = part if isinstance(part, bytes) else repr(part).encode()
-        total.update(len(part).to_bytes(8, 'little') + part)
+        total.update(len(part).to_bytes(8, 'little'))
+        total.update(part)
     return total.hexdigest()[:16]
 
 
@@ -172,43 +182,89 @@ def _broken(records, index, error):
                   index)
 
 
-def many(records: Records, indices: Sequence[int], how: Decoding, shape: tuple, classes: int):
+def each(records: Records, indices: Sequence[int], how: Decoding):
+    """Yields (image, label, fault, raw) of every record: the decoded image and what it was before,
+    or a UserError and None in the place of what there is not.
+
+    Raises:
+      UserError: none can be read.
+    """
+    for start in range(0, len(indices), records.together):
+        some = [int(index) for index in indices[start:start + records.together]]
+        fetched = _fetch_all(records, some)
+        for place, index in enumerate(some):
+            raw = label = image = fault = None
+            try:
+                (raw, label), = records.fetch([index]) if fetched is None else [fetched[place]]
+                image = decode(raw, how)
+            except Exception:
+                try:
+                    image, label = one(records, index, how)  # again, for the message
+                except UserError as error:
+                    fault = error
+            if fault is None:
+                try:
+                    label = _whole(records, index, label)
+                except UserError as error:
+                    fault = error
+            yield image, label, fault, raw
+
+
+def many(records: Records, indices: Sequence[int], how: Decoding, shape: tuple, classes: int,
+         hashes: list | None = None):
     """Decodes records: (uint8 [n, *shape], int32 [n], faults).
 
     faults: [(place among the indices, UserError)] of the records that are broken, of another shape
-    or labelled outside 0..classes - 1; their places hold zeros.
+    or labelled outside 0..classes - 1; their places hold zeros. `hashes` gets 32 bytes a record,
+    of its bytes before they are decoded and of its label.
 
     Raises:
       UserError: none can be read.
     """
     images, labels = np.zeros((len(indices), *shape), np.uint8), np.zeros(len(indices), np.int32)
     faults = []
-    fetched = fetch_all(records, indices)
-    for place, index in enumerate(indices):
-        index = int(index)
-        try:
-            try:
-                if fetched is None:
-                    raise LookupError
-                raw, label = fetched[place]
-                image = decode(raw, how)
-            except Exception:
-                image, label = one(records, index, how)  # again, for the message
-            if image.shape != shape:
-                raise UserError(
-                    f'{records.name}: {records.where(index)} is {_size(image.shape)}, others are '
-                    f'{_size(shape)}. Set data.resize to the pixels of the shorter side: the '
-                    'centre square is then used of every image.')
-            if not 0 <= label < classes:
-                raise UserError(f'{records.name}: {records.where(index)} has label {label}, '
-                                f'outside 0..{classes - 1}.')
+    for place, (image, label, fault, raw) in enumerate(each(records, indices, how)):
+        if hashes is not None:
+            hashes.append(_hash(raw, label))
+        if fault is None and image.shape != shape:
+            fault = UserError(
+                f'{records.name}: {records.where(int(indices[place]))} is {_size(image.shape)}, '
+                f'others are {_size(shape)}. Set data.resize to the pixels of the shorter side: '
+                'the centre square is then used of every image.')
+        fault = fault or label_fault(records, int(indices[place]), label, classes)
+        if fault is None:
             images[place], labels[place] = image, label
-        except UserError as error:
-            faults.append((place, error))
+        else:
+            faults.append((place, fault))
     return images, labels, faults
 
 
-def fetch_all(records: Records, indices: Sequence[int]):
+def label_fault(records: Records, index: int, label: int, classes: int) -> UserError | None:
+    """The error of a label outside 0..classes - 1."""
+    if 0 <= label < classes:
+        return None
+    return UserError(f'{records.name}: {records.where(index)} has label {label}, outside '
+                     f'0..{classes - 1}.')
+
+
+def _hash(raw, label) -> bytes:
+    """32 bytes."""
+    if isinstance(raw, np.ndarray):
+        raw = np.ascontiguousarray(raw).data
+    elif not isinstance(raw, bytes):
+        raw = repr(raw).encode()
+    return hashlib.sha256(hashlib.sha256(raw).digest() + str(label).encode()).digest()
+
+
+def _whole(records, index, label) -> int:
+    try:
+        return operator.index(label)
+    except TypeError as error:
+        raise UserError(f'{records.name}: {records.where(index)} has label {shown(label)}, which '
+                        'is no whole number.') from error
+
+
+def _fetch_all(records: Records, indices: Sequence[int]):
     """What `fetch` gives, or None where one of them is broken.
 
     Raises:
@@ -230,7 +286,7 @@ def _size(shape):
 
 def step_of(shape: Sequence[int]) -> int:
     """How many images of this shape are read at a time, so that memory does not grow with it."""
-    return max(1, min(CHUNK, _BYTES // math.prod(shape)))
+    return max(1, min(CHUNK, _BYTES // max(math.prod(shape), 1)))
 
 
 class Chunks:
@@ -245,7 +301,9 @@ class Chunks:
 
     def __getitem__(self, index):
         rows = self.rows[int(index) * self.step:(int(index) + 1) * self.step]
-        images, labels, faults = many(self.records, rows, self.how, self.shape, self.classes)
-        return {'image': images, 'label': labels,
+        hashes = []
+        images, labels, faults = many(self.records, rows, self.how, self.shape, self.classes,
+                                      hashes)
+        return {'image': images, 'label': labels, 'hash': b''.join(hashes),
                 'fault': [(place, int(rows[place]), isinstance(error, Broken), str(error))
                           for place, error in faults]}

@@ -389,8 +389,9 @@ def views_notes(summary: list[dict[str, Any]]) -> list[str]:
         return []
     errors = '; '.join(f'{arm["arm"]}: {_error_cell(arm["centre_error"])}, '
                        f'{_difference_cell(arm["gap"])} above train' for arm in seen)
-    return ['Test errors are of other views of an image than train errors, which are of its centre. '
-            f'The test error of the centre, %, and its points above the train error: {errors}.']
+    return ['Test errors are of other views of an image than train errors, those of its centre. '
+            'The test error of the centre, %, and its points above the train error: '
+            f'{errors}.']
 
 
 def top5_notes(summary: list[dict[str, Any]]) -> list[str]:

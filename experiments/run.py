@@ -89,6 +89,10 @@ def _main(argv, console) -> int:
         _say_points(made, console)
         return 0
     machine.keep_compiled(args.compilation_cache)
+    for arm in made.arms:  # what can be wrong without a look at the images is said at once
+        config = made.finals(arm, None)[0].config
+        train.device_count(config, min(config.train.together, len(arm.seeds)))
+        data.parts_of(config.data)
     store = Store(workdir, source.name)
     datasets = read_data(made)
     _check_data(whole, made, datasets, store)
@@ -143,31 +147,27 @@ def read_data(made: sweep.Plan) -> dict[str, data.Dataset]:
     """The data set of every arm, by its label; arms with equal `data` fields share one."""
     read, datasets = {}, {}
     for arm in made.arms:
-        key, fields = _data_of(made, arm)
+        config = made.finals(arm, None)[0].config
+        key = json.dumps(config.data.to_dict(), sort_keys=True)
         if key not in read:
-            read[key] = data.load(fields)
+            read[key] = data.load(config.data, least=config.train.batch)
         datasets[arm.label] = read[key]
     return datasets
-
-
-def _data_of(made: sweep.Plan, arm: sweep.Arm) -> tuple[str, Any]:
-    """A name for what an arm's `data` fields say, and the fields."""
-    fields = made.finals(arm, None)[0].config.data
-    return json.dumps(fields.to_dict(), sort_keys=True), fields
 
 
 def _check_data(whole: sweep.Plan, made: sweep.Plan, datasets, store: 'Store') -> None:
     """UserError if finished points were trained on data that have changed under the same name.
 
-    A point's name says which data it asks for, not what they were. Points of --only elsewhere are
-    compared too, where they share their data with a point that this call trains.
+    A point's name says which data it asks for, not what they were. Points that this call leaves
+    out are compared too, where they ask for the same set and parts as one that it trains.
     """
     if not store.rows:
         return
-    now = {_data_of(made, arm)[0]: datasets[arm.label] for arm in made.arms}
+    now = {dataset.asked: dataset for dataset in datasets.values()}
     changed, unknown, kept = [], 0, 0
     for arm in whole.arms:
-        dataset = now.get(_data_of(whole, arm)[0])
+        fields = whole.finals(arm, None)[0].config.data
+        dataset = now.get(data.asked(fields))
         if dataset is None:
             continue
         trials = whole.selections(arm)
@@ -177,17 +177,16 @@ def _check_data(whole: sweep.Plan, made: sweep.Plan, datasets, store: 'Store') -
             if row is None or row['status'] == 'failed':
                 continue
             kept += 1
-            unknown += 'data_fingerprint' not in row
-            if row.get('data_fingerprint', dataset.fingerprint) != dataset.fingerprint:
+            unknown += 'data_found' not in row
+            if row.get('data_found', dataset.found) != dataset.found:
                 changed.append((row, dataset))
     if changed:
         row, dataset = changed[0]
         raise UserError(
             f'{dataset.name} has changed: {len(changed)} of {kept} finished points in '
             f'{store.folder} were trained on other images of that name (such as {row["arm"]}, seed '
-            f'{row["seed"]}: fingerprint {row["data_fingerprint"]}, now {dataset.fingerprint}). '
-            'Results of the two must not stand in one table: name another --workdir, or bring the '
-            'old data back.')
+            f'{row["seed"]}: digest {row["data_found"]}, now {dataset.found}). Results of the two '
+            'must not stand in one table: name another --workdir, or bring the old data back.')
     if unknown:
         print(f'note: {unknown} of {kept} finished points do not say which images they were '
               'trained on; they are taken to be those of today', file=sys.stderr)
@@ -390,7 +389,7 @@ class Runner:
                              json.dumps(self.environment, indent=1, sort_keys=True))
 
         names = [point.name for point in points]
-        made_of = [names, self.datasets[points[0].arm].fingerprint,
+        made_of = [names, self.datasets[points[0].arm].found,
                    train.device_count(points[0].config, len(points)), self.environment['jax'],
                    self.environment['device_kind'], self.environment['git_revision']]
         place = self.store.folder / 'points' / names[0] / 'checkpoint.msgpack'
@@ -445,7 +444,7 @@ class Runner:
             'point': point.name, 'experiment': self.made.source.name, 'phase': point.phase,
             'arm': point.arm, 'overrides': point.overrides, 'seed': point.seed,
             'learning_rate': point.rate, 'dataset': self.datasets[point.arm].name,
-            'data_fingerprint': self.datasets[point.arm].fingerprint,
+            'data_found': self.datasets[point.arm].found,
             'git_revision': self.environment['git_revision'],
             'model': point.config.model.name, **row})
 

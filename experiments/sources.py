@@ -22,7 +22,32 @@ from experiments.records import Arrays, Records, Source, digest
 
 def find(fields) -> Source:
     """The source that data.name names. UserError: there is none, or it cannot be read."""
-    return SOURCES.get(fields.name.partition(':')[0], prepared)(fields)
+    source = SOURCES.get(fields.name.partition(':')[0], prepared)(fields)
+    if not isinstance(source, Source) or not source.splits:
+        raise UserError(f'the source of {fields.name} gives {shown(source)}, it must give a Source '
+                        'with at least one part.')
+    if source.validation and source.validation not in source.splits:
+        raise one_of(f'part to validate on, given by the source of {fields.name},',
+                     source.validation, source.splits)
+    if not source.classes or not all(isinstance(name, str) for name in source.classes):
+        raise UserError(f'the classes of {fields.name} are {shown(source.classes)}, they must be '
+                        'names.')
+    return source
+
+
+def check_records(records: Records, name: str) -> None:
+    """UserError unless the Records of a source say what is asked of them."""
+    what = records.name or name
+    if not records.fingerprint:
+        raise UserError(f'{what}: its source gives no fingerprint, so results of other data could '
+                        'not be told from these. Set fingerprint of its Records to a digest of '
+                        'what the images are.')
+    labels = records.labels
+    if labels is not None and not (isinstance(labels, np.ndarray) and labels.ndim == 1
+                                   and np.issubdtype(labels.dtype, np.integer)
+                                   and len(labels) == len(records)):
+        raise UserError(f'{what}: labels of its Records are {shown(labels)}, they must be an array '
+                        f'of {len(records)} whole numbers, or None.')
 
 
 def part(source: Source, name: str, fields) -> Records:

@@ -106,8 +106,9 @@ def plan(source: Source, assignments: Iterable[tuple[str, str]] = ()) -> Plan:
                 raise UserError(f'arm {label!r} sets train.rate, which would have no effect: '
                                 f'{chosen}')
             if path == 'train.epochs' and base.train.steps and 'train.steps' not in flat:
-                raise UserError(f'arm {label!r} sets train.epochs, which would have no effect: the '
-                                f'config is {base.train.steps:,} steps long. Set train.steps=0 too.')
+                raise UserError(f'arm {label!r} sets train.epochs, which would have no effect: '
+                                f'the config is {base.train.steps:,} steps long. Set train.steps=0 '
+                                'too.')
             if path.startswith('protocol.') or path == 'title':
                 raise UserError(f'arm {label!r} sets {path}, which is common to all arms. Set it '
                                 'in get_config().')

@@ -1,5 +1,6 @@
 """Data: fixed splits, an order that is a function of (seed, epoch), images where they belong."""
 
+import copy
 import shutil
 
 import numpy as np
@@ -108,8 +109,11 @@ def test_evaluation_batches_hold_every_image_once_in_order(count, batch, devices
 
 
 def made_up(train, test=None, classes=10, **rest):
-    """A source of these parts, as SOURCES takes it."""
-    return lambda _: data.Source({'train': train, 'test': test or train},
+    """A source of these parts, as SOURCES takes it; the test part is a copy under another name."""
+    if test is None:
+        test = copy.copy(train)
+        test.name = f'{train.name}, test'
+    return lambda _: data.Source({'train': train, 'test': test},
                                  tuple(map(str, range(classes))), 'made up', **rest)
 
 
@@ -201,6 +205,127 @@ def test_pages_that_the_system_can_give_back_count_as_free(tmp_path):
         data._container(str(tmp_path))
 
 
+def test_two_parts_that_cannot_be_told_apart_are_refused(monkeypatch):
+    part = arrays(20)
+    monkeypatch.setitem(data.SOURCES, 'made_up', made_up(part, part))
+    with pytest.raises(UserError, match='train and its test part have the same name and finger'):
+        data.load(fields(name='made_up', validation=0.2))
+
+
+class Made(data.Records):
+    """Records of a user's own, whose fetch may give anything."""
+
+    size = (2, 2, 1)
+
+    def __init__(self, name='mine', label=lambda index: index % 10, count=20):
+        self.name, self.label, self.count, self.fingerprint = name, label, count, f'1 {name}'
+
+    def __len__(self):
+        return self.count
+
+    def fetch(self, indices):
+        return [(np.full((2, 2, 1), index % 250, np.uint8), self.label(index))
+                for index in indices]
+
+
+@pytest.mark.parametrize('stream', ['never', 'always'])
+@pytest.mark.parametrize('label', [0.75, '3', None, [1]])
+def test_a_label_that_is_no_whole_number_is_named(monkeypatch, stream, label):
+    part = Made(label=lambda index: label if index == 13 else index % 10)
+    monkeypatch.setitem(data.SOURCES, 'made_up', made_up(part))
+    with pytest.raises(UserError, match='record 13 has label .*, which is no whole number'):
+        data.load(fields(name='made_up', validation=0.2, stream=stream, cache='off'))
+
+
+@pytest.mark.parametrize('change, message', [
+    (dict(labels=[0] * 20), r'labels of its Records are \[0.*an array of 20 whole numbers'),
+    (dict(labels=np.zeros(3, int)), 'an array of 20 whole numbers'),
+    (dict(fingerprint=''), 'gives no fingerprint')])
+def test_records_that_say_something_odd_are_refused(monkeypatch, change, message):
+    part = Made()
+    vars(part).update(change)
+    monkeypatch.setitem(data.SOURCES, 'made_up', made_up(part))
+    with pytest.raises(UserError, match=message):
+        data.load(fields(name='made_up', validation=0.2, cache='off'))
+
+
+@pytest.mark.parametrize('source, message', [
+    (lambda _: None, 'gives None, it must give a Source'),
+    (lambda _: data.Source({}, ('a',), ''), 'it must give a Source with at least one part'),
+    (lambda _: data.Source({'train': Made()}, (), ''), 'the classes of made_up are'),
+    (lambda _: data.Source({'train': Made()}, ('a',), '', validation='dev'),
+     "part to validate on.*'dev'.*Allowed: train")])
+def test_a_source_that_gives_something_odd_is_refused(monkeypatch, source, message):
+    monkeypatch.setitem(data.SOURCES, 'made_up', source)
+    with pytest.raises(UserError, match=message):
+        data.load(fields(name='made_up'))
+
+
+def test_labels_of_embedded_parts_are_checked_before_they_are_used(monkeypatch):
+    test = arrays(20)
+    test.name, test.labels[7] = 'other', 12
+    monkeypatch.setitem(data.SOURCES, 'made_up', made_up(arrays(20), test))
+    with pytest.raises(UserError, match='record 7 has label 12, outside 0..9'):
+        data.load(fields(name='made_up', validation=0.2, stream='always'))
+
+
+def test_a_part_without_a_class_is_said(monkeypatch):
+    monkeypatch.setitem(data.SOURCES, 'made_up', made_up(arrays(20)))
+    note = data.load(fields(name='made_up', validation=0.2)).note
+    assert note == 'made up; no validation image of 6 of the 10 classes'
+    assert 'classes' not in data.load(fields(name='synthetic:1000x16x1')).note
+
+
+def test_too_few_images_are_refused_before_any_is_read(monkeypatch):
+    part = Made()
+    part.fetch = lambda indices: pytest.fail('read')
+    monkeypatch.setitem(data.SOURCES, 'made_up', made_up(part))
+    for changes, count in ((dict(), 16), (dict(limit=5), 5)):
+        with pytest.raises(UserError, match=f'has {count} images, fewer than one batch of 17'):
+            data.load(fields(name='made_up', validation=0.2, channels=1, cache='off', **changes),
+                      least=17)
+
+
+def test_what_was_found_is_a_digest_of_the_bytes_however_they_are_read(monkeypatch):
+    found = lambda **changes: data.load(fields(name='made_up', validation=0.2, **changes)).found
+    part = Made()
+    monkeypatch.setitem(data.SOURCES, 'made_up', made_up(part))
+    ways = [dict(stream='never'), dict(stream='always'), dict(stream='never'), dict(limit=3),
+            dict(stream='always', resize=1), dict(stream='always', cache='off')]
+    assert len({found(**way) for way in ways}) == 1
+    plain = part.fetch
+    before = found(cache='off')
+    part.fetch = lambda indices: [(image + (index == 3), label) for index, (image, label)
+                                  in zip(indices, plain(indices))]
+    assert found(cache='off') != before
+    part.fetch = lambda indices: [(image, 9 if index == 3 else label) for index, (image, label)
+                                  in zip(indices, plain(indices))]
+    assert found(cache='off') != before
+
+
+def test_a_long_look_through_that_was_interrupted_goes_on(monkeypatch):
+    part, read = Made(count=1000), []
+    plain = part.fetch
+
+    def fetch(indices):
+        if len(read) == 22:
+            raise KeyboardInterrupt
+        read.append(len(indices))
+        return plain(indices)
+
+    part.fetch = fetch
+    other = Made('other')
+    monkeypatch.setitem(data.SOURCES, 'made_up', made_up(other, part))
+    load = lambda **changes: data.load(fields(name='made_up', stream='always', **changes))
+    with pytest.raises(KeyboardInterrupt):
+        load()
+    assert sum(read) == 704
+    read.append(0)
+    dataset = load()
+    assert sum(read) == 704 + 360  # whole chunks are kept: 640 of the first 704 records
+    assert dataset.found == load(cache='off').found
+
+
 def test_a_source_without_a_fingerprint_is_refused(monkeypatch):
     part = arrays(20)
     part.fingerprint = ''
@@ -283,7 +408,7 @@ def test_a_truncated_shard_is_named(tfds_dir, tmp_path, kept):
     shard = copied(tfds_dir, tmp_path)
     content = shard.read_bytes()
     shard.write_bytes(content[:int(len(content) * kept)])
-    with pytest.raises(UserError, match='cannot be read.*damaged.*mnist-test'):
+    with pytest.raises(UserError, match='mnist-test.* is damaged .*Remove the folder'):
         part_of(fields(name='mnist', dir=str(tmp_path)), 'test').fetch([0])
 
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -211,7 +212,7 @@ def test_a_folder_that_cannot_be_trained_on_is_named(tmp_path, name, message):
     draw(tmp_path / 'lacking' / 'train', 3)
     draw(tmp_path / 'lacking' / 'test', 3, classes=('blue',))
     draw(tmp_path / 'named' / 'test', 3)
-    draw(tmp_path / 'named' / 'training', 3)
+    draw(tmp_path / 'named' / 'learning', 3)
     with pytest.raises(UserError, match=message):
         group = fields('')
         group.name = name.format(tmp_path)
@@ -239,6 +240,52 @@ def test_a_folder_that_cannot_be_listed_is_named_and_never_left_out(tmp_path, mo
     monkeypatch.setattr(os, 'scandir', scandir)
     with pytest.raises(UserError, match=f'{root / hidden} cannot be read .*Permission denied'):
         data.load(fields(root))
+
+
+@pytest.mark.parametrize('names', [('Training', 'Test'), ('train', 'valid', 'testing'),
+                                   ('TRAIN', 'dev', 'Test')])
+def test_parts_are_known_by_their_usual_names(tmp_path, names):
+    for name in names:
+        draw(tmp_path / 'set' / name, 20)
+    dataset = data.load(fields(tmp_path / 'set'))
+    assert dataset.classes == ('blue', 'red') and len(dataset.test.labels) == 40
+    assert len(names) == 2 or len(dataset.validation.labels) == 40
+
+
+@pytest.mark.parametrize('names, message', [
+    (('train', 'test', 'extra'), "extra lies beside 'train' and is no part"),
+    (('train', 'val', 'valid'), "'val' and 'valid', two folders for one part"),
+    (('first', 'second'), 'hold no images but the same folders blue, red')])
+def test_a_layout_that_could_mean_something_else_is_refused(tmp_path, names, message):
+    for name in names:
+        draw(tmp_path / 'set' / name, 5)
+    with pytest.raises(UserError, match=message):
+        data.load(fields(tmp_path / 'set'))
+
+
+def test_hidden_folders_are_left_out_and_links_followed(tmp_path):
+    root = draw(tmp_path / 'set')
+    draw(tmp_path / 'elsewhere', 5, classes=('red',))
+    (root / 'red' / '.ipynb_checkpoints').mkdir()
+    for name in ('1', '2'):
+        shutil.copy(root / 'red' / f'{name}.png', root / 'red' / '.ipynb_checkpoints')
+    assert sum(map(len, names_of(root).values())) == 40
+    (root / 'red' / 'more').symlink_to(tmp_path / 'elsewhere' / 'red')
+    assert sum(map(len, names_of(root).values())) == 45
+    (root / 'red' / 'more').unlink()
+    (root / 'red' / 'again').symlink_to(root / 'red')
+    with pytest.raises(UserError, match='red/again is a link to .*part of the same class already'):
+        data.load(fields(root))
+
+
+def test_other_pixels_in_files_of_the_same_names_and_sizes_are_other_data(tmp_path):
+    root = draw(tmp_path / 'set', kind='bmp')
+    before = data.load(fields(root))
+    Image.new('RGB', (12, 12), (1, 2, 3)).save(root / 'red' / '3.bmp')
+    os.utime(root / 'red' / '3.bmp', ns=(1, 1))
+    after = data.load(fields(root))
+    assert before.fingerprint == after.fingerprint and before.found != after.found
+    assert data.load(fields(root, stream='always')).found == after.found
 
 
 def test_a_class_may_be_named_as_a_part_is(tmp_path):

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 import cnns
-from experiments import results, run, train
+from experiments import data, results, run, train
 
 TINY = '''
 from configs import base
@@ -160,7 +160,7 @@ def test_data_that_changed_under_the_same_name_are_refused_beside_old_results(tm
     words = ['--config', str(tmp_path / 'seen.py'), '--workdir', str(tmp_path / 'w')]
     assert run.main([*words, '--only', 'arm=relu']) == 0
     (row,) = rows_of(tmp_path / 'w')
-    assert re.fullmatch('[0-9a-f]{16}', row['data_fingerprint'])
+    assert re.fullmatch('[0-9a-f]{16}', row['data_found'])
     (tmp_path / 'set' / 'train' / 'dark' / '3.png').unlink()
     before = (tmp_path / 'w' / 'results.jsonl').read_bytes()
     for more in ((), ('--only', 'arm=tanh')):  # that arm has no row of its own yet
@@ -171,6 +171,38 @@ def test_data_that_changed_under_the_same_name_are_refused_beside_old_results(tm
     assert (tmp_path / 'w' / 'results.jsonl').read_bytes() == before
     photographs(tmp_path / 'set')
     assert run.main(words) == 0 and len(rows_of(tmp_path / 'w')) == 2
+
+
+def test_arms_of_other_limits_are_compared_by_what_they_read(tmp_path, root, capsys):
+    photographs(tmp_path / 'set')
+    (tmp_path / 'seen.py').write_text(FOLDER.format(tmp_path / 'set').replace(
+        """    for name in ('relu', 'tanh'):
+        add(name, model=dict(activation=name))""", """    for limit in (16, 32):
+        add(str(limit), data=dict(limit=limit))"""))
+    words = ['--config', str(tmp_path / 'seen.py'), '--workdir', str(tmp_path / 'w'), '--only']
+    assert run.main([*words, 'limit=16']) == 0
+    photographs(tmp_path / 'set', size=9)
+    assert run.main([*words, 'limit=32']) == 2
+    assert 'has changed: 1 of 1 finished points' in capsys.readouterr().err
+    photographs(tmp_path / 'set')
+    assert run.main([*words, 'limit=32']) == 0
+
+
+def test_what_needs_no_images_is_checked_before_any_is_read(tmp_path, root, capsys, monkeypatch):
+    photographs(tmp_path / 'set')
+    (tmp_path / 'seen.py').write_text(FOLDER.format(tmp_path / 'set'))
+    monkeypatch.setattr(data.reading, 'many', lambda *_: pytest.fail('read'))
+    for change, message in (('train.devices=7', 'train.devices is 7'),
+                            ('train.batch=2000', '48 images, fewer than one batch of 2000')):
+        assert run.main(['--config', str(tmp_path / 'seen.py'), '--workdir', str(tmp_path / 'w'),
+                         f'--config.{change}', '--config.data.channels=1']) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_an_unknown_set_leaves_no_folder_behind(tiny, tmp_path):
+    assert run.main(['--config', tiny, '--workdir', str(tmp_path / 'w'),
+                     '--config.data.name=folder:nowhere']) == 2
+    assert not (tmp_path / 'w').exists()
 
 
 def test_a_moved_data_folder_is_the_same_data(tmp_path, root, capsys):
@@ -190,7 +222,7 @@ def test_results_of_other_code_are_said_and_unknown_data_too(tiny, tmp_path, fin
     rows = [json.loads(line) for line in (done / 'results.jsonl').read_text().splitlines()]
     for row in rows:
         row['git_revision'] = 'a' * 40
-        del row['data_fingerprint']
+        del row['data_found']
     (tmp_path / 'w' / 'results.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows))
     assert run.main(['--config', tiny, '--workdir', str(tmp_path / 'w')]) == 0
     err = capsys.readouterr().err
