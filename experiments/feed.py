@@ -11,7 +11,6 @@ import gc
 import os
 import queue
 import signal
-import sys
 import threading
 import time
 import weakref
@@ -338,6 +337,7 @@ class _Live(NamedTuple):
 
 
 _live: dict[tuple, _Live] = {}
+_started: set[str] = set()  # not empty once this process has started workers
 
 
 def stream(source, workers: int, first: int, count: int, period: int = 0) -> Iterator:
@@ -384,9 +384,15 @@ def _first(iterator):
 
     A process has the signals blocked that the thread had which started it.
     """
+    from multiprocessing import resource_tracker, util
+
     found = queue.Queue()
+    if not _started:
+        _started.add(util.__name__)
+        atexit.register(_end)  # once more: before multiprocessing ends the workers itself
 
     def work():
+        resource_tracker.ensure_running()  # once started, it leaves the thread's signals alone
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
             found.put((next(iterator), None))
@@ -404,6 +410,7 @@ def _first(iterator):
                 continue
     except BaseException:
         thread.join(timeout=10)
+        found.queue.clear()
         raise
     if error is not None:
         raise error
@@ -423,22 +430,10 @@ def _end() -> None:
     for _, thread in list(_reading):
         thread.join(timeout=5)
     close()
-    if 'grain' in sys.modules:
+    if _started:
+        _started.clear()
         gc.collect()
-        # grain's thread gives shared memory back; it does not wait for itself
-        end = time.monotonic() + 3
-        while time.monotonic() < end and _shared_memory():
-            time.sleep(0.05)
-        time.sleep(0.05)
-
-
-def _shared_memory() -> bool:
-    """Whether this process still holds shared memory of multiprocessing; True if it cannot tell."""
-    try:
-        with open('/proc/self/maps') as file:
-            return any('/dev/shm/psm_' in line for line in file)
-    except OSError:  # another system
-        return True
+        time.sleep(1)  # grain's thread gives shared memory back; it does not wait for itself
 
 
 def _grain(source, workers, first):
@@ -449,7 +444,9 @@ def _grain(source, workers, first):
         flags.FLAGS.mark_as_parsed()  # grain reads its own when it starts processes
     # one element is a whole batch: the order cannot depend on the workers, and few are held
     steps = grain.MapDataset.source(source)[first:].to_iter_dataset(
-        grain.ReadOptions(num_threads=1, prefetch_buffer_size=1 if workers else _AHEAD))
+        # a thread inside of a worker would lose, at its end, what it had read ahead
+        grain.ReadOptions(num_threads=0 if workers else 1,
+                          prefetch_buffer_size=0 if workers else _AHEAD))
     if workers:
         steps = steps.mp_prefetch(
             grain.multiprocessing.MultiprocessingOptions(num_workers=workers,

@@ -211,6 +211,36 @@ def test_a_worker_that_is_killed_is_an_error_that_says_so():
 # --- the thread that reads ahead ---------------------------------------------------------------
 
 
+class Signals:
+    """What the process that reads it does with signals."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        return {'blocked': np.array([signal.SIGINT in blocked, signal.SIGTERM in blocked]),
+                'ignored': np.array(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)}
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_ctrl_c_never_reaches_a_worker_not_even_while_it_starts(workers):
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    for found in feed.stream(Signals(), workers, 0, 4):
+        assert found['blocked'].tolist() == [True, False] and found['ignored']
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
+def test_a_run_with_workers_ends_without_a_word_about_shared_memory(tmp_path, root):
+    words = ['--config', 'configs/lenet_mnist.py', '--config.data.name=synthetic:5000x28x1',
+             '--config.data.stream=always', '--config.data.workers=1', '--config.train.steps=20',
+             '--config.train.batch=16', '--config.protocol.rates=()', '--only', 'seed=0',
+             '--workdir', str(tmp_path / 'w')]
+    done = subprocess.run([sys.executable, '-m', 'experiments.run', *words], capture_output=True,
+                          text=True)
+    assert done.returncode == 0 and 'shared_memory' not in done.stderr, done.stderr
+
+
 def test_the_next_elements_are_ready_before_they_are_asked_for():
     made = []
     batches = feed.ahead((made.append(index) or index for index in range(100)), depth=2)
