@@ -444,9 +444,7 @@ def _grain(source, workers, first):
         flags.FLAGS.mark_as_parsed()  # grain reads its own when it starts processes
     # one element is a whole batch: the order cannot depend on the workers, and few are held
     steps = grain.MapDataset.source(source)[first:].to_iter_dataset(
-        # a thread inside of a worker would lose, at its end, what it had read ahead
-        grain.ReadOptions(num_threads=0 if workers else 1,
-                          prefetch_buffer_size=0 if workers else _AHEAD))
+        grain.ReadOptions(num_threads=1, prefetch_buffer_size=1 if workers else _AHEAD))
     if workers:
         steps = steps.mp_prefetch(
             grain.multiprocessing.MultiprocessingOptions(num_workers=workers,
