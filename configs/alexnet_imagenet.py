@@ -4,7 +4,8 @@
     python -m experiments.run --config configs/alexnet_imagenet.py:caffe      # Caffe's copy
 
 Expected: not measured here. The paper's single net has 40.7 / 18.2 % top-1 / top-5 error on the
-validation part of ILSVRC-2012 with ten crops; Caffe's copy 42.9 / 19.8 % with the centre alone, after 360,000 of its 450,000 steps.
+validation part of ILSVRC-2012 with ten crops; Caffe's copy 42.9 / 19.8 % with the centre alone,
+after 360,000 of its 450,000 steps.
 Time: not measured here; the paper's was 5 to 6 days on two GPUs of 2012.
 
 The paper (Sec. 2, 4, 5): shorter side scaled to 256, centre square, random crop, mirror, PCA

@@ -19,8 +19,8 @@ LRN alone: local3 has 32 and 64 maps, and fc10 another decay. Toggle model.norm 
 LRN.
 
 Differences and gaps:
-- for 13pct and 11pct the files crop first and subtract the middle 24x24 of the mean image from every
-  crop; here each pixel's own mean is subtracted before the crop;
+- for 13pct and 11pct the files crop first and subtract the middle 24x24 of the mean image from
+  every crop; here each pixel's own mean is subtracted before the crop;
 - 11pct's file lowers the rate of weights only; here that of biases falls with it;
 - 13pct's length is not the author's, whose 25 minutes are fewer epochs than 11pct's 75;
 - the author's last step trains on the validation images too; here they stay out, so that 45,000

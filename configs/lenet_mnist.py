@@ -9,13 +9,15 @@ The paper reports 0.95 % test error for the original after 20 passes, 0.8 % with
 copies). Measured test errors and times of the first two forms stand in README, generated from the
 stored rows; 'distorted' is not measured here.
 
-Differences from the paper: 54,000 of its 60,000 training images are trained on, the others choose
-the rate; 5 ('1998') or 10 passes ('modern') instead of 20. It took single images, with a rate for every weight from an estimate of
-the loss's second derivatives (stochastic diagonal Levenberg-Marquardt, App. C) times 5e-4 for 2
-passes, 2e-4 for 3, 1e-4 for 3, 5e-5 for 4 and 1e-5 for 8. Those numbers mean nothing without that
-estimate, which needs a backward pass of its own for every layer and is not built; here all forms
-are trained with momentum SGD, batches of 64 and a cosine. The passes themselves are
-train.schedule='milestones', milestones=(2, 5, 8, 12), factors=(0.4, 0.5, 0.5, 0.2).
+Differences from the paper:
+- 54,000 of its 60,000 training images are trained on, the others choose the rate;
+- 5 ('1998') or 10 ('modern') passes instead of 20;
+- it took single images, with a rate for every weight from an estimate of the loss's second
+  derivatives (stochastic diagonal Levenberg-Marquardt, App. C) times 5e-4 for 2 passes, 2e-4 for 3,
+  1e-4 for 3, 5e-5 for 4 and 1e-5 for 8. Those numbers mean nothing without that estimate, which
+  needs a backward pass of its own for every layer and is not built; here all forms are trained with
+  momentum SGD, batches of 64 and a cosine. The passes themselves are train.schedule='milestones',
+  milestones=(2, 5, 8, 12), factors=(0.4, 0.5, 0.5, 0.2).
 """
 
 from configs import base

@@ -97,7 +97,7 @@ def asked(fields) -> str:
     return json.dumps([fields.name, fields.train, fields.test, fields.validation])
 
 
-def load(fields, look: bool = False, least: int = 0) -> Dataset:
+def load(fields, look: bool = False, least: int = 0, opened=None) -> Dataset:
     """Opens, splits and describes the data set of a config's `data` group.
 
     The validation part is the last `validation` of the train part, unless the source has one of
@@ -111,12 +111,13 @@ def load(fields, look: bool = False, least: int = 0) -> Dataset:
     sample, which is said; the images and the order are those of a training.
 
     least: images that the train part must have; known too few are refused before any is read.
+    opened: what `parts_of` gave for these fields.
 
     Raises:
       UserError: an unknown, unprepared or damaged data set, parts that overlap or come out empty,
         images of several sizes without `resize`.
     """
-    source, found = parts_of(fields)
+    source, found = opened or parts_of(fields)
     first, notes = found['train'], [source.note]
     most = len(first) if source.validation else len(first) - round(len(first) * fields.validation)
     if least:

@@ -89,13 +89,15 @@ def _main(argv, console) -> int:
         _say_points(made, console)
         return 0
     machine.keep_compiled(args.compilation_cache)
+    opened = {}
     for arm in made.arms:  # what can be wrong without a look at the images is said at once
         config = made.finals(arm, None)[0].config
         train.device_count(config, min(config.train.together, len(arm.seeds)))
-        data.parts_of(config.data)
+        key = _key(config.data)
+        opened[key] = opened.get(key) or data.parts_of(config.data)
     store = Store(workdir, source.name)
-    datasets = read_data(made)
-    _check_data(whole, made, datasets, store)
+    datasets = read_data(made, opened)
+    _check_data(whole, datasets, store)
     said = {}  # what is the same for several arms is said once
     for arm in made.arms:  # the batch, the devices, the net and the images fit, before any training
         config, dataset = made.finals(arm, None)[0].config, datasets[arm.label]
@@ -143,19 +145,27 @@ def _channels(config, dataset) -> list[str]:
             f'{dataset.name}; --config.data.channels={papers} {instead}']
 
 
-def read_data(made: sweep.Plan) -> dict[str, data.Dataset]:
-    """The data set of every arm, by its label; arms with equal `data` fields share one."""
+def _key(fields) -> str:
+    return json.dumps(fields.to_dict(), sort_keys=True)
+
+
+def read_data(made: sweep.Plan, opened: dict | None = None) -> dict[str, data.Dataset]:
+    """The data set of every arm, by its label; arms with equal `data` fields share one.
+
+    opened: what data.parts_of gave, by the `_key` of its fields.
+    """
     read, datasets = {}, {}
     for arm in made.arms:
         config = made.finals(arm, None)[0].config
-        key = json.dumps(config.data.to_dict(), sort_keys=True)
+        key = _key(config.data)
         if key not in read:
-            read[key] = data.load(config.data, least=config.train.batch)
+            read[key] = data.load(config.data, least=config.train.batch,
+                                  opened=(opened or {}).get(key))
         datasets[arm.label] = read[key]
     return datasets
 
 
-def _check_data(whole: sweep.Plan, made: sweep.Plan, datasets, store: 'Store') -> None:
+def _check_data(whole: sweep.Plan, datasets, store: 'Store') -> None:
     """UserError if finished points were trained on data that have changed under the same name.
 
     A point's name says which data it asks for, not what they were. Points that this call leaves
@@ -309,12 +319,6 @@ class Store:
         except OSError as error:
             self.fail(error)
 
-    def keep(self, path, made_of, snapshot) -> None:
-        try:
-            checkpoint.save(path, made_of, snapshot)
-        except OSError as error:
-            self.fail(error)
-
     def keep_weights(self, name: str, variables) -> None:
         try:
             checkpoint.save_weights(self.folder / name, variables)
@@ -324,6 +328,35 @@ class Store:
     def add(self, row: dict) -> None:
         self.append('results.jsonl', row)
         self.rows[row['point']] = row
+
+
+class Checkpoint:
+    """The checkpoint of points that are trained together, in the folder of the first of them.
+
+    `begun` is the snapshot to go on from, or None, where `note` may say why.
+    """
+
+    def __init__(self, store: Store, points: list[sweep.Point], made_of: list):
+        names = [point.name for point in points]
+        self.store, self.made_of = store, [names, *made_of]
+        self.path = store.folder / 'points' / names[0] / 'checkpoint.msgpack'
+        self.begun, self.note = checkpoint.load(self.path, self.made_of)
+        self._last, self._took = time.monotonic(), 0.0  # the last writing: its end, its length
+
+    def keep(self, snapshot) -> None:
+        """Writes what snapshot() gives, unless that was done a short while ago."""
+        start = time.monotonic()
+        if start - self._last < max(_KEEP, _KEEP_PART * self._took):
+            return
+        try:
+            checkpoint.save(self.path, self.made_of, snapshot())
+        except OSError as error:
+            self.store.fail(error)
+        self._last = time.monotonic()
+        self._took = self._last - start
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
 
 
 class Runner:
@@ -388,24 +421,15 @@ class Runner:
             self.store.write(f'{folder}/environment.json',
                              json.dumps(self.environment, indent=1, sort_keys=True))
 
-        names = [point.name for point in points]
-        made_of = [names, self.datasets[points[0].arm].found,
-                   train.device_count(points[0].config, len(points)), self.environment['jax'],
-                   self.environment['device_kind'], self.environment['git_revision']]
-        place = self.store.folder / 'points' / names[0] / 'checkpoint.msgpack'
-        begun, note = checkpoint.load(place, made_of)
-        if note:
-            print(f'note: {note}', file=sys.stderr)
-        if begun:
-            reporter.say(f'goes on after epoch {begun.epoch}')
-        spent = [time.monotonic(), 0.0]  # end and length of the last writing of a checkpoint
         ended = {}
-
-        def keep(snapshot):
-            start = time.monotonic()
-            if start - spent[0] >= max(_KEEP, _KEEP_PART * spent[1]):
-                self.store.keep(place, made_of, snapshot())
-                spent[:] = time.monotonic(), time.monotonic() - start
+        kept = Checkpoint(self.store, points, [
+            self.datasets[points[0].arm].found,
+            train.device_count(points[0].config, len(points)), self.environment['jax'],
+            self.environment['device_kind'], self.environment['git_revision']])
+        if kept.note:
+            print(f'note: {kept.note}', file=sys.stderr)
+        if kept.begun:
+            reporter.say(f'goes on after epoch {kept.begun.epoch}')
 
         def on_epoch(index, line):
             self.store.append(f'points/{points[index].name}/metrics.jsonl', line)
@@ -415,8 +439,8 @@ class Runner:
             outcomes = train.fit_together([point.config for point in points],
                                           self.datasets[points[0].arm], on_epoch,
                                           read_test=points[0].phase == sweep.FINAL,
-                                          on_step=reporter.step, begun=begun, keep=keep,
-                                          on_end=ended.__setitem__)
+                                          on_step=reporter.step, begun=kept.begun,
+                                          keep=kept.keep, on_end=ended.__setitem__)
         except UserError:
             raise
         except Exception as error:  # one bad point must not cost the others
@@ -436,8 +460,8 @@ class Runner:
             reporter.finish(_words(row), _label([point]), len(points))
         failed = any(isinstance(outcome, Exception) and not isinstance(outcome, train.Diverged)
                      for outcome in outcomes)
-        if begun or not failed:  # what failed on the way goes on from there, but only once
-            place.unlink(missing_ok=True)
+        if kept.begun or not failed:  # what failed on the way goes on from there, but only once
+            kept.remove()
 
     def add(self, point: sweep.Point, row: dict[str, Any]) -> None:
         self.store.add({
