@@ -113,9 +113,9 @@ def test_finished_points_are_skipped_and_nothing_is_added(finished, capsys, monk
     assert capsys.readouterr().out.count('finished before, skipped') == 8
 
 
-def test_a_changed_config_never_mixes_with_old_rows(tiny, tmp_path):
+def test_a_changed_config_never_mixes_with_old_rows(tiny, tmp_path, finished):
     workdir = tmp_path / 'w'
-    assert run.main(['--config', tiny, '--workdir', str(workdir)]) == 0
+    shutil.copytree(finished[1], workdir)
     assert run.main(['--config', tiny, '--workdir', str(workdir), '--config.train.momentum=0.5']) == 0
     assert len(rows_of(workdir)) == 16
     experiment = results.load(workdir)

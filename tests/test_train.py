@@ -184,7 +184,7 @@ def test_the_average_over_steps_is_kept_beside_the_parameters():
 
 
 def test_the_average_is_what_is_evaluated_with_no_trace_of_the_start(images):
-    program = train.program_of(config_of(train__ema=0.5), images)
+    program = train.program_of(config_of(train__ema=0.5, model__name='mlp_300'), images)
     state, seen = program.init(0), []
     for batch in list(data.train_batches(images.train, 16, program.devices, 0, 1))[:3]:
         state, _ = program.step(state, batch, np.float32(0.1))
@@ -198,7 +198,7 @@ def test_the_average_is_what_is_evaluated_with_no_trace_of_the_start(images):
 
 def first_loss(images, **changes):
     """The loss of the first step, and what the net gives for its images before: logits, labels."""
-    config = config_of(model__norm='batch', **changes)
+    config = config_of(model__name='mlp_300', model__norm='batch', **changes)
     program = train.program_of(config, images)
     state = program.init(0)
     batch = next(iter(data.train_batches(images.train, 16, program.devices, 0, 0)))
@@ -206,7 +206,7 @@ def first_loss(images, **changes):
     variables = jax.tree.map(np.array, jax.device_get(variables))
     _, metrics = program.step(state, batch, np.float32(0.1))
     seen = normalise(batch['image'][0], images.mean, images.std)
-    net = cnns.build('lenet5', norm='batch')
+    net = cnns.build('mlp_300', norm='batch')
     of = lambda part: np.float64(jax.nn.log_softmax(
         net.apply(variables, part, train=True, mutable=['batch_stats'])[0]))
     return float(metrics['loss']), of, seen, batch['label'][0]
@@ -217,7 +217,7 @@ def test_labels_are_smoothed_in_training(images):
     logs = of(seen)
     expected = -(0.7 * logs[np.arange(16), labels] + 0.3 * logs.mean(1)).mean()
     assert loss == pytest.approx(expected, rel=1e-4)
-    assert abs(loss + logs[np.arange(16), labels].mean()) > 1e-2
+    assert abs(loss + logs[np.arange(16), labels].mean()) > 2e-3
 
 
 def test_micro_batches_are_normalised_each_by_itself(images):
@@ -245,8 +245,8 @@ def noise_config(**changes):
 
 def test_the_test_error_is_that_of_the_views_and_the_centre_error_that_of_the_centre(noise):
     weights = {}
-    row, = train.fit_together([noise_config(evaluation__views='ten')], noise, read_test=True,
-                              on_end=weights.__setitem__)
+    row, = train.fit_together([noise_config(evaluation__views='ten', train__ema=0.9)], noise,
+                              read_test=True, on_end=weights.__setitem__)
     net, labels = cnns.build('mlp_300'), noise.test.labels
     seen = normalise(noise.test.images, noise.mean, noise.std)
     of = lambda part: np.asarray(net.apply(weights[0], part, train=False))
@@ -263,15 +263,15 @@ def test_the_test_error_is_that_of_the_views_and_the_centre_error_that_of_the_ce
 
 def test_no_field_of_the_test_changes_what_is_validated_on(noise):
     lines, rows = [], []
-    for scales in ((), (40,), (56,)):
+    for scales in ((), (56,)):
         lines.append([])
         rows.append(train.fit(noise_config(evaluation__views='ten', evaluation__scales=scales),
                               noise, lines[-1].append, read_test=True))
     for line in sum(lines, []):
         del line['seconds']
-    assert lines[0] == lines[1] == lines[2]
-    assert rows[0]['test/loss'] != rows[2]['test/loss']
-    assert rows[0]['test/centre_error'] == rows[2]['test/centre_error']
+    assert lines[0] == lines[1]
+    assert rows[0]['test/loss'] != rows[1]['test/loss']
+    assert rows[0]['test/centre_error'] == rows[1]['test/centre_error']
 
 
 def test_a_plateau_is_one_of_the_validation_error(images):
@@ -444,10 +444,9 @@ def both(images, changes, seeds, devices, rates=None):
 
 
 @pytest.mark.parametrize('changes, count', [
-    (dict(train__ema=0.5, model__norm='batch', augment__crop='pad'), 1),
-    (dict(train__schedule='plateau', train__plateau=1, train__drops=2, train__steps=10,
-          train__warmup_error=0.7), 1),
-    (dict(train__together=2), 2)])
+    (dict(train__ema=0.5, model__norm='batch', augment__crop='pad', train__schedule='plateau',
+          train__plateau=1, train__drops=2, train__steps=10, train__warmup_error=0.7), 1),
+    (dict(train__together=2, model__name='mlp_300'), 2)])
 def test_a_training_that_goes_on_ends_as_one_that_was_never_interrupted(
         images, tmp_path, changes, count):
     """At every epoch, the last one included; the snapshot passes through its file."""
@@ -465,7 +464,9 @@ def test_a_training_that_goes_on_ends_as_one_that_was_never_interrupted(
                                   read_test=True, begun=begun, on_end=ended.__setitem__, **given)
         return rows, lines, ended
 
-    rows, lines, weights = trained(keep=keep)
+    told = []
+    rows, lines, weights = trained(keep=keep, on_step=lambda *steps: told.append(steps))
+    assert told == [(step, rows[0]['steps']) for step in range(1, rows[0]['steps'] + 1)]
     assert len(files) == 3 and len(lines) == 3 * count and len(weights) == count
     for epoch, file in enumerate(files, start=1):
         begun, note = checkpoint.load(file, ['x'])
@@ -473,22 +474,6 @@ def test_a_training_that_goes_on_ends_as_one_that_was_never_interrupted(
         again, others, ended = trained(begun)
         assert again == rows and others == lines[epoch * count:]
         jax.tree.map(np.testing.assert_array_equal, ended, weights)
-
-
-def test_the_weights_at_the_end_are_those_that_were_tested(images):
-    weights, config = {}, config_of(train__ema=0.9)
-    row, = train.fit_together([config], images, read_test=True, on_end=weights.__setitem__)
-    net = cnns.build('lenet5')
-    test = images.test
-    logits = net.apply(weights[0], normalise(test.images, images.mean, images.std), train=False)
-    assert np.mean(np.argmax(logits, -1) != test.labels) == row['test/error']
-
-
-def test_steps_are_told_as_they_begin(images):
-    told = []
-    train.fit_together([config_of()], images, read_test=False,
-                       on_step=lambda step, steps: told.append((step, steps)))
-    assert told == [(step, 8) for step in range(1, 9)]
 
 
 @pytest.mark.parametrize('changes, devices, seeds', [
