@@ -113,9 +113,10 @@ def test_finished_points_are_skipped_and_nothing_is_added(finished, capsys, monk
     assert capsys.readouterr().out.count('finished before, skipped') == 8
 
 
-def test_a_changed_config_never_mixes_with_old_rows(tiny, tmp_path, finished):
+def test_a_changed_config_never_mixes_with_old_rows(tiny, tmp_path, finished, monkeypatch):
     workdir = tmp_path / 'w'
     shutil.copytree(finished[1], workdir)
+    grouped(monkeypatch, known=rows_of(finished[1]))  # whatever they measure
     assert run.main(['--config', tiny, '--workdir', str(workdir), '--config.train.momentum=0.5']) == 0
     assert len(rows_of(workdir)) == 16
     experiment = results.load(workdir)
@@ -576,13 +577,22 @@ def test_other_channels_than_the_papers_are_said(name, channels, words):
 # --- points trained together -----------------------------------------------------------------
 
 
-def grouped(monkeypatch, change=lambda configs: None):
-    """The groups that are trained, as (rate, seed) of their points, filled while a run goes on."""
+def grouped(monkeypatch, change=lambda configs: None, known=()):
+    """The groups that are trained, as (rate, seed) of their points, filled while a run goes on.
+
+    known: rows of these points, given instead of a training.
+    """
     plain, groups = train.fit_together, []
+    measured = {(row['overrides']['model.pool'], row['learning_rate'], row['seed']):
+                {key: value for key, value in row.items() if '/' in key or key in (
+                    'epochs', 'steps', 'devices', 'parameters')} for row in known}
 
     def fit(configs, *args, **given):
         groups.append([(config.train.rate, config.seed) for config in configs])
         change(configs)
+        if known:
+            return [measured[config.model.pool, config.train.rate, config.seed]
+                    for config in configs]
         return plain(configs, *args, **given)
 
     monkeypatch.setattr(train, 'fit_together', fit)
@@ -619,7 +629,7 @@ def test_a_resumed_run_groups_only_what_is_missing(tiny, tmp_path, finished, cap
     shutil.copytree(finished[1], workdir)
     lines = (workdir / 'results.jsonl').read_text().splitlines(keepends=True)
     (workdir / 'results.jsonl').write_text(''.join(lines[:2] + lines[4:5]))
-    groups = grouped(monkeypatch)
+    groups = grouped(monkeypatch, known=rows_of(finished[1]))
     words = ['--config', tiny, '--workdir', str(workdir), '--config.train.together=5']
     assert run.main(words) == 0
     assert [[seed for _, seed in group] for group in groups] == [[0, 1], [1000], [0, 1]]

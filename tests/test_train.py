@@ -58,7 +58,7 @@ def test_metrics_stay_on_the_device_until_their_epoch_ends(images, monkeypatch):
         return own(tree)
 
     monkeypatch.setattr(jax, 'device_get', get)
-    train.fit(config_of(train__epochs=3), images, read_test=False)
+    train.fit(config_of(train__epochs=3, model__name='mlp_300'), images, read_test=False)
     # Once an epoch for its four steps, once for the one batch that validates
     assert fetched[:-1] == [4, 1] * 3
 
@@ -335,9 +335,10 @@ def test_the_step_is_traced_once_for_all_seeds_and_rates_of_an_arm(images, monke
                                                                      plain(*args, **given))[1])
     train._programs.clear()
     for seed, rate in ((0, 0.1), (1, 0.1), (2, 0.01)):
-        train.fit(config_of(seed=seed, train__rate=rate), images, read_test=False)
+        train.fit(config_of(seed=seed, train__rate=rate, model__name='mlp_300'), images,
+                  read_test=False)
     assert len(traces) == 1
-    train.fit(config_of(model__pool='max'), images, read_test=False)
+    train.fit(config_of(model__activation='relu', model__name='mlp_300'), images, read_test=False)
     assert len(traces) == 2
     train._programs.clear()
 
@@ -478,7 +479,7 @@ def test_a_training_that_goes_on_ends_as_one_that_was_never_interrupted(
 
 @pytest.mark.parametrize('changes, devices, seeds', [
     (dict(), 1, (0, 1, 2)),  # three on one device
-    (dict(model__norm='batch', train__ema=0.5), 2, (0, 1, 2, 3)),  # two on each
+    (dict(model__name='mlp_300', model__norm='batch', train__ema=0.5), 2, (0, 1, 2, 3)),  # two on each
     pytest.param(  # the same with every part that draws or sums: a program that compiles slowly
         dict(model__norm='batch', augment__crop='pad', augment__pad=2, train__accumulate=2,
              evaluation__views='ten'), 2, (3, 4, 5, 6), marks=pytest.mark.long),
@@ -490,8 +491,8 @@ def test_points_trained_together_have_the_rows_and_lines_of_points_trained_alone
 
 
 def test_learning_rates_are_tried_together_and_each_has_its_own_plateau(images):
-    both(images, dict(train__schedule='plateau', train__plateau=1, train__drops=1,
-                      train__epochs=3), (0, 0), 1, rates=(0.02, 1e-9))
+    both(images, dict(model__name='mlp_300', train__schedule='plateau', train__plateau=1,
+                      train__drops=1, train__epochs=3), (0, 0), 1, rates=(0.02, 1e-9))
 
 
 @pytest.mark.parametrize('devices', [1, 2])
@@ -513,7 +514,7 @@ def test_dropout_of_points_trained_together_is_that_of_points_trained_alone(devi
 
 
 def test_a_model_that_diverges_stops_none_of_the_others_and_names_its_step(images):
-    changes = dict(model__activation='relu', train__devices=2)
+    changes = dict(model__name='mlp_300', model__activation='relu', train__devices=2)
     lines = []
     bad, good = train.fit_together(
         [config_of(train__rate=rate, seed=1, **changes) for rate in (1e30, 0.02)], images,
