@@ -413,6 +413,33 @@ def test_a_truncated_shard_is_named(tfds_dir, tmp_path, kept):
         part_of(fields(name='mnist', dir=str(tmp_path)), 'test').fetch([0])
 
 
+def test_a_shard_without_rights_is_named_and_never_left_out(tfds_dir, tmp_path, monkeypatch):
+    shard, plain = copied(tfds_dir, tmp_path), open
+
+    def refuse(path, *rest, **given):
+        if str(path) == str(shard):
+            raise PermissionError(13, 'Permission denied', str(path))
+        return plain(path, *rest, **given)
+
+    monkeypatch.setattr('builtins.open', refuse)
+    with pytest.raises(UserError, match='mnist-test.* cannot be read .*Permission denied') as caught:
+        data.load(fields(name='mnist', dir=str(tmp_path), skip_broken=True, train='test[:50%]',
+                         test='test[50%:]'))
+    assert 'Remove' not in str(caught.value)
+
+
+def test_a_set_in_another_format_is_not_called_damaged(tfds_dir, tmp_path):
+    copied(tfds_dir, tmp_path)
+    place = tmp_path / 'mnist' / '3.0.1'
+    text = (place / 'dataset_info.json').read_text()
+    (place / 'dataset_info.json').write_text(text.replace('array_record', 'tfrecord'))
+    for shard in place.glob('*array_record*'):
+        shard.rename(place / shard.name.replace('array_record', 'tfrecord'))
+    with pytest.raises(UserError, match='is prepared as tfrecord files.*only array_record') as caught:
+        data.load(fields(name='mnist', dir=str(tmp_path)))
+    assert 'damaged' not in str(caught.value) and 'Remove' not in str(caught.value)
+
+
 def test_a_wrong_split_or_version_is_named(tfds_dir):
     with pytest.raises(UserError, match="no split 'tset'. Did you mean 'test'.* It has: train, test"):
         data.load(fields(name='mnist', dir=tfds_dir, test='tset'))

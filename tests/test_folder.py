@@ -278,6 +278,15 @@ def test_hidden_folders_are_left_out_and_links_followed(tmp_path):
         data.load(fields(root))
 
 
+def test_files_are_read_one_by_one_since_each_may_be_large(tmp_path):
+    dataset = data.load(fields(draw(tmp_path / 'set'), stream='always'))
+    records, asked = dataset.train.records, []
+    plain = records.fetch
+    records.fetch = lambda indices: (asked.append(len(indices)), plain(indices))[1]
+    dataset.train.read(np.arange(len(dataset.train)))
+    assert asked == [1] * len(dataset.train)
+
+
 def test_other_pixels_in_files_of_the_same_names_and_sizes_are_other_data(tmp_path):
     root = draw(tmp_path / 'set', kind='bmp')
     before = data.load(fields(root))
