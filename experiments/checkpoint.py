@@ -26,6 +26,10 @@ from experiments.optim import Control
 _VERSION = 1  # of the files; others are left alone and the training starts over
 
 
+class Misfit(Exception):
+    """A snapshot whose state is not that of the training: of another structure or other shapes."""
+
+
 class Snapshot(NamedTuple):
     """A training between two epochs; with its config and its data, all that it needs to go on."""
 
@@ -36,8 +40,9 @@ class Snapshot(NamedTuple):
     state: Any  # the trainer's State, or what flax.serialization.to_state_dict makes of it
 
 
-def save(path: str | os.PathLike, made_of: list, snapshot: Snapshot) -> None:
-    """Writes the file whole or leaves the old one. made_of: what a later run is compared with.
+def save(path: str | os.PathLike, made_of: dict[str, Any], snapshot: Snapshot) -> None:
+    """Writes the file whole or leaves the old one. made_of: {what: value} that a later run is
+    compared with.
 
     Raises OSError (disk full, read-only).
     """
@@ -49,7 +54,7 @@ def save(path: str | os.PathLike, made_of: list, snapshot: Snapshot) -> None:
         {'header': header, 'state': jax.tree.map(np.asarray, state)}))
 
 
-def load(path: str | os.PathLike, made_of: list) -> tuple[Snapshot | None, str]:
+def load(path: str | os.PathLike, made_of: dict[str, Any]) -> tuple[Snapshot | None, str]:
     """The snapshot of a file, and why there is none: '' if there is no file."""
     try:
         data = pathlib.Path(path).read_bytes()
@@ -60,26 +65,32 @@ def load(path: str | os.PathLike, made_of: list) -> tuple[Snapshot | None, str]:
     try:
         content = flax.serialization.msgpack_restore(data)
         version, of, epoch, step, controls, validation = json.loads(content['header'])
+        differ = [what for what, value in json.loads(json.dumps(made_of)).items()
+                  if of.get(what) != value]
         snapshot = Snapshot(epoch, step, tuple(Control(*control) for control in controls),
                             tuple(validation), content['state'])
     except Exception as error:  # msgpack raises many kinds for a damaged file
         return None, f'{path} is damaged ({reason(error)}); the training starts over'
-    if version != _VERSION or of != json.loads(json.dumps(made_of)):
-        return None, (f'{path} is of other points, data or code than these; the training starts '
-                      'over')
+    if version != _VERSION:
+        differ = ['version of the file']
+    if differ:
+        return None, f'{path} is of another {", ".join(differ)}; the training starts over'
     return snapshot, ''
 
 
 def restored(snapshot: Snapshot, like):
     """The snapshot's state on the devices where `like`, a state of the same training, is.
 
-    Raises ValueError: it is of another structure or other shapes.
+    Raises Misfit: it is not.
     """
-    state = flax.serialization.from_state_dict(like, snapshot.state)
+    try:
+        state = flax.serialization.from_state_dict(like, snapshot.state)
+    except (ValueError, KeyError, AttributeError) as error:
+        raise Misfit(reason(error)) from error
 
     def place(like, leaf):
         if (like.shape, like.dtype) != (leaf.shape, leaf.dtype):
-            raise ValueError(f'{leaf.dtype}{leaf.shape} instead of {like.dtype}{like.shape}')
+            raise Misfit(f'{leaf.dtype}{leaf.shape} instead of {like.dtype}{like.shape}')
         # a copy: the step gives its arguments' memory away
         return jax.device_put(np.array(leaf), like.sharding)
 

@@ -60,9 +60,9 @@ def folder(fields) -> Source:
     root = _root(fields.name)
     given = _parts(root)
     classes = _classes(given['train'])
-    found, ignored = {}, []
+    found, ignored, seen = {}, [], {}
     for part, place in given.items():
-        found[part] = _files(place, classes, ignored)
+        found[part] = _files(place, classes, ignored, seen)
     taken = [part for part in ('test', 'validation') if part not in given]
     if fields.test in found:
         taken = [part for part in taken if part != 'test']
@@ -128,7 +128,8 @@ def _check_classes(root, names) -> None:
                          for entry in os.scandir(root / name)):
         raise UserError(f'{root}: its folders {", ".join(names[:3])} hold no images but the same '
                         f'folders {", ".join(inside[0][:3])}. If those are the classes, name the '
-                        "folders above them 'train', 'validation' and 'test'.")
+                        "folders above them 'train', 'validation' and 'test'; if "
+                        f'{", ".join(names[:3])} are, move them into a folder \'train\'.')
 
 
 def _is_image(name: str) -> bool:
@@ -167,18 +168,19 @@ def _raise(error):
     raise _unreadable(error) from error
 
 
-def _walk(place):
+def _walk(place, seen: dict[str, str]):
     """(folder, file name) of all files below, links to folders followed, hidden folders left out.
 
-    Raises UserError: a folder that cannot be read, or that holds itself.
+    seen: {real folder: its name} of all that were walked, of other classes and parts too.
+
+    Raises UserError: a folder that cannot be read, or that was met before.
     """
-    seen = set()
     for base, folders, files in os.walk(place, onerror=_raise, followlinks=True):
         real = os.path.realpath(base)
         if real in seen:
-            raise UserError(f'{base} is a link to {real}, which is part of the same class already. '
-                            'Remove one of them.')
-        seen.add(real)
+            raise UserError(f'{base} and {seen[real]} are one and the same folder, {real}: its '
+                            'images would count twice. Remove the link.')
+        seen[real] = base
         folders[:] = [name for name in folders if not name.startswith('.')]
         yield from ((base, name) for name in files)
 
@@ -212,7 +214,7 @@ def _classes(place):
     return classes
 
 
-def _files(place, classes, ignored):
+def _files(place, classes, ignored, seen):
     """[(number in [0, 1) from the name's hash, 'class/name', label)]"""
     items = []
     there = set(_subfolders(place))
@@ -225,7 +227,7 @@ def _files(place, classes, ignored):
                         f'{nearest(strange[0], classes)}')
     for label, name in enumerate(classes):
         count = len(items)
-        for base, file in _walk(place / name):
+        for base, file in _walk(place / name, seen):
             _check_name(file)
             path = pathlib.Path(base, file)
             relative = path.relative_to(place).as_posix()

@@ -9,6 +9,7 @@ well, 1 some point diverged or failed, 2 a mistake in what was asked, 130 interr
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -37,6 +38,7 @@ from experiments import config as configs
 from experiments import checkpoint, data, figures, machine, optim, report, results, sweep, train
 from experiments.errors import UserError, reason
 from experiments.progress import Reporter
+from experiments.records import digest
 
 _WORKDIRS = 'runs'
 _KEEP = 60.0  # seconds between two checkpoints of a training, at least
@@ -120,7 +122,7 @@ def _main(argv, console) -> int:
     for line in sorted(said):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     runner = Runner(whole, made, datasets, store, console, shlex.join(argv))
-    other = _other_code(store.rows.values(), runner.environment['git_revision'])
+    other = _other_code(store.rows.values(), runner.environment)
     if other:
         print(other, file=sys.stderr)
     try:
@@ -175,16 +177,17 @@ def _check_data(whole: sweep.Plan, datasets, store: 'Store') -> None:
         return
     now = {dataset.asked: dataset for dataset in datasets.values()}
     changed, unknown, kept = [], 0, 0
+    left = {name for name, row in store.rows.items() if row['status'] != 'failed'}
     for arm in whole.arms:
-        fields = whole.finals(arm, None)[0].config.data
-        dataset = now.get(data.asked(fields))
-        if dataset is None:
-            continue
+        dataset = now.get(data.asked(whole.finals(arm, None)[0].config.data))
         trials = whole.selections(arm)
         finals = [point for rate in whole.rates or (None,) for point in whole.finals(arm, rate)]
         for point in (*trials, *finals):
             row = store.rows.get(point.name)
             if row is None or row['status'] == 'failed':
+                continue
+            left.discard(point.name)
+            if dataset is None:
                 continue
             kept += 1
             unknown += 'data_found' not in row
@@ -197,18 +200,28 @@ def _check_data(whole: sweep.Plan, datasets, store: 'Store') -> None:
             f'{store.folder} were trained on other images of that name (such as {row["arm"]}, seed '
             f'{row["seed"]}: digest {row["data_found"]}, now {dataset.found}). Results of the two '
             'must not stand in one table: name another --workdir, or bring the old data back.')
+    if left:
+        print(f'note: {len(left)} finished points in {store.folder} are of another config, or of '
+              'code whose configs had other fields; they are left alone and stand in no table',
+              file=sys.stderr)
     if unknown:
         print(f'note: {unknown} of {kept} finished points do not say which images they were '
               'trained on; they are taken to be those of today', file=sys.stderr)
 
 
-def _other_code(rows, revision: str | None) -> str:
-    """A note on finished points of other revisions of the code, or ''."""
-    others = sorted({str(row['git_revision'])[:12] for row in rows
-                     if row.get('git_revision') not in (None, revision)})
-    return (f'note: finished points were trained by revision {", ".join(others)} of the code, this '
-            f'is {str(revision)[:12]}; name another --workdir to train all of them anew'
-            if others and revision else '')
+def _other_code(rows, now: dict[str, Any]) -> str:
+    """A note on finished points of other code than that of this environment, or ''."""
+    others = sorted({_short(row.get('git_revision')) for row in rows
+                     if row.get('code') not in (None, now['code'])})
+    return (f'note: finished points were trained by other code, of revision {", ".join(others)}; '
+            f'this is {_short(now["git_revision"])}; name another --workdir to train all of them '
+            'anew' if others else '')
+
+
+def _short(revision: str | None) -> str:
+    """The first digits of a revision, and whether files had been changed since."""
+    commit, plus, changes = (revision or 'unknown').partition('+')
+    return commit[:12] + plus + changes
 
 
 def parse(argv) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
@@ -300,7 +313,8 @@ class Store:
     def fail(self, error: OSError):
         """Raises the UserError for a folder that cannot be written."""
         kept = len(getattr(self, 'rows', {}))
-        raise UserError(f'cannot write to {self.folder}: {error.strerror or error}. Finished '
+        raise UserError(f'cannot write to {error.filename or self.folder}: '
+                        f'{error.strerror or error}. Finished '
                         f'points kept: {kept}. Free space or permissions, or name another '
                         '--workdir; then run the same command again.') from error
 
@@ -336,9 +350,9 @@ class Checkpoint:
     `begun` is the snapshot to go on from, or None, where `note` may say why.
     """
 
-    def __init__(self, store: Store, points: list[sweep.Point], made_of: list):
+    def __init__(self, store: Store, points: list[sweep.Point], made_of: dict[str, Any]):
         names = [point.name for point in points]
-        self.store, self.made_of = store, [names, *made_of]
+        self.store, self.made_of = store, {'group of points': names} | made_of
         self.path = store.folder / 'points' / names[0] / 'checkpoint.msgpack'
         self.begun, self.note = checkpoint.load(self.path, self.made_of)
         self._last, self._took = time.monotonic(), 0.0  # the last writing: its end, its length
@@ -398,6 +412,7 @@ class Runner:
             if old and old['status'] in ('done', 'diverged'):
                 reporter.finish('finished before, skipped' if old['status'] == 'done'
                                 else f'diverged before: {old["reason"]}')
+                Checkpoint(self.store, [point], {}).remove()  # of a group that it was once part of
                 continue
             waiting.append(point)
             if len(waiting) == point.config.train.together:
@@ -422,10 +437,11 @@ class Runner:
                              json.dumps(self.environment, indent=1, sort_keys=True))
 
         ended = {}
-        kept = Checkpoint(self.store, points, [
-            self.datasets[points[0].arm].found,
-            train.device_count(points[0].config, len(points)), self.environment['jax'],
-            self.environment['device_kind'], self.environment['git_revision']])
+        kept = Checkpoint(self.store, points, {
+            'data set': self.datasets[points[0].arm].found,
+            'number of devices': train.device_count(points[0].config, len(points)),
+            'kind of device': self.environment['device_kind'], 'jax': self.environment['jax'],
+            'code': self.environment['code']})
         if kept.note:
             print(f'note: {kept.note}', file=sys.stderr)
         if kept.begun:
@@ -435,33 +451,40 @@ class Runner:
             self.store.append(f'points/{points[index].name}/metrics.jsonl', line)
             reporter.epoch(line, _label([points[index]]))
 
+        def fit():
+            return train.fit_together([point.config for point in points],
+                                      self.datasets[points[0].arm], on_epoch,
+                                      read_test=points[0].phase == sweep.FINAL,
+                                      on_step=reporter.step, begun=kept.begun, keep=kept.keep,
+                                      on_end=ended.__setitem__)
+
         try:
-            outcomes = train.fit_together([point.config for point in points],
-                                          self.datasets[points[0].arm], on_epoch,
-                                          read_test=points[0].phase == sweep.FINAL,
-                                          on_step=reporter.step, begun=kept.begun,
-                                          keep=kept.keep, on_end=ended.__setitem__)
+            try:
+                outcomes = fit()
+            except checkpoint.Misfit as error:
+                print(f'note: {kept.path} does not fit ({error}); the training starts over',
+                      file=sys.stderr)
+                kept.begun = None
+                outcomes = fit()
         except UserError:
             raise
         except Exception as error:  # one bad point must not cost the others
             if _interrupted:  # some C++ code turns an interrupt into an error of its own
                 raise KeyboardInterrupt from error
             outcomes = [error] * len(points)
-        for index, (point, outcome) in enumerate(zip(points, outcomes, strict=True)):
-            if isinstance(outcome, train.Diverged):
-                row = {'status': 'diverged', 'reason': str(outcome)}
-            elif isinstance(outcome, Exception):
-                row = {'status': 'failed', 'reason': reason(outcome)[:500]}
-            else:
-                row = outcome | {'status': 'done', 'reason': ''}
-            self.add(point, row)
-            if index in ended and point.phase == sweep.FINAL:
-                self.store.keep_weights(f'points/{point.name}/weights.msgpack', ended.pop(index))
+        # The weights first: what has a row is never trained again. The rows of a group together:
+        # its checkpoint is of all of them
+        for index, variables in ended.items():
+            if points[index].phase == sweep.FINAL:
+                self.store.keep_weights(f'points/{points[index].name}/weights.msgpack', variables)
+        rows = [_row(outcome) for outcome in outcomes]
+        with _uninterrupted():
+            for point, row in zip(points, rows, strict=True):
+                self.add(point, row)
+            if kept.begun or all(row['status'] != 'failed' for row in rows):
+                kept.remove()  # what failed on the way goes on from there, but only once
+        for point, row in zip(points, rows):
             reporter.finish(_words(row), _label([point]), len(points))
-        failed = any(isinstance(outcome, Exception) and not isinstance(outcome, train.Diverged)
-                     for outcome in outcomes)
-        if kept.begun or not failed:  # what failed on the way goes on from there, but only once
-            kept.remove()
 
     def add(self, point: sweep.Point, row: dict[str, Any]) -> None:
         self.store.add({
@@ -469,7 +492,7 @@ class Runner:
             'arm': point.arm, 'overrides': point.overrides, 'seed': point.seed,
             'learning_rate': point.rate, 'dataset': self.datasets[point.arm].name,
             'data_found': self.datasets[point.arm].found,
-            'git_revision': self.environment['git_revision'],
+            'git_revision': self.environment['git_revision'], 'code': self.environment['code'],
             'model': point.config.model.name, **row})
 
     def no_rate(self, arm: sweep.Arm, reporter) -> None:
@@ -549,6 +572,30 @@ def _label(points: list[sweep.Point]) -> str:
     return f'{points[0].arm} ({", ".join(parts)})'
 
 
+def _row(outcome) -> dict[str, Any]:
+    """What a point's row says of its training."""
+    if isinstance(outcome, train.Diverged):
+        return {'status': 'diverged', 'reason': str(outcome)}
+    if isinstance(outcome, Exception):
+        return {'status': 'failed', 'reason': reason(outcome)[:500]}
+    return outcome | {'status': 'done', 'reason': ''}
+
+
+@contextlib.contextmanager
+def _uninterrupted():
+    """Ctrl-C and SIGTERM take effect after what is inside."""
+    came = []
+    handlers = {number: signal.signal(number, lambda number, frame: came.append(number))
+                for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if came:
+        _interrupt(came[0], None)
+
+
 def _words(row: dict) -> str:
     if row['status'] != 'done':
         return f'{row["status"].upper()}: {row["reason"]}'
@@ -573,7 +620,16 @@ def environment() -> dict[str, Any]:
             'cpu_count': os.cpu_count(), 'jax': jax.__version__, 'jaxlib': jaxlib.__version__,
             'flax': flax.__version__, 'numpy': numpy.__version__,
             'device_kind': jax.local_devices()[0].device_kind, 'backend': jax.default_backend(),
-            'device_count': jax.local_device_count(), 'git_revision': revision}
+            'device_count': jax.local_device_count(), 'git_revision': revision,
+            'code': _code_digest()}
+
+
+def _code_digest() -> str:
+    """Of the Python files of the project: what the revision says, and what is not committed."""
+    root = pathlib.Path(__file__).parent.parent
+    files = [path for folder in ('cnns', 'experiments') for path in (root / folder).glob('*.py')]
+    return digest([(path.relative_to(root).as_posix(), path.read_bytes())
+                   for path in sorted(files)])
 
 
 if __name__ == '__main__':

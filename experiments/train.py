@@ -397,7 +397,8 @@ def fit_together(configs: Sequence, dataset: data.Dataset,
     same rows, bit for bit on the same machine.
 
     Raises:
-      ValueError: the configs differ in something else, or `begun` is of another training.
+      ValueError: the configs differ in something else.
+      checkpoint.Misfit: `begun` is of another training.
       UserError: batch, devices, data and net do not fit together.
     """
     config, count = configs[0], len(configs)

@@ -274,7 +274,7 @@ def test_hidden_folders_are_left_out_and_links_followed(tmp_path):
     assert sum(map(len, names_of(root).values())) == 45
     (root / 'red' / 'more').unlink()
     (root / 'red' / 'again').symlink_to(root / 'red')
-    with pytest.raises(UserError, match='red/again is a link to .*part of the same class already'):
+    with pytest.raises(UserError, match='red/again and .*set/red are one and the same folder'):
         data.load(fields(root))
 
 
@@ -285,6 +285,14 @@ def test_files_are_read_one_by_one_since_each_may_be_large(tmp_path):
     records.fetch = lambda indices: (asked.append(len(indices)), plain(indices))[1]
     dataset.train.read(np.arange(len(dataset.train)))
     assert asked == [1] * len(dataset.train)
+
+
+@pytest.mark.parametrize('link, target', [('test', 'train'), ('train/green', 'train/red')])
+def test_a_folder_cannot_be_two_parts_or_two_classes(tmp_path, link, target):
+    root = draw(tmp_path / 'set' / 'train').parent
+    (root / link).symlink_to(root / target)
+    with pytest.raises(UserError, match='are one and the same folder'):
+        data.load(fields(root))
 
 
 def test_other_pixels_in_files_of_the_same_names_and_sizes_are_other_data(tmp_path):

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 import cnns
-from experiments import data, results, run, train
+from experiments import checkpoint, data, results, run, train
 
 TINY = '''
 from configs import base
@@ -222,14 +222,13 @@ def test_results_of_other_code_are_said_and_unknown_data_too(tiny, tmp_path, fin
     shutil.copytree(done, tmp_path / 'w')
     rows = [json.loads(line) for line in (done / 'results.jsonl').read_text().splitlines()]
     for row in rows:
-        row['git_revision'] = 'a' * 40
+        row['git_revision'], row['code'] = 'a' * 40, 'other'
         del row['data_found']
     (tmp_path / 'w' / 'results.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows))
     assert run.main(['--config', tiny, '--workdir', str(tmp_path / 'w')]) == 0
     err = capsys.readouterr().err
     assert '8 of 8 finished points do not say which images' in err
-    assert ('trained by revision aaaaaaaaaaaa of the code' in err) == (
-        run.environment()['git_revision'] is not None)
+    assert 'trained by other code, of revision aaaaaaaaaaaa;' in err
     assert run.main(['--config', config, '--workdir', str(done)]) == 0
     assert 'note' not in capsys.readouterr().err
 
@@ -440,6 +439,66 @@ def test_a_point_interrupted_between_its_epochs_goes_on_and_ends_the_same(
     curve = lambda place: [{k: v for k, v in line.items() if k != 'seconds'}
                            for line in results.load(place).curves[whole['point']]]
     assert curve(tmp_path / 'w') == curve(tmp_path / 'whole') and len(curve(tmp_path / 'w')) == 4
+
+
+@pytest.mark.parametrize('together', [1, 2])
+def test_a_disk_that_is_full_for_the_weights_costs_no_row_and_no_weights(
+        tiny, tmp_path, capsys, monkeypatch, together):
+    words = ['--config', tiny, '--config.protocol.rates=()', '--only', 'pool=max', '--workdir',
+             str(tmp_path / 'w'), f'--config.train.together={together}']
+    plain, calls = checkpoint.save_weights, []
+
+    def full(path, variables):
+        calls.append(path)
+        if len(calls) == together:
+            raise OSError(28, 'No space left on device', str(path))
+        plain(path, variables)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, 'save_weights', full)
+        assert run.main(words) == 2
+    err = capsys.readouterr().err
+    assert 'weights.msgpack: No space left' in err and rows_of(tmp_path / 'w') == []
+    assert run.main(words) == 0
+    rows = rows_of(tmp_path / 'w')
+    assert [row['seed'] for row in rows] == [0, 1]
+    assert all((tmp_path / 'w' / 'points' / row['point'] / 'weights.msgpack').exists()
+               for row in rows)
+
+
+def test_an_interrupt_between_the_rows_of_a_group_waits_for_all_of_them(
+        tiny, tmp_path, monkeypatch):
+    plain = run.Store.add
+
+    def add(self, row):
+        plain(self, row)
+        if row['seed'] == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(run.Store, 'add', add)
+    assert run.main(['--config', tiny, '--config.protocol.rates=()', '--only', 'pool=max',
+                     '--workdir', str(tmp_path / 'w'), '--config.train.together=2']) == 130
+    assert [row['seed'] for row in rows_of(tmp_path / 'w')] == [0, 1]
+
+
+def test_a_checkpoint_that_does_not_fit_starts_the_training_over(tiny, tmp_path, capsys, monkeypatch):
+    words = ['--config', tiny, '--config.protocol.rates=()', '--only', 'pool=max,seed=0',
+             '--workdir', str(tmp_path / 'w')]
+    snapshot = checkpoint.Snapshot(1, 4, (run.optim.Control(),), ({'error': 0.5, 'loss': 1.0},),
+                                   {'step': np.int32(4)})
+    monkeypatch.setattr(checkpoint, 'load', lambda path, made_of: (snapshot, ''))
+    assert run.main(words) == 0
+    assert 'does not fit' in capsys.readouterr().err
+    row, = rows_of(tmp_path / 'w')
+    assert row['status'] == 'done' and row['steps'] == 8
+
+
+def test_finished_points_of_another_config_are_said(tiny, tmp_path, finished, capsys, monkeypatch):
+    shutil.copytree(finished[1], tmp_path / 'w')
+    grouped(monkeypatch, known=rows_of(finished[1]))
+    assert run.main(['--config', tiny, '--workdir', str(tmp_path / 'w'),
+                     '--config.train.momentum=0.5']) == 0
+    assert 'note: 8 finished points in' in capsys.readouterr().err
 
 
 def test_weights_are_kept_of_the_final_trainings(finished):

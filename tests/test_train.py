@@ -456,7 +456,7 @@ def test_a_training_that_goes_on_ends_as_one_that_was_never_interrupted(
 
     def keep(snapshot):
         files.append(tmp_path / f'{len(files)}.msgpack')
-        checkpoint.save(files[-1], ['x'], snapshot())
+        checkpoint.save(files[-1], {'x': 1}, snapshot())
 
     def trained(begun=None, **given):
         lines, ended = [], {}
@@ -470,7 +470,7 @@ def test_a_training_that_goes_on_ends_as_one_that_was_never_interrupted(
     assert told == [(step, rows[0]['steps']) for step in range(1, rows[0]['steps'] + 1)]
     assert len(files) == 3 and len(lines) == 3 * count and len(weights) == count
     for epoch, file in enumerate(files, start=1):
-        begun, note = checkpoint.load(file, ['x'])
+        begun, note = checkpoint.load(file, {'x': 1})
         assert begun.epoch == epoch and not note
         again, others, ended = trained(begun)
         assert again == rows and others == lines[epoch * count:]
