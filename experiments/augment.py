@@ -46,8 +46,8 @@ KEYS = {'affine': 0, 'crop': 1, 'flip': 2, 'colour': 3, 'photometric': 4}
 AREA = (0.08, 1.0)  # of the image (Szegedy et al. 2014, Sec. 6)
 ASPECT = (3 / 4, 4 / 3)  # width / height, the same place
 
-# LeCun et al. 1998 give no ranges; these are ours. Of 5,000 digits of MNIST in 32x32 pixels, 4.1 %
-# then touched the edge, where they may be cut.
+# LeCun et al. 1998 give no ranges; these are ours. A few digits of MNIST then touch the edge of
+# 32x32 pixels, where they may be cut.
 SHIFT = 2 / 28  # of the image's height and width
 SCALE = 0.15  # enlarged or shrunk by at most this factor
 SQUEEZE = 0.15  # width times up to this factor, height divided by it, or the reverse

@@ -12,6 +12,7 @@ experiments/feed.py. A set that fits into memory is decoded once and kept on dis
 """
 
 import argparse
+import functools
 import hashlib
 import json
 import math
@@ -41,8 +42,8 @@ __all__ = ['Arrays', 'Dataset', 'Records', 'SOURCES', 'Source', 'Split', 'Stream
 
 MEMORY = 4 * 2**30  # bytes of decoded images above which a set is streamed; or half of what is free
 SAMPLE = 100_000  # images above which the statistics are those of a fixed sample
-_SAVE = 60.0  # seconds of a long reading after which what was found so far is kept
 LOOK = 64 * 2**20  # bytes of decoded images that are enough to look at a set
+_SAVE = 60.0  # seconds of a long reading after which what was found so far is kept
 
 
 class Dataset(NamedTuple):
@@ -133,14 +134,11 @@ def load(fields, look: bool = False, least: int = 0, opened=None) -> Dataset:
     shape = reading.shape(first, how)
     size = sum(len(records) for records in found.values()) * math.prod(shape)
     streamed = look or fields.stream == 'always' or fields.stream == 'auto' and size > _budget()
+    read = (functools.partial(_stream, known=look and not fields.skip_broken) if streamed else
+            _read)
     parts, contents = {}, []
     for name, records in sorted(found.items()):
-        if look:
-            parts[name], skipped, content = _stream(records, how, shape, len(source.classes),
-                                                    fields, known=not fields.skip_broken)
-        else:
-            parts[name], skipped, content = (_stream if streamed else _read)(
-                records, how, shape, len(source.classes), fields)
+        parts[name], skipped, content = read(records, how, shape, len(source.classes), fields)
         contents.append((name, content or records.fingerprint))
         if skipped:
             notes.append(f'{skipped} records of {records.name} that do not decode left out')

@@ -337,7 +337,7 @@ class _Live(NamedTuple):
 
 
 _live: dict[tuple, _Live] = {}
-_started: set[str] = set()  # not empty once this process has started workers
+_started = threading.Event()  # this process has started workers
 
 
 def stream(source, workers: int, first: int, count: int, period: int = 0) -> Iterator:
@@ -384,12 +384,12 @@ def _first(iterator):
 
     A process has the signals blocked that the thread had which started it.
     """
-    from multiprocessing import resource_tracker, util
+    from multiprocessing import resource_tracker
 
     found = queue.Queue()
-    if not _started:
-        _started.add(util.__name__)
-        atexit.register(_end)  # once more: before multiprocessing ends the workers itself
+    if not _started.is_set():
+        _started.set()
+        atexit.register(_end)  # once more: before multiprocessing, now imported, ends the workers
 
     def work():
         resource_tracker.ensure_running()  # once started, it leaves the thread's signals alone
@@ -430,7 +430,7 @@ def _end() -> None:
     for _, thread in list(_reading):
         thread.join(timeout=5)
     close()
-    if _started:
+    if _started.is_set():
         _started.clear()
         gc.collect()
         time.sleep(1)  # grain's thread gives shared memory back; it does not wait for itself

@@ -36,8 +36,7 @@ class Records:
     size: tuple = (None, None, None)  # (H, W, C) of every image; None: differs, or not known
     upright = False  # turn photographs as their EXIF orientation says
     embedded = False  # costs nothing to read again: not cached
-    fingerprint = ''  # of names and sizes: the same wherever the same data lie. Every source has
-    # one: results are refused beside those of other data, decoded images kept for later by it
+    fingerprint = ''  # of names and sizes: the same wherever the same data lie; never left empty
     home = ''  # where the files lie
     cut = ''  # by which rule the part was taken from those files, where it was
     stamp = ''  # changes with every change of the files, if only of their times

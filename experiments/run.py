@@ -344,6 +344,10 @@ class Store:
         self.rows[row['point']] = row
 
 
+def _checkpoint_of(store: Store, point: sweep.Point) -> pathlib.Path:
+    return store.folder / 'points' / point.name / 'checkpoint.msgpack'
+
+
 class Checkpoint:
     """The checkpoint of points that are trained together, in the folder of the first of them.
 
@@ -353,7 +357,7 @@ class Checkpoint:
     def __init__(self, store: Store, points: list[sweep.Point], made_of: dict[str, Any]):
         names = [point.name for point in points]
         self.store, self.made_of = store, {'group of points': names} | made_of
-        self.path = store.folder / 'points' / names[0] / 'checkpoint.msgpack'
+        self.path = _checkpoint_of(store, points[0])
         self.begun, self.note = checkpoint.load(self.path, self.made_of)
         self._last, self._took = time.monotonic(), 0.0  # the last writing: its end, its length
 
@@ -412,7 +416,8 @@ class Runner:
             if old and old['status'] in ('done', 'diverged'):
                 reporter.finish('finished before, skipped' if old['status'] == 'done'
                                 else f'diverged before: {old["reason"]}')
-                Checkpoint(self.store, [point], {}).remove()  # of a group that it was once part of
+                # of a group that it was once the first of
+                _checkpoint_of(self.store, point).unlink(missing_ok=True)
                 continue
             waiting.append(point)
             if len(waiting) == point.config.train.together:

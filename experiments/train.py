@@ -472,6 +472,7 @@ def fit_together(configs: Sequence, dataset: data.Dataset,
         test = measure(dataset.test, program.test, program.test_batch)
         other = program.test is not program.evaluate
         centre = measure(dataset.test) if other else None
+    variables = jax.device_get(program.variables(state))
     for index in running():
         row = {'epochs': length.epochs, 'steps': done, 'devices': program.shared,
                'parameters': program.parameters} | _columns('train', train[index]) | _columns(
@@ -483,7 +484,7 @@ def fit_together(configs: Sequence, dataset: data.Dataset,
         outcomes[index] = row
         on_end(index, jax.tree.map(
             lambda leaf: np.asarray(leaf).reshape(count, *leaf.shape[len(program.shape):])[index],
-            jax.device_get(program.variables(state))))
+            variables))
     return outcomes
 
 

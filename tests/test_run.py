@@ -501,6 +501,14 @@ def test_finished_points_of_another_config_are_said(tiny, tmp_path, finished, ca
     assert 'note: 8 finished points in' in capsys.readouterr().err
 
 
+def test_a_finished_point_keeps_no_checkpoint(tiny, tmp_path, finished):
+    shutil.copytree(finished[1], tmp_path / 'w')
+    left = tmp_path / 'w' / 'points' / rows_of(finished[1])[0]['point'] / 'checkpoint.msgpack'
+    left.write_bytes(b'of a group that was interrupted')
+    assert run.main(['--config', tiny, '--workdir', str(tmp_path / 'w')]) == 0
+    assert not left.exists()
+
+
 def test_weights_are_kept_of_the_final_trainings(finished):
     _, workdir = finished
     for row in rows_of(workdir):
