@@ -49,33 +49,45 @@ NETS = {
     'mlp_1000': Entry(MLP, dict(hidden=(1000,)), _MNIST28, *_LECUN),
     'mlp_300_100': Entry(MLP, dict(hidden=(300, 100)), _MNIST28, *_LECUN),
     'mlp_500_150': Entry(MLP, dict(hidden=(500, 150)), _MNIST28, *_LECUN),
-    'mlp_batchnorm': Entry(MLP, dict(hidden=(100,) * 3, activation='sigmoid',
-                                     initialiser='gaussian'), _MNIST28, *_IOFFE),
+    'mlp_batchnorm': Entry(
+        MLP,
+        dict(hidden=(100,) * 3, activation='sigmoid', initialiser='gaussian'),
+        _MNIST28,
+        *_IOFFE,
+    ),
     'cuda_convnet_80sec': Entry(CudaConvNet, dict(file='80sec'), _CIFAR, *_CUDA),
     'cuda_convnet_19pct': Entry(CudaConvNet, dict(file='19pct'), _CIFAR, *_CUDA),
     'cuda_convnet_18pct': Entry(CudaConvNet, dict(file='18pct', norm='lrn'), _CIFAR, *_CUDA),
     'cuda_convnet_13pct': Entry(LocalCudaConvNet, dict(file='13pct'), _CROP24, *_CUDA),
-    'cuda_convnet_11pct': Entry(LocalCudaConvNet, dict(file='11pct', norm='lrn'), _CROP24,
-                                *_CUDA),
+    'cuda_convnet_11pct': Entry(LocalCudaConvNet, dict(file='11pct', norm='lrn'), _CROP24, *_CUDA),
     'alexnet': Entry(AlexNet, {}, _IMAGENET227, *_ALEX, '60 million'),
     'alexnet_ungrouped': Entry(AlexNet, dict(groups=1), _IMAGENET227, *_ALEX),
-    'alexnet_one_tower': Entry(AlexNet, dict(maps=ONE_TOWER, groups=1, initialiser='one_tower'),
-                               _IMAGENET, *_WEIRD),
-    'alexnet_32px': Entry(AlexNet, dict(small=True, units=1024, classes=10), _CIFAR,
-                          'after ' + _ALEX[0], _ALEX[1]),
+    'alexnet_one_tower': Entry(
+        AlexNet, dict(maps=ONE_TOWER, groups=1, initialiser='one_tower'), _IMAGENET, *_WEIRD
+    ),
+    'alexnet_32px': Entry(
+        AlexNet, dict(small=True, units=1024, classes=10), _CIFAR, 'after ' + _ALEX[0], _ALEX[1]
+    ),
     'vgg11': Entry(VGG, dict(column='A'), _IMAGENET, *_VGG, '133 million'),
     'vgg11_lrn': Entry(VGG, dict(column='A', norm='lrn'), _IMAGENET, *_VGG, '133 million'),
     'vgg13': Entry(VGG, dict(column='B'), _IMAGENET, *_VGG, '133 million'),
     'vgg16_1x1': Entry(VGG, dict(column='C'), _IMAGENET, *_VGG, '134 million'),
     'vgg16': Entry(VGG, dict(column='D'), _IMAGENET, *_VGG, '138 million'),
     'vgg19': Entry(VGG, dict(column='E'), _IMAGENET, *_VGG, '144 million'),
-    'vgg11_32px': Entry(VGG, dict(column='A', head='average', classes=10), _CIFAR,
-                        'after ' + _VGG[0], _VGG[1]),
-    'vgg16_32px': Entry(VGG, dict(column='D', head='average', classes=10), _CIFAR,
-                        'after ' + _VGG[0], _VGG[1]),
+    'vgg11_32px': Entry(
+        VGG, dict(column='A', head='average', classes=10), _CIFAR, 'after ' + _VGG[0], _VGG[1]
+    ),
+    'vgg16_32px': Entry(
+        VGG, dict(column='D', head='average', classes=10), _CIFAR, 'after ' + _VGG[0], _VGG[1]
+    ),
     'googlenet': Entry(GoogLeNet, {}, _IMAGENET, *_SZEGEDY),
-    'googlenet_32px': Entry(GoogLeNet, dict(small=True, aux=False, classes=10), _CIFAR,
-                            'after ' + _SZEGEDY[0], _SZEGEDY[1]),
+    'googlenet_32px': Entry(
+        GoogLeNet,
+        dict(small=True, aux=False, classes=10),
+        _CIFAR,
+        'after ' + _SZEGEDY[0],
+        _SZEGEDY[1],
+    ),
     'resnet18': Entry(ResNet, dict(blocks=(2, 2, 2, 2)), _IMAGENET, *_HE),
     'resnet34': Entry(ResNet, dict(blocks=(3, 4, 6, 3)), _IMAGENET, *_HE),
     'resnet50': Entry(ResNet, dict(blocks=(3, 4, 6, 3), bottleneck=True), _IMAGENET, *_HE),
@@ -83,12 +95,15 @@ NETS = {
     'resnet152': Entry(ResNet, dict(blocks=(3, 8, 36, 3), bottleneck=True), _IMAGENET, *_HE),
     'plain18': Entry(ResNet, dict(blocks=(2, 2, 2, 2), shortcut='none'), _IMAGENET, *_HE),
     'plain34': Entry(ResNet, dict(blocks=(3, 4, 6, 3), shortcut='none'), _IMAGENET, *_HE),
-    'plain50': Entry(ResNet, dict(blocks=(3, 4, 6, 3), bottleneck=True, shortcut='none'),
-                     _IMAGENET, *_HE),
-    'plain101': Entry(ResNet, dict(blocks=(3, 4, 23, 3), bottleneck=True, shortcut='none'),
-                      _IMAGENET, *_HE),
-    'plain152': Entry(ResNet, dict(blocks=(3, 8, 36, 3), bottleneck=True, shortcut='none'),
-                      _IMAGENET, *_HE),
+    'plain50': Entry(
+        ResNet, dict(blocks=(3, 4, 6, 3), bottleneck=True, shortcut='none'), _IMAGENET, *_HE
+    ),
+    'plain101': Entry(
+        ResNet, dict(blocks=(3, 4, 23, 3), bottleneck=True, shortcut='none'), _IMAGENET, *_HE
+    ),
+    'plain152': Entry(
+        ResNet, dict(blocks=(3, 8, 36, 3), bottleneck=True, shortcut='none'), _IMAGENET, *_HE
+    ),
     'resnet20': Entry(CifarResNet, dict(blocks=3), _CIFAR, *_HE, '0.27M'),
     'resnet32': Entry(CifarResNet, dict(blocks=5), _CIFAR, *_HE, '0.46M'),
     'resnet44': Entry(CifarResNet, dict(blocks=7), _CIFAR, *_HE, '0.66M'),
@@ -114,16 +129,22 @@ def names() -> tuple[str, ...]:
 def axes(name: str) -> dict:
     """The ablation axes of a net and the paper's choice on each: {'activation': 'tanh', ...}."""
     entry = _entry(name)
-    defaults = {field.name: field.default for field in dataclasses.fields(entry.net)
-                if field.name in layers.AXES}
+    defaults = {
+        field.name: field.default
+        for field in dataclasses.fields(entry.net)
+        if field.name in layers.AXES
+    }
     return {axis: entry.fields.get(axis, value) for axis, value in defaults.items()}
 
 
 def values(name: str, axis: str) -> tuple:
     """The values that an axis of a net takes, its paper's choice among them."""
     net = _entry(name).net
-    return tuple(value for value in (*net.VALUES.get(axis, ()), *layers.AXES[axis])
-                 if f'{axis}={value}' not in net.LACKS)
+    return tuple(
+        value
+        for value in (*net.VALUES.get(axis, ()), *layers.AXES[axis])
+        if f'{axis}={value}' not in net.LACKS
+    )
 
 
 def build(name: str, **fields) -> layers.Net:
@@ -135,8 +156,9 @@ def build(name: str, **fields) -> layers.Net:
     """
     entry = _entry(name)
     known = list(axes(name))  # first, since they are asked for most
-    known += [field.name for field in dataclasses.fields(entry.net)
-              if field.name not in (*known, *_FLAX)]
+    known += [
+        field.name for field in dataclasses.fields(entry.net) if field.name not in (*known, *_FLAX)
+    ]
     layers.check_fields(name, entry.net, fields)
     for field in fields:
         if field not in known:

@@ -103,9 +103,12 @@ class AlexNet(layers.Net):
 
     @nn.compact
     def __call__(self, x, *, train: bool, features: bool | str = False):
-        make = layers.Maker(self, x, train=train,
-                            lrn=functools.partial(layers.lrn, k=self.lrn_k,
-                                                  alpha_over_n=self.alpha_over_n))
+        make = layers.Maker(
+            self,
+            x,
+            train=train,
+            lrn=functools.partial(layers.lrn, k=self.lrn_k, alpha_over_n=self.alpha_over_n),
+        )
         if self.dropout_on not in ('outputs', 'inputs'):
             raise layers.unknown('unknown dropout_on', self.dropout_on, ('outputs', 'inputs'))
         layers.check_counts('maps', self.maps, len(ROWS))
@@ -119,18 +122,37 @@ class AlexNet(layers.Net):
             elif name == 'conv1':
                 stride = 4
                 padding = tuple(stem(side, self.conv1_padding)[1] for side in x.shape[1:3])
-            x = make.conv(name, x, maps, kernel, stride=stride, padding=padding,
-                          groups=self.groups if columns else 1, bias=bias * preset['bias'],
-                          weights=nn.initializers.normal(deviation))
+            x = make.conv(
+                name,
+                x,
+                maps,
+                kernel,
+                stride=stride,
+                padding=padding,
+                groups=self.groups if columns else 1,
+                bias=bias * preset['bias'],
+                weights=nn.initializers.normal(deviation),
+            )
             for then in following:
                 x = make.normalise(then, x) if 'norm' in then else make.pool(then, x)
         for name in ('fc6', 'fc7'):
             x = make.dropout(x, 0.5) if self.dropout_on == 'inputs' else x
-            x = make.dense(name, x, self.units, bias=preset['bias'],
-                           weights=nn.initializers.normal(preset['dense']))
+            x = make.dense(
+                name,
+                x,
+                self.units,
+                bias=preset['bias'],
+                weights=nn.initializers.normal(preset['dense']),
+            )
             x = make.dropout(x, 0.5) if self.dropout_on == 'outputs' else x
-        x = make.dense('fc8', x, self.classes, linear=True, bias=preset['last_bias'],
-                       weights=nn.initializers.normal(0.01))
+        x = make.dense(
+            'fc8',
+            x,
+            self.classes,
+            linear=True,
+            bias=preset['last_bias'],
+            weights=nn.initializers.normal(0.01),
+        )
         return make.result(x, features)
 
 
@@ -141,6 +163,8 @@ def _check_size(x, net):
     wanted = 4 if net.small else 6
     if any(pooled(side) != wanted for side in x.shape[1:3]):
         fit = [side for side in range(11, 512) if pooled(side) == wanted]
-        raise ValueError(f"AlexNet's fc6 reads maps of {wanted}x{wanted}; images of "
-                         f'{x.shape[1]}x{x.shape[2]} give {pooled(x.shape[1])}x'
-                         f'{pooled(x.shape[2])}. Sides from {fit[0]} to {fit[-1]} fit.')
+        raise ValueError(
+            f"AlexNet's fc6 reads maps of {wanted}x{wanted}; images of "
+            f'{x.shape[1]}x{x.shape[2]} give {pooled(x.shape[1])}x'
+            f'{pooled(x.shape[2])}. Sides from {fit[0]} to {fit[-1]} fit.'
+        )

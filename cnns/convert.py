@@ -68,8 +68,14 @@ def _googlenet():
 
     for ours, theirs in (('conv1', 'conv1'), ('conv2_reduce', 'conv2'), ('conv2', 'conv3')):
         yield conv(ours, theirs)
-    branches = (('1x1', 'branch1'), ('3x3_reduce', 'branch2.0'), ('3x3', 'branch2.1'),
-                ('5x5_reduce', 'branch3.0'), ('5x5', 'branch3.1'), ('pool_proj', 'branch4.1'))
+    branches = (
+        ('1x1', 'branch1'),
+        ('3x3_reduce', 'branch2.0'),
+        ('3x3', 'branch2.1'),
+        ('5x5_reduce', 'branch3.0'),
+        ('5x5', 'branch3.1'),
+        ('pool_proj', 'branch4.1'),
+    )
     for block in ('3a', '3b', '4a', '4b', '4c', '4d', '4e', '5a', '5b'):
         for ours, theirs in branches:
             yield conv(f'inception_{block}/{ours}', f'inception{block}.{theirs}')
@@ -94,21 +100,41 @@ def _resnet(blocks, convs):
 
 # torchvision's name: (our net, the fields that make it compute the same, what yields the layers).
 MODELS = {
-    'alexnet': ('alexnet_one_tower', dict(norm='none', conv1_padding=2, dropout_on='inputs'),
-                _alexnet),
-    'googlenet': ('googlenet', dict(norm='batch', epsilon=1e-3, third_kernel=3,
-                                    last_overlap=False), _googlenet),
+    'alexnet': (
+        'alexnet_one_tower',
+        dict(norm='none', conv1_padding=2, dropout_on='inputs'),
+        _alexnet,
+    ),
+    'googlenet': (
+        'googlenet',
+        dict(norm='batch', epsilon=1e-3, third_kernel=3, last_overlap=False),
+        _googlenet,
+    ),
 }
-for _depth, _blocks in ((11, (1, 1, 2, 2, 2)), (13, (2, 2, 2, 2, 2)), (16, (2, 2, 3, 3, 3)),
-                        (19, (2, 2, 4, 4, 4))):
+for _depth, _blocks in (
+    (11, (1, 1, 2, 2, 2)),
+    (13, (2, 2, 2, 2, 2)),
+    (16, (2, 2, 3, 3, 3)),
+    (19, (2, 2, 4, 4, 4)),
+):
     MODELS[f'vgg{_depth}'] = f'vgg{_depth}', {}, functools.partial(_vgg, _blocks, False)
-    MODELS[f'vgg{_depth}_bn'] = (f'vgg{_depth}', dict(norm='batch', bias=True),
-                                 functools.partial(_vgg, _blocks, True))
-for _depth, _blocks, _convs in ((18, (2, 2, 2, 2), 2), (34, (3, 4, 6, 3), 2),
-                                (50, (3, 4, 6, 3), 3), (101, (3, 4, 23, 3), 3),
-                                (152, (3, 8, 36, 3), 3)):
-    MODELS[f'resnet{_depth}'] = (f'resnet{_depth}', dict(stride_on='3x3') if _convs == 3 else {},
-                                 functools.partial(_resnet, _blocks, _convs))
+    MODELS[f'vgg{_depth}_bn'] = (
+        f'vgg{_depth}',
+        dict(norm='batch', bias=True),
+        functools.partial(_vgg, _blocks, True),
+    )
+for _depth, _blocks, _convs in (
+    (18, (2, 2, 2, 2), 2),
+    (34, (3, 4, 6, 3), 2),
+    (50, (3, 4, 6, 3), 3),
+    (101, (3, 4, 23, 3), 3),
+    (152, (3, 8, 36, 3), 3),
+):
+    MODELS[f'resnet{_depth}'] = (
+        f'resnet{_depth}',
+        dict(stride_on='3x3') if _convs == 3 else {},
+        functools.partial(_resnet, _blocks, _convs),
+    )
 
 
 def _check_model(model):
@@ -139,8 +165,12 @@ def sizes(model: str, state_dict) -> dict[str, int]:
     """
     _check_model(model)
     first, *_, last = MODELS[model][-1]()
-    return _sizes(state_dict.get(f'{first.theirs}.weight'), state_dict.get(f'{last.theirs}.weight'),
-                  channel_axis=1, class_axis=0)
+    return _sizes(
+        state_dict.get(f'{first.theirs}.weight'),
+        state_dict.get(f'{last.theirs}.weight'),
+        channel_axis=1,
+        class_axis=0,
+    )
 
 
 def from_torch(model: str, state_dict) -> dict:
@@ -155,14 +185,21 @@ def from_torch(model: str, state_dict) -> dict:
       ValueError: an unknown model, or tensors that are not the model's: all that are missing, left
         over, of another shape or not floating-point are named.
     """
-    given = {name: np.asarray(tensor) for name, tensor in state_dict.items()
-             if not name.endswith('.num_batches_tracked')}
+    given = {
+        name: np.asarray(tensor)
+        for name, tensor in state_dict.items()
+        if not name.endswith('.num_batches_tracked')
+    }
     aux = any(name.startswith('aux') for name in given)
     table = _table(model, aux=aux, **sizes(model, given))
-    _check(f'these tensors are not those of {model}', given,
-           {entry.theirs: entry.their_shape for entry in table})
-    return flax.traverse_util.unflatten_dict({
-        entry.ours: _to_ours(given[entry.theirs], entry.maps) for entry in table})
+    _check(
+        f'these tensors are not those of {model}',
+        given,
+        {entry.theirs: entry.their_shape for entry in table},
+    )
+    return flax.traverse_util.unflatten_dict(
+        {entry.ours: _to_ours(given[entry.theirs], entry.maps) for entry in table}
+    )
 
 
 def to_torch(model: str, variables) -> dict[str, np.ndarray]:
@@ -178,11 +215,18 @@ def to_torch(model: str, variables) -> dict[str, np.ndarray]:
     flat = flax.traverse_util.flatten_dict(flax.core.unfreeze(variables), sep='/')
     given = {path: np.asarray(array) for path, array in flat.items()}
     first, *_, last = MODELS[model][-1]()
-    found = _sizes(given.get(f'params/{first.ours}/conv/kernel'),
-                   given.get(f'params/{last.ours}/kernel'), channel_axis=2, class_axis=1)
+    found = _sizes(
+        given.get(f'params/{first.ours}/conv/kernel'),
+        given.get(f'params/{last.ours}/kernel'),
+        channel_axis=2,
+        class_axis=1,
+    )
     table = _table(model, aux=any(path.startswith('params/aux') for path in given), **found)
-    _check(f'these variables are not those of {model}', given,
-           {'/'.join(entry.ours): entry.shape for entry in table})
+    _check(
+        f'these variables are not those of {model}',
+        given,
+        {'/'.join(entry.ours): entry.shape for entry in table},
+    )
     state_dict = {}
     for entry in table:
         array = given['/'.join(entry.ours)]
@@ -210,8 +254,12 @@ class _Entry(NamedTuple):
 
 
 _CONV = (('params', 'kernel', 'weight'), ('params', 'bias', 'bias'))
-_NORM = (('params', 'scale', 'weight'), ('params', 'bias', 'bias'),
-         ('batch_stats', 'mean', 'running_mean'), ('batch_stats', 'var', 'running_var'))
+_NORM = (
+    ('params', 'scale', 'weight'),
+    ('params', 'bias', 'bias'),
+    ('batch_stats', 'mean', 'running_mean'),
+    ('batch_stats', 'var', 'running_var'),
+)
 
 
 @functools.lru_cache(maxsize=4)
@@ -219,8 +267,9 @@ def _table(model, *, classes, channels, aux) -> tuple[_Entry, ...]:
     """All tensors of a model, in torchvision's order. The shapes are those of our net."""
     net = build(model, classes=classes, channels=channels)
     images = jax.ShapeDtypeStruct((1, SIDE, SIDE, channels), np.float32)
-    shapes = flax.traverse_util.flatten_dict(jax.eval_shape(
-        lambda key, x: net.init(key, x, train=False), jax.random.key(0), images))
+    shapes = flax.traverse_util.flatten_dict(
+        jax.eval_shape(lambda key, x: net.init(key, x, train=False), jax.random.key(0), images)
+    )
     table = []
     for layer in MODELS[model][-1]():
         if layer.ours.startswith('aux') and not aux:
@@ -236,8 +285,7 @@ def _table(model, *, classes, channels, aux) -> tuple[_Entry, ...]:
                 if leaf in shapes:  # where batch norm stands, there may be no bias
                     shape = shapes[leaf].shape
                     their_shape = (*shape[:1:-1], *shape[:2]) if len(shape) == 4 else shape[::-1]
-                    table.append(_Entry(leaf, f'{prefix}.{theirs}', shape, their_shape,
-                                        layer.maps))
+                    table.append(_Entry(leaf, f'{prefix}.{theirs}', shape, their_shape, layer.maps))
     return tuple(table)
 
 
@@ -264,8 +312,7 @@ def _sizes(first, last, *, channel_axis, class_axis) -> dict[str, int]:
         shape = () if weight is None else tuple(weight.shape)
         return shape[axis] if len(shape) == ndim and 0 not in shape else usual
 
-    return {'classes': size(last, 2, class_axis, 1000),
-            'channels': size(first, 4, channel_axis, 3)}
+    return {'classes': size(last, 2, class_axis, 1000), 'channels': size(first, 4, channel_axis, 3)}
 
 
 def _check(what, given, expected) -> None:
@@ -278,10 +325,16 @@ def _check(what, given, expected) -> None:
     faults = {
         'missing': [name for name in expected if name not in given],
         'left over': left_over,
-        'of another shape': [f'{name} {given[name].shape} instead of {expected[name]}'
-                             for name in both if given[name].shape != tuple(expected[name])],
-        'not floating-point': [f'{name} ({given[name].dtype})' for name in both
-                               if not jax.dtypes.issubdtype(given[name].dtype, np.floating)],
+        'of another shape': [
+            f'{name} {given[name].shape} instead of {expected[name]}'
+            for name in both
+            if given[name].shape != tuple(expected[name])
+        ],
+        'not floating-point': [
+            f'{name} ({given[name].dtype})'
+            for name in both
+            if not jax.dtypes.issubdtype(given[name].dtype, np.floating)
+        ],
     }
     texts = []
     for fault, names in faults.items():

@@ -25,13 +25,22 @@ from cnns import layers
 
 # Name, maps or units, standard deviation of the weights; the pools' kinds where pool='mixed'.
 SHALLOW = (
-    ('conv1', 32, 1e-4), ('pool1', 'max'), ('norm1',),
-    ('conv2', 32, 0.01), ('pool2', 'average'), ('norm2',),
-    ('conv3', 64, 0.01), ('pool3', 'average'),
+    ('conv1', 32, 1e-4),
+    ('pool1', 'max'),
+    ('norm1',),
+    ('conv2', 32, 0.01),
+    ('pool2', 'average'),
+    ('norm2',),
+    ('conv3', 64, 0.01),
+    ('pool3', 'average'),
 )
 DEEP = (
-    ('conv1', 64, 1e-4), ('pool1', 'max'), ('norm1',),
-    ('conv2', 64, 0.01), ('norm2',), ('pool2', 'max'),
+    ('conv1', 64, 1e-4),
+    ('pool1', 'max'),
+    ('norm1',),
+    ('conv2', 64, 0.01),
+    ('norm2',),
+    ('pool2', 'max'),
 )
 ROWS = {
     '80sec': (*SHALLOW, ('fc64', 64, 0.1), ('fc10', None, 0.1)),
@@ -73,8 +82,7 @@ class CudaConvNet(layers.Net):
     def __call__(self, x, *, train: bool, features: bool | str = False):
         if self.file not in self.FILES:
             raise layers.unknown('unknown file', self.file, self.FILES)
-        lrn = (layers.lrn_within if self.file == '18pct'
-               else functools.partial(layers.lrn, **ACROSS))
+        lrn = layers.lrn_within if self.file == '18pct' else functools.partial(layers.lrn, **ACROSS)
         make = layers.Maker(self, x, train=train, lrn=lrn)
         for name, *row in ROWS[self.file]:
             weights = nn.initializers.normal(row[-1]) if len(row) == 2 else None
@@ -87,8 +95,9 @@ class CudaConvNet(layers.Net):
             elif name.startswith('local'):
                 x = make.local(name, x, row[0], 3, padding=1, weights=weights)
             else:
-                x = make.dense(name, x, row[0] or self.classes, linear=row[0] is None,
-                               weights=weights)
+                x = make.dense(
+                    name, x, row[0] or self.classes, linear=row[0] is None, weights=weights
+                )
         return make.result(x, features)
 
 

@@ -79,8 +79,14 @@ def max_pool(x, window: int, stride: int, padding):
 
 def plain_max_pool(x, window: int, stride: int, padding):
     """The same by lax.reduce_window."""
-    return lax.reduce_window(x, -jnp.inf, lax.max, (1, window, window, 1), (1, stride, stride, 1),
-                             ((0, 0), *padding, (0, 0)))
+    return lax.reduce_window(
+        x,
+        -jnp.inf,
+        lax.max,
+        (1, window, window, 1),
+        (1, stride, stride, 1),
+        ((0, 0), *padding, (0, 0)),
+    )
 
 
 def sum_pool(x, window: int, stride: int, padding):
@@ -91,8 +97,9 @@ def sum_pool(x, window: int, stride: int, padding):
 
 def plain_sum_pool(x, window: int, stride: int, padding):
     """The same by lax.reduce_window."""
-    return lax.reduce_window(x, 0.0, lax.add, (1, window, window, 1), (1, stride, stride, 1),
-                             ((0, 0), *padding, (0, 0)))
+    return lax.reduce_window(
+        x, 0.0, lax.add, (1, window, window, 1), (1, stride, stride, 1), ((0, 0), *padding, (0, 0))
+    )
 
 
 def _clipped(x, window, stride, padding):
@@ -118,11 +125,13 @@ def _clipped(x, window, stride, padding):
             if not high or not wide:
                 yield jnp.zeros((n, above + high + below, before + wide + after, channels), x.dtype)
                 continue
-            part = lax.slice(x, (0, row, column, 0), (
-                n, row + (high - 1) * stride + 1, column + (wide - 1) * stride + 1, channels),
-                (1, stride, stride, 1))
-            yield lax.pad(part, zero, ((0, 0, 0), (above, below, 0), (before, after, 0),
-                                       (0, 0, 0)))
+            part = lax.slice(
+                x,
+                (0, row, column, 0),
+                (n, row + (high - 1) * stride + 1, column + (wide - 1) * stride + 1, channels),
+                (1, stride, stride, 1),
+            )
+            yield lax.pad(part, zero, ((0, 0, 0), (above, below, 0), (before, after, 0), (0, 0, 0)))
 
 
 def _pixels(x, window, stride, padding, filling):
@@ -131,13 +140,17 @@ def _pixels(x, window, stride, padding, filling):
     n, height, width, channels = x.shape
     rows = _outputs(height, top, bottom, window, stride)
     columns = _outputs(width, left, right, window, stride)
-    x = lax.pad(x, jnp.array(filling, x.dtype), ((0, 0, 0), (top, bottom, 0), (left, right, 0),
-                                                 (0, 0, 0)))
+    x = lax.pad(
+        x, jnp.array(filling, x.dtype), ((0, 0, 0), (top, bottom, 0), (left, right, 0), (0, 0, 0))
+    )
     for i in range(window):
         for j in range(window):
-            yield lax.slice(x, (0, i, j, 0), (n, i + (rows - 1) * stride + 1,
-                                              j + (columns - 1) * stride + 1, channels),
-                            (1, stride, stride, 1))
+            yield lax.slice(
+                x,
+                (0, i, j, 0),
+                (n, i + (rows - 1) * stride + 1, j + (columns - 1) * stride + 1, channels),
+                (1, stride, stride, 1),
+            )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
@@ -209,13 +222,21 @@ def _from_windows(reaching, shape, window, stride, padding, gradient):
         total = jnp.zeros((n, high, wide, channels), gradient.dtype)
         for u in range(-(-(window - i) // stride)):
             for v in range(-(-(window - j) // stride)):
-                total += lax.pad(reaching(i + u * stride, j + v * stride), zero, (
-                    (0, 0, 0), (u - down, high - rows - u + down, 0),
-                    (v - right, wide - columns - v + right, 0), (0, 0, 0)))
+                total += lax.pad(
+                    reaching(i + u * stride, j + v * stride),
+                    zero,
+                    (
+                        (0, 0, 0),
+                        (u - down, high - rows - u + down, 0),
+                        (v - right, wide - columns - v + right, 0),
+                        (0, 0, 0),
+                    ),
+                )
         return total
 
-    return _interleave([[phase(p, q) for q in range(stride)] for p in range(stride)], stride,
-                       height, width)
+    return _interleave(
+        [[phase(p, q) for q in range(stride)] for p in range(stride)], stride, height, width
+    )
 
 
 # --- local response normalisation --------------------------------------------------------------
@@ -223,15 +244,22 @@ def _from_windows(reaching, shape, window, stride, padding, gradient):
 
 def lrn(x, n: int, k: float, alpha: float, beta: float):
     """x / (k + alpha * sum of x^2 over n neighbouring channels)^beta; x float32 [..., C]."""
-    return _on_cpu(lambda x: _lrn(x, n, k, alpha, beta), lambda x: plain_lrn(x, n, k, alpha, beta),
-                   x)
+    return _on_cpu(
+        lambda x: _lrn(x, n, k, alpha, beta), lambda x: plain_lrn(x, n, k, alpha, beta), x
+    )
 
 
 def plain_lrn(x, n: int, k: float, alpha: float, beta: float):
     """The same by lax.reduce_window and a power."""
     ones = (1,) * (x.ndim - 1)
-    sums = lax.reduce_window(jnp.square(x), 0.0, lax.add, (*ones, n), (*ones, 1),
-                             [(0, 0)] * len(ones) + [(n // 2, n // 2)])
+    sums = lax.reduce_window(
+        jnp.square(x),
+        0.0,
+        lax.add,
+        (*ones, n),
+        (*ones, 1),
+        [(0, 0)] * len(ones) + [(n // 2, n // 2)],
+    )
     return x * (k + alpha * sums) ** -beta
 
 
@@ -246,7 +274,7 @@ def _power(y, beta):
     if beta == 0.75:
         root = lax.rsqrt(y)
         return root * lax.sqrt(root)
-    return y ** -beta
+    return y**-beta
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
@@ -278,8 +306,13 @@ def batch_norm(x, scale, bias, epsilon: float, axis_name: str | None = None):
     `axis_name`; the variance is the biased one. Returns the result, mean and var.
     """
     how = float(epsilon), axis_name
-    return _on_cpu(lambda *arrays: _batch_norm(*arrays, *how),
-                   lambda *arrays: plain_batch_norm(*arrays, *how), x, scale, bias)
+    return _on_cpu(
+        lambda *arrays: _batch_norm(*arrays, *how),
+        lambda *arrays: plain_batch_norm(*arrays, *how),
+        x,
+        scale,
+        bias,
+    )
 
 
 def plain_batch_norm(x, scale, bias, epsilon: float, axis_name: str | None = None):
@@ -319,8 +352,9 @@ def _batch_norm_gradient(epsilon, axis_name, saved, gradients):
     total = gradient.sum(axes)
     product = (gradient * (x - mean)).sum(axes)
     # What reaches the two statistics: var holds -mean^2, which (x - mean) below puts right
-    reach = jnp.stack([of_mean - scale * inverse * total,
-                       passed * (of_var - 0.5 * scale * inverse**3 * product)])
+    reach = jnp.stack(
+        [of_mean - scale * inverse * total, passed * (of_var - 0.5 * scale * inverse**3 * product)]
+    )
     count = math.prod(x.shape[:-1])
     if axis_name is not None:
         reach = lax.pmean(reach, axis_name)
@@ -335,29 +369,54 @@ _batch_norm.defvjp(_save_batch_norm, _batch_norm_gradient)
 # --- convolution -------------------------------------------------------------------------------
 
 
-def conv(x, kernel, strides, padding, lhs_dilation=None, rhs_dilation=None, dimension_numbers=None,
-         feature_group_count: int = 1, **others):
+def conv(
+    x,
+    kernel,
+    strides,
+    padding,
+    lhs_dilation=None,
+    rhs_dilation=None,
+    dimension_numbers=None,
+    feature_group_count: int = 1,
+    **others,
+):
     """lax.conv_general_dilated for flax's nn.Conv, of maps [N, H, W, C] and explicit padding.
 
     kernel [h, w, C / groups, features]. A dilation, a precision, strides that differ, and arrays or
     results without elements keep the plain form.
     """
+
     def plain(x, kernel):
         return lax.conv_general_dilated(
-            x, kernel, strides, padding, lhs_dilation=lhs_dilation, rhs_dilation=rhs_dilation,
-            dimension_numbers=dimension_numbers, feature_group_count=feature_group_count, **others)
+            x,
+            kernel,
+            strides,
+            padding,
+            lhs_dilation=lhs_dilation,
+            rhs_dilation=rhs_dilation,
+            dimension_numbers=dimension_numbers,
+            feature_group_count=feature_group_count,
+            **others,
+        )
 
     dilated = any(d != 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ())))
     asked = any(value is not None for value in others.values())  # precision and the like
-    if (x.ndim != 4 or dilated or asked or isinstance(padding, str) or strides[0] != strides[1]
-            or dimension_numbers is None  # which means channels first
-            or 0 in (x.size, kernel.size, jax.eval_shape(plain, x, kernel).size)):
+    if (
+        x.ndim != 4
+        or dilated
+        or asked
+        or isinstance(padding, str)
+        or strides[0] != strides[1]
+        or dimension_numbers is None  # which means channels first
+        or 0 in (x.size, kernel.size, jax.eval_shape(plain, x, kernel).size)
+    ):
         return plain(x, kernel)
     how = int(strides[0]), _pairs(padding)
 
     def grouped(x, kernel):
-        parts = zip(jnp.split(x, feature_group_count, -1),
-                    jnp.split(kernel, feature_group_count, -1))
+        parts = zip(
+            jnp.split(x, feature_group_count, -1), jnp.split(kernel, feature_group_count, -1)
+        )
         return jnp.concatenate([_form(*part, *how) for part in parts], -1)
 
     fast = grouped if feature_group_count > 1 else lambda x, kernel: _form(x, kernel, *how)
@@ -368,8 +427,9 @@ def _form(x, kernel, stride, padding):
     height, width, channels, _ = kernel.shape
     if stride > 1 and height == width == 1:
         (top, bottom), (left, right) = padding
-        x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (top, bottom, 0), (left, right, 0),
-                                                (0, 0, 0)))
+        x = lax.pad(
+            x, jnp.zeros((), x.dtype), ((0, 0, 0), (top, bottom, 0), (left, right, 0), (0, 0, 0))
+        )
         return _conv(x[:, ::stride, ::stride], kernel, 1, ((0, 0), (0, 0)))
     if _exceeds(x.shape[1:3], (height, width), stride, padding):
         return _by_pixel(x, kernel, stride, padding)
@@ -382,17 +442,21 @@ def _form(x, kernel, stride, padding):
 
 def plain_conv(x, kernel, stride: int, padding):
     """lax.conv_general_dilated of maps [N, H, W, C] by a kernel [h, w, C, features]."""
-    return lax.conv_general_dilated(x, kernel, (stride, stride), padding,
-                                    dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), padding, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+    )
 
 
 def _exceeds(map_size, kernel_size, stride, padding) -> bool:
     """Whether a kernel is larger than its map, in the layer or in the gradient of the input."""
-    sizes = [_outputs(size, *edges, window, stride)
-             for size, window, edges in zip(map_size, kernel_size, padding)]
+    sizes = [
+        _outputs(size, *edges, window, stride)
+        for size, window, edges in zip(map_size, kernel_size, padding)
+    ]
     return 0 < math.prod(sizes) <= _FEW_PIXELS and any(
         window > size or -(-window // stride) > out
-        for window, size, out in zip(kernel_size, map_size, sizes))
+        for window, size, out in zip(kernel_size, map_size, sizes)
+    )
 
 
 def _by_pixel(x, kernel, stride, padding):
@@ -407,13 +471,16 @@ def _by_pixel(x, kernel, stride, padding):
             last = max(min(begin + window, size), first)
             yield slice(first, last), slice(first - begin, last - begin)
 
-    rows, columns = ([*covers(size, window, *edges)] for size, window, edges in zip(
-        x.shape[1:3], kernel.shape[:2], padding))
+    rows, columns = (
+        [*covers(size, window, *edges)]
+        for size, window, edges in zip(x.shape[1:3], kernel.shape[:2], padding)
+    )
 
     def pixel(row, column):
         seen = x[:, row[0], column[0]]
-        return (seen.reshape(x.shape[0], math.prod(seen.shape[1:]))
-                @ kernel[row[1], column[1]].reshape(-1, features))
+        return seen.reshape(x.shape[0], math.prod(seen.shape[1:])) @ kernel[
+            row[1], column[1]
+        ].reshape(-1, features)
 
     return jnp.stack([jnp.stack([pixel(row, column) for column in columns], 1) for row in rows], 1)
 
@@ -422,22 +489,37 @@ def _folded(x, kernel, stride, padding):
     """Blocks of stride x stride pixels become channels; the convolution then has stride 1."""
     h, w, channels, features = kernel.shape
     high, wide = -(-h // stride), -(-w // stride)
-    sizes = [_outputs(size, low, up, k, stride)
-             for size, (low, up), k in zip(x.shape[1:3], padding, (h, w))]
+    sizes = [
+        _outputs(size, low, up, k, stride)
+        for size, (low, up), k in zip(x.shape[1:3], padding, (h, w))
+    ]
     need = [(size - 1 + k) * stride for size, k in zip(sizes, (high, wide))]
-    x = lax.pad(x, jnp.zeros((), x.dtype), (
-        (0, 0, 0), *((low, n - size - low, 0)
-                     for n, size, (low, _) in zip(need, x.shape[1:3], padding)), (0, 0, 0)))
+    x = lax.pad(
+        x,
+        jnp.zeros((), x.dtype),
+        (
+            (0, 0, 0),
+            *((low, n - size - low, 0) for n, size, (low, _) in zip(need, x.shape[1:3], padding)),
+            (0, 0, 0),
+        ),
+    )
     kernel = jnp.pad(kernel, ((0, high * stride - h), (0, wide * stride - w), (0, 0), (0, 0)))
 
     def fold(array, lead):
         shape = array.shape
-        split = (*shape[:lead], shape[lead] // stride, stride, shape[lead + 1] // stride, stride,
-                 *shape[lead + 2:])
+        split = (
+            *shape[:lead],
+            shape[lead] // stride,
+            stride,
+            shape[lead + 1] // stride,
+            stride,
+            *shape[lead + 2 :],
+        )
         order = (*range(lead), lead, lead + 2, lead + 1, lead + 3, *range(lead + 4, len(split)))
         array = array.reshape(split).transpose(order)
-        return array.reshape(*array.shape[:lead + 2], stride**2 * channels,
-                             *array.shape[lead + 5:])
+        return array.reshape(
+            *array.shape[: lead + 2], stride**2 * channels, *array.shape[lead + 5 :]
+        )
 
     return _conv(fold(x, 1), fold(kernel, 0), 1, ((0, 0), (0, 0)))
 
@@ -453,8 +535,10 @@ def _save_conv(x, kernel, stride, padding):
 
 def _conv_gradient(stride, padding, saved, gradient):
     x, kernel = saved
-    return (_input_gradient(x, kernel, stride, padding, gradient),
-            _weight_gradient(x, kernel, stride, padding, gradient))
+    return (
+        _input_gradient(x, kernel, stride, padding, gradient),
+        _weight_gradient(x, kernel, stride, padding, gradient),
+    )
 
 
 _conv.defvjp(_save_conv, _conv_gradient)
@@ -474,12 +558,17 @@ def _input_gradient(x, kernel, stride, padding, gradient):
         if part.shape[0] == 0 or part.shape[1] == 0:
             return jnp.zeros((x.shape[0], high, wide, x.shape[3]), gradient.dtype)
         m, k = part.shape[0] - 1, part.shape[1] - 1
-        edges = ((0, 0, 0), (m - down, high + down - gradient.shape[1], 0),
-                 (k - right, wide + right - gradient.shape[2], 0), (0, 0, 0))
+        edges = (
+            (0, 0, 0),
+            (m - down, high + down - gradient.shape[1], 0),
+            (k - right, wide + right - gradient.shape[2], 0),
+            (0, 0, 0),
+        )
         return plain_conv(lax.pad(gradient, zero, edges), part, 1, ((0, 0), (0, 0)))
 
-    return _interleave([[phase(p, q) for q in range(stride)] for p in range(stride)], stride,
-                       height, width)
+    return _interleave(
+        [[phase(p, q) for q in range(stride)] for p in range(stride)], stride, height, width
+    )
 
 
 def _weight_gradient(x, kernel, stride, padding, gradient):
@@ -491,17 +580,18 @@ def _weight_gradient(x, kernel, stride, padding, gradient):
     count = min(n, max(2 ** int(math.log2(max(_CHUNK / (row * rows), 1))), _FEWEST))
     high = min(rows, max(round(_CHUNK / (row * count)), _LOWEST))
     if high < rows:  # parts of the rows are cut out of the map with its edges
-        x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*edge, 0) for edge in padding),
-                                                (0, 0, 0)))
+        x = lax.pad(
+            x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*edge, 0) for edge in padding), (0, 0, 0))
+        )
         padding = ((0, 0), (0, 0))
     parts = []
     for first in range(0, n, count):
         for top in range(0, rows, high):
-            part = gradient[first:first + count, top:top + high]
-            images = x[first:first + count]
+            part = gradient[first : first + count, top : top + high]
+            images = x[first : first + count]
             if high < rows:
                 end = (top + part.shape[1] - 1) * stride + kernel.shape[0]
-                images = images[:, top * stride:end]
+                images = images[:, top * stride : end]
 
             def run(kernel, images=images):
                 return plain_conv(images, kernel, stride, padding)
@@ -528,15 +618,19 @@ def _save_product(x, kernel, padding):
     columns = _outputs(x.shape[2], left, right, w, 1)
     count = _together(columns)
     wide, groups = w + count - 1, columns // count
-    windows = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (top, bottom, 0), (left, right, 0),
-                                                  (0, 0, 0)))
-    windows = jnp.stack([lax.slice_in_dim(windows, j, j + (groups - 1) * count + 1, count, 2)
-                         for j in range(wide)], 3)
+    windows = lax.pad(
+        x, jnp.zeros((), x.dtype), ((0, 0, 0), (top, bottom, 0), (left, right, 0), (0, 0, 0))
+    )
+    windows = jnp.stack(
+        [lax.slice_in_dim(windows, j, j + (groups - 1) * count + 1, count, 2) for j in range(wide)],
+        3,
+    )
     windows = windows.reshape(*windows.shape[:2], groups, wide * channels)
-    windows = jnp.stack([windows[:, i:i + rows] for i in range(h)], 3)
+    windows = jnp.stack([windows[:, i : i + rows] for i in range(h)], 3)
     windows = windows.reshape(x.shape[0] * rows * groups, h * wide * channels)
-    shifted = jnp.stack([jnp.pad(kernel, ((0, 0), (i, count - 1 - i), (0, 0), (0, 0)))
-                         for i in range(count)], 3)
+    shifted = jnp.stack(
+        [jnp.pad(kernel, ((0, 0), (i, count - 1 - i), (0, 0), (0, 0))) for i in range(count)], 3
+    )
     y = windows @ shifted.reshape(-1, count * features)
     return y.reshape(x.shape[0], rows, columns, features), (x, kernel, windows)
 
@@ -547,7 +641,7 @@ def _product_gradient(padding, saved, gradient):
     count = _together(gradient.shape[2])
     shifted = windows.T @ gradient.reshape(len(windows), -1)
     shifted = shifted.reshape(h, w + count - 1, channels, count, features)
-    weights = functools.reduce(jnp.add, [shifted[:, i:i + w, :, i] for i in range(count)])
+    weights = functools.reduce(jnp.add, [shifted[:, i : i + w, :, i] for i in range(count)])
     return _input_gradient(x, kernel, 1, padding, gradient), weights
 
 

@@ -130,9 +130,12 @@ class GoogLeNet(layers.Net):
 
     @nn.compact
     def __call__(self, x, *, train: bool, features: bool | str = False):
-        make = layers.Maker(self, x, train=train,
-                            lrn=functools.partial(layers.lrn, k=self.lrn_k,
-                                                  alpha_over_n=self.alpha_over_n))
+        make = layers.Maker(
+            self,
+            x,
+            train=train,
+            lrn=functools.partial(layers.lrn, k=self.lrn_k, alpha_over_n=self.alpha_over_n),
+        )
         blocks = {'reduced': inception, 'naive': naive_inception}
         if self.block not in blocks:
             raise layers.unknown('unknown block', self.block, blocks)
@@ -154,8 +157,13 @@ class GoogLeNet(layers.Net):
             if name in AUXILIARY and self.aux and (train or self.is_initializing()):
                 logits = make.block(AUXILIARY[name], auxiliary, x, classes=self.classes)
                 if not self.is_initializing():
-                    self.sow('auxiliary', f'logits_{name[-2:]}', logits.astype(jnp.float32),
-                             reduce_fn=lambda _, new: new, init_fn=lambda: None)
+                    self.sow(
+                        'auxiliary',
+                        f'logits_{name[-2:]}',
+                        logits.astype(jnp.float32),
+                        reduce_fn=lambda _, new: new,
+                        init_fn=lambda: None,
+                    )
         x = make.global_average('average', x)
         x = make.dropout(x, 0.4)
         x = make.dense('fc', x, self.classes, linear=True, weights=_XAVIER)
@@ -173,14 +181,19 @@ def _neighbours(make, x):
 
 def _check_size(x, net):
     if net.third_kernel < 1 or net.third_kernel % 2 == 0:
-        raise ValueError(f'third_kernel is {net.third_kernel}, it must be odd: the branches of a '
-                         'block have maps of one size.')
+        raise ValueError(
+            f'third_kernel is {net.third_kernel}, it must be odd: the branches of a '
+            'block have maps of one size.'
+        )
     if net.small and net.aux:
         raise ValueError('the small GoogLeNet has no auxiliary classifiers: set aux=False.')
     if net.aux and x.shape[1:3] != (224, 224):
-        raise ValueError("GoogLeNet's auxiliary classifiers read 14x14 maps, which images of "
-                         f'224x224 give; it was given {x.shape[1]}x{x.shape[2]}. Set aux=False.')
+        raise ValueError(
+            "GoogLeNet's auxiliary classifiers read 14x14 maps, which images of "
+            f'224x224 give; it was given {x.shape[1]}x{x.shape[2]}. Set aux=False.'
+        )
     low = 8 if net.small else 32
     if min(x.shape[1:3]) < low:
-        raise ValueError(f'GoogLeNet takes sides from {low}, it was given '
-                         f'{x.shape[1]}x{x.shape[2]}.')
+        raise ValueError(
+            f'GoogLeNet takes sides from {low}, it was given {x.shape[1]}x{x.shape[2]}.'
+        )

@@ -14,7 +14,7 @@ Sec. 3.2); LRN stands after it (Krizhevsky et al. 2012, Sec. 3.3).
 import difflib
 import functools
 import math
-from typing import Callable
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -30,8 +30,12 @@ def scaled_tanh(x):
     return 1.7159 * jnp.tanh(2 / 3 * x)
 
 
-ACTIVATIONS = {'tanh': jnp.tanh, 'relu': jax.nn.relu, 'sigmoid': jax.nn.sigmoid,
-               'scaled_tanh': scaled_tanh}
+ACTIVATIONS = {
+    'tanh': jnp.tanh,
+    'relu': jax.nn.relu,
+    'sigmoid': jax.nn.sigmoid,
+    'scaled_tanh': scaled_tanh,
+}
 POOLS = ('average', 'max')
 OVERLAPS = (False, True)
 NORMS = ('none', 'lrn', 'batch')
@@ -41,9 +45,11 @@ AXES = {'activation': tuple(ACTIVATIONS), 'pool': POOLS, 'overlap': OVERLAPS, 'n
 # 'he': normal, variance 2 / fan-in (He et al. 2015, Eq. 10). 'glorot': uniform, variance
 # 2 / (fan-in + fan-out) (Glorot & Bengio 2010, Eq. 16). 'lecun': normal, variance 1 / fan-in.
 # Biases start at 0.
-INITS = {'he': nn.initializers.variance_scaling(2.0, 'fan_in', 'normal'),
-         'glorot': nn.initializers.glorot_uniform(),
-         'lecun': nn.initializers.lecun_normal()}
+INITS = {
+    'he': nn.initializers.variance_scaling(2.0, 'fan_in', 'normal'),
+    'glorot': nn.initializers.glorot_uniform(),
+    'lecun': nn.initializers.lecun_normal(),
+}
 
 
 def unknown(what: str, given, allowed) -> ValueError:
@@ -90,13 +96,15 @@ def pool(x, kind: str, overlap: bool, stride: int = 2, *, before: bool = False, 
     check_axes(pool=kind, overlap=overlap)
     height, width = x.shape[1:3]
     if min(height, width) < stride:
-        raise ValueError(f'a map of {height}x{width} cannot be pooled with stride {stride}; '
-                         'use a larger input.')
+        raise ValueError(
+            f'a map of {height}x{width} cannot be pooled with stride {stride}; use a larger input.'
+        )
     window = stride + overlap
     # Only as much as the last window needs: 1 on even maps at stride 2, 0 on odd ones
     extra = [max((n // stride - 1) * stride + window - n, 0) for n in (height, width)]
-    return pool_windows(x, kind, window, stride, [(e, 0) if before else (0, e) for e in extra],
-                        fast=fast)
+    return pool_windows(
+        x, kind, window, stride, [(e, 0) if before else (0, e) for e in extra], fast=fast
+    )
 
 
 def pool_windows(x, kind: str, window: int, stride: int, padding, *, fast: bool = True):
@@ -108,20 +116,30 @@ def pool_windows(x, kind: str, window: int, stride: int, padding, *, fast: bool 
     if kind == 'max':
         return (forms.max_pool if fast else forms.plain_max_pool)(x, window, stride, padding)
     sums = (forms.sum_pool if fast else forms.plain_sum_pool)(x, window, stride, padding)
-    counts = np.outer(*(_pixels(size, *edges, window, stride)
-                        for size, edges in zip(x.shape[1:3], padding)))
+    counts = np.outer(
+        *(_pixels(size, *edges, window, stride) for size, edges in zip(x.shape[1:3], padding))
+    )
     return sums / jnp.asarray(counts[..., None], x.dtype)
 
 
 def _pixels(size, low, high, window, stride):
     """How many pixels that exist each window has, along one edge of the map."""
     exists = np.pad(np.ones(size), (low, high))
-    return [exists[start:start + window].sum()
-            for start in range(0, len(exists) - window + 1, stride)]
+    return [
+        exists[start : start + window].sum() for start in range(0, len(exists) - window + 1, stride)
+    ]
 
 
-def lrn(x, *, n: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75,
-        alpha_over_n: bool = False, fast: bool = True):
+def lrn(
+    x,
+    *,
+    n: int = 5,
+    k: float = 2.0,
+    alpha: float = 1e-4,
+    beta: float = 0.75,
+    alpha_over_n: bool = False,
+    fast: bool = True,
+):
     """Local response normalisation across channels; x [..., C], shape and dtype kept.
 
     b_i = a_i / (k + alpha * sum_j a_j^2)^beta, j from i - n//2 to i + n//2 within the channels
@@ -133,16 +151,20 @@ def lrn(x, *, n: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.7
       ValueError: n is not a positive odd number.
     """
     if n < 1 or n % 2 == 0:
-        raise ValueError(f'the window n of LRN is {n}; it must be odd, the channel with its '
-                         'neighbours on both sides.')
+        raise ValueError(
+            f'the window n of LRN is {n}; it must be odd, the channel with its '
+            'neighbours on both sides.'
+        )
     # In float32: beside k = 2, bfloat16 rounds away any alpha * sum below 1/128
     form = forms.lrn if fast else forms.plain_lrn
-    return form(x.astype(jnp.float32), n, k, alpha / n if alpha_over_n else alpha,
-                beta).astype(x.dtype)
+    return form(x.astype(jnp.float32), n, k, alpha / n if alpha_over_n else alpha, beta).astype(
+        x.dtype
+    )
 
 
-def lrn_within(x, *, n: int = 3, k: float = 1.0, alpha: float = 5e-5, beta: float = 0.75,
-               fast: bool = True):
+def lrn_within(
+    x, *, n: int = 3, k: float = 1.0, alpha: float = 5e-5, beta: float = 0.75, fast: bool = True
+):
     """Response normalisation within each map; x [N, H, W, C], shape and dtype kept.
 
     b = a / (k + alpha / n^2 * sum of a^2 over the n x n pixels around)^beta: the layer 'rnorm' of
@@ -200,10 +222,20 @@ class Conv(nn.Module):
         if isinstance(padding, int):
             padding = [(padding, padding)] * 2
         bias = self.norm != 'batch' if self.bias is None else self.bias
-        x = nn.Conv(self.features, (self.kernel, self.kernel), self.stride, padding,
-                    feature_group_count=self.groups, use_bias=bias, kernel_init=self.kernel_init,
-                    bias_init=self.bias_init, dtype=self.dtype, param_dtype=self.param_dtype,
-                    conv_general_dilated=forms.conv if self.fast else None, name='conv')(x)
+        x = nn.Conv(
+            self.features,
+            (self.kernel, self.kernel),
+            self.stride,
+            padding,
+            feature_group_count=self.groups,
+            use_bias=bias,
+            kernel_init=self.kernel_init,
+            bias_init=self.bias_init,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            conv_general_dilated=forms.conv if self.fast else None,
+            name='conv',
+        )(x)
         if self.norm == 'batch':
             x = batch_norm(self, train)(x)
         if self.activation is not None:
@@ -213,8 +245,14 @@ class Conv(nn.Module):
 
 def batch_norm(fields, train: bool, name: str = 'norm') -> nn.Module:
     """Batch normalisation as every net here uses it; see Conv for its conventions."""
-    same = dict(momentum=0.9, epsilon=fields.epsilon, axis_name=fields.axis_name,
-                dtype=fields.dtype, param_dtype=fields.param_dtype, name=name)
+    same = dict(
+        momentum=0.9,
+        epsilon=fields.epsilon,
+        axis_name=fields.axis_name,
+        dtype=fields.dtype,
+        param_dtype=fields.param_dtype,
+        name=name,
+    )
     if train and fields.fast:
         return BatchNorm(**same)
     return nn.BatchNorm(use_running_average=not train, **same)
@@ -232,8 +270,10 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x):
         shape = x.shape[-1:]
-        averages = (self.variable('batch_stats', 'mean', jnp.zeros, shape, jnp.float32),
-                    self.variable('batch_stats', 'var', jnp.ones, shape, jnp.float32))
+        averages = (
+            self.variable('batch_stats', 'mean', jnp.zeros, shape, jnp.float32),
+            self.variable('batch_stats', 'var', jnp.ones, shape, jnp.float32),
+        )
         scale = self.param('scale', nn.initializers.ones, shape, self.param_dtype)
         bias = self.param('bias', nn.initializers.zeros, shape, self.param_dtype)
         common = jnp.result_type(x, scale, bias, jnp.float32)  # float32 at least, as in flax
@@ -264,8 +304,9 @@ class SlidingDense(nn.Module):
         bias = self.param('bias', self.bias_init, (self.features,), self.param_dtype)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         kernel = kernel.reshape(self.window, self.window, x.shape[-1], self.features)
-        return bias + lax.conv_general_dilated(x, kernel, (1, 1), 'VALID',
-                                               dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+        return bias + lax.conv_general_dilated(
+            x, kernel, (1, 1), 'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+        )
 
 
 class Block(nn.Module):
@@ -309,8 +350,9 @@ def check_fields(name: str, net: type[Net], fields: dict) -> None:
     for field, value in fields.items():
         for lacked, what in ((field, 'axis'), (f'{field}={value}', 'choice')):
             if lacked in net.LACKS:
-                raise ValueError(f'{name} has no {what} {lacked!r}: {net.LACKS[lacked]}. '
-                                 'Leave it out.')
+                raise ValueError(
+                    f'{name} has no {what} {lacked!r}: {net.LACKS[lacked]}. Leave it out.'
+                )
         if field in AXES and value not in net.VALUES.get(field, ()):
             check_axes(**{field: value})
     if fields.get('initialiser', 'he') not in (*net.OWN_INITS, *INITS):
@@ -336,9 +378,11 @@ class Maker:
         axes = {axis: getattr(net, axis) for axis in AXES if hasattr(net, axis)}
         check_fields(type(net).__name__, type(net), {**axes, 'initialiser': net.initialiser})
         if x.ndim != 4 or x.shape[-1] != net.channels:
-            raise ValueError(f'{type(net).__name__} was built for images [N, H, W, '
-                             f'{net.channels}], it was given {tuple(x.shape)}. Set '
-                             f'channels={x.shape[-1]}, or convert the images.')
+            raise ValueError(
+                f'{type(net).__name__} was built for images [N, H, W, '
+                f'{net.channels}], it was given {tuple(x.shape)}. Set '
+                f'channels={x.shape[-1]}, or convert the images.'
+            )
         self.net, self.train = net, train
         self.lrn = functools.partial(lrn, fast=net.fast)
         self.norm_kind = axes.get('norm', 'none')
@@ -348,19 +392,49 @@ class Maker:
     # In every layer `weights` and `bias` are the paper's initialisers (bias: a number, or one);
     # initialiser='he' and the like replace them.
 
-    def conv(self, name, x, maps, kernel, *, stride=1, padding=0, groups=1, linear=False,
-             lrn=False, bias=0.0, weights=None):
+    def conv(
+        self,
+        name,
+        x,
+        maps,
+        kernel,
+        *,
+        stride=1,
+        padding=0,
+        groups=1,
+        linear=False,
+        lrn=False,
+        bias=0.0,
+        weights=None,
+    ):
         """Convolution, batch norm, activation unless `linear`; with `lrn`, LRN where norm='lrn'."""
         norm = self.norm_kind if self.norm_kind != 'lrn' or lrn else 'none'
         net = self.net
         if x.shape[-1] % groups or maps % groups:
-            raise ValueError(f'{name} turns {x.shape[-1]} into {maps} maps, which {groups} '
-                             'groups do not divide. Change groups.')
+            raise ValueError(
+                f'{name} turns {x.shape[-1]} into {maps} maps, which {groups} '
+                'groups do not divide. Change groups.'
+            )
         kernel_init, bias_init = self._initialisers(weights, bias)
-        layer = Conv(maps, kernel, None if linear else net.activation, norm, stride, padding,
-                     groups, getattr(net, 'bias', None), kernel_init, bias_init, self.lrn,
-                     net.epsilon, net.axis_name, net.dtype, net.param_dtype, net.fast,
-                     name=name)
+        layer = Conv(
+            maps,
+            kernel,
+            None if linear else net.activation,
+            norm,
+            stride,
+            padding,
+            groups,
+            getattr(net, 'bias', None),
+            kernel_init,
+            bias_init,
+            self.lrn,
+            net.epsilon,
+            net.axis_name,
+            net.dtype,
+            net.param_dtype,
+            net.fast,
+            name=name,
+        )
         return self.keep(name, layer(x, train=self.train))
 
     def pool(self, name, x, *, kind=None, overlap=None, before=False):
@@ -368,8 +442,7 @@ class Maker:
         kind = self.net.pool if kind is None else kind
         overlap = self.net.overlap if overlap is None else overlap
         with jax.named_scope(name):
-            return self.keep(name, pool(x, kind, overlap, before=before,
-                                        fast=self.net.fast))
+            return self.keep(name, pool(x, kind, overlap, before=before, fast=self.net.fast))
 
     def global_average(self, name, x):
         """[N, H, W, C] -> [N, C]."""
@@ -390,18 +463,31 @@ class Maker:
     def local(self, name, x, maps, kernel, *, padding=0, bias=0.0, weights=None):
         """Locally connected layer, a kernel and bias of its own at every place; activation."""
         kernel_init, bias_init = self._initialisers(weights, bias)
-        x = nn.ConvLocal(maps, (kernel, kernel), padding=[(padding, padding)] * 2,
-                         kernel_init=kernel_init, bias_init=bias_init, dtype=self.net.dtype,
-                         param_dtype=self.net.param_dtype, name=name)(x)
+        x = nn.ConvLocal(
+            maps,
+            (kernel, kernel),
+            padding=[(padding, padding)] * 2,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
+            dtype=self.net.dtype,
+            param_dtype=self.net.param_dtype,
+            name=name,
+        )(x)
         return self.keep(name, activate(x, self.net.activation))
 
     def dense(self, name, x, units, *, linear=False, norm=False, bias=0.0, weights=None):
         """Fully connected; maps are flattened. `norm`: batch norm where norm='batch'."""
         kernel_init, bias_init = self._initialisers(weights, bias)
         norm = norm and self.norm_kind == 'batch'
-        x = nn.Dense(units, use_bias=not norm, kernel_init=kernel_init, bias_init=bias_init,
-                     dtype=self.net.dtype, param_dtype=self.net.param_dtype,
-                     name=name)(flat(x))
+        x = nn.Dense(
+            units,
+            use_bias=not norm,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
+            dtype=self.net.dtype,
+            param_dtype=self.net.param_dtype,
+            name=name,
+        )(flat(x))
         if norm:
             x = batch_norm(self.net, self.train, f'{name}_norm')(x)
         return self.keep(name, x if linear else activate(x, self.net.activation))
@@ -412,8 +498,9 @@ class Maker:
         The layer was trained on maps of window x window.
         """
         kernel_init, bias_init = self._initialisers(weights, bias)
-        x = SlidingDense(units, window, kernel_init, bias_init, self.net.dtype,
-                         self.net.param_dtype, name=name)(x)
+        x = SlidingDense(
+            units, window, kernel_init, bias_init, self.net.dtype, self.net.param_dtype, name=name
+        )(x)
         return self.keep(name, x if linear else activate(x, self.net.activation))
 
     def dropout(self, x, rate):
@@ -449,7 +536,9 @@ class Maker:
         if self.net.initialiser in INITS:
             return INITS[self.net.initialiser], nn.initializers.zeros
         if weights is None:
-            raise ValueError(f'{type(self.net).__name__} gives a layer no initial weights of its '
-                             f'own, which initialiser={self.net.initialiser!r} asks for. Pass '
-                             f'weights= to the layer, or set initialiser to {", ".join(INITS)}.')
+            raise ValueError(
+                f'{type(self.net).__name__} gives a layer no initial weights of its '
+                f'own, which initialiser={self.net.initialiser!r} asks for. Pass '
+                f'weights= to the layer, or set initialiser to {", ".join(INITS)}.'
+            )
         return weights, bias if callable(bias) else nn.initializers.constant(bias)

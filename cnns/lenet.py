@@ -40,16 +40,20 @@ ROWS = (
 
 def _check_size(x):
     if x.ndim != 4 or x.shape[1:3] != (SIDE, SIDE):
-        raise ValueError(f'LeNet-5 takes images [N, {SIDE}, {SIDE}, C], it was given '
-                         f'{tuple(x.shape)}; pad or resize them to {SIDE}x{SIDE}.')
+        raise ValueError(
+            f'LeNet-5 takes images [N, {SIDE}, {SIDE}, C], it was given '
+            f'{tuple(x.shape)}; pad or resize them to {SIDE}x{SIDE}.'
+        )
 
 
 def uniform(fan_in=None):
     """Uniform in +-2.4 / fan-in (App. A). fan_in: broadcasts over the parameter's last axis; None:
     that of a kernel [..., in, out] itself."""
+
     def init(key, shape, dtype=jnp.float32):
         bound = 2.4 / np.asarray(math.prod(shape[:-1]) if fan_in is None else fan_in, np.float32)
         return jax.random.uniform(key, shape, dtype, -1, 1) * jnp.asarray(bound, dtype)
+
     return init
 
 
@@ -93,9 +97,27 @@ class LeNet5(layers.Net):
 
 
 # Table I: the maps of S2 that each of the 16 maps of C3 reads.
-C3_TABLE = tuple(tuple(int(digit) for digit in column) for column in (
-    '012', '123', '234', '345', '045', '015', '0123', '1234', '2345', '0345', '0145', '0125',
-    '0134', '1245', '0235', '012345'))
+C3_TABLE = tuple(
+    tuple(int(digit) for digit in column)
+    for column in (
+        '012',
+        '123',
+        '234',
+        '345',
+        '045',
+        '015',
+        '0123',
+        '1234',
+        '2345',
+        '0345',
+        '0145',
+        '0125',
+        '0134',
+        '1245',
+        '0235',
+        '012345',
+    )
+)
 
 
 class PartialConv(nn.Module):
@@ -115,8 +137,9 @@ class PartialConv(nn.Module):
         for link, (i, o) in enumerate(links):
             place[link, i, o] = 1
         fan_in = [25 * len(column) for column in C3_TABLE]
-        kernel = self.param('kernel', uniform([fan_in[o] for _, o in links]), (5, 5, len(links)),
-                            self.param_dtype)
+        kernel = self.param(
+            'kernel', uniform([fan_in[o] for _, o in links]), (5, 5, len(links)), self.param_dtype
+        )
         bias = self.param('bias', uniform(fan_in), (16,), self.param_dtype)
         # Only existing weights are parameters; the dense kernel has zeros elsewhere
         dense = jnp.einsum('hwl,lio->hwio', kernel, place).astype(self.dtype)
@@ -159,9 +182,17 @@ _BITMAPS = """
 .......  .......  .......  .......  .......  .......  .......  .......  .......  .......
 """
 # float32 [10, 84]
-CODES = np.array([[1.0 if pixel == '#' else -1.0
-                   for line in _BITMAPS.split('\n')[1:-1] for pixel in line.split()[digit]]
-                  for digit in range(10)], np.float32)
+CODES = np.array(
+    [
+        [
+            1.0 if pixel == '#' else -1.0
+            for line in _BITMAPS.split('\n')[1:-1]
+            for pixel in line.split()[digit]
+        ]
+        for digit in range(10)
+    ],
+    np.float32,
+)
 
 
 class LeNet5Original(layers.Net):
@@ -196,14 +227,18 @@ class LeNet5Original(layers.Net):
     @nn.compact
     def __call__(self, x, *, train: bool, features: bool | str = False):
         if self.classes != 10 or self.channels != 1 or x.shape[-1] != 1:
-            raise ValueError('the original LeNet-5 has codes for 10 classes and reads 1 channel; '
-                             f'it was given {self.classes} classes and {x.shape[-1]} channels. '
-                             'Use the modern form.')
+            raise ValueError(
+                'the original LeNet-5 has codes for 10 classes and reads 1 channel; '
+                f'it was given {self.classes} classes and {x.shape[-1]} channels. '
+                'Use the modern form.'
+            )
         make = layers.Maker(self, x, train=train)
         _check_size(x)
         if self.initialiser != 'paper':
-            raise ValueError(f"initialiser {self.initialiser!r}: the original LeNet-5 starts as its "
-                             "paper says, initialiser='paper'. Use the modern form.")
+            raise ValueError(
+                f'initialiser {self.initialiser!r}: the original LeNet-5 starts as its '
+                "paper says, initialiser='paper'. Use the modern form."
+            )
 
         def paper(fan_in):
             return dict(weights=uniform(), bias=uniform(fan_in))

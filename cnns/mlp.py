@@ -52,9 +52,13 @@ class MLP(layers.Net):
         x = make.keep('input', layers.flat(x))
         for number, units in enumerate((*self.hidden, self.classes), start=1):
             fan_in = x.shape[-1]
-            weights, bias = ((uniform(), uniform(fan_in)) if self.initialiser == 'paper'
-                             else (nn.initializers.normal(0.1), 0.0))
+            weights, bias = (
+                (uniform(), uniform(fan_in))
+                if self.initialiser == 'paper'
+                else (nn.initializers.normal(0.1), 0.0)
+            )
             last = number > len(self.hidden)
-            x = make.dense(f'fc{number}', x, units, linear=last, norm=not last, weights=weights,
-                           bias=bias)
+            x = make.dense(
+                f'fc{number}', x, units, linear=last, norm=not last, weights=weights, bias=bias
+            )
         return make.result(x, features)

@@ -66,8 +66,15 @@ def stages(make, x, maps, blocks, block, shortcut, stride_on='1x1'):
     for stage, count in enumerate(blocks):
         for number in range(count):
             stride = 2 if stage and not number else 1
-            x = make.block(f'conv{stage + 2}_{number + 1}', block, x, maps * 2**stage, stride,
-                           shortcut=shortcut, stride_on=stride_on)
+            x = make.block(
+                f'conv{stage + 2}_{number + 1}',
+                block,
+                x,
+                maps * 2**stage,
+                stride,
+                shortcut=shortcut,
+                stride_on=stride_on,
+            )
     return x
 
 
@@ -111,8 +118,15 @@ class ResNet(layers.Net):
         layers.check_counts('blocks', self.blocks)
         x = make.conv('conv1', x, self.maps, 7, stride=2, padding=3, lrn=True)
         x = make.pool('pool1', x, before=True)
-        x = stages(make, x, self.maps, self.blocks, bottleneck if self.bottleneck else basic,
-                   self.shortcut, self.stride_on)
+        x = stages(
+            make,
+            x,
+            self.maps,
+            self.blocks,
+            bottleneck if self.bottleneck else basic,
+            self.shortcut,
+            self.stride_on,
+        )
         x = make.global_average('average', x)
         return make.result(make.dense('fc', x, self.classes, linear=True), features)
 
@@ -154,5 +168,6 @@ def _check(x, shortcut, low):
     if shortcut not in SHORTCUTS:
         raise layers.unknown('unknown shortcut', shortcut, SHORTCUTS)
     if min(x.shape[1:3]) < low:
-        raise ValueError(f'this ResNet takes sides from {low}, it was given '
-                         f'{x.shape[1]}x{x.shape[2]}.')
+        raise ValueError(
+            f'this ResNet takes sides from {low}, it was given {x.shape[1]}x{x.shape[2]}.'
+        )

@@ -26,12 +26,33 @@ MAX_HEADER = 100_000_000  # bytes of JSON, the limit of the safetensors format
 
 # bfloat16, which numpy lacks, is read as its bits
 _BFLOAT16 = 'bfloat16'
-_SAFETENSORS = {'F64': '<f8', 'F32': '<f4', 'F16': '<f2', 'BF16': _BFLOAT16, 'I64': '<i8',
-                'I32': '<i4', 'I16': '<i2', 'I8': 'i1', 'U64': '<u8', 'U32': '<u4', 'U16': '<u2',
-                'U8': 'u1', 'BOOL': '?'}
-_STORAGES = {'DoubleStorage': '<f8', 'FloatStorage': '<f4', 'HalfStorage': '<f2',
-             'BFloat16Storage': _BFLOAT16, 'LongStorage': '<i8', 'IntStorage': '<i4',
-             'ShortStorage': '<i2', 'CharStorage': 'i1', 'ByteStorage': 'u1', 'BoolStorage': '?'}
+_SAFETENSORS = {
+    'F64': '<f8',
+    'F32': '<f4',
+    'F16': '<f2',
+    'BF16': _BFLOAT16,
+    'I64': '<i8',
+    'I32': '<i4',
+    'I16': '<i2',
+    'I8': 'i1',
+    'U64': '<u8',
+    'U32': '<u4',
+    'U16': '<u2',
+    'U8': 'u1',
+    'BOOL': '?',
+}
+_STORAGES = {
+    'DoubleStorage': '<f8',
+    'FloatStorage': '<f4',
+    'HalfStorage': '<f2',
+    'BFloat16Storage': _BFLOAT16,
+    'LongStorage': '<i8',
+    'IntStorage': '<i4',
+    'ShortStorage': '<i2',
+    'CharStorage': 'i1',
+    'ByteStorage': 'u1',
+    'BoolStorage': '?',
+}
 
 # The first pickle of a file that torch.save wrote before version 1.6: one number
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -52,8 +73,9 @@ def load(path: str | os.PathLike) -> dict[str, np.ndarray]:
     path = pathlib.Path(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise ValueError(f'{path} is no file of tensors by its name; {", ".join(SUFFIXES)} can be '
-                         'read.')
+        raise ValueError(
+            f'{path} is no file of tensors by its name; {", ".join(SUFFIXES)} can be read.'
+        )
     data = path.read_bytes()
     try:
         if suffix == '.safetensors':
@@ -83,8 +105,11 @@ def save(path: str | os.PathLike, tensors: dict[str, np.ndarray]) -> None:
         if tensor.dtype not in kinds or name == '__metadata__':
             raise ValueError(f'{name!r} of {tensor.dtype} cannot be stored as safetensors.')
         begin, end = end, end + tensor.nbytes
-        header[name] = {'dtype': kinds[tensor.dtype], 'shape': tensor.shape,
-                        'data_offsets': [begin, end]}
+        header[name] = {
+            'dtype': kinds[tensor.dtype],
+            'shape': tensor.shape,
+            'data_offsets': [begin, end],
+        }
         parts.append(tensor)
     text = json.dumps(header).encode()
     text += b' ' * (-len(text) % 8)  # the data begin at a multiple of 8
@@ -101,8 +126,9 @@ def _values(data, dtype: str, count: int, offset: int = 0, order: str = '<') -> 
         values = (bits << 16).view(np.float32)
     else:
         values = np.frombuffer(data, dtype.replace('<', order), count, offset)
-        values = values.astype(np.float32 if dtype == '<f2' else values.dtype.newbyteorder('='),
-                               copy=False)
+        values = values.astype(
+            np.float32 if dtype == '<f2' else values.dtype.newbyteorder('='), copy=False
+        )
     values.flags.writeable = False
     return values
 
@@ -128,10 +154,12 @@ def _unique(pairs):
 def _read_safetensors(data: bytes) -> dict[str, np.ndarray]:
     length = int.from_bytes(data[:8], 'little')
     if len(data) < 8 or length > min(len(data) - 8, MAX_HEADER):
-        raise ValueError(f'its header should be {length} bytes long, the file has {len(data)}; is '
-                         'it complete, and is it safetensors?')
+        raise ValueError(
+            f'its header should be {length} bytes long, the file has {len(data)}; is '
+            'it complete, and is it safetensors?'
+        )
     try:
-        header = json.loads(data[8:8 + length].decode(), object_pairs_hook=_unique)
+        header = json.loads(data[8 : 8 + length].decode(), object_pairs_hook=_unique)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError('its header is not JSON; is it safetensors?') from error
     if not isinstance(header, dict):
@@ -143,15 +171,23 @@ def _read_safetensors(data: bytes) -> dict[str, np.ndarray]:
             raise ValueError(f'{name!r} is not described by dtype, shape and data_offsets.')
         dtype, shape, span = entry['dtype'], entry['shape'], entry['data_offsets']
         if not isinstance(dtype, str) or dtype not in _SAFETENSORS:
-            raise ValueError(f'{name!r} has dtype {dtype!r}; {", ".join(_SAFETENSORS)} can be '
-                             'read.')
-        if not (isinstance(shape, list) and _whole(*shape) and isinstance(span, list)
-                and len(span) == 2 and _whole(*span)):
+            raise ValueError(
+                f'{name!r} has dtype {dtype!r}; {", ".join(_SAFETENSORS)} can be read.'
+            )
+        if not (
+            isinstance(shape, list)
+            and _whole(*shape)
+            and isinstance(span, list)
+            and len(span) == 2
+            and _whole(*span)
+        ):
             raise ValueError(f'{name!r} has shape {shape} at {span}: whole numbers are expected.')
         dtype, count, (begin, end) = _SAFETENSORS[dtype], math.prod(shape), span
         if end - begin != count * _bytes_per_value(dtype) or end > len(data) - start:
-            raise ValueError(f'{name!r} of shape {shape} lies at bytes {begin} to {end} of '
-                             f'{len(data) - start}; is the file complete?')
+            raise ValueError(
+                f'{name!r} of shape {shape} lies at bytes {begin} to {end} of '
+                f'{len(data) - start}; is the file complete?'
+            )
         spans.append((begin, end))
         tensors[name] = _values(data, dtype, count, start + begin).reshape(shape)
     position = 0
@@ -189,8 +225,13 @@ class _Rebuild:
 
     def __call__(self, storage, offset, shape, strides, *rest):
         # rest: requires_grad, hooks, metadata; none changes the values
-        if not (isinstance(storage, _Storage) and type(shape) is tuple and type(strides) is tuple
-                and len(shape) == len(strides) and _whole(offset, *shape, *strides)):
+        if not (
+            isinstance(storage, _Storage)
+            and type(shape) is tuple
+            and type(strides) is tuple
+            and len(shape) == len(strides)
+            and _whole(offset, *shape, *strides)
+        ):
             raise ValueError('it describes a tensor wrongly.')
         return _Tensor(storage, offset, shape, strides)
 
@@ -224,15 +265,22 @@ class _Unpickler(pickle.Unpickler):
             return _Parameter()
         if module == 'torch' and name in _STORAGES:
             return _STORAGES[name]
-        raise ValueError(f'it holds {module}.{name}, which is no tensor. Nothing was executed. '
-                         'Save the tensors alone: torch.save(model.state_dict(), FILE).')
+        raise ValueError(
+            f'it holds {module}.{name}, which is no tensor. Nothing was executed. '
+            'Save the tensors alone: torch.save(model.state_dict(), FILE).'
+        )
 
     def persistent_load(self, pid):
         # ('storage', type, key, device, count), in old files with the part of another storage that
         # this one is
         kind, dtype, key, _, count, *view = pid
-        if (kind != 'storage' or dtype not in _STORAGES.values() or type(key) is not str
-                or not _whole(count) or view not in ([], [None])):
+        if (
+            kind != 'storage'
+            or dtype not in _STORAGES.values()
+            or type(key) is not str
+            or not _whole(count)
+            or view not in ([], [None])
+        ):
             raise ValueError('it describes a storage wrongly.')
         return _Storage(key, dtype, count)
 
@@ -259,19 +307,32 @@ def _unpickle(file: io.BytesIO):
 def _described(state) -> dict[str, _Tensor]:
     """Checks that what was unpickled is tensors by name, all of it."""
     if not isinstance(state, dict):
-        raise ValueError(f'it holds one {_kind(state)}, where tensors by name are expected. Save '
-                         'them so: torch.save(model.state_dict(), FILE).')
+        raise ValueError(
+            f'it holds one {_kind(state)}, where tensors by name are expected. Save '
+            'them so: torch.save(model.state_dict(), FILE).'
+        )
     items = list(dict.items(state))  # a pickle can hide an OrderedDict's own method
-    others = [(key, value) for key, value in items
-              if not (isinstance(key, str) and isinstance(value, _Tensor))]
+    others = [
+        (key, value)
+        for key, value in items
+        if not (isinstance(key, str) and isinstance(value, _Tensor))
+    ]
     if not others:
         return dict(items)
     found = ', '.join(f'{key!r} ({_kind(value)})' for key, value in others[:5])
     found += f' and {len(others) - 5} more' if len(others) > 5 else ''
-    inner = [key for key, value in others if isinstance(value, dict) and value
-             and all(isinstance(part, _Tensor) for part in dict.values(value))]
-    remedy = f'torch.save(torch.load(FILE)[{inner[0]!r}], NEW)' if inner else (
-        'torch.save(model.state_dict(), FILE)')
+    inner = [
+        key
+        for key, value in others
+        if isinstance(value, dict)
+        and value
+        and all(isinstance(part, _Tensor) for part in dict.values(value))
+    ]
+    remedy = (
+        f'torch.save(torch.load(FILE)[{inner[0]!r}], NEW)'
+        if inner
+        else ('torch.save(model.state_dict(), FILE)')
+    )
     raise ValueError(f'it holds more than tensors: {found}. Save the tensors alone: {remedy}.')
 
 
@@ -286,14 +347,19 @@ def _build(described: dict[str, _Tensor], values) -> dict[str, np.ndarray]:
         flat = values(storage)
         last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides))
         if 0 not in shape and last >= len(flat):
-            raise ValueError(f'{name!r} of shape {shape} reaches beyond its storage: value {last} '
-                             f'of {len(flat)}.')
+            raise ValueError(
+                f'{name!r} of shape {shape} reaches beyond its storage: value {last} '
+                f'of {len(flat)}.'
+            )
         if 0 in shape:
             offset, strides = 0, (0,) * len(shape)
         try:
             arrays[name] = np.lib.stride_tricks.as_strided(
-                flat[offset:], shape, [stride * flat.itemsize for stride in strides],
-                writeable=False)
+                flat[offset:],
+                shape,
+                [stride * flat.itemsize for stride in strides],
+                writeable=False,
+            )
         except (ValueError, OverflowError) as error:
             raise ValueError(f'{name!r} has the impossible shape {shape}.') from error
     return arrays
@@ -308,8 +374,9 @@ def _read_zip(data: bytes) -> dict[str, np.ndarray]:
         entries = {entry.filename: entry for entry in archive.infolist()}
         pickles = [name for name in entries if name.endswith('/data.pkl')]
         if len(pickles) != 1:
-            raise ValueError('it is a zip archive, but not one of torch.save: it has '
-                             f'{len(pickles)} data.pkl.')
+            raise ValueError(
+                f'it is a zip archive, but not one of torch.save: it has {len(pickles)} data.pkl.'
+            )
         folder = pickles[0].removesuffix('data.pkl')
 
         def read(name):
@@ -334,8 +401,10 @@ def _read_zip(data: bytes) -> dict[str, np.ndarray]:
             if storage not in stored:
                 part = read(f'data/{storage.key}')
                 if len(part) != storage.count * _bytes_per_value(storage.dtype):
-                    raise ValueError(f'its part data/{storage.key} has {len(part)} bytes, not '
-                                     f'{storage.count} values; is the file complete?')
+                    raise ValueError(
+                        f'its part data/{storage.key} has {len(part)} bytes, not '
+                        f'{storage.count} values; is the file complete?'
+                    )
                 stored[storage] = _values(part, storage.dtype, storage.count, order=order)
             return stored[storage]
 
@@ -351,17 +420,21 @@ def _read_legacy(data: bytes) -> dict[str, np.ndarray]:
     described = _described(_unpickle(file))
     keys = _unpickle(file)
     storages = {tensor.storage.key: tensor.storage for tensor in described.values()}
-    if type(keys) is not list or sorted(map(str, keys)) != sorted(storages) or not all(
-            type(key) is str for key in keys):
+    if (
+        type(keys) is not list
+        or sorted(map(str, keys)) != sorted(storages)
+        or not all(type(key) is str for key in keys)
+    ):
         raise ValueError('its tensors and its storages differ.')
     stored, position = {}, file.tell()
     for key in keys:
         storage = storages[key]
-        count = int.from_bytes(data[position:position + 8], 'little')
+        count = int.from_bytes(data[position : position + 8], 'little')
         size = storage.count * _bytes_per_value(storage.dtype)
         if count != storage.count or position + 8 + size > len(data):
-            raise ValueError(f'its storage {key} should have {storage.count} values; is the file '
-                             'complete?')
+            raise ValueError(
+                f'its storage {key} should have {storage.count} values; is the file complete?'
+            )
         stored[storage] = _values(data, storage.dtype, count, position + 8)
         position += 8 + size
 

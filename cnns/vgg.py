@@ -81,9 +81,15 @@ class VGG(layers.Net):
         weights = nn.initializers.normal(0.1)
         for block, (maps, kernels) in enumerate(zip(self.maps, KERNELS[self.column]), start=1):
             for number, kernel in enumerate(kernels, start=1):
-                x = make.conv(f'conv{block}_{number}', x, maps, int(kernel),
-                              padding=int(kernel) // 2, lrn=(block, number) == (1, 1),
-                              weights=weights)
+                x = make.conv(
+                    f'conv{block}_{number}',
+                    x,
+                    maps,
+                    int(kernel),
+                    padding=int(kernel) // 2,
+                    lrn=(block, number) == (1, 1),
+                    weights=weights,
+                )
             x = make.pool(f'pool{block}', x)
         if self.head == 'average':
             x = make.global_average('average', x)
@@ -106,6 +112,8 @@ def _check_size(x, head):
         raise layers.unknown('unknown head', head, HEADS)
     low, high = {'dense': (224, 255), 'convolutional': (224, None), 'average': (32, None)}[head]
     if any(side < low or (high and side > high) for side in x.shape[1:3]):
-        raise ValueError(f"VGG with head={head!r} takes sides from {low}"
-                         f"{f' to {high}' if high else ''}, it was given {x.shape[1]}x{x.shape[2]}. "
-                         "head='convolutional' takes larger images, 'average' any from 32.")
+        raise ValueError(
+            f'VGG with head={head!r} takes sides from {low}'
+            f'{f" to {high}" if high else ""}, it was given {x.shape[1]}x{x.shape[2]}. '
+            "head='convolutional' takes larger images, 'average' any from 32."
+        )

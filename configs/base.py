@@ -13,7 +13,6 @@ whole recipe in seconds (see `smoke`):
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-
 # Courses of the learning rate, as factors of its highest value; t is the fraction of steps done.
 SCHEDULES = {
     'constant': '1',

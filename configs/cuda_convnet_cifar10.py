@@ -36,13 +36,22 @@ from configs import base
 ARGUMENTS = ('80sec', '19pct', '18pct', '13pct', '11pct')
 
 # Epochs after which the rate falls to a tenth, and all epochs.
-SCHEDULES = {'80sec': ((8,), 10), '19pct': ((120, 130), 140), '18pct': ((120, 130), 140),
-             '13pct': ((500, 510), 520), '11pct': ((500, 510), 520)}
+SCHEDULES = {
+    '80sec': ((8,), 10),
+    '19pct': ((120, 130), 140),
+    '18pct': ((120, 130), 140),
+    '13pct': ((500, 510), 520),
+    '11pct': ((500, 510), 520),
+}
 
 # Weight decay where it is not 0.004.
-DECAYS = {'80sec': {'fc64': 0.03, 'fc10': 0.03}, '19pct': {'fc10': 3.0}, '18pct': {'fc10': 1.0},
-          '13pct': {'conv1': 0.0, 'conv2': 0.0},
-          '11pct': {'conv1': 0.0, 'conv2': 0.0, 'fc10': 0.01}}
+DECAYS = {
+    '80sec': {'fc64': 0.03, 'fc10': 0.03},
+    '19pct': {'fc10': 3.0},
+    '18pct': {'fc10': 1.0},
+    '13pct': {'conv1': 0.0, 'conv2': 0.0},
+    '11pct': {'conv1': 0.0, 'conv2': 0.0, 'fc10': 0.01},
+}
 
 
 def get_config(arg='80sec'):

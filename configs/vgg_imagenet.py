@@ -35,8 +35,14 @@ Differences from the paper:
 
 from configs import base
 
-NETS = {'D': 'vgg16', 'A': 'vgg11', 'A-LRN': 'vgg11_lrn', 'B': 'vgg13', 'C': 'vgg16_1x1',
-        'E': 'vgg19'}
+NETS = {
+    'D': 'vgg16',
+    'A': 'vgg11',
+    'A-LRN': 'vgg11_lrn',
+    'B': 'vgg13',
+    'C': 'vgg16_1x1',
+    'E': 'vgg19',
+}
 ARGUMENTS = ('D', 'A', 'A-LRN', 'B', 'C', 'E', 'C-jitter', 'D-jitter', 'E-jitter')
 
 

@@ -27,7 +27,8 @@ Sec. 4.2).
 
 import dataclasses
 import math
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -87,11 +88,13 @@ def flip() -> Kind:
 
     Draws: mirrored, bool. The dtype is kept.
     """
+
     def apply(image, draws):
         return jnp.where(draws['mirrored'], image[:, ::-1], image)
 
-    return Kind('flip', 'mirrored or not', lambda key: {'mirrored': jax.random.bernoulli(key)},
-                apply)
+    return Kind(
+        'flip', 'mirrored or not', lambda key: {'mirrored': jax.random.bernoulli(key)}, apply
+    )
 
 
 def random_crop(shape, size, pad: int = 0) -> Kind:
@@ -108,8 +111,10 @@ def random_crop(shape, size, pad: int = 0) -> Kind:
     places = [shape[axis] + 2 * pad - size[axis] + 1 for axis in (0, 1)]
 
     def draw(key):
-        top, left = (jax.random.randint(part, (), -pad, places[axis] - pad)
-                     for axis, part in enumerate(jax.random.split(key)))
+        top, left = (
+            jax.random.randint(part, (), -pad, places[axis] - pad)
+            for axis, part in enumerate(jax.random.split(key))
+        )
         return {'box': jnp.stack([top, left, *size])}
 
     def apply(image, draws):
@@ -138,8 +143,9 @@ def scale_jitter(shape, size, scales) -> Kind:
         keys = jax.random.split(key, 3)
         s = jax.random.randint(keys[0], (), scales[0], scales[1] + 1)
         ends = [jnp.floor_divide(shape[axis] * s, short) - size[axis] + 1 for axis in (0, 1)]
-        corner = jnp.stack([jax.random.randint(keys[axis + 1], (), 0, ends[axis])
-                            for axis in (0, 1)])
+        corner = jnp.stack(
+            [jax.random.randint(keys[axis + 1], (), 0, ends[axis]) for axis in (0, 1)]
+        )
         box = jnp.concatenate([corner, jnp.array(size)]).astype(jnp.float32) * (short / s)
         return {'S': s, 'box': box}
 
@@ -178,8 +184,7 @@ def area_crop(shape, size, interpolation: str = 'bilinear') -> Kind:
         left = jax.random.uniform(keys[3], ()) * (width - w)
         draws = {'area': area, 'box': jnp.stack([top, left, h, w])}
         if interpolation == 'random':  # a key apart, so that the part is the same without it
-            draws['way'] = jax.random.randint(jax.random.fold_in(key, 1), (), 0,
-                                              len(resample.WAYS))
+            draws['way'] = jax.random.randint(jax.random.fold_in(key, 1), (), 0, len(resample.WAYS))
         return draws
 
     def apply(image, draws):
@@ -188,8 +193,9 @@ def area_crop(shape, size, interpolation: str = 'bilinear') -> Kind:
         return resize_box(image, draws['box'], size)
 
     by = ' by one of four interpolations' if interpolation == 'random' else ''
-    return Kind('crop', f'a part of 8 to 100 % of the area, scaled to {times(size)}{by}', draw,
-                apply)
+    return Kind(
+        'crop', f'a part of 8 to 100 % of the area, scaled to {times(size)}{by}', draw, apply
+    )
 
 
 def resize_box(image, box, size):
@@ -200,8 +206,15 @@ def resize_box(image, box, size):
     is as wide as a pixel of the result, so that nothing aliases.
     """
     scale = jnp.array(size, jnp.float32) / box[2:]
-    return jax.image.scale_and_translate(image.astype(jnp.float32), (*size, image.shape[-1]),
-                                         (0, 1), scale, -box[:2] * scale, 'linear', antialias=True)
+    return jax.image.scale_and_translate(
+        image.astype(jnp.float32),
+        (*size, image.shape[-1]),
+        (0, 1),
+        scale,
+        -box[:2] * scale,
+        'linear',
+        antialias=True,
+    )
 
 
 class Components(NamedTuple):
@@ -230,8 +243,12 @@ def colour(components: Components, std: float) -> Kind:
             image = image.astype(jnp.float32) / 255
         return image + jnp.dot(steps, draws['alpha'], precision='highest')
 
-    return Kind('colour', f'colour along the principal components, deviation {std:g}',
-                lambda key: {'alpha': std * jax.random.normal(key, components.values.shape)}, apply)
+    return Kind(
+        'colour',
+        f'colour along the principal components, deviation {std:g}',
+        lambda key: {'alpha': std * jax.random.normal(key, components.values.shape)},
+        apply,
+    )
 
 
 def affine(shape) -> Kind:
@@ -251,10 +268,12 @@ def affine(shape) -> Kind:
         keys = jax.random.split(key, 5)
         distorted = ~jax.random.bernoulli(keys[0], UNDISTORTED)
         uniform = lambda key, shape=(): distorted * jax.random.uniform(key, shape, minval=-1)
-        return {'shift': uniform(keys[1], (2,)) * SHIFT * jnp.array([height, width]),
-                'scale': (1 + SCALE) ** uniform(keys[2]),
-                'squeeze': (1 + SQUEEZE) ** uniform(keys[3]),
-                'shear': SHEAR * uniform(keys[4])}
+        return {
+            'shift': uniform(keys[1], (2,)) * SHIFT * jnp.array([height, width]),
+            'scale': (1 + SCALE) ** uniform(keys[2]),
+            'squeeze': (1 + SQUEEZE) ** uniform(keys[3]),
+            'shear': SHEAR * uniform(keys[4]),
+        }
 
     def apply(image, draws):
         centre = jnp.array([height - 1, width - 1]) / 2
@@ -262,9 +281,13 @@ def affine(shape) -> Kind:
         y, x = y - centre[0] - draws['shift'][0], x - centre[1] - draws['shift'][1]
         y = y * draws['squeeze'] / draws['scale']
         x = x / (draws['squeeze'] * draws['scale']) - draws['shear'] * y
-        return jax.vmap(lambda plane: jax.scipy.ndimage.map_coordinates(
-            plane, [y + centre[0], x + centre[1]], order=1, mode='nearest'),
-            in_axes=-1, out_axes=-1)(image.astype(jnp.float32))
+        return jax.vmap(
+            lambda plane: jax.scipy.ndimage.map_coordinates(
+                plane, [y + centre[0], x + centre[1]], order=1, mode='nearest'
+            ),
+            in_axes=-1,
+            out_axes=-1,
+        )(image.astype(jnp.float32))
 
     return Kind('affine', 'shift, scale, squeeze and shear', draw, apply)
 
@@ -278,17 +301,22 @@ def photo() -> Kind:
 
     Draws: factors, float32 [3], of photometric.NAMES; order, int32, a place in photometric.ORDERS.
     """
+
     def draw(key):
         keys = jax.random.split(key)
-        return {'factors': jax.random.uniform(keys[0], (len(photometric.NAMES),),
-                                              minval=photometric.LOW, maxval=photometric.HIGH),
-                'order': jax.random.randint(keys[1], (), 0, len(photometric.ORDERS))}
+        return {
+            'factors': jax.random.uniform(
+                keys[0], (len(photometric.NAMES),), minval=photometric.LOW, maxval=photometric.HIGH
+            ),
+            'order': jax.random.randint(keys[1], (), 0, len(photometric.ORDERS)),
+        }
 
     def apply(image, draws):
         return photometric.distort(image.astype(jnp.float32), draws['factors'], draws['order'])
 
-    return Kind('photometric', 'brightness, contrast and colour by 0.5 to 1.5, in any order', draw,
-                apply)
+    return Kind(
+        'photometric', 'brightness, contrast and colour by 0.5 to 1.5, in any order', draw, apply
+    )
 
 
 # --- statistics of the train part ------------------------------------------------------------
@@ -317,7 +345,7 @@ def _sums(chunks):
         step = max(1, _BYTES // (8 * math.prod(images.shape[1:])))
         for start in range(0, len(images), step):
             # whole numbers, whose sums float64 holds exactly up to 2**53
-            pixels = images[start:start + step].reshape(-1, images.shape[-1]).astype(np.float64)
+            pixels = images[start : start + step].reshape(-1, images.shape[-1]).astype(np.float64)
             products += (pixels.T @ pixels).astype(np.int64)
     return count, total, products
 
@@ -330,8 +358,9 @@ def _components(count, total, products) -> Components:
     values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
     # an eigenvector's sign is any solver's choice; this makes it the same everywhere
     largest = vectors[np.abs(vectors).argmax(0), np.arange(len(values))]
-    return Components(values.astype(np.float32),
-                      (vectors * np.where(largest < 0, -1, 1)).astype(np.float32))
+    return Components(
+        values.astype(np.float32), (vectors * np.where(largest < 0, -1, 1)).astype(np.float32)
+    )
 
 
 def _train_sums(config, dataset):
@@ -340,8 +369,13 @@ def _train_sums(config, dataset):
     if dataset.fingerprint and name in _known:
         return _known[name]
     names = 'count', 'total', 'products'
-    sums = data.statistic(dataset, config.data, 'sums', 'mean image and colour components',
-                          lambda chunks: dict(zip(names, map(np.asarray, _sums(chunks)))))
+    sums = data.statistic(
+        dataset,
+        config.data,
+        'sums',
+        'mean image and colour components',
+        lambda chunks: dict(zip(names, map(np.asarray, _sums(chunks)))),
+    )
     sums = int(sums['count']), sums['total'], sums['products']
     _known.clear()
     _known[name] = sums
@@ -405,11 +439,14 @@ def of(config, dataset) -> Callable[..., Any]:
     Raises:
       UserError: fields of config.augment that are unknown or do not fit the images.
     """
-    kinds, start, end = kinds_of(config, dataset), subtract_of(config, dataset), scale_of(
-        config, dataset)
+    kinds, start, end = (
+        kinds_of(config, dataset),
+        subtract_of(config, dataset),
+        scale_of(config, dataset),
+    )
     size = size_of(config, dataset)[:2]
     before = [kind for kind in kinds if kind.name == 'photometric']
-    after = kinds[len(before):]
+    after = kinds[len(before) :]
 
     def augment(key, images, first=0):
         def drawn(kind, images):
@@ -452,12 +489,15 @@ def scale_of(config, dataset) -> Callable:
 def centre_crop(images, size):
     """The middle of images: [..., H, W, C] -> [..., h, w, C]; an odd rest falls to the far edge."""
     top, left = ((n - m) // 2 for n, m in zip(images.shape[-3:-1], size))
-    return images[..., top:top + size[0], left:left + size[1], :]
+    return images[..., top : top + size[0], left : left + size[1], :]
 
 
 def _check(fields, height, width) -> None:
-    for name, allowed in (('crop', CROPS), ('subtract', SUBTRACT),
-                          ('interpolation', INTERPOLATIONS)):
+    for name, allowed in (
+        ('crop', CROPS),
+        ('subtract', SUBTRACT),
+        ('interpolation', INTERPOLATIONS),
+    ):
         if fields[name] not in allowed:
             raise one_of(f'value of augment.{name}', fields[name], allowed)
     for name in ('size', 'pad', 'colour'):
@@ -465,29 +505,39 @@ def _check(fields, height, width) -> None:
             raise UserError(f'augment.{name} is {fields[name]}, it must be a number from 0.')
     crop, size, pad = fields.crop, fields.size, fields.pad
     if fields.interpolation == 'random' and crop != 'area':
-        raise UserError(f"augment.interpolation='random' belongs to augment.crop='area'; the crop "
-                        f"is {crop!r}. Set the interpolation to 'bilinear'.")
+        raise UserError(
+            f"augment.interpolation='random' belongs to augment.crop='area'; the crop "
+            f"is {crop!r}. Set the interpolation to 'bilinear'."
+        )
     room = 2 * pad if crop == 'pad' else 0
     words = f'images of {times((height, width))}' + (f' with {pad} zeros around' if room else '')
     if crop in ('none', 'pad', 'random') and size > min(height, width) + room:
-        raise UserError(f'augment.size: a crop of {times((size, size))} does not fit into {words}. '
-                        f'Set it to at most {min(height, width) + room}, or '
-                        f'data.resize to at least {size - room}.')
+        raise UserError(
+            f'augment.size: a crop of {times((size, size))} does not fit into {words}. '
+            f'Set it to at most {min(height, width) + room}, or '
+            f'data.resize to at least {size - room}.'
+        )
     everything = not size or (size, size) == (height + room, width + room)
     if crop in ('pad', 'random') and everything and not (crop == 'pad' and pad and not size):
-        raise UserError(f"augment.crop={crop!r} has one place only for {times((size, size))} in "
-                        f'{words}. Set augment.size below {min(height, width) + room}'
-                        f'{", augment.pad above 0" if crop == "pad" else ""} or augment.crop to '
-                        "'none'.")
+        raise UserError(
+            f'augment.crop={crop!r} has one place only for {times((size, size))} in '
+            f'{words}. Set augment.size below {min(height, width) + room}'
+            f'{", augment.pad above 0" if crop == "pad" else ""} or augment.crop to '
+            "'none'."
+        )
     if crop == 'scale':
         scales = tuple(fields.scales)
         if len(scales) != 2 or not all(type(s) is int for s in scales) or scales[0] > scales[1]:
-            raise UserError(f'augment.scales is {shown(scales)}, it must be the lowest and the '
-                            'highest number of pixels of the shorter side, such as 256,512.')
+            raise UserError(
+                f'augment.scales is {shown(scales)}, it must be the lowest and the '
+                'highest number of pixels of the shorter side, such as 256,512.'
+            )
         if scales[0] < (size or min(height, width)):
-            raise UserError(f'augment.scales starts at a shorter side of {scales[0]}, smaller than '
-                            f'the crop of {size or min(height, width)}. Raise it or lower '
-                            'augment.size.')
+            raise UserError(
+                f'augment.scales starts at a shorter side of {scales[0]}, smaller than '
+                f'the crop of {size or min(height, width)}. Raise it or lower '
+                'augment.size.'
+            )
 
 
 def times(shape) -> str:

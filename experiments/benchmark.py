@@ -37,9 +37,9 @@ import math
 import os
 import sys
 import time
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
-from typing import Iterable
 
 import jax
 
@@ -60,8 +60,15 @@ class TorchSide:
 
     def __init__(self, child, case: cases.Case, variant: str, dtype: str):
         self.child = child
-        self.request = dict(net=case.net, fields=case.fields, batch=case.batch,
-                            input=case.input, classes=case.classes, dtype=dtype, variant=variant)
+        self.request = dict(
+            net=case.net,
+            fields=case.fields,
+            batch=case.batch,
+            input=case.input,
+            classes=case.classes,
+            dtype=dtype,
+            variant=variant,
+        )
 
     def train(self, seconds):
         return self.child.ask(**self.request, task='train', seconds=seconds)
@@ -74,19 +81,30 @@ def measure(name: str, case: cases.Case, args, child=None) -> dict:
     """All rounds of a case, as it is stored."""
     begin = time.perf_counter()
     work = cases.work_of(case)
-    entry = {'net': case.net, 'fields': case.fields, 'batch': case.batch, 'classes': case.classes,
-             'input': list(case.input), 'parameters': work.parameters,
-             'multiply_adds': work.macs, 'flop_train': work.train, 'flop_infer': work.infer,
-             'sides': {}}
+    entry = {
+        'net': case.net,
+        'fields': case.fields,
+        'batch': case.batch,
+        'classes': case.classes,
+        'input': list(case.input),
+        'parameters': work.parameters,
+        'multiply_adds': work.macs,
+        'flop_train': work.train,
+        'flop_infer': work.infer,
+        'sides': {},
+    }
     sides = {}
     for side, fast in (('ours', True), ('plain', False)):
         if fast or 'plain' in args.against:
             _say(f'{name}: {side} compiles')
-            one = sides[side] = ours.Side(case, devices=args.devices or 0, dtype=args.dtype,
-                                          fast=fast)
+            one = sides[side] = ours.Side(
+                case, devices=args.devices or 0, dtype=args.dtype, fast=fast
+            )
             entry['sides'][side] = {
-                'compile_seconds': one.compile_seconds, 'memory_mib': one.memory(),
-                'host': one.host(min(args.seconds, 1.0))}
+                'compile_seconds': one.compile_seconds,
+                'memory_mib': one.memory(),
+                'host': one.host(min(args.seconds, 1.0)),
+            }
             entry['devices'] = one.program.devices
     if child:
         for variant in benchmark_torch.VARIANTS:
@@ -106,9 +124,11 @@ def measure(name: str, case: cases.Case, args, child=None) -> dict:
                     break
                 stored.setdefault(task, []).append(answer)
             else:
-                _say(f'{name}: round {number + 1}/{args.rounds}  {side:28} '
-                     f'{stored["train"][-1]["images_per_second"]:12,.1f} images/s, '
-                     f'{stored["infer"][-1]["images_per_second"]:12,.1f} in inference')
+                _say(
+                    f'{name}: round {number + 1}/{args.rounds}  {side:28} '
+                    f'{stored["train"][-1]["images_per_second"]:12,.1f} images/s, '
+                    f'{stored["infer"][-1]["images_per_second"]:12,.1f} in inference'
+                )
         if not number:
             for side in _hopeless(entry['sides']):
                 entry['sides'][side]['dropped'] = 'slow in the first round'
@@ -119,8 +139,11 @@ def measure(name: str, case: cases.Case, args, child=None) -> dict:
 
 def _hopeless(sides) -> list[str]:
     """The PyTorch variants that need no further rounds: slow in training and in inference."""
-    found = {side: stored for side, stored in sides.items()
-             if side.startswith('torch') and 'infer' in stored and 'error' not in stored}
+    found = {
+        side: stored
+        for side, stored in sides.items()
+        if side.startswith('torch') and 'infer' in stored and 'error' not in stored
+    }
 
     def slow(task):
         rates = {side: stored[task][0]['images_per_second'] for side, stored in found.items()}
@@ -155,7 +178,8 @@ def _settings(args) -> dict:
     if args.profile:
         return {name: getattr(args, name) for name in names}
     return {name: getattr(args, name) for name in (*names, 'rounds', 'seconds', 'compile')} | {
-        'against': sorted(args.against)}
+        'against': sorted(args.against)
+    }
 
 
 def read(path) -> dict:
@@ -184,8 +208,10 @@ def begun(args, kind: str, settings: dict, parts: str, names=()) -> dict:
         return new
     found = read(args.out)
     if found['kind'] != kind:
-        raise UserError(f'{args.out} holds a measurement of kind {found["kind"]}, not {kind}: '
-                        'name another file for --out.')
+        raise UserError(
+            f'{args.out} holds a measurement of kind {found["kind"]}, not {kind}: '
+            'name another file for --out.'
+        )
     if not isinstance(found.get('settings'), dict) or not isinstance(found.get(parts), dict):
         raise UserError(f'{args.out} is not what --out writes: name another file for --out.')
     if args.again:
@@ -194,8 +220,10 @@ def begun(args, kind: str, settings: dict, parts: str, names=()) -> dict:
         return found
     if args.again and not found[parts]:
         return new
-    raise UserError(f'{args.out} was measured with {found["settings"]}, not with {settings}: name '
-                    'another file for --out, or measure all of it anew with --again.')
+    raise UserError(
+        f'{args.out} was measured with {found["settings"]}, not with {settings}: name '
+        'another file for --out, or measure all of it anew with --again.'
+    )
 
 
 def go_on(result: dict, parts: Iterable[str], environment: dict) -> None:
@@ -207,11 +235,16 @@ def go_on(result: dict, parts: Iterable[str], environment: dict) -> None:
     if not any(result[part] for part in parts):
         result.pop('peak_gflops', None)  # of the machine of old
     elif known:
-        apart = [name for name in ('cpu', 'cores', 'python', 'versions', 'device', 'devices',
-                                   'torch') if known.get(name) != environment.get(name)]
+        apart = [
+            name
+            for name in ('cpu', 'cores', 'python', 'versions', 'device', 'devices', 'torch')
+            if known.get(name) != environment.get(name)
+        ]
         if apart:
-            raise UserError(f'the stored numbers were measured with another {" and ".join(apart)} '
-                            f'({known.get(apart[0])}): name another file for --out.')
+            raise UserError(
+                f'the stored numbers were measured with another {" and ".join(apart)} '
+                f'({known.get(apart[0])}): name another file for --out.'
+            )
     result['environment'] = environment
 
 
@@ -224,8 +257,11 @@ def store(result: dict, out: str | None) -> None:
 def interrupted(args, done: str) -> int:
     """Says what --out keeps, and how to go on; returns the exit status."""
     same = 'the same command without --again' if args.again else 'the same command again'
-    kept = f'{args.out} keeps {done}; run {same} to go on' if args.out else \
-        'nothing is kept without --out'
+    kept = (
+        f'{args.out} keeps {done}; run {same} to go on'
+        if args.out
+        else 'nothing is kept without --out'
+    )
     print(f'interrupted; {kept}', file=sys.stderr)
     return 130
 
@@ -235,10 +271,13 @@ def run(args) -> int:
     picked = cases.chosen(args.names, args.batch)
     for name, case in picked.items():
         if case.batch % (args.devices or 1):
-            raise UserError(f'{args.devices} devices cannot share the {case.batch} images of a '
-                            f'step of {name} equally: name another --devices, or --batch.')
-    result = begun(args, 'profile' if args.profile else 'benchmark', _settings(args), 'cases',
-                   picked)
+            raise UserError(
+                f'{args.devices} devices cannot share the {case.batch} images of a '
+                f'step of {name} equally: name another --devices, or --batch.'
+            )
+    result = begun(
+        args, 'profile' if args.profile else 'benchmark', _settings(args), 'cases', picked
+    )
     left = [name for name in picked if name not in result['cases']]
     for name in picked:
         if name not in left:
@@ -251,7 +290,8 @@ def run(args) -> int:
             go_on(result, ('cases',), environment(child))
         if left and not args.profile and 'peak_gflops' not in result:
             result['peak_gflops'] = ours.matmul_peak(
-                args.dtype, args.devices or jax.local_device_count())
+                args.dtype, args.devices or jax.local_device_count()
+            )
             _say(f'a large matrix product: {result["peak_gflops"]:,.0f} GFLOP/s')
         for name in left:
             if args.profile:
@@ -261,8 +301,9 @@ def run(args) -> int:
                 result['cases'][name] = benchmark_profile.measure(side)
             else:
                 result['cases'][name] = measure(name, picked[name], args, child)
-            result['cases'] = {known: result['cases'][known] for known in cases.CASES
-                               if known in result['cases']}
+            result['cases'] = {
+                known: result['cases'][known] for known in cases.CASES if known in result['cases']
+            }
             store(result, args.out)
     except KeyboardInterrupt:
         done = [name for name in picked if name in result['cases']]
@@ -278,36 +319,76 @@ def run(args) -> int:
 
 def _parser():
     parser = argparse.ArgumentParser(
-        prog='python -m experiments.benchmark', allow_abbrev=False,
+        prog='python -m experiments.benchmark',
+        allow_abbrev=False,
         description='Measures how fast the nets train, beside PyTorch.',
-        epilog=f'Cases: {", ".join(cases.CASES)}.')
-    parser.add_argument('names', nargs='*', metavar='NAME', help='cases (default: all); with '
-                        '--show, --markdown and --figure: stored files')
-    parser.add_argument('--against', nargs='+', default=[], choices=('torch', 'plain'),
-                        help='measure these beside ours')
-    parser.add_argument('--torch_python', default=sys.executable, metavar='PATH',
-                        help='interpreter with PyTorch (default: this one)')
-    parser.add_argument('--compile', default='small', choices=('none', 'small', 'all'),
-                        help='cases that torch.compile is tried on (default: the small nets)')
+        epilog=f'Cases: {", ".join(cases.CASES)}.',
+    )
+    parser.add_argument(
+        'names',
+        nargs='*',
+        metavar='NAME',
+        help='cases (default: all); with --show, --markdown and --figure: stored files',
+    )
+    parser.add_argument(
+        '--against',
+        nargs='+',
+        default=[],
+        choices=('torch', 'plain'),
+        help='measure these beside ours',
+    )
+    parser.add_argument(
+        '--torch_python',
+        default=sys.executable,
+        metavar='PATH',
+        help='interpreter with PyTorch (default: this one)',
+    )
+    parser.add_argument(
+        '--compile',
+        default='small',
+        choices=('none', 'small', 'all'),
+        help='cases that torch.compile is tried on (default: the small nets)',
+    )
     parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--seconds', type=float, default=3.0, help='length of each measurement '
-                        '(of single operations: a quarter of it)')
-    parser.add_argument('--devices', type=int, help='devices that share a batch; on a CPU so many '
-                        'virtual ones are made (default: all there are)')
-    parser.add_argument('--dtype', default='float32', choices=('float32', 'bfloat16'),
-                        help='of the computation')
+    parser.add_argument(
+        '--seconds',
+        type=float,
+        default=3.0,
+        help='length of each measurement (of single operations: a quarter of it)',
+    )
+    parser.add_argument(
+        '--devices',
+        type=int,
+        help='devices that share a batch; on a CPU so many '
+        'virtual ones are made (default: all there are)',
+    )
+    parser.add_argument(
+        '--dtype', default='float32', choices=('float32', 'bfloat16'), help='of the computation'
+    )
     parser.add_argument('--batch', type=int, help="images a step (default: the case's own)")
     parser.add_argument('--out', metavar='FILE.json', help='where the numbers are stored')
     parser.add_argument('--again', action='store_true', help='measure what --out holds anew')
     what = parser.add_mutually_exclusive_group()
-    what.add_argument('--profile', action='store_true',
-                      help="print where the step's time goes, by kind of operation")
-    what.add_argument('--sizes', action='store_true', help='measure time against batch, image '
-                      'side and depth, and the all-reduce on 1, 2 and 4 virtual devices')
-    what.add_argument('--operations', action='store_true', help="measure single operations beside "
-                      "PyTorch's")
-    what.add_argument('--ablation', action='store_true', help='run a whole ablation with plain and '
-                      'with fast operations, and started again; NAME is its config')
+    what.add_argument(
+        '--profile',
+        action='store_true',
+        help="print where the step's time goes, by kind of operation",
+    )
+    what.add_argument(
+        '--sizes',
+        action='store_true',
+        help='measure time against batch, image '
+        'side and depth, and the all-reduce on 1, 2 and 4 virtual devices',
+    )
+    what.add_argument(
+        '--operations', action='store_true', help="measure single operations beside PyTorch's"
+    )
+    what.add_argument(
+        '--ablation',
+        action='store_true',
+        help='run a whole ablation with plain and '
+        'with fast operations, and started again; NAME is its config',
+    )
     what.add_argument('--show', action='store_true', help='print stored numbers')
     what.add_argument('--markdown', action='store_true', help='the same as a GitHub table')
     what.add_argument('--figure', metavar='OUT.png', help='draw stored numbers')
@@ -334,14 +415,16 @@ def _stored(args) -> int:
             else:
                 module.print_tables(one)
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
-        raise UserError(f'{", ".join(args.names)}: not what --out writes ({error!r}). Measure '
-                        'anew.') from error
+        raise UserError(
+            f'{", ".join(args.names)}: not what --out writes ({error!r}). Measure anew.'
+        ) from error
     return 0
 
 
 # Kinds of stored results, and the module that shows them
 _SHOWN = {'benchmark': 'show'} | {
-    kind: kind for kind in ('profile', 'operations', 'sizes', 'ablation')}
+    kind: kind for kind in ('profile', 'operations', 'sizes', 'ablation')
+}
 
 
 def _module(kind):
@@ -355,13 +438,18 @@ _OPTIONS = {
     'sizes': ('dtype', 'rounds', 'seconds', 'out', 'again'),
     'operations': ('torch_python', 'dtype', 'rounds', 'seconds', 'out', 'again'),
     'ablation': ('out', 'again'),
-    'show': (), 'markdown': (), 'figure': (),
+    'show': (),
+    'markdown': (),
+    'figure': (),
 }
 
 
 def _check(args):
-    for name, value, low in (('rounds', args.rounds, 1), ('batch', args.batch, 1),
-                             ('devices', args.devices, 1)):
+    for name, value, low in (
+        ('rounds', args.rounds, 1),
+        ('batch', args.batch, 1),
+        ('devices', args.devices, 1),
+    ):
         if value is not None and value < low:
             raise UserError(f'--{name} is {value}, it must be at least {low}.')
     if not 0 < args.seconds < math.inf:
@@ -377,8 +465,9 @@ def _check(args):
     plain = not any(getattr(args, what) for what in _OPTIONS)
     for name, default in (('torch_python', sys.executable), ('compile', 'small')):
         if plain and 'torch' not in args.against and getattr(args, name) != default:
-            raise UserError(f'--{name} has no use without --against torch: add that, or leave it '
-                            'out.')
+            raise UserError(
+                f'--{name} has no use without --against torch: add that, or leave it out.'
+            )
     if args.again and not args.out:
         raise UserError('--again measures anew what --out FILE.json holds: name the file.')
     if args.out:

@@ -53,8 +53,9 @@ def _run_all(config, result, args):
             words, cache = RUNS[name]
             if name == 'fast, second start' and not (Path(folder) / cache).exists():
                 _measure(config, words, Path(folder) / 'first', Path(folder) / cache)
-            result['runs'][name] = _measure(config, words, Path(folder) / f'run {len(name)}',
-                                            Path(folder) / cache)
+            result['runs'][name] = _measure(
+                config, words, Path(folder) / f'run {len(name)}', Path(folder) / cache
+            )
             benchmark.store(result, args.out)
             print(f'{name}: {result["runs"][name]["seconds"]:.0f} s', flush=True)
 
@@ -62,17 +63,35 @@ def _run_all(config, result, args):
 def _measure(config, words, workdir, cache) -> dict:
     """{'seconds', 'points', 'sentences'} of one run."""
     begin = time.perf_counter()
-    done = subprocess.run([sys.executable, '-m', 'experiments.run', '--config', config, *words,
-                           '--workdir', workdir, '--compilation_cache', cache],
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            '-m',
+            'experiments.run',
+            '--config',
+            config,
+            *words,
+            '--workdir',
+            workdir,
+            '--compilation_cache',
+            cache,
+        ],
+        capture_output=True,
+        text=True,
+    )
     seconds = time.perf_counter() - begin
     if done.returncode:
         last = (done.stderr.strip() or 'no message').splitlines()[-1]
-        raise UserError(f'experiments.run --config {config} {" ".join(words)} ended with '
-                        f'{done.returncode}: {last.removeprefix("error: ")}')
+        raise UserError(
+            f'experiments.run --config {config} {" ".join(words)} ended with '
+            f'{done.returncode}: {last.removeprefix("error: ")}'
+        )
     experiment = results.load(workdir)
-    return {'seconds': seconds, 'points': len(results.read_points(workdir)),
-            'sentences': results.sentences(results.summarise(experiment))}
+    return {
+        'seconds': seconds,
+        'points': len(results.read_points(workdir)),
+        'sentences': results.sentences(results.summarise(experiment)),
+    }
 
 
 # --- showing -----------------------------------------------------------------------------------
@@ -80,8 +99,9 @@ def _measure(config, words, workdir, cache) -> dict:
 
 def conclusions(one: dict) -> dict[str, str]:
     """{comparison: what it says at its end}, such as 'lower test error than ...'."""
-    return {sentence.partition(': ')[0]: sentence.rpartition(': ')[2]
-            for sentence in one['sentences']}
+    return {
+        sentence.partition(': ')[0]: sentence.rpartition(': ')[2] for sentence in one['sentences']
+    }
 
 
 def time_cells(result: dict) -> list[tuple[str, ...]]:
@@ -89,9 +109,14 @@ def time_cells(result: dict) -> list[tuple[str, ...]]:
     plain = result['runs'].get('plain')
     lines = []
     for name, one in result['runs'].items():
-        lines.append((name, f'{one["seconds"]:.0f}',
-                      f'{plain["seconds"] / one["seconds"]:.2f}' if plain else '',
-                      _verdict(one, plain)))
+        lines.append(
+            (
+                name,
+                f'{one["seconds"]:.0f}',
+                f'{plain["seconds"] / one["seconds"]:.2f}' if plain else '',
+                _verdict(one, plain),
+            )
+        )
     return lines
 
 
@@ -106,23 +131,33 @@ def _verdict(one, plain):
 def notes(result: dict) -> list[str]:
     """On what it was measured, and the sentences of the plain and of the fast run."""
     where = result['environment']
-    found = [f'{result["settings"]["config"]}, {where["cpu"]}, {where["cores"]} cores, Python '
-             f'{where["python"]}, jax {where["versions"]["jax"]}, load before '
-             f'{where["load"][0]:.1f}, {where["date"]}.']
-    return found + [f'{name}: {sentence}' for name in ('plain', 'fast')
-                    for sentence in result['runs'].get(name, {'sentences': []})['sentences']]
+    found = [
+        f'{result["settings"]["config"]}, {where["cpu"]}, {where["cores"]} cores, Python '
+        f'{where["python"]}, jax {where["versions"]["jax"]}, load before '
+        f'{where["load"][0]:.1f}, {where["date"]}.'
+    ]
+    return found + [
+        f'{name}: {sentence}'
+        for name in ('plain', 'fast')
+        for sentence in result['runs'].get(name, {'sentences': []})['sentences']
+    ]
 
 
 def markdown(result: dict) -> str:
     """README's table and list."""
-    return '\n'.join([models.markdown(TIMES, time_cells(result)),
-                      ''.join(f'- {line}\n' for line in notes(result))])
+    return '\n'.join(
+        [
+            models.markdown(TIMES, time_cells(result)),
+            ''.join(f'- {line}\n' for line in notes(result)),
+        ]
+    )
 
 
 def print_tables(result: dict) -> None:
     """The same for a terminal."""
     Console(width=None if sys.stdout.isatty() else 120).print(
-        models.table(TIMES, time_cells(result)))
+        models.table(TIMES, time_cells(result))
+    )
     for line in notes(result):
         print(line)
 

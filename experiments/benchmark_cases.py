@@ -71,8 +71,11 @@ def chosen(names, batch: int | None = None) -> dict[str, Case]:
     for name in names:
         if name not in CASES:
             raise one_of('case', name, CASES)
-    return {name: case._replace(batch=batch) if batch else case
-            for name, case in CASES.items() if not names or name in names}
+    return {
+        name: case._replace(batch=batch) if batch else case
+        for name, case in CASES.items()
+        if not names or name in names
+    }
 
 
 def config_of(case: Case, *, devices: int = 0, dtype: str = 'float32', fast: bool = True):
@@ -105,8 +108,16 @@ def dataset_of(case: Case) -> data.Dataset:
     part = data.Split(images, rng.integers(0, case.classes, count).astype(np.int32))
     # of random bytes: no need to count millions of them
     mean, std = np.full(shape[-1], 0.5, np.float32), np.full(shape[-1], 0.29, np.float32)
-    return data.Dataset('random images', part, part, part,
-                        tuple(map(str, range(case.classes))), mean, std, 'random bytes')
+    return data.Dataset(
+        'random images',
+        part,
+        part,
+        part,
+        tuple(map(str, range(case.classes))),
+        mean,
+        std,
+        'random bytes',
+    )
 
 
 class Work(NamedTuple):
@@ -127,5 +138,6 @@ def work_of(case: Case) -> Work:
     """
     net = models.describe(case.net, case.side or None, classes=case.classes, **case.fields)
     first = next(row['macs'] for row in net['rows'] if row['macs'])
-    return Work(6 * net['macs'] - 2 * first, 2 * net['macs'], net['macs'],
-                net['training_parameters'])
+    return Work(
+        6 * net['macs'] - 2 * first, 2 * net['macs'], net['macs'], net['training_parameters']
+    )

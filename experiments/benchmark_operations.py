@@ -72,8 +72,11 @@ def run(args) -> int:
             benchmark.go_on(result, ('operations',), benchmark.environment(child))
             for name in left:
                 result['operations'][name] = _measure(OPERATIONS[name], args, child)
-                result['operations'] = {known: result['operations'][known] for known in OPERATIONS
-                                        if known in result['operations']}
+                result['operations'] = {
+                    known: result['operations'][known]
+                    for known in OPERATIONS
+                    if known in result['operations']
+                }
                 benchmark.store(result, args.out)
                 print(f'{name}: measured', flush=True)
         except KeyboardInterrupt:
@@ -92,11 +95,18 @@ def _measure(operation, args, child) -> dict:
     found = {part: {'ours': [], 'torch': []} for part in operation.parts}
     for _ in range(args.rounds):
         for part, (function, arrays) in own.items():
-            found[part]['ours'].append(seconds_of(
-                lambda: jax.block_until_ready(function(*arrays)), args.seconds / 4))
+            found[part]['ours'].append(
+                seconds_of(lambda: jax.block_until_ready(function(*arrays)), args.seconds / 4)
+            )
             time.sleep(0.1)
-            answer = child.ask(task='operation', part=part, seconds=args.seconds / 4,
-                               dtype=args.dtype, variant='channels_last', **operation._asdict())
+            answer = child.ask(
+                task='operation',
+                part=part,
+                seconds=args.seconds / 4,
+                dtype=args.dtype,
+                variant='channels_last',
+                **operation._asdict(),
+            )
             if 'error' in answer:
                 raise UserError(f'PyTorch cannot measure {operation.kind}: {answer["error"]}')
             found[part]['torch'].append(answer['seconds'])
@@ -125,23 +135,35 @@ def functions(operation: Operation, dtype: str = 'float32') -> dict:
         kernel = drawn(operation.kernel, operation.kernel, x.shape[3], operation.features)
 
         def layer(x, kernel):
-            return fast.conv(x, kernel, (1, 1), ((low, low), (low, low)),
-                             dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+            return fast.conv(
+                x,
+                kernel,
+                (1, 1),
+                ((low, low), (low, low)),
+                dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+            )
 
         y = drawn(*x.shape[:3], operation.features)
-        made = {'layer': (layer, (x, kernel)),
-                'input gradient': (lambda x, kernel, y: jax.vjp(
-                    lambda x: layer(x, kernel), x)[1](y), (x, kernel, y)),
-                'weight gradient': (lambda x, kernel, y: jax.vjp(
-                    lambda kernel: layer(x, kernel), kernel)[1](y), (x, kernel, y))}
+        made = {
+            'layer': (layer, (x, kernel)),
+            'input gradient': (
+                lambda x, kernel, y: jax.vjp(lambda x: layer(x, kernel), x)[1](y),
+                (x, kernel, y),
+            ),
+            'weight gradient': (
+                lambda x, kernel, y: jax.vjp(lambda kernel: layer(x, kernel), kernel)[1](y),
+                (x, kernel, y),
+            ),
+        }
     else:
         scale, bias = drawn(x.shape[3]), drawn(x.shape[3])
 
         def layer(x, scale, bias):
             if operation.kind == 'norm':
                 # in float32, as layers.BatchNorm
-                return fast.batch_norm(*(array.astype(jnp.float32) for array in (x, scale, bias)),
-                                       1e-5)[0].astype(x.dtype)
+                return fast.batch_norm(
+                    *(array.astype(jnp.float32) for array in (x, scale, bias)), 1e-5
+                )[0].astype(x.dtype)
             return layers.pool(x, operation.kind, True)
 
         def both(x, scale, bias, y):
@@ -150,8 +172,10 @@ def functions(operation: Operation, dtype: str = 'float32') -> dict:
 
         y = drawn(*jax.eval_shape(layer, x, scale, bias).shape)
         made = {'layer and gradient': (both, (x, scale, bias, y))}
-    return {part: (machine.compiled(jax.jit(function).lower(*arrays), machine.options()), arrays)
-            for part, (function, arrays) in made.items()}
+    return {
+        part: (machine.compiled(jax.jit(function).lower(*arrays), machine.options()), arrays)
+        for part, (function, arrays) in made.items()
+    }
 
 
 # --- showing -----------------------------------------------------------------------------------
@@ -166,8 +190,16 @@ def cells(result: dict) -> list[tuple[str, ...]]:
             pairs = [b / a for a, b in zip(sides['ours'], sides['torch'], strict=True)]
             spread = benchmark_show.Ratio(float(np.median(pairs)), min(pairs), max(pairs))
             flop = OPERATIONS[name].flop / 1e9
-            lines.append((name, part, f'{1000 * ours:.2f}', f'{1000 * theirs:.2f}', str(spread),
-                          *(f'{flop / time:,.0f}' if flop else '' for time in (ours, theirs))))
+            lines.append(
+                (
+                    name,
+                    part,
+                    f'{1000 * ours:.2f}',
+                    f'{1000 * theirs:.2f}',
+                    str(spread),
+                    *(f'{flop / time:,.0f}' if flop else '' for time in (ours, theirs)),
+                )
+            )
     return lines
 
 

@@ -21,8 +21,9 @@ _MIB = 2**20
 class Side:
     """A case compiled, with its state and its batches."""
 
-    def __init__(self, case: cases.Case, *, devices: int = 0, dtype: str = 'float32',
-                 fast: bool = True):
+    def __init__(
+        self, case: cases.Case, *, devices: int = 0, dtype: str = 'float32', fast: bool = True
+    ):
         """Compiles; `compile_seconds` are those to the end of the first step.
 
         Raises UserError for a batch or a number of devices that do not fit.
@@ -41,8 +42,9 @@ class Side:
 
     def _train_batches(self):
         for epoch in itertools.count():
-            yield from data.train_batches(self.dataset.train, self.case.batch,
-                                          self.program.devices, 0, epoch)
+            yield from data.train_batches(
+                self.dataset.train, self.case.batch, self.program.devices, 0, epoch
+            )
 
     def _eval_batches(self):
         while True:
@@ -71,8 +73,13 @@ class Side:
         self.run(1)
         steps = max(2, round(seconds / self.run(1)[0]))
         spent, waited = self.run(steps)
-        return {'images_per_second': steps * self.case.batch / spent, 'steps': steps,
-                'seconds': spent, 'input_share': waited / spent, 'mib': highest()}
+        return {
+            'images_per_second': steps * self.case.batch / spent,
+            'steps': steps,
+            'seconds': spent,
+            'input_share': waited / spent,
+            'mib': highest(),
+        }
 
     def infer(self, seconds: float) -> dict:
         """The same of evaluation, in batches of the training's size."""
@@ -88,8 +95,12 @@ class Side:
         run(1)
         steps = max(2, round(seconds / run(1)))
         spent = run(steps)
-        return {'images_per_second': steps * batch / spent, 'steps': steps, 'seconds': spent,
-                'mib': highest()}
+        return {
+            'images_per_second': steps * batch / spent,
+            'steps': steps,
+            'seconds': spent,
+            'mib': highest(),
+        }
 
     def host(self, seconds: float) -> dict:
         """What calling a step costs beside its operations, as a share of a step.
@@ -97,14 +108,20 @@ class Side:
         It is the time of a program that takes what the step takes, returns what it returns and
         computes nothing. Medians of at least 5 calls and 5 steps.
         """
+
         def nothing(state, part, rate):
             del part
             # Not the arguments themselves, which jax would hand back without a call
             same = jax.tree.map(lambda leaf: leaf * jnp.ones((), leaf.dtype), state)
             return same, {'loss': rate * 1, 'error': rate * 1}
 
-        empty = train.parallel(nothing, self.program.devices, donate=True, shared=1,
-                               fast=self.config.model.fields.get('fast', True))
+        empty = train.parallel(
+            nothing,
+            self.program.devices,
+            donate=True,
+            shared=1,
+            fast=self.config.model.fields.get('fast', True),
+        )
         part = next(self.batches)
 
         def median(step):
@@ -127,12 +144,17 @@ class Side:
     def memory(self) -> dict:
         """MiB that the compiled step says it needs on a device, and what a device has had."""
         found = self.compiled().memory_analysis()
-        sizes = {name: getattr(found, f'{name}_size_in_bytes') / _MIB
-                 for name in ('argument', 'output', 'alias', 'temp')} if found else {}
+        sizes = (
+            {
+                name: getattr(found, f'{name}_size_in_bytes') / _MIB
+                for name in ('argument', 'output', 'alias', 'temp')
+            }
+            if found
+            else {}
+        )
         if sizes:
             # outputs that lie in donated arguments take no memory of their own
-            sizes['step'] = (sizes['argument'] + sizes['output'] - sizes['alias']
-                             + sizes['temp'])
+            sizes['step'] = sizes['argument'] + sizes['output'] - sizes['alias'] + sizes['temp']
         stats = jax.local_devices()[0].memory_stats() or {}
         if 'peak_bytes_in_use' in stats:
             sizes['device_peak'] = stats['peak_bytes_in_use'] / _MIB

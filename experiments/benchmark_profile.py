@@ -25,7 +25,8 @@ import re
 import tempfile
 import time
 import warnings
-from typing import Iterable, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import jax
 import matplotlib
@@ -35,22 +36,55 @@ from matplotlib.figure import Figure
 from experiments import benchmark_ours, benchmark_show, figures, models
 from experiments.errors import UserError
 
-KINDS = ('convolution', 'matrix product', 'transpose, copy', 'pooling', 'norm', 'elementwise',
-         'collectives', 'random numbers', 'unknown', 'input', 'idle')
+KINDS = (
+    'convolution',
+    'matrix product',
+    'transpose, copy',
+    'pooling',
+    'norm',
+    'elementwise',
+    'collectives',
+    'random numbers',
+    'unknown',
+    'input',
+    'idle',
+)
 _INPUT = 'benchmark: next batch'  # the name of the host's wait in the trace
 _SECONDS = 1.0  # of steps under the profiler, within limits
 
 # --- kinds of the operations -------------------------------------------------------------------
 
 _INSTRUCTION = re.compile(r'^\s*(?:ROOT )?%?([\w.-]+) = (?:\(.*?\)|\S+) ([\w-]+)\(')
-_CALLED = re.compile(r'(?:calls|to_apply|body|condition|true_computation|false_computation)='
-                     r'%?([\w.-]+)')
+_CALLED = re.compile(
+    r'(?:calls|to_apply|body|condition|true_computation|false_computation)='
+    r'%?([\w.-]+)'
+)
 _BRANCHES = re.compile(r'branch_computations=\{([^}]*)\}')
 _COLLECTIVES = ('all-reduce', 'all-gather', 'all-to-all', 'reduce-scatter', 'collective-')
-_MOVES = ('transpose', 'copy', 'pad', 'concatenate', 'slice', 'dynamic-slice', 'reverse',
-          'dynamic-update-slice', 'gather')
-_NEUTRAL = ('parameter', 'constant', 'bitcast', 'broadcast', 'iota', 'tuple', 'get-tuple-element',
-            'reshape', 'fusion', 'call', 'convert')
+_MOVES = (
+    'transpose',
+    'copy',
+    'pad',
+    'concatenate',
+    'slice',
+    'dynamic-slice',
+    'reverse',
+    'dynamic-update-slice',
+    'gather',
+)
+_NEUTRAL = (
+    'parameter',
+    'constant',
+    'bitcast',
+    'broadcast',
+    'iota',
+    'tuple',
+    'get-tuple-element',
+    'reshape',
+    'fusion',
+    'call',
+    'convert',
+)
 _CONTAINERS = ('while', 'conditional', 'call')  # their own operations are in the trace as well
 
 
@@ -78,8 +112,15 @@ def _computations(text: str) -> dict[str, list[_Instruction]]:
                 called += [name.strip().lstrip('%') for name in names.split(',')]
             scope = re.search(r'op_name="([^"]*)"', line)
             target = re.search(r'custom_call_target="([^"]*)"', line)
-            current.append(_Instruction(match[1], match[2], scope[1] if scope else '',
-                                        target[1] if target else '', tuple(called)))
+            current.append(
+                _Instruction(
+                    match[1],
+                    match[2],
+                    scope[1] if scope else '',
+                    target[1] if target else '',
+                    tuple(called),
+                )
+            )
     return found
 
 
@@ -133,8 +174,9 @@ def _single(one: _Instruction, pools) -> str | None:
     layers = [re.sub(r'^(?:\w+\()*|\)*$', '', part) for part in scope.split('/')]
     if any(layer in pools or 'pool' in layer.lower() for layer in layers[:-1]):
         place = 'pooling'
-    elif any(re.search(r'norm|^lrn', layer.lower()) and 'normal' not in layer
-             for layer in layers[:-1]):
+    elif any(
+        re.search(r'norm|^lrn', layer.lower()) and 'normal' not in layer for layer in layers[:-1]
+    ):
         place = 'norm'
     else:
         place = None
@@ -142,8 +184,9 @@ def _single(one: _Instruction, pools) -> str | None:
         if scope.endswith('conv_general_dilated') or 'conv' in layers[:-1]:
             return 'convolution'
         return place or 'matrix product'
-    if (opcode.startswith('rng') or any(word in scope for word in (
-            'threefry', 'random_bits', 'shuffle', '_bernoulli', 'random_'))):
+    if opcode.startswith('rng') or any(
+        word in scope for word in ('threefry', 'random_bits', 'shuffle', '_bernoulli', 'random_')
+    ):
         return 'random numbers'
     if opcode.startswith(('reduce-window', 'select-and-scatter')):
         return place or 'pooling'
@@ -169,8 +212,14 @@ class Event(NamedTuple):
     done: float = 0.0
 
 
-def shares(events: list[Event], waits: list[Event], named: dict[str, str], begin: float,
-           end: float, threads: int = 1) -> dict[str, float]:
+def shares(
+    events: list[Event],
+    waits: list[Event],
+    named: dict[str, str],
+    begin: float,
+    end: float,
+    threads: int = 1,
+) -> dict[str, float]:
     """{kind: share of the time from `begin` to `end`}, all of KINDS, which sum to 1.
 
     events: operations, of any number of threads and devices; waits: of the host for a batch;
@@ -240,23 +289,31 @@ def _read(path, module: str):
                         continue
                     stats = dict(event.stats)
                     if 'hlo_op' in stats:
-                        found.append((plane in device, stats.get('hlo_module'),
-                                      Event(re.sub(_LIBRARY, '', stats['hlo_op']), event.start_ns,
-                                            end)))
+                        found.append(
+                            (
+                                plane in device,
+                                stats.get('hlo_module'),
+                                Event(re.sub(_LIBRARY, '', stats['hlo_op']), event.start_ns, end),
+                            )
+                        )
     if any(on_device for on_device, *_ in found):
         found = [one for one in found if one[0]]
-    events = sorted((event for _, name, event in found if name == module),
-                    key=lambda event: event.start)
+    events = sorted(
+        (event for _, name, event in found if name == module), key=lambda event: event.start
+    )
     return _until_done(events, done), waits
 
 
 def _until_done(events, done):
     """The events with the times at which their work was done, where the trace has them."""
     counts = collections.Counter(event.name for event in events)
-    times = {name: iter(sorted(done[name])) for name, count in counts.items()
-             if len(done[name]) == count}
-    return [event._replace(done=next(times[event.name])) if event.name in times else event
-            for event in events]
+    times = {
+        name: iter(sorted(done[name])) for name, count in counts.items() if len(done[name]) == count
+    }
+    return [
+        event._replace(done=next(times[event.name])) if event.name in times else event
+        for event in events
+    ]
 
 
 def measure(side: benchmark_ours.Side) -> dict:
@@ -277,14 +334,15 @@ def measure(side: benchmark_ours.Side) -> dict:
         with jax.profiler.trace(place, profiler_options=options):
             side.run(1)
             seconds = _annotated(side, steps)
-        path, = pathlib.Path(place).rglob('*.xplane.pb')
+        (path,) = pathlib.Path(place).rglob('*.xplane.pb')
         events, waits = _read(path, module)
     begin = min(wait.start for wait in waits)
-    return {'steps': steps, 'seconds': seconds / steps,
-            'shares': shares(events, waits, named, begin, begin + 1e9 * seconds,
-                             os.cpu_count() or 1),
-            'operations': _longest([event for event in events if event.start >= begin], named,
-                                   text)}
+    return {
+        'steps': steps,
+        'seconds': seconds / steps,
+        'shares': shares(events, waits, named, begin, begin + 1e9 * seconds, os.cpu_count() or 1),
+        'operations': _longest([event for event in events if event.start >= begin], named, text),
+    }
 
 
 def _annotated(side, steps) -> float:
@@ -300,8 +358,7 @@ def _annotated(side, steps) -> float:
 
 def _pools(case) -> list[str]:
     """The last names of the layers that pool, which a program's scopes have."""
-    rows = models.describe(case.net, case.side or None, classes=case.classes,
-                           **case.fields)['rows']
+    rows = models.describe(case.net, case.side or None, classes=case.classes, **case.fields)['rows']
     return [row['layer'].rpartition('/')[2] for row in rows if row['kind'].endswith('pool')]
 
 
@@ -312,8 +369,10 @@ def _longest(events, named, text, count=10):
         if named.get(event.name) != 'container':
             spent[event.name] += max(event.end, event.done) - event.start
     total = sum(spent.values()) or 1
-    return [[name, named.get(name, 'unknown'), scopes.get(name, ''), round(taken / total, 4)]
-            for name, taken in spent.most_common(count)]
+    return [
+        [name, named.get(name, 'unknown'), scopes.get(name, ''), round(taken / total, 4)]
+        for name, taken in spent.most_common(count)
+    ]
 
 
 # --- showing -----------------------------------------------------------------------------------
@@ -326,28 +385,42 @@ def shown(name: str, profile: dict) -> str:
         if share >= 0.0005:
             lines.append(f'  {kind:16} {100 * share:5.1f} %')
     lines.append('  the longest operations, as shares of all:')
-    lines += [f'  {100 * share:5.1f} %  {kind:16} {operation}  {scope}'
-              for operation, kind, scope, share in profile['operations']]
+    lines += [
+        f'  {100 * share:5.1f} %  {kind:16} {operation}  {scope}'
+        for operation, kind, scope, share in profile['operations']
+    ]
     return '\n'.join(lines)
 
 
 def _kinds(found) -> list[str]:
     """The kinds that some profile has, in the order of KINDS."""
-    return [kind for kind in KINDS
-            if any(profile['shares'][kind] >= 0.0005 for profile in found['cases'].values())]
+    return [
+        kind
+        for kind in KINDS
+        if any(profile['shares'][kind] >= 0.0005 for profile in found['cases'].values())
+    ]
 
 
 def cells(result: dict) -> list[tuple[str, ...]]:
     """One line per case: net, ms a step, and the share of each kind in %."""
-    return [(name, f'{1000 * profile["seconds"]:,.1f}',
-             *(f'{100 * profile["shares"][kind]:.1f}' for kind in _kinds(result)))
-            for name, profile in result['cases'].items()]
+    return [
+        (
+            name,
+            f'{1000 * profile["seconds"]:,.1f}',
+            *(f'{100 * profile["shares"][kind]:.1f}' for kind in _kinds(result)),
+        )
+        for name, profile in result['cases'].items()
+    ]
 
 
 def markdown(result: dict) -> str:
     """README's table."""
-    return models.markdown(('net', 'ms a step', *(f'{kind}, %' for kind in _kinds(result))),
-                           cells(result)) + f'\n- {benchmark_show.where(result)}\n'
+    return (
+        models.markdown(
+            ('net', 'ms a step', *(f'{kind}, %' for kind in _kinds(result))), cells(result)
+        )
+        + f'\n- {benchmark_show.where(result)}\n'
+    )
 
 
 def print_tables(result: dict) -> None:
@@ -364,22 +437,35 @@ def render(result: dict) -> Figure:
     axes = figure.add_subplot()
     names = list(result['cases'])
     for index, kind in enumerate(found):
-        before = [100 * sum(profile['shares'][other] for other in found[:index])
-                  for profile in result['cases'].values()]
-        axes.barh(range(len(names)),
-                  [100 * profile['shares'][kind] for profile in result['cases'].values()],
-                  left=before, color=matplotlib.colormaps['tab20'](KINDS.index(kind)), label=kind)
-    axes.set_yticks(range(len(names)), [
-        f'{name.replace("_", " ")}, {1000 * profile["seconds"]:,.0f} ms'
-        for name, profile in result['cases'].items()])
+        before = [
+            100 * sum(profile['shares'][other] for other in found[:index])
+            for profile in result['cases'].values()
+        ]
+        axes.barh(
+            range(len(names)),
+            [100 * profile['shares'][kind] for profile in result['cases'].values()],
+            left=before,
+            color=matplotlib.colormaps['tab20'](KINDS.index(kind)),
+            label=kind,
+        )
+    axes.set_yticks(
+        range(len(names)),
+        [
+            f'{name.replace("_", " ")}, {1000 * profile["seconds"]:,.0f} ms'
+            for name, profile in result['cases'].items()
+        ],
+    )
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, 100)
     for side in ('top', 'right', 'left'):
         axes.spines[side].set_visible(False)
     axes.tick_params(axis='y', length=0)
     axes.set_xlabel('share of the step, %')
-    axes.set_title(f'Where a training step\'s time goes, {benchmark_show.label(result)}',
-                   loc='left', fontsize=11)
+    axes.set_title(
+        f"Where a training step's time goes, {benchmark_show.label(result)}",
+        loc='left',
+        fontsize=11,
+    )
     figure.legend(loc='outside lower center', frameon=False, fontsize=8, ncols=6)
     return figure
 

@@ -15,8 +15,19 @@ from rich.console import Console
 from experiments import figures, models
 from experiments.errors import UserError
 
-SPEED = ('net', 'batch', 'images/s', 'PyTorch', 'its form', 'ratio', 'plain flax', 'ratio to plain',
-         'inference images/s', 'PyTorch inference', 'ratio in inference')
+SPEED = (
+    'net',
+    'batch',
+    'images/s',
+    'PyTorch',
+    'its form',
+    'ratio',
+    'plain flax',
+    'ratio to plain',
+    'inference images/s',
+    'PyTorch inference',
+    'ratio in inference',
+)
 COST = ('net', 'compile, s', 'step, MiB', 'GFLOP/s', 'of the peak, %', 'input, %', 'host, %')
 
 
@@ -43,11 +54,15 @@ def median(values: list[float]) -> float | None:
 
 def best(entry: dict, task: str = 'train') -> str | None:
     """The PyTorch variant whose median is the highest, among those measured in every round."""
-    found = {side: rates(entry, side, task) for side, stored in entry['sides'].items()
-             if side.startswith('torch') and 'error' not in stored}
+    found = {
+        side: rates(entry, side, task)
+        for side, stored in entry['sides'].items()
+        if side.startswith('torch') and 'error' not in stored
+    }
     full = max(map(len, found.values()), default=0)
-    medians = {side: median(values) for side, values in found.items()
-               if values and len(values) == full}
+    medians = {
+        side: median(values) for side, values in found.items() if values and len(values) == full
+    }
     return max(medians, key=medians.get, default=None)
 
 
@@ -74,12 +89,21 @@ def speed_cells(result: dict) -> list[tuple[str, ...]]:
     lines = []
     for name, entry in result['cases'].items():
         theirs, tested = best(entry), best(entry, 'infer')
-        lines.append((
-            name, str(entry['batch']), _rate(entry, 'ours'), _rate(entry, theirs),
-            (theirs or '').removeprefix('torch '), _text(ratio(entry, theirs)),
-            _rate(entry, 'plain'), _text(ratio(entry, 'plain')),
-            _rate(entry, 'ours', 'infer'), _rate(entry, tested, 'infer'),
-            _text(ratio(entry, tested, 'infer'))))
+        lines.append(
+            (
+                name,
+                str(entry['batch']),
+                _rate(entry, 'ours'),
+                _rate(entry, theirs),
+                (theirs or '').removeprefix('torch '),
+                _text(ratio(entry, theirs)),
+                _rate(entry, 'plain'),
+                _text(ratio(entry, 'plain')),
+                _rate(entry, 'ours', 'infer'),
+                _rate(entry, tested, 'infer'),
+                _text(ratio(entry, tested, 'infer')),
+            )
+        )
     return lines
 
 
@@ -91,11 +115,17 @@ def cost_cells(result: dict) -> list[tuple[str, ...]]:
         gflops = median(rates(entry, 'ours')) * entry['flop_train'] / 1e9
         waited = median([round['input_share'] for round in side['train']])
         step = side['memory_mib'].get('step')
-        lines.append((
-            name, f'{side["compile_seconds"]:.1f}', '' if step is None else f'{step:,.0f}',
-            f'{gflops:,.0f}' if gflops >= 10 else f'{gflops:.1f}',
-            f'{100 * gflops / result["peak_gflops"]:.1f}', f'{100 * waited:.1f}',
-            f'{100 * side["host"]["share"]:.1f}'))
+        lines.append(
+            (
+                name,
+                f'{side["compile_seconds"]:.1f}',
+                '' if step is None else f'{step:,.0f}',
+                f'{gflops:,.0f}' if gflops >= 10 else f'{gflops:.1f}',
+                f'{100 * gflops / result["peak_gflops"]:.1f}',
+                f'{100 * waited:.1f}',
+                f'{100 * side["host"]["share"]:.1f}',
+            )
+        )
     return lines
 
 
@@ -119,8 +149,11 @@ def _without_empty(headings, lines):
 def notes(result: dict) -> list[str]:
     """The means under the table, and on what it was measured."""
     found = []
-    for words, other, task in (('PyTorch', None, 'train'), ('plain flax', 'plain', 'train'),
-                               ('PyTorch in inference', None, 'infer')):
+    for words, other, task in (
+        ('PyTorch', None, 'train'),
+        ('plain flax', 'plain', 'train'),
+        ('PyTorch in inference', None, 'infer'),
+    ):
         mean, count = geometric_mean(result, other, task)
         if mean is not None:
             found.append(f'Geometric mean of the ratios to {words} over {count} nets: {mean:.2f}.')
@@ -130,9 +163,12 @@ def notes(result: dict) -> list[str]:
 def where(result: dict) -> str:
     """The machine, the versions and the date of a result."""
     found = result['environment']
-    parts = [found['cpu'] if found['platform'] == 'cpu' else found['device'],
-             f'{found["cores"]} cores', f'Python {found["python"]}',
-             f'jax {found["versions"]["jax"]}']
+    parts = [
+        found['cpu'] if found['platform'] == 'cpu' else found['device'],
+        f'{found["cores"]} cores',
+        f'Python {found["python"]}',
+        f'jax {found["versions"]["jax"]}',
+    ]
     if 'torch' in found:
         parts.append(f'PyTorch {found["torch"]["torch"]} ({found["torch"]["threads"]} threads)')
     devices = result['settings'].get('devices')
@@ -145,8 +181,10 @@ def where(result: dict) -> str:
 
 def markdown(result: dict) -> str:
     """README's tables of a stored benchmark."""
-    tables = [models.markdown(*_without_empty(headings, lines)) for headings, lines in
-              ((SPEED, speed_cells(result)), (COST, cost_cells(result)))]
+    tables = [
+        models.markdown(*_without_empty(headings, lines))
+        for headings, lines in ((SPEED, speed_cells(result)), (COST, cost_cells(result)))
+    ]
     return '\n'.join([*tables, ''.join(f'- {line}\n' for line in notes(result))])
 
 
@@ -183,9 +221,14 @@ def render(found: list[dict]) -> Figure:
     Where plain flax was measured too, its ratio is a hollow square. Raises UserError where no file
     has a ratio.
     """
-    names = list(dict.fromkeys(
-        name for result in found for name, entry in result['cases'].items()
-        if ratio(entry, best(entry))))
+    names = list(
+        dict.fromkeys(
+            name
+            for result in found
+            for name, entry in result['cases'].items()
+            if ratio(entry, best(entry))
+        )
+    )
     if not names:
         raise UserError('the files hold no ratio to PyTorch: measure with --against torch.')
     height = 1.6 + len(names) * (0.22 + 0.16 * len(found))
@@ -207,8 +250,17 @@ def render(found: list[dict]) -> Figure:
             if not one:
                 continue
             y = names.index(name) + shift
-            axes.errorbar(one.median, y, xerr=[[one.median - one.low], [one.high - one.median]],
-                          fmt='o', color=colour, ms=5, capsize=3, lw=1.4, label=words)
+            axes.errorbar(
+                one.median,
+                y,
+                xerr=[[one.median - one.low], [one.high - one.median]],
+                fmt='o',
+                color=colour,
+                ms=5,
+                capsize=3,
+                lw=1.4,
+                label=words,
+            )
             words = None
             ends += [one.low, one.high]
             if other:
@@ -217,8 +269,11 @@ def render(found: list[dict]) -> Figure:
                 ends.append(other.median)
     axes.set_xscale('log', base=2)
     axes.set_xlim(min(ends) / 1.15, max(ends) * 1.15)
-    axes.xaxis.set_major_locator(matplotlib.ticker.FixedLocator(
-        [tick for tick in _TICKS if min(ends) / 1.15 <= tick <= max(ends) * 1.15]))
+    axes.xaxis.set_major_locator(
+        matplotlib.ticker.FixedLocator(
+            [tick for tick in _TICKS if min(ends) / 1.15 <= tick <= max(ends) * 1.15]
+        )
+    )
     axes.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter('%g'))
     axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     axes.set_yticks(range(len(names)), [name.replace('_', ' ') for name in names])
@@ -227,13 +282,18 @@ def render(found: list[dict]) -> Figure:
         axes.spines[side].set_visible(False)
     axes.tick_params(axis='y', length=0)
     axes.grid(axis='x', alpha=0.25)
-    axes.set_xlabel('training images/s, ours / PyTorch (median, lowest and highest round); '
-                    'right of 1, ours is faster')
+    axes.set_xlabel(
+        'training images/s, ours / PyTorch (median, lowest and highest round); '
+        'right of 1, ours is faster'
+    )
     axes.set_title('Training step beside the best of PyTorch', loc='left', fontsize=11)
-    entries = sorted(zip(*axes.get_legend_handles_labels(), strict=True),
-                     key=lambda entry: entry[1].startswith('plain'))
-    figure.legend(*zip(*entries, strict=True), loc='outside lower center', frameon=False,
-                  fontsize=8, ncols=1)
+    entries = sorted(
+        zip(*axes.get_legend_handles_labels(), strict=True),
+        key=lambda entry: entry[1].startswith('plain'),
+    )
+    figure.legend(
+        *zip(*entries, strict=True), loc='outside lower center', frameon=False, fontsize=8, ncols=1
+    )
     return figure
 
 

@@ -24,8 +24,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from experiments import (benchmark, benchmark_ours, benchmark_show, figures, machine, models,
-                         train)
+from experiments import benchmark, benchmark_ours, benchmark_show, figures, machine, models, train
 from experiments.benchmark_cases import CASES, Case
 from experiments.errors import UserError, one_of, reason
 from experiments.evaluate import AXIS
@@ -41,10 +40,13 @@ class Series(NamedTuple):
 _BATCHES = (16, 32, 64, 128, 256, 512)
 SERIES = {
     'lenet5_batch': Series('batch', {n: CASES['lenet5']._replace(batch=n) for n in _BATCHES}),
-    'four_layer_batch': Series('batch', {n: CASES['four_layer']._replace(batch=n)
-                                         for n in _BATCHES}),
-    'resnet18_side': Series('side', {n: Case('resnet18', 8, side=n, small=False)
-                                     for n in (32, 64, 96, 128, 160, 192, 224)}),
+    'four_layer_batch': Series(
+        'batch', {n: CASES['four_layer']._replace(batch=n) for n in _BATCHES}
+    ),
+    'resnet18_side': Series(
+        'side',
+        {n: Case('resnet18', 8, side=n, small=False) for n in (32, 64, 96, 128, 160, 192, 224)},
+    ),
     'resnet_depth': Series('depth', {n: Case(f'resnet{n}', 128) for n in (20, 56, 110)}),
 }
 UNITS = {'batch': 'images a step', 'side': 'image side, pixels', 'depth': 'weight layers'}
@@ -65,7 +67,7 @@ class Fit(NamedTuple):
 def fit(sizes, seconds) -> Fit:
     """Least squares on logarithms; the error is nan for two points."""
     x, y = np.log(np.asarray(sizes, float)), np.log(np.asarray(seconds, float))
-    spread = ((x - x.mean())**2).sum()
+    spread = ((x - x.mean()) ** 2).sum()
     exponent = float(((x - x.mean()) * (y - y.mean())).sum() / spread)
     left = y - y.mean() - exponent * (x - x.mean())
     freedom = len(x) - 2
@@ -109,11 +111,13 @@ def _measure_series(name, series, result, args):
         side = benchmark_ours.Side(case, devices=1, dtype=args.dtype)
         rounds = [side.train(args.seconds) for _ in range(args.rounds)]
         times = [case.batch / one['images_per_second'] for one in rounds]
-        stored['points'][str(size)] = {'seconds': times, 'batch': case.batch,
-                                       'compile_seconds': side.compile_seconds}
+        stored['points'][str(size)] = {
+            'seconds': times,
+            'batch': case.batch,
+            'compile_seconds': side.compile_seconds,
+        }
         benchmark.store(result, args.out)
-        print(f'{name}: {series.size} {size}: {1000 * np.median(times):,.1f} ms a step',
-              flush=True)
+        print(f'{name}: {series.size} {size}: {1000 * np.median(times):,.1f} ms a step', flush=True)
 
 
 def _measure_devices(result, args):
@@ -121,8 +125,16 @@ def _measure_devices(result, args):
         for devices in DEVICES:
             if str(devices) in result['devices'].setdefault(net, {}):
                 continue
-            words = [sys.executable, '-m', 'experiments.benchmark_sizes', net, str(devices),
-                     str(args.rounds), str(args.seconds), args.dtype]
+            words = [
+                sys.executable,
+                '-m',
+                'experiments.benchmark_sizes',
+                net,
+                str(devices),
+                str(args.rounds),
+                str(args.seconds),
+                args.dtype,
+            ]
             done = subprocess.run(words, capture_output=True, text=True, start_new_session=True)
             if done.returncode:
                 last = (done.stderr.strip() or 'no message').splitlines()[-1]
@@ -131,9 +143,11 @@ def _measure_devices(result, args):
             found = json.loads(done.stdout.splitlines()[-1])
             result['devices'][net][str(devices)] = found
             benchmark.store(result, args.out)
-            print(f'{net} on {devices} devices: {1000 * np.median(found["seconds"]):,.1f} ms a '
-                  f'step, its all-reduce alone {1000 * np.median(found["all_reduce"]):,.2f} ms',
-                  flush=True)
+            print(
+                f'{net} on {devices} devices: {1000 * np.median(found["seconds"]):,.1f} ms a '
+                f'step, its all-reduce alone {1000 * np.median(found["all_reduce"]):,.2f} ms',
+                flush=True,
+            )
 
 
 def scaled(net: str, devices: int, rounds: int, seconds: float, dtype: str) -> dict:
@@ -165,8 +179,9 @@ def scaled(net: str, devices: int, rounds: int, seconds: float, dtype: str) -> d
 
 def _points(stored):
     """(sizes, median seconds), ascending."""
-    pairs = sorted((int(size), float(np.median(point['seconds'])))
-                   for size, point in stored['points'].items())
+    pairs = sorted(
+        (int(size), float(np.median(point['seconds']))) for size, point in stored['points'].items()
+    )
     return [size for size, _ in pairs], [seconds for _, seconds in pairs]
 
 
@@ -181,8 +196,14 @@ def series_cells(result: dict) -> list[tuple[str, ...]]:
     for name, stored in result['series'].items():
         for size, seconds in zip(*_points(stored), strict=True):
             batch = stored['points'][str(size)]['batch']
-            lines.append((_net(name, stored), f'{stored["size"]} {size}', f'{1000 * seconds:,.1f}',
-                          f'{batch / seconds:,.0f}'))
+            lines.append(
+                (
+                    _net(name, stored),
+                    f'{stored["size"]} {size}',
+                    f'{1000 * seconds:,.1f}',
+                    f'{batch / seconds:,.0f}',
+                )
+            )
     return lines
 
 
@@ -192,15 +213,25 @@ def device_cells(result: dict) -> list[tuple[str, ...]]:
     for net, found in result['devices'].items():
         for devices, one in sorted(found.items(), key=lambda item: int(item[0])):
             step, together = np.median(one['seconds']), np.median(one['all_reduce'])
-            lines.append((net, devices, f'{1000 * step:,.1f}', f'{1000 * together:,.2f}',
-                          f'{100 * together / step:.1f}'))
+            lines.append(
+                (
+                    net,
+                    devices,
+                    f'{1000 * step:,.1f}',
+                    f'{1000 * together:,.2f}',
+                    f'{100 * together / step:.1f}',
+                )
+            )
     return lines
 
 
 def notes(result: dict) -> list[str]:
     """The fitted exponents in words."""
-    return [f'{_net(name, stored)}: time ~ {stored["size"]}^{_exponent(fit(*_points(stored)))}'
-            for name, stored in result['series'].items() if len(stored['points']) > 1]
+    return [
+        f'{_net(name, stored)}: time ~ {stored["size"]}^{_exponent(fit(*_points(stored)))}'
+        for name, stored in result['series'].items()
+        if len(stored['points']) > 1
+    ]
 
 
 def _exponent(fitted):
@@ -211,8 +242,14 @@ def _exponent(fitted):
 
 def markdown(result: dict) -> str:
     """README's tables."""
-    tables = [models.markdown(headings, lines) for headings, lines in
-              ((HEADINGS, series_cells(result)), (DEVICE_HEADINGS, device_cells(result))) if lines]
+    tables = [
+        models.markdown(headings, lines)
+        for headings, lines in (
+            (HEADINGS, series_cells(result)),
+            (DEVICE_HEADINGS, device_cells(result)),
+        )
+        if lines
+    ]
     lines = [*notes(result), benchmark_show.where(result)]
     return '\n'.join([*tables, ''.join(f'- {line}\n' for line in lines)])
 
@@ -220,8 +257,10 @@ def markdown(result: dict) -> str:
 def print_tables(result: dict) -> None:
     """The same for a terminal."""
     console = Console(width=None if sys.stdout.isatty() else 120)
-    for headings, lines in ((HEADINGS, series_cells(result)),
-                            (DEVICE_HEADINGS, device_cells(result))):
+    for headings, lines in (
+        (HEADINGS, series_cells(result)),
+        (DEVICE_HEADINGS, device_cells(result)),
+    ):
         if lines:
             console.print(models.table(headings, lines))
     for line in notes(result):
@@ -233,8 +272,9 @@ def render(result: dict) -> Figure:
 
     Raises UserError where nothing is stored.
     """
-    kinds = list(dict.fromkeys(stored['size'] for stored in result['series'].values()
-                               if stored['points']))
+    kinds = list(
+        dict.fromkeys(stored['size'] for stored in result['series'].values() if stored['points'])
+    )
     scaling = {net: found for net, found in result['devices'].items() if found}
     count = len(kinds) + bool(scaling)
     if not count:
@@ -246,30 +286,55 @@ def render(result: dict) -> Figure:
         _draw_series(axes, kind, result)
     if scaling:
         _draw_devices(panels[-1], scaling)
-    figure.suptitle(f'Time of a training step, {benchmark_show.label(result)}', fontsize=11,
-                    x=0.01, ha='left')
+    figure.suptitle(
+        f'Time of a training step, {benchmark_show.label(result)}', fontsize=11, x=0.01, ha='left'
+    )
     return figure
 
 
 def _draw_series(axes, kind, result):
-    chosen = {name: stored for name, stored in result['series'].items()
-              if stored['size'] == kind and stored['points']}
+    chosen = {
+        name: stored
+        for name, stored in result['series'].items()
+        if stored['size'] == kind and stored['points']
+    }
     ticks = set()
     for index, (name, stored) in enumerate(chosen.items()):
         sizes, seconds = _points(stored)
         ticks |= set(sizes)
         milli = 1000 * np.array(seconds)
-        rounds = 1000 * np.array([[min(point['seconds']), max(point['seconds'])] for point in
-                                  (stored['points'][str(size)] for size in sizes)]).T
+        rounds = (
+            1000
+            * np.array(
+                [
+                    [min(point['seconds']), max(point['seconds'])]
+                    for point in (stored['points'][str(size)] for size in sizes)
+                ]
+            ).T
+        )
         words = _net(name, stored).replace('_', ' ')
         line = fit(sizes, seconds) if len(sizes) > 1 else None
         words += f': exponent {_exponent(line)}' if line else ''
         colour = figures.COLOURS[index]
-        axes.errorbar(sizes, milli, yerr=np.abs(rounds - milli), fmt='o', ms=4, color=colour,
-                      capsize=2, lw=1.2, label=words)
+        axes.errorbar(
+            sizes,
+            milli,
+            yerr=np.abs(rounds - milli),
+            fmt='o',
+            ms=4,
+            color=colour,
+            capsize=2,
+            lw=1.2,
+            label=words,
+        )
         if line:
-            axes.plot(sizes, 1000 * line.factor * np.array(sizes, float)**line.exponent,
-                      color=colour, lw=1, alpha=0.7)
+            axes.plot(
+                sizes,
+                1000 * line.factor * np.array(sizes, float) ** line.exponent,
+                color=colour,
+                lw=1,
+                alpha=0.7,
+            )
     axes.set_xscale('log')
     _frame(axes, sorted(ticks), UNITS[kind])
 
@@ -278,9 +343,15 @@ def _draw_devices(axes, scaling):
     for index, (net, found) in enumerate(scaling.items()):
         devices = sorted(map(int, found))
         for key, style, words in (('seconds', 'o-', 'step'), ('all_reduce', 's--', 'all-reduce')):
-            axes.plot(devices, [1000 * np.median(found[str(n)][key]) for n in devices], style,
-                      ms=4, lw=1.2, color=figures.COLOURS[index],
-                      label=f'{net.replace("_", " ")}: {words}')
+            axes.plot(
+                devices,
+                [1000 * np.median(found[str(n)][key]) for n in devices],
+                style,
+                ms=4,
+                lw=1.2,
+                color=figures.COLOURS[index],
+                label=f'{net.replace("_", " ")}: {words}',
+            )
     axes.set_xscale('log')
     _frame(axes, sorted({int(n) for found in scaling.values() for n in found}), 'devices')
 
@@ -300,7 +371,7 @@ def _frame(axes, ticks, words):
     axes.set_ylabel('ms a step')
     axes.grid(alpha=0.25)
     low, high = axes.get_ylim()
-    axes.set_ylim(low / 1.1, high * (high / low)**0.35)  # room for the legend
+    axes.set_ylim(low / 1.1, high * (high / low) ** 0.35)  # room for the legend
     axes.legend(frameon=False, fontsize=8, loc='upper left')
 
 

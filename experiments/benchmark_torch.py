@@ -52,24 +52,37 @@ class Child:
         self._start()
 
     def _start(self):
-        env = os.environ | {'PYTHONPATH': os.pathsep.join(
-            [str(_ROOT), *filter(None, [os.environ.get('PYTHONPATH')])])}
+        env = os.environ | {
+            'PYTHONPATH': os.pathsep.join(
+                [str(_ROOT), *filter(None, [os.environ.get('PYTHONPATH')])]
+            )
+        }
         try:
             self._process = subprocess.Popen(
-                [self.python, '-m', 'experiments.benchmark_torch'], cwd=_ROOT, env=env,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                start_new_session=True)  # Ctrl-C is ours to handle
+                [self.python, '-m', 'experiments.benchmark_torch'],
+                cwd=_ROOT,
+                env=env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )  # Ctrl-C is ours to handle
         except OSError as error:
-            raise UserError(f'--torch_python {self.python} does not start ({reason(error)}); name '
-                            'an interpreter that has PyTorch.') from error
+            raise UserError(
+                f'--torch_python {self.python} does not start ({reason(error)}); name '
+                'an interpreter that has PyTorch.'
+            ) from error
         self._answers, self._complaints = queue.Queue(), []
         for read in (self._read, self._listen):
             threading.Thread(target=read, args=(self._process,), daemon=True).start()
         hello = self._receive(120)
         if 'error' in hello:
             self.close()
-            raise UserError(f'--torch_python {self.python} cannot measure: {hello["error"]}. Name '
-                            'an interpreter that has PyTorch.')
+            raise UserError(
+                f'--torch_python {self.python} cannot measure: {hello["error"]}. Name '
+                'an interpreter that has PyTorch.'
+            )
         self.about = hello
 
     def _read(self, process):
@@ -158,8 +171,13 @@ class Step:
         self.device = 'cuda' if torch.cuda.is_available() else 'cpu'
         torch.manual_seed(0)
         self.last = 'channels_last' in request['variant']
-        net = torch_nets.build(request['net'], self.device, torch_nets.BENCHMARKED,
-                               classes=request['classes'], **request['fields'])
+        net = torch_nets.build(
+            request['net'],
+            self.device,
+            torch_nets.BENCHMARKED,
+            classes=request['classes'],
+            **request['fields'],
+        )
         if self.last:
             net = net.to(memory_format=torch.channels_last)
         self.update = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9)
@@ -169,8 +187,7 @@ class Step:
         count = max(min(_BYTES // (height * width * channels), _IMAGES), 8 * self.batch)
         # in the order of the layout, so that a gathered batch needs no other
         shape = (height, width, channels) if self.last else (channels, height, width)
-        self.images = torch.randint(0, 256, (count, *shape), dtype=torch.uint8,
-                                    device=self.device)
+        self.images = torch.randint(0, 256, (count, *shape), dtype=torch.uint8, device=self.device)
         self.labels = torch.randint(0, request['classes'], (count,), device=self.device)
         self.mean = torch.full((channels, 1, 1), 0.5, device=self.device)
         self.std = torch.full((channels, 1, 1), 0.29, device=self.device)
@@ -180,7 +197,7 @@ class Step:
         rows = next(self.order, None)
         if rows is None:
             order = self.torch.randperm(len(self.images), device=self.device)
-            self.order = iter(order.split(self.batch)[:len(order) // self.batch])
+            self.order = iter(order.split(self.batch)[: len(order) // self.batch])
             rows = next(self.order)
         return rows
 
@@ -201,8 +218,9 @@ class Step:
         images, labels = self.read()
         with self.cast():
             outputs = self.net(images)
-            logits, others = (outputs, ()) if self.torch.is_tensor(outputs) else (
-                outputs[0], outputs[1:])
+            logits, others = (
+                (outputs, ()) if self.torch.is_tensor(outputs) else (outputs[0], outputs[1:])
+            )
             loss = functional.cross_entropy(logits, labels)
             for other in others:
                 loss = loss + _AUXILIARY_WEIGHT * functional.cross_entropy(other, labels)
@@ -239,8 +257,13 @@ def _measure(step, task, seconds):
     begin = time.perf_counter()
     step.run(task, steps)
     spent = time.perf_counter() - begin
-    return {'images_per_second': steps * step.batch / spent, 'steps': steps, 'seconds': spent,
-            'warm_up': first, 'mib': highest()}
+    return {
+        'images_per_second': steps * step.batch / spent,
+        'steps': steps,
+        'seconds': spent,
+        'warm_up': first,
+        'mib': highest(),
+    }
 
 
 def operation(torch, request, drawn):
@@ -265,8 +288,9 @@ def operation(torch, request, drawn):
     x.requires_grad_()
     layer = {
         'max': lambda: functional.max_pool2d(x, window, 2, ceil_mode=True),
-        'average': lambda: functional.avg_pool2d(x, window, 2, ceil_mode=True,
-                                                 count_include_pad=False),
+        'average': lambda: functional.avg_pool2d(
+            x, window, 2, ceil_mode=True, count_include_pad=False
+        ),
         'norm': lambda: functional.batch_norm(x, None, None, scale, bias, True),
     }[request['kind']]
     wanted = (x, scale, bias) if request['kind'] == 'norm' else (x,)
@@ -328,8 +352,13 @@ def serve(lines, write) -> None:
     except Exception as error:  # whatever a broken installation raises
         write({'error': _short(error)})
         return
-    write({'torch': torch.__version__, 'threads': torch.get_num_threads(),
-           'device': torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'})
+    write(
+        {
+            'torch': torch.__version__,
+            'threads': torch.get_num_threads(),
+            'device': torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu',
+        }
+    )
     made = {}
     for line in lines:
         try:

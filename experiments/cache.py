@@ -37,8 +37,9 @@ def folder(setting: str | None) -> pathlib.Path | None:
     except RuntimeError as error:  # no home, or none of that user
         if not setting:
             return None
-        raise UserError(f'data.cache is {setting!r}: {error} Name a folder that can be made, or '
-                        "'off'.") from error
+        raise UserError(
+            f"data.cache is {setting!r}: {error} Name a folder that can be made, or 'off'."
+        ) from error
     return pathlib.Path(base) / 'cnns'
 
 
@@ -54,8 +55,10 @@ def load(setting: str | None, what: str, key: tuple, made_of: tuple) -> dict | N
         if not path.is_file():
             return None
     except OSError as error:  # no rights to look
-        say(f'{path} cannot be read ({reason(error)}); it is made again. Set data.cache to '
-            "another folder or to 'off'.")
+        say(
+            f'{path} cannot be read ({reason(error)}); it is made again. Set data.cache to '
+            "another folder or to 'off'."
+        )
         return None
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -86,17 +89,21 @@ def save(setting: str | None, what: str, key: tuple, made_of: tuple, arrays: dic
                 old.unlink(missing_ok=True)
         free = shutil.disk_usage(path.parent).free
         if need + _SPARE > free:
-            say(f'decoded images are not kept: {need / 2**20:,.0f} MiB and {path.parent} has '
+            say(
+                f'decoded images are not kept: {need / 2**20:,.0f} MiB and {path.parent} has '
                 f'{free / 2**20:,.0f} MiB free. Make room, or set data.cache to another folder or '
-                "to 'off'.")
+                "to 'off'."
+            )
             return
         header = json.dumps(_header(key, made_of)).encode()
         with open(temporary, 'wb') as file:
             np.savez(file, header=np.frombuffer(header, np.uint8), **arrays)
         os.replace(temporary, path)
     except OSError as error:
-        say(f'decoded images are not kept in {path.parent} ({reason(error)}). Make room, or set '
-            "data.cache to another folder or to 'off'.")
+        say(
+            f'decoded images are not kept in {path.parent} ({reason(error)}). Make room, or set '
+            "data.cache to another folder or to 'off'."
+        )
     finally:
         try:
             temporary.unlink(missing_ok=True)

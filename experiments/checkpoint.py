@@ -47,11 +47,16 @@ def save(path: str | os.PathLike, made_of: dict[str, Any], snapshot: Snapshot) -
     Raises OSError (disk full, read-only).
     """
     controls = [list(control) for control in snapshot.controls]
-    header = json.dumps([_VERSION, made_of, snapshot.epoch, snapshot.step, controls,
-                         list(snapshot.validation)])
+    header = json.dumps(
+        [_VERSION, made_of, snapshot.epoch, snapshot.step, controls, list(snapshot.validation)]
+    )
     state = flax.serialization.to_state_dict(jax.device_get(snapshot.state))
-    results.write_whole(path, flax.serialization.msgpack_serialize(
-        {'header': header, 'state': jax.tree.map(np.asarray, state)}))
+    results.write_whole(
+        path,
+        flax.serialization.msgpack_serialize(
+            {'header': header, 'state': jax.tree.map(np.asarray, state)}
+        ),
+    )
 
 
 def load(path: str | os.PathLike, made_of: dict[str, Any]) -> tuple[Snapshot | None, str]:
@@ -65,10 +70,16 @@ def load(path: str | os.PathLike, made_of: dict[str, Any]) -> tuple[Snapshot | N
     try:
         content = flax.serialization.msgpack_restore(data)
         version, of, epoch, step, controls, validation = json.loads(content['header'])
-        differ = [what for what, value in json.loads(json.dumps(made_of)).items()
-                  if of.get(what) != value]
-        snapshot = Snapshot(epoch, step, tuple(Control(*control) for control in controls),
-                            tuple(validation), content['state'])
+        differ = [
+            what for what, value in json.loads(json.dumps(made_of)).items() if of.get(what) != value
+        ]
+        snapshot = Snapshot(
+            epoch,
+            step,
+            tuple(Control(*control) for control in controls),
+            tuple(validation),
+            content['state'],
+        )
     except Exception as error:  # msgpack raises many kinds for a damaged file
         return None, f'{path} is damaged ({reason(error)}); the training starts over'
     if version != _VERSION:
@@ -99,5 +110,9 @@ def restored(snapshot: Snapshot, like):
 
 def save_weights(path: str | os.PathLike, variables) -> None:
     """Writes {'params': ..., 'batch_stats': ...}, of arrays. Raises OSError."""
-    results.write_whole(path, flax.serialization.msgpack_serialize(
-        jax.tree.map(np.asarray, flax.serialization.to_state_dict(variables))))
+    results.write_whole(
+        path,
+        flax.serialization.msgpack_serialize(
+            jax.tree.map(np.asarray, flax.serialization.to_state_dict(variables))
+        ),
+    )

@@ -15,7 +15,8 @@ import math
 import pathlib
 import re
 import typing
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import ml_collections
 
@@ -44,9 +45,18 @@ SMOKE = 'smoke'  # argument that every config takes
 OPEN = ('model.fields', 'train.layer_decay')
 
 # Fields that cannot change what is learned, so that they do not name a point.
-_NOT_IN_THE_NAME = ('title', 'data.dir', 'data.stream', 'data.workers', 'data.cache',
-                    'train.devices', 'train.together', 'protocol.rates',
-                    'protocol.selection_seeds', 'protocol.level')
+_NOT_IN_THE_NAME = (
+    'title',
+    'data.dir',
+    'data.stream',
+    'data.workers',
+    'data.cache',
+    'train.devices',
+    'train.together',
+    'protocol.rates',
+    'protocol.selection_seeds',
+    'protocol.level',
+)
 
 
 class Source(NamedTuple):
@@ -68,11 +78,17 @@ def load(spec: str) -> Source:
     path_text, _, arg = spec.partition(':')
     path = pathlib.Path(path_text)
     if not path.is_file():
-        known = [str(p) for folder in (path.parent, pathlib.Path('configs'))
-                 for p in sorted(folder.glob('*.py')) if p.stem not in ('__init__', 'base')]
+        known = [
+            str(p)
+            for folder in (path.parent, pathlib.Path('configs'))
+            for p in sorted(folder.glob('*.py'))
+            if p.stem not in ('__init__', 'base')
+        ]
         known = list(dict.fromkeys(known))
-        raise UserError(f'no config file {path_text!r}.{nearest(path_text, known)} '
-                        f'There are: {", ".join(known) or "none here"}.')
+        raise UserError(
+            f'no config file {path_text!r}.{nearest(path_text, known)} '
+            f'There are: {", ".join(known) or "none here"}.'
+        )
     if path.suffix != '.py':
         raise UserError(f'a config is a Python file, {path_text!r} is not.')
     module_spec = importlib.util.spec_from_file_location(f'_config_{path.stem}', path)
@@ -85,11 +101,12 @@ def load(spec: str) -> Source:
         raise UserError(f'{path} has no get_config(); see configs/base.py for what it returns.')
     arguments = getattr(module, 'ARGUMENTS', ())
     if not isinstance(arguments, (tuple, list)) or not all(isinstance(a, str) for a in arguments):
-        raise UserError(f'ARGUMENTS of {path} is {shown(arguments)}, it must be a tuple of '
-                        'strings.')
+        raise UserError(
+            f'ARGUMENTS of {path} is {shown(arguments)}, it must be a tuple of strings.'
+        )
     small = False
     if arg not in arguments and arg.split(',')[-1] == SMOKE:
-        small, arg = True, arg[:-len(SMOKE)].rstrip(',')
+        small, arg = True, arg[: -len(SMOKE)].rstrip(',')
     if arg and arguments and arg not in arguments:
         raise one_of(f'argument of {path}', arg, (*arguments, SMOKE))
     if arg and not inspect.signature(module.get_config).parameters:
@@ -105,10 +122,15 @@ def load(spec: str) -> Source:
             base.smoke(config)
         return config.lock()
 
-    suffix = '-'.join(filter(None, (arg or (arguments[0] if arguments else ''),
-                                    SMOKE if small else '')))
-    return Source(f'{path.stem}-{suffix}' if suffix else path.stem, make,
-                  getattr(module, 'sweep', None), tuple(arguments))
+    suffix = '-'.join(
+        filter(None, (arg or (arguments[0] if arguments else ''), SMOKE if small else ''))
+    )
+    return Source(
+        f'{path.stem}-{suffix}' if suffix else path.stem,
+        make,
+        getattr(module, 'sweep', None),
+        tuple(arguments),
+    )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -118,9 +140,13 @@ class _Parser(argparse.ArgumentParser):
 
 def parser(prog: str, description: str) -> argparse.ArgumentParser:
     """A parser with --config, for `parse`; mistakes are UserErrors. Flags are added to it."""
-    made = _Parser(prog=prog, description=description, allow_abbrev=False,
-                   epilog='--config.GROUP.FIELD=VALUE sets any field of configs/base.py, '
-                          'as in --config.train.epochs=2')
+    made = _Parser(
+        prog=prog,
+        description=description,
+        allow_abbrev=False,
+        epilog='--config.GROUP.FIELD=VALUE sets any field of configs/base.py, '
+        'as in --config.train.epochs=2',
+    )
     made.add_argument('--config', required=True, metavar='FILE[:ARGUMENT]')
     return made
 
@@ -152,27 +178,38 @@ def parse(made: argparse.ArgumentParser, argv) -> tuple[argparse.Namespace, list
 def _check_shape(config, path) -> None:
     """UserError unless a config has the fields of configs/base.py, each of the same type."""
     if not isinstance(config, ml_collections.ConfigDict):
-        raise UserError(f'get_config() of {path} returns {shown(config)}; it must return a '
-                        'ConfigDict made by configs.base.get_config().')
+        raise UserError(
+            f'get_config() of {path} returns {shown(config)}; it must return a '
+            'ConfigDict made by configs.base.get_config().'
+        )
     model = base.get_config()
     fields, given = flatten(model), flatten(config)
     missing = [name for name in fields if name not in given]
-    missing += [name for name in OPEN if not isinstance(_look(config, name),
-                                                        ml_collections.ConfigDict)]
+    missing += [
+        name for name in OPEN if not isinstance(_look(config, name), ml_collections.ConfigDict)
+    ]
     if missing:
-        raise UserError(f'get_config() of {path} lacks {", ".join(missing[:5])}'
-                        f'{" and more" if len(missing) > 5 else ""}; start from '
-                        'configs.base.get_config().')
+        raise UserError(
+            f'get_config() of {path} lacks {", ".join(missing[:5])}'
+            f'{" and more" if len(missing) > 5 else ""}; start from '
+            'configs.base.get_config().'
+        )
     for name, default in fields.items():
         *parents, leaf = name.split('.')
         kind = _group(model, parents).get_type(leaf)
         if not (isinstance(given[name], kind) or default is None and given[name] is None):
-            raise UserError(f'field {name!r} of {path} takes {_KINDS[kind]}, it is '
-                            f'{shown(given[name])}.')
+            raise UserError(
+                f'field {name!r} of {path} takes {_KINDS[kind]}, it is {shown(given[name])}.'
+            )
 
 
-_KINDS = {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'text',
-          tuple: 'a list such as 0.1,0.2'}
+_KINDS = {
+    int: 'a whole number',
+    float: 'a number',
+    bool: 'true or false',
+    str: 'text',
+    tuple: 'a list such as 0.1,0.2',
+}
 
 
 def _look(config, path: str):
@@ -227,8 +264,9 @@ def set_field(config, path: str, value) -> None:
     try:
         node[leaf] = _read(value, kind)
     except (TypeError, ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise UserError(f'field {path!r} takes {_KINDS.get(kind, kind.__name__)}, it was given '
-                        f'{shown(value)}.') from error
+        raise UserError(
+            f'field {path!r} takes {_KINDS.get(kind, kind.__name__)}, it was given {shown(value)}.'
+        ) from error
 
 
 def _read(value, kind):
@@ -268,12 +306,17 @@ def _check_fields(config) -> None:
     """UserError for a field of the net that is set elsewhere, or has another type."""
     name, given = config.model.name, config.model.fields.to_dict()
     elsewhere = dict.fromkeys(AXES, 'model.{}') | dict(
-        dtype='model.dtype', classes='the data', channels='the data (data.channels)',
-        axis_name='the trainer', param_dtype='float32 always')
+        dtype='model.dtype',
+        classes='the data',
+        channels='the data (data.channels)',
+        axis_name='the trainer',
+        param_dtype='float32 always',
+    )
     for field, value in given.items():
         if field in elsewhere:
-            raise UserError(f'model.fields.{field} has a place of its own: '
-                            f'{elsewhere[field].format(field)}.')
+            raise UserError(
+                f'model.fields.{field} has a place of its own: {elsewhere[field].format(field)}.'
+            )
     cnns.build(name, **fields_of(config))
     entry = cnns.NETS[name]
     of_net = dataclasses.fields(entry.net)
@@ -289,16 +332,24 @@ def _check_fields(config) -> None:
         whole = float in kinds and type(value) is int
         words = ' or '.join(_KINDS.get(kind, '') for kind in kinds)
         if not whole and set(kinds) <= set(_KINDS) and type(value) not in kinds:
-            raise UserError(f'model.fields.{field} of {name} takes {words}, such as '
-                            f'{shown(default)}; it was given {shown(value)}.')
-        for one, like in (zip(value, (default[:1] or (1,)) * len(value)) if kinds == [tuple]
-                          else [(value, default)]):
+            raise UserError(
+                f'model.fields.{field} of {name} takes {words}, such as '
+                f'{shown(default)}; it was given {shown(value)}.'
+            )
+        for one, like in (
+            zip(value, (default[:1] or (1,)) * len(value))
+            if kinds == [tuple]
+            else [(value, default)]
+        ):
             if type(like) is int and like > 0 and not (type(one) is int and one >= 1):
-                raise UserError(f'model.fields.{field} of {name} takes whole numbers from 1, such '
-                                f'as {shown(default)}; it was given {shown(value)}.')
+                raise UserError(
+                    f'model.fields.{field} of {name} takes whole numbers from 1, such '
+                    f'as {shown(default)}; it was given {shown(value)}.'
+                )
             if type(one) in (int, float) and not 0 <= one < math.inf:
-                raise UserError(f'model.fields.{field} of {name} is {shown(value)}, it must be a '
-                                'number from 0.')
+                raise UserError(
+                    f'model.fields.{field} of {name} is {shown(value)}, it must be a number from 0.'
+                )
 
 
 def _check_axes(config) -> None:
@@ -306,14 +357,18 @@ def _check_axes(config) -> None:
     given, own = set(config.model.keys()), {'name', 'dtype', 'fields'}
     for axis in AXES:
         if axis not in given:
-            raise UserError(f'the config has no model.{axis}, an axis of cnns/layers.py. Give it a '
-                            f'placeholder in configs/base.py: config.model.{axis} = '
-                            'placeholder(...).')
+            raise UserError(
+                f'the config has no model.{axis}, an axis of cnns/layers.py. Give it a '
+                f'placeholder in configs/base.py: config.model.{axis} = '
+                'placeholder(...).'
+            )
     strange = sorted(given - own - set(AXES))
     if strange:
-        raise UserError(f'model.{strange[0]} would have no effect: it is no axis of AXES in '
-                        f'cnns/layers.py.{nearest(strange[0], AXES)} Fields of one net are set as '
-                        f'model.fields.{strange[0]}.')
+        raise UserError(
+            f'model.{strange[0]} would have no effect: it is no axis of AXES in '
+            f'cnns/layers.py.{nearest(strange[0], AXES)} Fields of one net are set as '
+            f'model.fields.{strange[0]}.'
+        )
 
 
 def resolve(config) -> dict[str, Any]:
@@ -331,7 +386,8 @@ def resolve(config) -> dict[str, Any]:
         raise UserError(str(error)) from error
     for path, value in flat.items():
         if path.startswith('train.layer_decay.') and not (
-                type(value) in (int, float) and 0 <= value < math.inf):
+            type(value) in (int, float) and 0 <= value < math.inf
+        ):
             raise UserError(f'{path} is {shown(value)}, it must be a number from 0.')
     for axis in AXES:
         if flat[f'model.{axis}'] is None:
@@ -340,8 +396,10 @@ def resolve(config) -> dict[str, Any]:
         if flat[path] not in allowed:
             raise one_of(f'value of {path}', flat[path], allowed)
     if flat['train.loss'] == 'rbf' and flat['model.name'] != 'lenet5_1998':
-        raise UserError("train.loss 'rbf' reads distances to LeNet-5's output codes; "
-                        f"{flat['model.name']!r} has none. Use 'cross_entropy'.")
+        raise UserError(
+            "train.loss 'rbf' reads distances to LeNet-5's output codes; "
+            f"{flat['model.name']!r} has none. Use 'cross_entropy'."
+        )
     for path, low, high, words in (
         ('train.batch', 1, None, 'at least 1 image'),
         ('train.epochs', 1, 10**6, 'between 1 and 1000000'),
@@ -372,16 +430,22 @@ def resolve(config) -> dict[str, Any]:
         if not (value >= low and (high is None or value <= high) and math.isfinite(value)):
             raise UserError(f'{path} is {value}, it must be {words}.')
     if flat['data.channels'] not in (0, 1, 3):
-        raise UserError(f"data.channels is {flat['data.channels']}, it must be 0 (as they are), "
-                        '1 (grey) or 3 (colour).')
+        raise UserError(
+            f'data.channels is {flat["data.channels"]}, it must be 0 (as they are), '
+            '1 (grey) or 3 (colour).'
+        )
     _check_augment(flat)
     _check_schedule(flat)
     if not 0 < flat['data.validation'] < 1:
-        raise UserError(f"data.validation is {flat['data.validation']}, it must be a fraction "
-                        'between 0 and 1: learning rates are chosen on it.')
+        raise UserError(
+            f'data.validation is {flat["data.validation"]}, it must be a fraction '
+            'between 0 and 1: learning rates are chosen on it.'
+        )
     if flat['data.train'] == flat['data.test']:
-        raise UserError(f"data.train and data.test are both {flat['data.test']!r}: the test part "
-                        'must not be trained on.')
+        raise UserError(
+            f'data.train and data.test are both {flat["data.test"]!r}: the test part '
+            'must not be trained on.'
+        )
     check_protocol(flat)
     return flat
 
@@ -390,27 +454,37 @@ def _check_augment(flat: dict[str, Any]) -> None:
     """UserError unless the `augment` and `evaluation` groups can be used."""
     scales = flat['augment.scales']
     if len(scales) != 2 or not _rising(scales) or scales[0] < 1:
-        raise UserError(f'augment.scales is {shown(scales)}, it must be a lowest and a highest '
-                        'number of pixels such as 256,512; equal for one scale.')
+        raise UserError(
+            f'augment.scales is {shown(scales)}, it must be a lowest and a highest '
+            'number of pixels such as 256,512; equal for one scale.'
+        )
     views = flat['evaluation.scales']
     if not _rising(views) or views and views[0] < 1:
-        raise UserError(f'evaluation.scales is {shown(views)}, it must be rising numbers of '
-                        "pixels such as 256,384,512, or () for the paper's.")
+        raise UserError(
+            f'evaluation.scales is {shown(views)}, it must be rising numbers of '
+            "pixels such as 256,384,512, or () for the paper's."
+        )
     if flat['augment.crop'] == 'scale' and flat['augment.size'] > scales[0]:
-        raise UserError(f"augment.scales starts at {scales[0]} pixels, where augment.size="
-                        f"{flat['augment.size']} does not fit.")
+        raise UserError(
+            f'augment.scales starts at {scales[0]} pixels, where augment.size='
+            f'{flat["augment.size"]} does not fit.'
+        )
     if not 0 < flat['augment.white'] < math.inf:
-        raise UserError(f"augment.white is {flat['augment.white']}, it must be a positive number: "
-                        '1 or 255.')
+        raise UserError(
+            f'augment.white is {flat["augment.white"]}, it must be a positive number: 1 or 255.'
+        )
     if flat['augment.white'] != 1 and flat['augment.subtract'] == 'channel_std':
-        raise UserError("augment.white would have no effect: augment.subtract='channel_std' "
-                        "divides by the standard deviation. Use 'channel' or 'pixel'.")
+        raise UserError(
+            "augment.white would have no effect: augment.subtract='channel_std' "
+            "divides by the standard deviation. Use 'channel' or 'pixel'."
+        )
 
 
 def _rising(values) -> bool:
     """Whether these are whole numbers, none below the one before it."""
-    return (all(type(value) is int for value in values)
-            and all(a <= b for a, b in zip(values, values[1:])))
+    return all(type(value) is int for value in values) and all(
+        a <= b for a, b in zip(values, values[1:])
+    )
 
 
 def _check_schedule(flat: dict[str, Any]) -> None:
@@ -421,63 +495,97 @@ def _check_schedule(flat: dict[str, Any]) -> None:
     if not factors or not all(map(number, factors)):
         raise UserError(f'train.factors is {shown(factors)}, it must hold positive numbers.')
     if not all(map(number, milestones)) or any(a >= b for a, b in zip(milestones, milestones[1:])):
-        raise UserError(f'train.milestones is {shown(milestones)}, it must hold rising positive '
-                        'numbers.')
+        raise UserError(
+            f'train.milestones is {shown(milestones)}, it must hold rising positive numbers.'
+        )
     if schedule == 'milestones' and not milestones:
-        raise UserError("train.schedule is 'milestones', but train.milestones is empty. Set when "
-                        'the rate falls, or another schedule.')
+        raise UserError(
+            "train.schedule is 'milestones', but train.milestones is empty. Set when "
+            'the rate falls, or another schedule.'
+        )
     allowed = (1, len(milestones)) if schedule == 'milestones' else (1,)
     if len(factors) not in allowed:
-        raise UserError(f'train.factors holds {len(factors)} numbers, it must hold '
-                        f'{" or ".join(map(str, sorted(set(allowed))))}: one for all falls'
-                        f'{", or one for each of train.milestones" if len(allowed) == 2 else ""}.')
+        raise UserError(
+            f'train.factors holds {len(factors)} numbers, it must hold '
+            f'{" or ".join(map(str, sorted(set(allowed))))}: one for all falls'
+            f'{", or one for each of train.milestones" if len(allowed) == 2 else ""}.'
+        )
     if not 0 < flat['train.every'] < math.inf:
-        raise UserError(f"train.every is {flat['train.every']}, it must be a positive number.")
+        raise UserError(f'train.every is {flat["train.every"]}, it must be a positive number.')
     in_steps = flat['train.unit'] == 'steps'
     length = flat['train.steps'] if flat['train.steps'] else flat['train.epochs']
     if in_steps == bool(flat['train.steps']) and flat['train.warmup'] > length:
-        raise UserError(f"train.warmup is {flat['train.warmup']}, it must be between 0 and the "
-                        f"length of the training, {length} {flat['train.unit']}.")
+        raise UserError(
+            f'train.warmup is {flat["train.warmup"]}, it must be between 0 and the '
+            f'length of the training, {length} {flat["train.unit"]}.'
+        )
     if flat['train.warmup'] and flat['train.warmup_error']:
-        raise UserError('train.warmup and train.warmup_error are two rules for the same start. '
-                        'Set one of them to 0.')
+        raise UserError(
+            'train.warmup and train.warmup_error are two rules for the same start. '
+            'Set one of them to 0.'
+        )
     for path in ('train.label_smoothing', 'train.ema'):
         if not 0 <= flat[path] < 1:
             raise UserError(f'{path} is {flat[path]}, it must be between 0 (off) and below 1.')
     if flat['train.label_smoothing'] and flat['train.loss'] != 'cross_entropy':
-        raise UserError('train.label_smoothing belongs to cross-entropy; train.loss is '
-                        f"{flat['train.loss']!r}. Set it to 0.")
+        raise UserError(
+            'train.label_smoothing belongs to cross-entropy; train.loss is '
+            f'{flat["train.loss"]!r}. Set it to 0.'
+        )
     if flat['train.batch'] % flat['train.accumulate']:
-        raise UserError(f"train.batch={flat['train.batch']} does not divide into train.accumulate="
-                        f"{flat['train.accumulate']} equal micro-batches.")
+        raise UserError(
+            f'train.batch={flat["train.batch"]} does not divide into train.accumulate='
+            f'{flat["train.accumulate"]} equal micro-batches.'
+        )
 
 
 def check_protocol(flat: dict[str, Any]) -> None:
     """UserError unless the `protocol` group and the learning rate can be used."""
     if not 0 < flat['protocol.level'] < 1:
-        raise UserError(f"protocol.level is {flat['protocol.level']}, it must lie between 0 and 1.")
+        raise UserError(f'protocol.level is {flat["protocol.level"]}, it must lie between 0 and 1.')
     for rate in (flat['train.rate'], *flat['protocol.rates']):
         if type(rate) not in (int, float) or not 0 < rate < math.inf:
             raise UserError(f'a learning rate is {shown(rate)}, it must be a positive number.')
     if len(set(flat['protocol.rates'])) != len(flat['protocol.rates']):
-        raise UserError(f"protocol.rates names a rate twice: {flat['protocol.rates']}.")
+        raise UserError(f'protocol.rates names a rate twice: {flat["protocol.rates"]}.')
     seeds = flat['protocol.selection_seeds']
-    if flat['protocol.rates'] and not (seeds and all(type(s) is int and s >= 0 for s in seeds)
-                                       and len(set(seeds)) == len(seeds)):
-        raise UserError(f'protocol.selection_seeds is {shown(seeds)}, it must hold different whole '
-                        'numbers from 0.')
+    if flat['protocol.rates'] and not (
+        seeds and all(type(s) is int and s >= 0 for s in seeds) and len(set(seeds)) == len(seeds)
+    ):
+        raise UserError(
+            f'protocol.selection_seeds is {shown(seeds)}, it must hold different whole '
+            'numbers from 0.'
+        )
 
 
 # Read on the host only, between steps: arms that differ in these alone share a compiled program.
-_ON_THE_HOST = tuple(f'train.{name}' for name in (
-    'rate', 'schedule', 'unit', 'milestones', 'every', 'plateau', 'drops', 'power', 'factors',
-    'warmup', 'warmup_error', 'epochs', 'steps'))
+_ON_THE_HOST = tuple(
+    f'train.{name}'
+    for name in (
+        'rate',
+        'schedule',
+        'unit',
+        'milestones',
+        'every',
+        'plateau',
+        'drops',
+        'power',
+        'factors',
+        'warmup',
+        'warmup_error',
+        'epochs',
+        'steps',
+    )
+)
 
 
 def compiled(flat: dict[str, Any]) -> dict[str, Any]:
     """The part of a resolved config that a compiled program may depend on."""
-    return {name: value for name, value in flat.items()
-            if name not in ('seed', 'title', *_ON_THE_HOST) and not name.startswith('protocol.')}
+    return {
+        name: value
+        for name, value in flat.items()
+        if name not in ('seed', 'title', *_ON_THE_HOST) and not name.startswith('protocol.')
+    }
 
 
 def digest(flat: dict[str, Any], phase: str) -> str:

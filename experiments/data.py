@@ -31,14 +31,36 @@ from experiments import cache, feed, prepared, progress, sources
 from experiments import records as reading
 from experiments.decode import Decoding
 from experiments.errors import UserError, command
-from experiments.feed import (Split, Streamed, eval_batches, order, shard, steps_per_epoch,
-                              train_batches)
+from experiments.feed import (
+    Split,
+    Streamed,
+    eval_batches,
+    order,
+    shard,
+    steps_per_epoch,
+    train_batches,
+)
 from experiments.records import Arrays, Records, Source
 from experiments.sources import SOURCES
 
-__all__ = ['Arrays', 'Dataset', 'Records', 'SOURCES', 'Source', 'Split', 'Streamed',
-           'eval_batches', 'load', 'moments', 'order', 'prepare', 'sample', 'shard',
-           'steps_per_epoch', 'train_batches']
+__all__ = [
+    'Arrays',
+    'Dataset',
+    'Records',
+    'SOURCES',
+    'Source',
+    'Split',
+    'Streamed',
+    'eval_batches',
+    'load',
+    'moments',
+    'order',
+    'prepare',
+    'sample',
+    'shard',
+    'steps_per_epoch',
+    'train_batches',
+]
 
 MEMORY = 4 * 2**30  # bytes of decoded images above which a set is streamed; or half of what is free
 SAMPLE = 100_000  # images above which the statistics are those of a fixed sample
@@ -76,19 +98,24 @@ def parts_of(fields) -> tuple[Source, dict[str, Records]]:
       UserError: an unknown, unprepared or damaged data set, or parts that overlap.
     """
     source = sources.find(fields)
-    found = {'train': sources.part(source, fields.train, fields),
-             'test': sources.part(source, fields.test, fields)}
+    found = {
+        'train': sources.part(source, fields.train, fields),
+        'test': sources.part(source, fields.test, fields),
+    }
     if source.validation:
         found['validation'] = source.splits[source.validation]
     made_of = {}
     for part, records in found.items():
         sources.check_records(records, fields.name)
-        twin = made_of.setdefault((records.name, records.home, records.cut, records.fingerprint),
-                                  part)
+        twin = made_of.setdefault(
+            (records.name, records.home, records.cut, records.fingerprint), part
+        )
         if twin != part:
-            raise UserError(f'{fields.name}: its {twin} and its {part} part have the same name and '
-                            'fingerprint, so one would be taken for the other. Give the Records of '
-                            'every part a name and a fingerprint of its own.')
+            raise UserError(
+                f'{fields.name}: its {twin} and its {part} part have the same name and '
+                'fingerprint, so one would be taken for the other. Give the Records of '
+                'every part a name and a fingerprint of its own.'
+            )
     _check_apart(found['train'], found['test'])
     return source, found
 
@@ -124,18 +151,25 @@ def load(fields, look: bool = False, least: int = 0, opened=None) -> Dataset:
     if least:
         steps_per_epoch(min(most, fields.limit or most), least)  # raises with the numbers
     native = reading.channels(first)
-    how = Decoding(fields.channels or native, fields.resize, fields.side, first.upright,
-                   grey_only=not fields.channels and native == 1 and not first.size[2])
+    how = Decoding(
+        fields.channels or native,
+        fields.resize,
+        fields.side,
+        first.upright,
+        grey_only=not fields.channels and native == 1 and not first.size[2],
+    )
     if how.channels != native:
-        notes.append('grey images repeated in 3 channels' if native == 1 else
-                     'colour images turned into grey')
+        notes.append(
+            'grey images repeated in 3 channels'
+            if native == 1
+            else 'colour images turned into grey'
+        )
     if how.resize:
         notes.append(f'centre squares scaled to {how.resize}x{how.resize}')
     shape = reading.shape(first, how)
     size = sum(len(records) for records in found.values()) * math.prod(shape)
     streamed = look or fields.stream == 'always' or fields.stream == 'auto' and size > _budget()
-    read = (functools.partial(_stream, known=look and not fields.skip_broken) if streamed else
-            _read)
+    read = functools.partial(_stream, known=look and not fields.skip_broken) if streamed else _read
     parts, contents = {}, []
     for name, records in sorted(found.items()):
         parts[name], skipped, content = read(records, how, shape, len(source.classes), fields)
@@ -153,16 +187,33 @@ def load(fields, look: bool = False, least: int = 0, opened=None) -> Dataset:
         if held_out and count:
             parts['validation'] = _cut(parts['train'], total - held_out, total)
     if not held_out or not count:
-        raise UserError(f'{fields.name}: {total} images with data.validation={fields.validation} '
-                        f'leave {count} to train on and {held_out} to validate on; both need some.')
+        raise UserError(
+            f'{fields.name}: {total} images with data.validation={fields.validation} '
+            f'leave {count} to train on and {held_out} to validate on; both need some.'
+        )
     parts['train'] = _cut(parts['train'], 0, count)
     notes += _without(parts, source.classes)
-    fingerprint = reading.digest([found[name].fingerprint for name in sorted(found)], tuple(how),
-                                 count, [len(parts[name].labels) for name in sorted(parts)])
-    dataset = Dataset(fields.name, parts['train'], parts['validation'], parts['test'],
-                      source.classes, np.empty(0), np.empty(0), '', fingerprint,
-                      asked(fields), reading.digest(contents), first.stamp,
-                      min(SAMPLE, LOOK // math.prod(shape) + 1) if look else SAMPLE)
+    fingerprint = reading.digest(
+        [found[name].fingerprint for name in sorted(found)],
+        tuple(how),
+        count,
+        [len(parts[name].labels) for name in sorted(parts)],
+    )
+    dataset = Dataset(
+        fields.name,
+        parts['train'],
+        parts['validation'],
+        parts['test'],
+        source.classes,
+        np.empty(0),
+        np.empty(0),
+        '',
+        fingerprint,
+        asked(fields),
+        reading.digest(contents),
+        first.stamp,
+        min(SAMPLE, LOOK // math.prod(shape) + 1) if look else SAMPLE,
+    )
     if 'validation' not in found:
         total -= held_out
     if count < total:
@@ -189,21 +240,28 @@ def _without(parts, classes) -> list[str]:
 def _check_apart(one: Records, two: Records) -> None:
     shared = _shared(one, two)
     if shared:
-        raise UserError(f'{one.name} and {two.name} share {shared} or more images: the test part '
-                        'must not be trained on. Change data.train or data.test.')
+        raise UserError(
+            f'{one.name} and {two.name} share {shared} or more images: the test part '
+            'must not be trained on. Change data.train or data.test.'
+        )
     for part in (one, two):
         own = sum(end - first for ranges in (part.ranges or {}).values() for first, end in ranges)
         if _shared(part, part) > own:
-            raise UserError(f'{part.name} names some images twice: they would be in the train and '
-                            'in the validation part, or count twice. Change data.train or '
-                            'data.test.')
+            raise UserError(
+                f'{part.name} names some images twice: they would be in the train and '
+                'in the validation part, or count twice. Change data.train or '
+                'data.test.'
+            )
 
 
 def _shared(one: Records, two: Records) -> int:
     """Images that are in a range of one and in a range of two, for every such pair of ranges."""
-    return sum(max(min(high, end) - max(low, first), 0)
-               for file in set(one.ranges or ()) & set(two.ranges or ())
-               for low, high in one.ranges[file] for first, end in two.ranges[file])
+    return sum(
+        max(min(high, end) - max(low, first), 0)
+        for file in set(one.ranges or ()) & set(two.ranges or ())
+        for low, high in one.ranges[file]
+        for first, end in two.ranges[file]
+    )
 
 
 def _budget() -> float:
@@ -230,8 +288,9 @@ def _container(folder: str = '/sys/fs/cgroup') -> int:
 def _cut(part, low: int, high: int):
     if isinstance(part, Split):
         return Split(part.images[low:high], part.labels[low:high])
-    return Streamed(part.records, part.rows[low:high], part.how, part.shape, part.classes,
-                    part.workers)
+    return Streamed(
+        part.records, part.rows[low:high], part.how, part.shape, part.classes, part.workers
+    )
 
 
 def _made_of(records):
@@ -240,32 +299,54 @@ def _made_of(records):
 
 def _read(records: Records, how, shape, classes: int, fields) -> tuple[Split, int, str]:
     """A part decoded into memory, how many records were left out, and a hash of all of them."""
-    key = ('images', records.name, records.home, records.cut, len(records), tuple(how), shape,
-           classes, fields.skip_broken)
-    kept = None if records.embedded else cache.load(fields.cache, records.name, key,
-                                                    _made_of(records))
+    key = (
+        'images',
+        records.name,
+        records.home,
+        records.cut,
+        len(records),
+        tuple(how),
+        shape,
+        classes,
+        fields.skip_broken,
+    )
+    kept = (
+        None if records.embedded else cache.load(fields.cache, records.name, key, _made_of(records))
+    )
     if kept:
         return Split(kept['images'], kept['labels']), int(kept['skipped']), str(kept['content'])
     try:
         images = np.empty((len(records), *shape), np.uint8)
     except MemoryError as error:
-        raise UserError(f'{records.name}: {len(records):,} images of {shape} do not fit into '
-                        "memory. Set data.stream to 'auto' or 'always'.") from error
+        raise UserError(
+            f'{records.name}: {len(records):,} images of {shape} do not fit into '
+            "memory. Set data.stream to 'auto' or 'always'."
+        ) from error
     labels, count, total = np.empty(len(records), np.int32), 0, b''
     chunks = reading.Chunks(records, np.arange(len(records)), how, shape, classes)
-    for chunk in _chunks(chunks, 0 if records.embedded else fields.workers,
-                         f'{records.name}: decoding'):
+    for chunk in _chunks(
+        chunks, 0 if records.embedded else fields.workers, f'{records.name}: decoding'
+    ):
         good, total = _good(chunk, fields.skip_broken), _chained(total, chunk)
         new = chunk['image'] if good.all() else chunk['image'][good]
-        images[count:count + len(new)] = new
-        labels[count:count + len(new)] = chunk['label'][good]
+        images[count : count + len(new)] = new
+        labels[count : count + len(new)] = chunk['label'][good]
         count += len(new)
     _check_some(count, records)
     skipped, content = len(records) - count, '' if records.embedded else total.hex()
     if not records.embedded:
-        cache.save(fields.cache, records.name, key, _made_of(records),
-                   {'images': images[:count], 'labels': labels[:count],
-                    'skipped': np.int64(skipped), 'content': np.str_(content)})
+        cache.save(
+            fields.cache,
+            records.name,
+            key,
+            _made_of(records),
+            {
+                'images': images[:count],
+                'labels': labels[:count],
+                'skipped': np.int64(skipped),
+                'content': np.str_(content),
+            },
+        )
     return Split(images[:count], labels[:count]), skipped, content
 
 
@@ -273,7 +354,7 @@ def _chained(total: bytes, chunk) -> bytes:
     """A hash of all records so far, from that of all before a chunk; of any length of chunks."""
     hashes = chunk['hash']
     for start in range(0, len(hashes), 32):
-        total = hashlib.sha256(total + hashes[start:start + 32]).digest()
+        total = hashlib.sha256(total + hashes[start : start + 32]).digest()
     return total
 
 
@@ -303,8 +384,9 @@ def _check_some(count, records):
         raise UserError(f'{records.name}: none of its {len(records)} records decodes.')
 
 
-def _stream(records: Records, how, shape, classes: int, fields, known=False
-            ) -> tuple[Streamed, int, str]:
+def _stream(
+    records: Records, how, shape, classes: int, fields, known=False
+) -> tuple[Streamed, int, str]:
     """A part to be decoded while it is used, how many records are left out, and a hash of all.
 
     Every record is read once, before the first step: a fault that came up in the test part would
@@ -321,14 +403,25 @@ def _stream(records: Records, how, shape, classes: int, fields, known=False
         content = '' if records.embedded else content
         rows = np.setdiff1d(rows, broken)
         _check_some(len(rows), records)
-    return (Streamed(records, rows, how, shape, classes, fields.workers),
-            len(records) - len(rows), content)
+    return (
+        Streamed(records, rows, how, shape, classes, fields.workers),
+        len(records) - len(rows),
+        content,
+    )
 
 
 def _look_through(records: Records, how, shape, classes: int, fields) -> tuple[np.ndarray, str]:
     """Reads every record: the places of those that do not decode, and a hash of all."""
-    key = ('broken', records.name, records.home, records.cut, len(records), tuple(how), shape,
-           classes)
+    key = (
+        'broken',
+        records.name,
+        records.home,
+        records.cut,
+        len(records),
+        tuple(how),
+        shape,
+        classes,
+    )
     place = fields.cache, f'{records.name} broken', key, _made_of(records)
     kept = None if records.embedded else cache.load(*place)
     if kept is None or len(kept['broken']) and not fields.skip_broken:  # named again, or mended
@@ -342,8 +435,9 @@ def _look_through(records: Records, how, shape, classes: int, fields) -> tuple[n
 
     def save():
         if not records.embedded and done:
-            cache.save(*place, {'broken': broken, 'done': np.int64(done),
-                                'content': np.str_(total.hex())})
+            cache.save(
+                *place, {'broken': broken, 'done': np.int64(done), 'content': np.str_(total.hex())}
+            )
 
     try:
         for chunk in _chunks(chunks, fields.workers, f'{records.name}: reading every record once'):
@@ -372,9 +466,15 @@ def moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _levels(images) -> np.ndarray:
     """int64 [C, 256]: how often each grey level occurs in each channel."""
     step = reading.step_of(images.shape[1:])  # counting takes many times an image's bytes
-    return sum(np.stack([np.bincount(images[start:start + step, ..., c].ravel(), minlength=256)
-                         for c in range(images.shape[-1])])
-               for start in range(0, len(images), step))
+    return sum(
+        np.stack(
+            [
+                np.bincount(images[start : start + step, ..., c].ravel(), minlength=256)
+                for c in range(images.shape[-1])
+            ]
+        )
+        for start in range(0, len(images), step)
+    )
 
 
 def _of_levels(counts):
@@ -410,15 +510,18 @@ def statistic(dataset: Dataset, fields, what: str, words: str, compute) -> dict:
     total = min(len(part.labels), SAMPLE)
     kept_apart = 'statistic', what, dataset.fingerprint, tuple(part.shape), SAMPLE
     place = fields.cache, f'{dataset.name} {what}', kept_apart, (dataset.stamp,)
-    slow = total * math.prod(part.shape) > LOOK or (isinstance(part, Streamed)
-                                                    and not part.records.embedded)
+    slow = total * math.prod(part.shape) > LOOK or (
+        isinstance(part, Streamed) and not part.records.embedded
+    )
     kept = cache.load(*place) if slow else None
     if kept is None:
         count = min(total, dataset.counted)
         kept = compute(_images(part, sampled(part, count)))
         if count < total:
-            cache.say(f'{dataset.name}: {words} are those of a fixed sample of {count:,} of its '
-                      f'{len(part.labels):,} training images; a training uses {total:,}')
+            cache.say(
+                f'{dataset.name}: {words} are those of a fixed sample of {count:,} of its '
+                f'{len(part.labels):,} training images; a training uses {total:,}'
+            )
         elif slow:
             cache.save(*place, kept)
     return kept
@@ -434,7 +537,7 @@ def _images(part, rows):
         return
     step = reading.step_of(part.shape)
     for start in range(0, len(rows), step):
-        yield part.read(rows[start:start + step])[0]
+        yield part.read(rows[start : start + step])[0]
 
 
 def _count_levels(chunks):
@@ -463,14 +566,20 @@ def main(argv=None) -> int:
     def add(name, words, named=True, count=None):
         made = commands.add_parser(name, help=words, description=words)
         if named:
-            made.add_argument('name', nargs=count, help="'digits', 'folder:PATH', or a TFDS name "
-                              "such as 'imagenette/160px-v2'")
+            made.add_argument(
+                'name',
+                nargs=count,
+                help="'digits', 'folder:PATH', or a TFDS name such as 'imagenette/160px-v2'",
+            )
         made.add_argument('--data_dir', help="of TFDS sets; default: $TFDS_DATA_DIR, or TFDS's own")
         return made
 
     add('list', 'the data sets that are ready to use', named=False)
-    add('prepare', 'download a TFDS data set and write it as array_record files (needs '
-            'TensorFlow: .[prepare])')
+    add(
+        'prepare',
+        'download a TFDS data set and write it as array_record files (needs '
+        'TensorFlow: .[prepare])',
+    )
     show = add('show', 'classes, counts, sizes, mean and deviation, and a sheet of images')
     show.add_argument('--resize', type=int, default=0, help='pixels, as data.resize')
     show.add_argument('--out', metavar='FILE.png', help='of the sheet; default: NAME.png')
@@ -481,11 +590,19 @@ def main(argv=None) -> int:
     speed.add_argument('--batch', type=int, default=128)
     speed.add_argument('--rounds', type=int, default=5, help='repetitions of each measurement')
     speed.add_argument('--seconds', type=float, default=10.0, help='length of each at most')
-    speed.add_argument('--epochs', type=int, default=0,
-                       help='also: memory in each of so many epochs of the streamed set')
+    speed.add_argument(
+        '--epochs',
+        type=int,
+        default=0,
+        help='also: memory in each of so many epochs of the streamed set',
+    )
     speed.add_argument('--out', metavar='FILE.json', help='where the numbers are stored')
-    speed.add_argument('--markdown', nargs='+', metavar='FILE.json',
-                       help='print stored numbers as a table; measure nothing')
+    speed.add_argument(
+        '--markdown',
+        nargs='+',
+        metavar='FILE.json',
+        help='print stored numbers as a table; measure nothing',
+    )
     args = parser.parse_args(argv)
     from experiments import data_commands
 
@@ -497,8 +614,9 @@ def main(argv=None) -> int:
             return 0
         for flag, most in (('resize', 4096), ('workers', 1024), ('epochs', 10**6)):
             if not 0 <= getattr(args, flag, 0) <= most:
-                raise UserError(f'--{flag} is {getattr(args, flag)}, it must be between 0 and '
-                                f'{most}.')
+                raise UserError(
+                    f'--{flag} is {getattr(args, flag)}, it must be between 0 and {most}.'
+                )
         return data_commands.COMMANDS[args.command](args)
     finally:
         feed.close()

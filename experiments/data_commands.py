@@ -33,8 +33,9 @@ def list_sets(args) -> int:
     for name in found:
         try:
             builder = prepared.open_builder(name, args.data_dir)
-            words = ', '.join(f'{part} {info.num_examples:,}'
-                              for part, info in builder.info.splits.items())
+            words = ', '.join(
+                f'{part} {info.num_examples:,}' for part, info in builder.info.splits.items()
+            )
         except UserError as error:
             words = f'cannot be read: {error}'
         print(f'    {name:32} {words}')
@@ -60,13 +61,16 @@ def show(args) -> int:
             except reading.Broken:
                 broken += 1
                 continue
-            levels = levels + np.stack([np.bincount(image[..., c].ravel(), minlength=256)
-                                        for c in range(image.shape[-1])])
+            levels = levels + np.stack(
+                [np.bincount(image[..., c].ravel(), minlength=256) for c in range(image.shape[-1])]
+            )
             sizes.append(image.shape[:2])
             labels.append(label)
         whole = len(rows) == len(records)
-        print(f'\n{part}: {len(records):,} images' +
-              ('' if whole else f'; of {len(rows):,} drawn from them:'))
+        print(
+            f'\n{part}: {len(records):,} images'
+            + ('' if whole else f'; of {len(rows):,} drawn from them:')
+        )
         if not sizes:
             print('  none decodes')
             continue
@@ -74,8 +78,10 @@ def show(args) -> int:
             labels = records.labels
         _print_part(source.classes, sizes, levels, labels, how.channels)
         if broken:
-            print(f'  {broken} do not decode: name them with python -m experiments.data check '
-                  f'{args.name}')
+            print(
+                f'  {broken} do not decode: name them with python -m experiments.data check '
+                f'{args.name}'
+            )
     _sheet(source, args, out)
     print(f'\nsheet of images: {out}')
     return 0
@@ -87,14 +93,18 @@ def _print_part(classes, sizes, levels, labels, channels):
         print(f'  size     {heights[0]}x{widths[0]}x{channels}')
     else:
         middle = len(sizes) // 2
-        print(f'  height   {heights[0]} to {heights[-1]}, median {heights[middle]}; width '
-              f'{widths[0]} to {widths[-1]}, median {widths[middle]}; {channels} channels; mixed '
-              'sizes: set data.resize')
+        print(
+            f'  height   {heights[0]} to {heights[-1]}, median {heights[middle]}; width '
+            f'{widths[0]} to {widths[-1]}, median {widths[middle]}; {channels} channels; mixed '
+            'sizes: set data.resize'
+        )
     grey = np.arange(256) / 255
     mean = levels @ grey / levels.sum(1)
     std = np.sqrt(np.maximum(levels @ grey**2 / levels.sum(1) - mean**2, 0))
-    print(f'  mean     {" ".join(f"{value:.4f}" for value in mean)} (of 1; of 255: '
-          f'{" ".join(f"{255 * value:.2f}" for value in mean)})')
+    print(
+        f'  mean     {" ".join(f"{value:.4f}" for value in mean)} (of 1; of 255: '
+        f'{" ".join(f"{255 * value:.2f}" for value in mean)})'
+    )
     print(f'  std      {" ".join(f"{value:.4f}" for value in std)}')
     labels = np.asarray(labels)
     inside = labels[(labels >= 0) & (labels < len(classes))]
@@ -118,7 +128,7 @@ def _sheet(source, args, out):
     records = next(iter(source.splits.values()))
     how = Decoding(reading.channels(records), args.resize, upright=records.upright)
     images, labels = [], []
-    for place in np.random.default_rng(0).permutation(len(records))[:4 * _SHEET]:
+    for place in np.random.default_rng(0).permutation(len(records))[: 4 * _SHEET]:
         try:
             image, label = reading.one(records, int(place), how)
         except reading.Broken:
@@ -143,8 +153,11 @@ def check(args) -> int:
     for part, records in source.splits.items():
         chunks = Checked(records, reading.channels(records), len(source.classes))
         found, sides = 0, []
-        read = (feed.stream(chunks, args.workers, 0, len(chunks)) if args.workers else
-                (chunks[index] for index in range(len(chunks))))
+        read = (
+            feed.stream(chunks, args.workers, 0, len(chunks))
+            if args.workers
+            else (chunks[index] for index in range(len(chunks)))
+        )
         read = progress.told(read, f'{part}: reading', len(records), reading.CHUNK)
         try:
             for chunk in read:
@@ -159,8 +172,11 @@ def check(args) -> int:
         print(f'{part}: {len(records):,} records read, {found} of them broken', flush=True)
         low, high = np.min([low for low, _ in sides], 0), np.max([high for _, high in sides], 0)
         if (low < high).any():
-            print(f'{part}: sizes differ, height {low[0]} to {high[0]}, width {low[1]} to '
-                  f'{high[1]}: set data.resize to train on them', flush=True)
+            print(
+                f'{part}: sizes differ, height {low[0]} to {high[0]}, width {low[1]} to '
+                f'{high[1]}: set data.resize to train on them',
+                flush=True,
+            )
         bad += found
     return 1 if bad else 0
 

@@ -46,20 +46,29 @@ def speed(args) -> int:
     if len(records) < args.batch:
         raise UserError(f'{args.name} has {len(records)} images, fewer than --batch={args.batch}.')
     classes = len(source.classes)
-    part = lambda workers: feed.Streamed(records, np.arange(len(records)), how, shape, classes,
-                                         workers)
+    part = lambda workers: feed.Streamed(
+        records, np.arange(len(records)), how, shape, classes, workers
+    )
     if args.out:
         check_writable(args.out)  # before minutes of measuring, not after them
     rates, starts = _rates(args, records, part)
     memory = _memory(part, args) if args.epochs else None
-    result = {'set': args.name, 'shape': [int(size) for size in shape], 'batch': args.batch,
-              'images a second': rates, 'seconds to the first batch': starts,
-              'plain loader': _plain_kind(), 'highest MiB in each epoch': memory,
-              'environment': environment()}
+    result = {
+        'set': args.name,
+        'shape': [int(size) for size in shape],
+        'batch': args.batch,
+        'images a second': rates,
+        'seconds to the first batch': starts,
+        'plain loader': _plain_kind(),
+        'highest MiB in each epoch': memory,
+        'environment': environment(),
+    }
     print()
     for name, values in rates.items():
-        print(f'{name:12} median {np.median(values):12,.0f} images/s '
-              f'({min(values):,.0f} to {max(values):,.0f})')
+        print(
+            f'{name:12} median {np.median(values):12,.0f} images/s '
+            f'({min(values):,.0f} to {max(values):,.0f})'
+        )
     if args.out:
         _write(args.out, json.dumps(result, indent=1) + '\n')
         print(f'stored in {args.out}')
@@ -70,8 +79,9 @@ def _write(path, text: str) -> None:
     try:
         pathlib.Path(path).write_text(text)
     except OSError as error:
-        raise UserError(f'{path} cannot be written ({reason(error)}). Give another --out.'
-                        ) from error
+        raise UserError(
+            f'{path} cannot be written ({reason(error)}). Give another --out.'
+        ) from error
 
 
 def _rates(args, records, part) -> tuple[dict, dict]:
@@ -81,8 +91,10 @@ def _rates(args, records, part) -> tuple[dict, dict]:
     held = feed.Split(*one.read(np.arange(count)))
     with tempfile.TemporaryDirectory() as place:
         files = _write_files(records, pathlib.Path(place))
-        ways = {'in memory': lambda: feed.train_batches(held, args.batch, 1, 0, _next()),
-                'decode': lambda: _decoding(one, args.batch)}
+        ways = {
+            'in memory': lambda: feed.train_batches(held, args.batch, 1, 0, _next()),
+            'decode': lambda: _decoding(one, args.batch),
+        }
         for workers in (0, *WORKERS):
             ways[f'streamed, {workers}'] = lambda n=workers: _streaming(part(n), args.batch)
         for workers in WORKERS if files else ():
@@ -94,8 +106,11 @@ def _rates(args, records, part) -> tuple[dict, dict]:
                 rate, start = _measure(make, args.batch, args.seconds)
                 rates[name].append(rate)
                 starts[name].append(start)
-                print(f'round {number + 1}/{args.rounds}  {name:12} {rate:12,.0f} images/s, first '
-                      f'batch after {start:.2f} s', flush=True)
+                print(
+                    f'round {number + 1}/{args.rounds}  {name:12} {rate:12,.0f} images/s, first '
+                    f'batch after {start:.2f} s',
+                    flush=True,
+                )
     return rates, starts
 
 
@@ -124,8 +139,10 @@ def _memory(part, args) -> dict[str, list[float]]:
                 if step % 20 == 0:
                     highest = max(highest, used())
             lines.append(highest)
-            print(f'streamed, {workers}: epoch {epoch + 1}/{args.epochs}, at most {highest:,.1f} '
-                  'MiB', flush=True)
+            print(
+                f'streamed, {workers}: epoch {epoch + 1}/{args.epochs}, at most {highest:,.1f} MiB',
+                flush=True,
+            )
         feed.close()
         found[f'streamed, {workers}'] = lines
     return found
@@ -152,9 +169,14 @@ def markdown(paths) -> str:
     if len({*told.values()}) == 1:
         told = {'All': told[names[0]]}
     loads = [f'{one["environment"]["load"][1]:.1f}' for one in found]  # of five minutes
-    return '\n'.join([*lines, '', *(f'{name}: {words}.' for name, words in told.items()),
-                      f'Processes that wanted a core at the end of the measurement: '
-                      f'{", ".join(loads)}.'])
+    return '\n'.join(
+        [
+            *lines,
+            '',
+            *(f'{name}: {words}.' for name, words in told.items()),
+            f'Processes that wanted a core at the end of the measurement: {", ".join(loads)}.',
+        ]
+    )
 
 
 def _stored(path) -> dict:
@@ -162,8 +184,15 @@ def _stored(path) -> dict:
         found = json.loads(pathlib.Path(path).read_text())
     except (OSError, ValueError) as error:
         raise UserError(f'{path} cannot be read: {reason(error)}') from error
-    needed = {'set', 'shape', 'batch', 'images a second', 'plain loader',
-              'highest MiB in each epoch', 'environment'}
+    needed = {
+        'set',
+        'shape',
+        'batch',
+        'images a second',
+        'plain loader',
+        'highest MiB in each epoch',
+        'environment',
+    }
     if not isinstance(found, dict) or not needed <= found.keys():
         raise UserError(f'{path} is no file of python -m experiments.data speed --out.')
     return found
@@ -184,9 +213,11 @@ def _origin(one) -> str:
     given = one['environment']
     rounds = {len(values) for values in one['images a second'].values()}
     versions = ', '.join(f'{name} {given["versions"][name]}' for name in ('grain', 'Pillow', 'jax'))
-    return (f'batches of {one["batch"]}, median (lowest to highest) of {max(rounds)} rounds, '
-            f'{given["cpu"]}, {given["cores"]} cores, Python {given["python"]}, {versions}, '
-            f'{given["date"]}; plain is {one["plain loader"]}')
+    return (
+        f'batches of {one["batch"]}, median (lowest to highest) of {max(rounds)} rounds, '
+        f'{given["cpu"]}, {given["cores"]} cores, Python {given["python"]}, {versions}, '
+        f'{given["date"]}; plain is {one["plain loader"]}'
+    )
 
 
 # --- measuring ---------------------------------------------------------------------------------
@@ -196,14 +227,26 @@ def environment() -> dict:
     """What the numbers depend on: the machine, the versions and how busy it was."""
     from importlib import metadata
 
-    models = [line.split(':', 1)[1].strip() for line in _lines('/proc/cpuinfo')
-              if line.startswith('model name')]
-    versions = {name: metadata.version(name) for name in
-                ('numpy', 'Pillow', 'grain', 'array_record', 'tensorflow-datasets', 'jax')}
-    return {'date': datetime.date.today().isoformat(), 'python': platform.python_version(),
-            'system': platform.system(), 'cpu': models[0] if models else platform.machine(),
-            'cores': len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity')
-            else os.cpu_count(), 'load': os.getloadavg(), 'versions': versions}
+    models = [
+        line.split(':', 1)[1].strip()
+        for line in _lines('/proc/cpuinfo')
+        if line.startswith('model name')
+    ]
+    versions = {
+        name: metadata.version(name)
+        for name in ('numpy', 'Pillow', 'grain', 'array_record', 'tensorflow-datasets', 'jax')
+    }
+    return {
+        'date': datetime.date.today().isoformat(),
+        'python': platform.python_version(),
+        'system': platform.system(),
+        'cpu': models[0] if models else platform.machine(),
+        'cores': len(os.sched_getaffinity(0))
+        if hasattr(os, 'sched_getaffinity')
+        else os.cpu_count(),
+        'load': os.getloadavg(),
+        'versions': versions,
+    }
 
 
 def _lines(path):
@@ -312,8 +355,14 @@ def plain(files, how, batch: int, workers: int):
     except ImportError:
         yield from _pool(images, batch, workers)
     loader = torch.utils.data.DataLoader(
-        images, batch, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=True,
-        multiprocessing_context='spawn')
+        images,
+        batch,
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        persistent_workers=True,
+        multiprocessing_context='spawn',
+    )
     while True:
         yield from loader
 
@@ -323,8 +372,10 @@ def _pool(images, batch, workers):
 
     context = multiprocessing.get_context('spawn')
     tasks, results = context.Queue(), context.Queue(2 * workers)
-    team = [context.Process(target=_work, args=(images, tasks, results), daemon=True)
-            for _ in range(workers)]
+    team = [
+        context.Process(target=_work, args=(images, tasks, results), daemon=True)
+        for _ in range(workers)
+    ]
     for process in team:
         process.start()
     try:
@@ -333,7 +384,7 @@ def _pool(images, batch, workers):
             while asked < step + 2 * workers:
                 if len(order) - place < batch:
                     order, place = np.random.permutation(len(images)), 0
-                tasks.put((asked, order[place:place + batch]))
+                tasks.put((asked, order[place : place + batch]))
                 asked, place = asked + 1, place + batch
             while step not in waiting:
                 number, value = results.get()

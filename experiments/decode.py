@@ -38,8 +38,10 @@ def decode(raw, how: Decoding) -> np.ndarray:
     """
     plain = isinstance(raw, np.ndarray)
     if plain and (raw.dtype != np.uint8 or raw.ndim != 3 or raw.shape[-1] not in (1, 3)):
-        raise Unfit(f'is an array of {raw.dtype} {list(raw.shape)}, its source must give uint8 '
-                    '[h, w, 1 or 3]')
+        raise Unfit(
+            f'is an array of {raw.dtype} {list(raw.shape)}, its source must give uint8 '
+            '[h, w, 1 or 3]'
+        )
     if plain and raw.shape[-1] == how.channels and not how.resize:
         array = raw
     else:
@@ -58,8 +60,10 @@ def border(image: np.ndarray, side: int) -> np.ndarray:
     """[h, w, C] -> [side, side, C], zeros around it; Unfit when it is larger."""
     height, width = image.shape[:2]
     if max(height, width) > side:
-        raise Unfit(f'is {height}x{width}, larger than data.side={side}. Set data.side to 0 or at '
-                    f'least {max(height, width)}, or data.resize')
+        raise Unfit(
+            f'is {height}x{width}, larger than data.side={side}. Set data.side to 0 or at '
+            f'least {max(height, width)}, or data.resize'
+        )
     top, left = (side - height) // 2, (side - width) // 2
     return np.pad(image, ((top, side - height - top), (left, side - width - left), (0, 0)))
 
@@ -90,8 +94,15 @@ def _turned(image):
     from PIL import Image
 
     turns = Image.Transpose
-    ways = {2: turns.FLIP_LEFT_RIGHT, 3: turns.ROTATE_180, 4: turns.FLIP_TOP_BOTTOM,
-            5: turns.TRANSPOSE, 6: turns.ROTATE_270, 7: turns.TRANSVERSE, 8: turns.ROTATE_90}
+    ways = {
+        2: turns.FLIP_LEFT_RIGHT,
+        3: turns.ROTATE_180,
+        4: turns.FLIP_TOP_BOTTOM,
+        5: turns.TRANSPOSE,
+        6: turns.ROTATE_270,
+        7: turns.TRANSVERSE,
+        8: turns.ROTATE_90,
+    }
     try:
         way = ways.get(image.getexif().get(_ORIENTATION))
     except Exception:  # damaged EXIF raises many kinds; the pixels may be fine
@@ -121,7 +132,10 @@ def _from_image(image, how: Decoding) -> np.ndarray:
         width, height = image.size
         shorter = min(width, height)
         left, top = (width - shorter) / 2, (height - shorter) / 2
-        image = image.resize((how.resize, how.resize), Image.Resampling.BILINEAR,
-                             box=(left, top, left + shorter, top + shorter))
+        image = image.resize(
+            (how.resize, how.resize),
+            Image.Resampling.BILINEAR,
+            box=(left, top, left + shorter, top + shorter),
+        )
     array = np.asarray(image)
     return array[..., None] if array.ndim == 2 else array

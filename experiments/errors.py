@@ -6,7 +6,7 @@ import os
 import pathlib
 import reprlib
 import sys
-from typing import Callable
+from collections.abc import Callable
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 80
@@ -26,6 +26,7 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
     """A command's main, of which no mistake of a user shows a traceback. Exit status: 2 a mistake
     or a machine that lacks something, in one line on standard error; 130 interrupted; 141 nobody
     reads the output any more."""
+
     @functools.wraps(main)
     def guarded(*args, **given):
         try:
@@ -37,8 +38,11 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
             print(f'error: {error}', file=sys.stderr)
             return 2
         except MemoryError as error:
-            print(f'error: not enough memory{f" ({error})" if str(error) else ""}. Ask for less at '
-                  'a time: smaller images or a smaller batch.', file=sys.stderr)
+            print(
+                f'error: not enough memory{f" ({error})" if str(error) else ""}. Ask for less at '
+                'a time: smaller images or a smaller batch.',
+                file=sys.stderr,
+            )
             return 2
         except KeyboardInterrupt:
             print('interrupted', file=sys.stderr)

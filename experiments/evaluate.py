@@ -1,6 +1,6 @@
 """Evaluation that counts every image once, whatever the batch size and the number of devices."""
 
-from typing import Callable, Iterable
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
@@ -29,8 +29,9 @@ def rank(logits, labels):
     return jnp.where(jnp.arange(logits.shape[-1]) == labels[:, None], False, before).sum(-1)
 
 
-def eval_step(variables, batch, *, net, loss: Callable, mean=None, std=None, views=None,
-              axis=AXIS) -> dict:
+def eval_step(
+    variables, batch, *, net, loss: Callable, mean=None, std=None, views=None, axis=AXIS
+) -> dict:
     """Sums over one batch, on all devices: {'loss', 'errors', 'count'}, float32 scalars, and
     'errors5', of labels not among the five best, where there are more than five classes.
 
@@ -40,6 +41,7 @@ def eval_step(variables, batch, *, net, loss: Callable, mean=None, std=None, vie
     mean and std. Of several views, the loss is that of their mean soft-max. axis: name of the
     device axis, None where the batch is whole.
     """
+
     def apply(images):
         return net.apply(variables, images, train=False)
 
@@ -71,12 +73,17 @@ def evaluate(step: Callable, variables, batches: Iterable[dict], count: int) -> 
         if len(sums) > _AHEAD:  # else a fast feed would fill the device with waiting images
             sums[-_AHEAD - 1] = jax.device_get(sums[-_AHEAD - 1])
     sums = jax.device_get(sums)
-    total = {key: np.asarray(sum(np.asarray(part[key], np.float64) for part in sums))
-             for key in {'loss', 'errors', 'count'}.union(*sums)}
+    total = {
+        key: np.asarray(sum(np.asarray(part[key], np.float64) for part in sums))
+        for key in {'loss', 'errors', 'count'}.union(*sums)
+    }
     if (total['count'] != count).any():
         raise RuntimeError(f'evaluated {total["count"].max():.0f} images of a split of {count}')
-    means = {'loss': (total['loss'] / count).tolist(),
-             'error': (total['errors'] / count).tolist(), 'count': count}
+    means = {
+        'loss': (total['loss'] / count).tolist(),
+        'error': (total['errors'] / count).tolist(),
+        'count': count,
+    }
     if 'errors5' in total:
         means['error5'] = (total['errors5'] / count).tolist()
     return means

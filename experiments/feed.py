@@ -14,7 +14,8 @@ import signal
 import threading
 import time
 import weakref
-from typing import Iterator, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -49,8 +50,15 @@ class Split(NamedTuple):
 class Streamed:
     """A part that stays where it is and is decoded while it is used."""
 
-    def __init__(self, records: reading.Records, rows: np.ndarray, how: Decoding,
-                 shape: tuple[int, int, int], classes: int, workers: int = 0):
+    def __init__(
+        self,
+        records: reading.Records,
+        rows: np.ndarray,
+        how: Decoding,
+        shape: tuple[int, int, int],
+        classes: int,
+        workers: int = 0,
+    ):
         self.records, self.rows, self.how = records, np.asarray(rows), how
         self.shape, self.classes, self.workers = tuple(shape), classes, workers
 
@@ -70,8 +78,9 @@ class Streamed:
         Raises:
           UserError: one does not decode (named), has another shape or a label of no class.
         """
-        images, labels, faults = reading.many(self.records, self.rows[rows], self.how, self.shape,
-                                              self.classes)
+        images, labels, faults = reading.many(
+            self.records, self.rows[rows], self.how, self.shape, self.classes
+        )
         if faults:
             raise explained(faults[0][1])
         return images, labels
@@ -93,8 +102,11 @@ class Unread:
         del copy
         part = self._part
         step = reading.step_of(part.shape)
-        labels = [label for start in range(0, len(part), step)
-                  for _, label in part.records.fetch(part.rows[start:start + step])]
+        labels = [
+            label
+            for start in range(0, len(part), step)
+            for _, label in part.records.fetch(part.rows[start : start + step])
+        ]
         return np.asarray(labels, dtype or np.int32)
 
 
@@ -102,9 +114,12 @@ def explained(error: UserError) -> UserError:
     """The error with what can be done about it, when it is a broken record's."""
     if not isinstance(error, reading.Broken):
         return error
-    return reading.Broken(f'{error} Name all such records with python -m experiments.data check '
-                          'NAME; mend or prepare them again, or leave them out with '
-                          '--config.data.skip_broken=true.', error.index)
+    return reading.Broken(
+        f'{error} Name all such records with python -m experiments.data check '
+        'NAME; mend or prepare them again, or leave them out with '
+        '--config.data.skip_broken=true.',
+        error.index,
+    )
 
 
 # --- which images a step gets ----------------------------------------------------------------
@@ -121,17 +136,21 @@ _kept_order = functools.lru_cache(maxsize=16)(order)  # of seeds trained togethe
 def shard(array: np.ndarray, devices: int) -> np.ndarray:
     """[n, ...] -> [devices, n // devices, ...]; UserError when n does not divide."""
     if len(array) % devices:
-        raise UserError(f'a batch of {len(array)} images does not divide over {devices} devices: '
-                        f'{len(array)} = {devices} x {len(array) // devices} + '
-                        f'{len(array) % devices}. Change train.batch or train.devices.')
+        raise UserError(
+            f'a batch of {len(array)} images does not divide over {devices} devices: '
+            f'{len(array)} = {devices} x {len(array) // devices} + '
+            f'{len(array) % devices}. Change train.batch or train.devices.'
+        )
     return array.reshape(devices, len(array) // devices, *array.shape[1:])
 
 
 def steps_per_epoch(count: int, batch: int) -> int:
     """Full batches in `count` images. UserError when there is not one."""
     if count < batch:
-        raise UserError(f'the train part has {count} images, fewer than one batch of {batch}. '
-                        'Lower train.batch or raise data.limit.')
+        raise UserError(
+            f'the train part has {count} images, fewer than one batch of {batch}. '
+            'Lower train.batch or raise data.limit.'
+        )
     return count // batch
 
 
@@ -156,7 +175,7 @@ class Plan(NamedTuple):
         size = self.batch // self.process_count
         start = step * self.batch + self.process_index * size
         if self.seed is not None:
-            return _kept_order(self.count, self.seed, epoch)[start:start + size]
+            return _kept_order(self.count, self.seed, epoch)[start : start + size]
         rows = np.arange(start, start + size)
         return np.where(rows < self.count, rows, -1)
 
@@ -178,8 +197,17 @@ def read_step(part, plan: Plan, index: int) -> dict[str, np.ndarray]:
 # --- batches ---------------------------------------------------------------------------------
 
 
-def train_batches(part, batch: int, devices: int, seed: int, epoch: int, *, start: int = 0,
-                  process_index: int = 0, process_count: int = 1) -> Iterator[dict]:
+def train_batches(
+    part,
+    batch: int,
+    devices: int,
+    seed: int,
+    epoch: int,
+    *,
+    start: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[dict]:
     """Full batches of one epoch: {'image', 'label', 'mask'} as [devices, n, ...].
 
     image: uint8 [devices, n, H, W, C]; label: int32 [devices, n]; mask: float32 ones. `batch` is
@@ -196,12 +224,14 @@ def train_batches(part, batch: int, devices: int, seed: int, epoch: int, *, star
     return _batches(part, plan, devices, epoch * plan.steps + start, plan.steps - start)
 
 
-def eval_batches(part, batch: int, devices: int, *, process_index: int = 0,
-                 process_count: int = 1) -> Iterator[dict]:
+def eval_batches(
+    part, batch: int, devices: int, *, process_index: int = 0, process_count: int = 1
+) -> Iterator[dict]:
     """All images in order, {'image', 'label', 'mask'}; the last batch is filled up, masked 0."""
     together = devices * process_count
-    plan = Plan(len(part.labels), -(-batch // together) * together, None, process_index,
-                process_count)
+    plan = Plan(
+        len(part.labels), -(-batch // together) * together, None, process_index, process_count
+    )
     return _batches(part, plan, devices, 0, plan.steps)
 
 
@@ -209,8 +239,9 @@ def _check_processes(batch, index, count):
     if not 0 <= index < count:
         raise UserError(f'process {index} of {count}: processes count from 0 to {count - 1}.')
     if batch % count:
-        raise UserError(f'a batch of {batch} images does not divide over {count} processes. Change '
-                        'train.batch.')
+        raise UserError(
+            f'a batch of {batch} images does not divide over {count} processes. Change train.batch.'
+        )
 
 
 def _batches(part, plan, devices, first, count):
@@ -219,15 +250,20 @@ def _batches(part, plan, devices, first, count):
     if isinstance(part, Split):
         resident = _resident(part, targets)
         if resident:
-            return (_on_device(resident, plan.rows(index), targets)
-                    for index in range(first, first + count))
+            return (
+                _on_device(resident, plan.rows(index), targets)
+                for index in range(first, first + count)
+            )
         # a gather takes less time than handing its result from thread to thread
-        batches = (_place(read_step(part, plan, index), devices, targets)
-                   for index in range(first, first + count))
+        batches = (
+            _place(read_step(part, plan, index), devices, targets)
+            for index in range(first, first + count)
+        )
         return ahead(batches) if targets else batches
     workers = 0 if plan.seed is None and plan.count < SHORT else part.workers
-    return ahead(_placed(stream(Steps(part, plan), workers, first, count, plan.steps), devices,
-                         targets))
+    return ahead(
+        _placed(stream(Steps(part, plan), workers, first, count, plan.steps), devices, targets)
+    )
 
 
 def accelerators(devices: int) -> list:
@@ -241,8 +277,9 @@ def accelerators(devices: int) -> list:
 def _sharding(targets):
     import jax
 
-    return jax.sharding.NamedSharding(jax.sharding.Mesh(np.array(targets), ('devices',)),
-                                      jax.sharding.PartitionSpec('devices'))
+    return jax.sharding.NamedSharding(
+        jax.sharding.Mesh(np.array(targets), ('devices',)), jax.sharding.PartitionSpec('devices')
+    )
 
 
 def _placed(batches, devices, targets):
@@ -293,8 +330,9 @@ def _gather():
     import jax.numpy as jnp
 
     # what lies beyond the end, as filling does, is read as zero
-    return jax.jit(lambda images, rows: jnp.take(images, rows, axis=0, mode='fill',
-                                                 fill_value=0)[None])
+    return jax.jit(
+        lambda images, rows: jnp.take(images, rows, axis=0, mode='fill', fill_value=0)[None]
+    )
 
 
 def _on_device(resident, rows, targets):
@@ -303,13 +341,18 @@ def _on_device(resident, rows, targets):
     copies, labels = resident
     real = rows >= 0
     places = shard(np.where(real, rows, len(labels)).astype(np.int32), len(targets))
-    pieces = [_gather()(images, jax.device_put(place, device))
-              for images, place, device in zip(copies, places, targets, strict=True)]
+    pieces = [
+        _gather()(images, jax.device_put(place, device))
+        for images, place, device in zip(copies, places, targets, strict=True)
+    ]
     sharding = _sharding(targets)
     images = jax.make_array_from_single_device_arrays(
-        (len(targets), *pieces[0].shape[1:]), sharding, pieces)
-    rest = {'label': shard(np.where(real, labels[rows], 0).astype(np.int32), len(targets)),
-            'mask': shard(real.astype(np.float32), len(targets))}
+        (len(targets), *pieces[0].shape[1:]), sharding, pieces
+    )
+    rest = {
+        'label': shard(np.where(real, labels[rows], 0).astype(np.int32), len(targets)),
+        'mask': shard(real.astype(np.float32), len(targets)),
+    }
     return {'image': images} | jax.device_put(rest, sharding)
 
 
@@ -349,8 +392,11 @@ def stream(source, workers: int, first: int, count: int, period: int = 0) -> Ite
     """
     key = getattr(source, 'key', None)
     live = _live.pop(key, None)
-    if live and live.next != first and not (source.plan.seed is None
-                                            and (live.next - first) % period == 0):
+    if (
+        live
+        and live.next != first
+        and not (source.plan.seed is None and (live.next - first) % period == 0)
+    ):
         live.iterator.close()
         live = None
     iterator = live.iterator if live else _grain(source, workers, first)
@@ -361,15 +407,19 @@ def stream(source, workers: int, first: int, count: int, period: int = 0) -> Ite
             value = next(iterator) if begun else _first(iterator)
             begun = True
             if workers:  # out of grain's shared memory, which must be given back before the end
-                value = {name: np.array(item) if isinstance(item, np.ndarray) else item
-                         for name, item in value.items()}
+                value = {
+                    name: np.array(item) if isinstance(item, np.ndarray) else item
+                    for name, item in value.items()
+                }
             place += 1
             yield value
     except BaseException as error:
         iterator.close()
         if isinstance(error, RuntimeError) and 'terminated unexpectedly' in str(error):
-            raise UserError('a process that decodes images was ended from outside, often for lack '
-                            'of memory. Lower data.workers or train.batch.') from error
+            raise UserError(
+                'a process that decodes images was ended from outside, often for lack '
+                'of memory. Lower data.workers or train.batch.'
+            ) from error
         raise
     if key is None:
         return iterator.close()
@@ -444,12 +494,15 @@ def _grain(source, workers, first):
         flags.FLAGS.mark_as_parsed()  # grain reads its own when it starts processes
     # one element is a whole batch: the order cannot depend on the workers, and few are held
     steps = grain.MapDataset.source(source)[first:].to_iter_dataset(
-        grain.ReadOptions(num_threads=1, prefetch_buffer_size=1 if workers else _AHEAD))
+        grain.ReadOptions(num_threads=1, prefetch_buffer_size=1 if workers else _AHEAD)
+    )
     if workers:
         steps = steps.mp_prefetch(
-            grain.multiprocessing.MultiprocessingOptions(num_workers=workers,
-                                                         per_worker_buffer_size=_AHEAD),
-            worker_init_fn=_start_worker)
+            grain.multiprocessing.MultiprocessingOptions(
+                num_workers=workers, per_worker_buffer_size=_AHEAD
+            ),
+            worker_init_fn=_start_worker,
+        )
     return iter(steps)
 
 

@@ -27,8 +27,22 @@ from experiments.errors import UserError, command
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow, too pale
 # for a line; then seven more, so that many arms are at least not drawn alike.
-COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000',
-           '#7B3294', '#8C510A', '#B2182B', '#7FA300', '#999999', '#00441B', '#F4A6A0')
+COLOURS = (
+    '#0072B2',
+    '#D55E00',
+    '#009E73',
+    '#CC79A7',
+    '#E69F00',
+    '#56B4E9',
+    '#000000',
+    '#7B3294',
+    '#8C510A',
+    '#B2182B',
+    '#7FA300',
+    '#999999',
+    '#00441B',
+    '#F4A6A0',
+)
 GREY = '#666666'
 WIDTH = 12.0  # inches
 
@@ -73,15 +87,15 @@ def _draw_curves(axes, experiment, colours):
             if row['status'] != 'done':
                 curve = _curve(experiment, [row['point']], 'validation/error')
                 if curve:
-                    values = [value for value, in curve.values()]
-                    axes.plot(list(curve), values, color=colour, lw=0.8, marker='x',
-                              markevery=[-1])
+                    values = [value for (value,) in curve.values()]
+                    axes.plot(list(curve), values, color=colour, lw=0.8, marker='x', markevery=[-1])
                     validation.extend(values)
     axes.set_title('Learning curves')
     if not validation + training:
         axes.set_axis_off()
-        axes.text(0.5, 0.5, 'no learning curves stored', transform=axes.transAxes, ha='center',
-                  color=GREY)
+        axes.text(
+            0.5, 0.5, 'no learning curves stored', transform=axes.transAxes, ha='center', color=GREY
+        )
         return
     axes.set_xlabel('epoch')
     axes.set_ylabel('error, %')
@@ -110,20 +124,37 @@ def _scale_errors(axes, validation, training):
 def _draw_interval(axes, y, interval, colour):
     """A dot with its interval, in percent; the dot alone where one seed gives no interval."""
     width = 0 if interval.n < 2 else 100 * (interval.high - interval.mean)
-    axes.errorbar(100 * interval.mean, y, xerr=width or None, fmt='o', color=colour, ms=6,
-                  capsize=4, lw=1.8)
+    axes.errorbar(
+        100 * interval.mean, y, xerr=width or None, fmt='o', color=colour, ms=6, capsize=4, lw=1.8
+    )
 
 
 def _remark(axes, y, text):
     """A remark on the row of an arm, in the middle of the panel whatever its scale."""
-    axes.text(0.5, y, text, transform=axes.get_yaxis_transform(), ha='center', va='center',
-              color=GREY, fontsize=8, fontstyle='italic',
-              bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 1})
+    axes.text(
+        0.5,
+        y,
+        text,
+        transform=axes.get_yaxis_transform(),
+        ha='center',
+        va='center',
+        color=GREY,
+        fontsize=8,
+        fontstyle='italic',
+        bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 1},
+    )
 
 
 def _dots(axes, y, values, colour):
-    axes.plot([100 * value for value in values], [y + 0.2] * len(values), 'o', color=colour, ms=4,
-              alpha=0.4, mew=0)
+    axes.plot(
+        [100 * value for value in values],
+        [y + 0.2] * len(values),
+        'o',
+        color=colour,
+        ms=4,
+        alpha=0.4,
+        mew=0,
+    )
 
 
 def _draw_test_error(axes, experiment, summary, colours):
@@ -152,8 +183,16 @@ def _draw_differences(axes, experiment, summary, colours):
             _remark(axes, y, 'no seed finished in both arms')
             continue
         rows = results.finished(experiment, arm['arm'])
-        _dots(axes, y, [row['test/error'] - baseline[seed]['test/error']
-                        for seed, row in rows.items() if seed in baseline], colours[arm['arm']])
+        _dots(
+            axes,
+            y,
+            [
+                row['test/error'] - baseline[seed]['test/error']
+                for seed, row in rows.items()
+                if seed in baseline
+            ],
+            colours[arm['arm']],
+        )
         _draw_interval(axes, y, arm['difference'], colours[arm['arm']])
     axes.set_title('Paired difference')
     axes.set_xlabel('test error minus baseline, points')
@@ -185,8 +224,14 @@ def _legend(figure, summary, colours):
         handles.append(Line2D([], [], color=GREY, lw=0.8, marker='x'))
         labels.append('one seed that broke off')
     longest = max(len(line) for label in labels for line in label.split('\n'))
-    figure.legend(handles, labels, loc='outside lower center', frameon=False, fontsize=8,
-                  ncols=max(1, min(3, 160 // (longest + 6))))  # about 160 letters fit in a line
+    figure.legend(
+        handles,
+        labels,
+        loc='outside lower center',
+        frameon=False,
+        fontsize=8,
+        ncols=max(1, min(3, 160 // (longest + 6))),
+    )  # about 160 letters fit in a line
 
 
 def render(experiment: results.Experiment) -> Figure:
@@ -196,10 +241,13 @@ def render(experiment: results.Experiment) -> Figure:
     colours = {arm: COLOURS[index % len(COLOURS)] for index, arm in enumerate(plan['arms'])}
 
     title = _wrap(plan['title'], 100)
-    note = _wrap(f'{plan["dataset_note"]}. Bands (validation) and intervals: '
-                 f'{results.percent(plan["level"])} Student t over seeds, each for itself, not '
-                 'corrected for several comparisons; they do not cover the sampling of test '
-                 'images. Faint dots: single seeds.'.replace(' %', '\N{NO-BREAK SPACE}%'), 200)
+    note = _wrap(
+        f'{plan["dataset_note"]}. Bands (validation) and intervals: '
+        f'{results.percent(plan["level"])} Student t over seeds, each for itself, not '
+        'corrected for several comparisons; they do not cover the sampling of test '
+        'images. Faint dots: single seeds.'.replace(' %', '\N{NO-BREAK SPACE}%'),
+        200,
+    )
     head = 0.3 + 0.24 * (title.count('\n') + 1) + 0.15 * (note.count('\n') + 1)  # inches
     labels = [_wrap(arm['arm'], 18) for arm in summary]
     row = max(0.6, 0.25 + 0.17 * max(label.count('\n') + 1 for label in labels))
@@ -208,8 +256,14 @@ def render(experiment: results.Experiment) -> Figure:
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(rect=(0, 0, 1, 1 - head / height), w_pad=0.08)
     figure.text(0.012, 1 - 0.12 / height, title, fontsize=13, va='top', linespacing=1.2)
-    figure.text(0.012, 1 - (0.2 + 0.24 * (title.count('\n') + 1)) / height, note, fontsize=7.5,
-                va='top', color=GREY)
+    figure.text(
+        0.012,
+        1 - (0.2 + 0.24 * (title.count('\n') + 1)) / height,
+        note,
+        fontsize=7.5,
+        va='top',
+        color=GREY,
+    )
 
     # One arm has nothing to be compared with: no third panel
     widths = (1.35, 1, 1) if len(summary) > 1 else (1.35, 1)
@@ -271,11 +325,14 @@ def draw(experiment: results.Experiment, stem: str | os.PathLike) -> tuple[Path,
 @command
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog='python -m experiments.figures', description='Draws the '
-                                     'figure of an experiment from its stored rows.')
+    parser = argparse.ArgumentParser(
+        prog='python -m experiments.figures',
+        description='Draws the figure of an experiment from its stored rows.',
+    )
     parser.add_argument('workdir', help='work directory of a run')
-    parser.add_argument('--out', metavar='STEM', help='write STEM.png and STEM.svg (default: '
-                        'WORKDIR/figure)')
+    parser.add_argument(
+        '--out', metavar='STEM', help='write STEM.png and STEM.svg (default: WORKDIR/figure)'
+    )
     args = parser.parse_args(argv)
     stem = re.sub(r'\.(png|svg)$', '', args.out or str(Path(args.workdir) / 'figure'))
     print(*draw(results.load(args.workdir), stem), sep='\n')

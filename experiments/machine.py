@@ -21,10 +21,12 @@ from experiments.errors import reason
 
 # From jaxlib 0.12 on. Convolutions and matrix products by oneDNN, sums by YNNPACK, and the order of
 # operations that needs least memory, since two at once share the caches.
-_OPTIONS = {'xla_cpu_use_onednn': True,
-            'xla_cpu_experimental_onednn_custom_call': True,
-            'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_REDUCE',
-            'xla_cpu_scheduler_type': 'CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED'}
+_OPTIONS = {
+    'xla_cpu_use_onednn': True,
+    'xla_cpu_experimental_onednn_custom_call': True,
+    'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_REDUCE',
+    'xla_cpu_scheduler_type': 'CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED',
+}
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of glibc's mallopt
 
 
@@ -74,8 +76,10 @@ def keep_compiled(setting: str | None) -> None:
         if not os.access(place, os.W_OK):
             raise PermissionError(f'no permission to write to {place}')
     except OSError as error:
-        cache.say(f'compiled programs are not kept in {place} ({reason(error)}). Name another '
-                  "folder with --compilation_cache, or 'off'.")
+        cache.say(
+            f'compiled programs are not kept in {place} ({reason(error)}). Name another '
+            "folder with --compilation_cache, or 'off'."
+        )
         return
     jax.config.update('jax_compilation_cache_dir', str(place))
     # Small nets compile in tenths of a second, many times

@@ -99,8 +99,18 @@ class _Value(NamedTuple):
 
 
 # Programs inside a program, which run as if they stood there themselves
-_CALLS = ('jit', 'pjit', 'closed_call', 'core_call', 'remat', 'remat2', 'checkpoint',
-          'custom_jvp_call', 'custom_vjp_call', 'custom_vjp_call_jaxpr')
+_CALLS = (
+    'jit',
+    'pjit',
+    'closed_call',
+    'core_call',
+    'remat',
+    'remat2',
+    'checkpoint',
+    'custom_jvp_call',
+    'custom_vjp_call',
+    'custom_vjp_call_jaxpr',
+)
 _WINDOWS = {'reduce_window_max': 'max pool', 'reduce_window_sum': 'average pool'}
 _REDUCTIONS = {'reduce_max': 'max pool', 'reduce_sum': 'average pool'}
 
@@ -127,7 +137,7 @@ def trace(net, input: tuple[int, int, int]) -> Trace:
         values, sizes = _parameters(variables)
         reader = _Reader()
         outputs = reader.run(program, [*values, image], '')
-    outputs = outputs[:len(jax.tree.leaves(result))]
+    outputs = outputs[: len(jax.tree.leaves(result))]
     used = live = 0
     for value in outputs:
         used |= value.parameters
@@ -136,9 +146,11 @@ def trace(net, input: tuple[int, int, int]) -> Trace:
     def count(bits):
         return sum(size for i, size in enumerate(sizes) if bits >> i & 1)
 
-    rows = [row._replace(parameters=count(owned & used))
-            for i, (row, owned) in enumerate(zip(reader.rows, reader.owned, strict=True))
-            if live >> i & 1]
+    rows = [
+        row._replace(parameters=count(owned & used))
+        for i, (row, owned) in enumerate(zip(reader.rows, reader.owned, strict=True))
+        if live >> i & 1
+    ]
     # A pool without a scope of its own bears the name of its block, which holds other rows
     blocks = {row.layer.rpartition('/')[0] for row in rows}
     rows = [row._replace(layer=f'{row.layer}/pool') if row.layer in blocks else row for row in rows]
@@ -157,8 +169,9 @@ def _inference(net, x):
     """The program of (variables, image), the shapes of its result and of the variables."""
     with _no_collection():
         variables = jax.eval_shape(lambda x: net.init(jax.random.key(0), x, train=False), x)
-        program, result = jax.make_jaxpr(lambda variables, x: net.apply(variables, x, train=False),
-                                         return_shape=True)(variables, x)
+        program, result = jax.make_jaxpr(
+            lambda variables, x: net.apply(variables, x, train=False), return_shape=True
+        )(variables, x)
     return program.jaxpr, result, variables
 
 
@@ -170,9 +183,9 @@ def _started(net, x):
     """
     with _no_collection():
         program, (result, variables) = jax.make_jaxpr(
-            lambda x: net.init_with_output(jax.random.key(0), x, train=False),
-            return_shape=True)(x)
-    places = program.jaxpr.outvars[len(jax.tree.leaves(result)):]
+            lambda x: net.init_with_output(jax.random.key(0), x, train=False), return_shape=True
+        )(x)
+    places = program.jaxpr.outvars[len(jax.tree.leaves(result)) :]
     if any(hasattr(var, 'val') for var in places) or len(set(places)) < len(places):
         raise _Hidden
     return program.jaxpr, result, variables, places
@@ -226,16 +239,24 @@ class _Reader:
                 outs = self.step(eqn, ins, _join(scope, str(eqn.source_info.name_stack)))
             else:
                 outs = [_Value(parameters=_union(ins))] * len(eqn.outvars)
-            known.update((var, value) for var, value in zip(eqn.outvars, outs, strict=True)
-                         if var not in variables)
+            known.update(
+                (var, value)
+                for var, value in zip(eqn.outvars, outs, strict=True)
+                if var not in variables
+            )
         return [look(var) for var in jaxpr.outvars]
 
     def step(self, eqn, ins, scope):
         """The values of the outputs of one equation that reads the image."""
         name = eqn.primitive.name
-        inner = next((jaxpr for jaxpr in (getattr(param, 'jaxpr', param)
-                                          for param in eqn.params.values())
-                      if hasattr(jaxpr, 'eqns')), None)
+        inner = next(
+            (
+                jaxpr
+                for jaxpr in (getattr(param, 'jaxpr', param) for param in eqn.params.values())
+                if hasattr(jaxpr, 'eqns')
+            ),
+            None,
+        )
         if name in _CALLS:
             return self.run(inner, ins, scope)
         if inner is not None and not name.startswith('reduce'):
@@ -243,9 +264,16 @@ class _Reader:
         before = [value for value in ins if value.image]
         weights = _union(value for value in ins if not value.image)
         shape = eqn.outvars[0].aval.shape
-        value = _Value(True, _union(ins), _union(before, 'rows'), max(v.last for v in before),
-                       max(v.depth for v in before), _axes(eqn, ins),
-                       before[0].window if len(before) == 1 else None, _squares(eqn))
+        value = _Value(
+            True,
+            _union(ins),
+            _union(before, 'rows'),
+            max(v.last for v in before),
+            max(v.depth for v in before),
+            _axes(eqn, ins),
+            before[0].window if len(before) == 1 else None,
+            _squares(eqn),
+        )
         if name == 'conv_general_dilated':
             value = self.convolve(eqn, value, weights, scope)
         elif name == 'dot_general' and weights:
@@ -270,23 +298,36 @@ class _Reader:
         index = len(self.rows)
         fields = tuple(value.axes[axis][0] for axis in sorted(value.axes))
         field = (fields[0] if len(set(fields)) == 1 else fields) if fields else None
-        self.rows.append(Row(_layer(scope) or kind, kind, window, groups, tuple(shape[1:]), 0, macs,
-                             field))
+        self.rows.append(
+            Row(_layer(scope) or kind, kind, window, groups, tuple(shape[1:]), 0, macs, field)
+        )
         self.owned.append(0)
-        return value._replace(rows=value.rows | 1 << index, last=index, window=None,
-                              depth=value.depth + weighted)
+        return value._replace(
+            rows=value.rows | 1 << index, last=index, window=None, depth=value.depth + weighted
+        )
 
     def convolve(self, eqn, value, weights, scope):
         kernel, params = eqn.invars[1].aval.shape, eqn.params
         spec = params['dimension_numbers'].rhs_spec
-        window = Window(tuple(kernel[axis] for axis in spec[2:]), tuple(params['window_strides']),
-                        tuple(map(tuple, params['padding'])))
+        window = Window(
+            tuple(kernel[axis] for axis in spec[2:]),
+            tuple(params['window_strides']),
+            tuple(map(tuple, params['padding'])),
+        )
         if not weights:  # a convolution by constants cuts the patches of a local layer
             return value._replace(window=window)
         shape = eqn.outvars[0].aval.shape
         macs = math.prod(shape) * math.prod(window.kernel) * kernel[spec[1]]
-        return self.add(value, scope, 'conv', window, _nhwc(shape, params), weighted=True,
-                        groups=params['feature_group_count'], macs=macs)
+        return self.add(
+            value,
+            scope,
+            'conv',
+            window,
+            _nhwc(shape, params),
+            weighted=True,
+            groups=params['feature_group_count'],
+            macs=macs,
+        )
 
     def multiply(self, eqn, ins, value, scope):
         side = 0 if ins[0].image else 1
@@ -297,8 +338,15 @@ class _Reader:
         if local:  # the batch of images comes after the places
             places = tuple(shape[axis] for axis in sorted(value.axes))
             shape = (1, *places, math.prod(shape) // math.prod(places))
-        return self.add(value, scope, 'local' if local else 'dense', value.window or Window(),
-                        shape, macs=macs, weighted=True)
+        return self.add(
+            value,
+            scope,
+            'local' if local else 'dense',
+            value.window or Window(),
+            shape,
+            macs=macs,
+            weighted=True,
+        )
 
 
 _CONSTANT = _Value()
@@ -328,8 +376,13 @@ def _nhwc(shape, params):
 
 def _squares(eqn):
     name, ins = eqn.primitive.name, eqn.invars
-    return (name == 'square' or name == 'integer_pow' and eqn.params['y'] == 2
-            or name == 'mul' and ins[0] is ins[1])
+    return (
+        name == 'square'
+        or name == 'integer_pow'
+        and eqn.params['y'] == 2
+        or name == 'mul'
+        and ins[0] is ins[1]
+    )
 
 
 def _moved(before, after):
@@ -377,8 +430,11 @@ def _axes(eqn, ins):
     elif name in ('pad', 'concatenate', 'dynamic_slice'):
         return _largest(ins)
     else:  # element by element; anything else that changes an axis ends it
-        return {axis: state for axis, state in _largest(ins).items()
-                if len(shape) == len(out) and shape[axis] == out[axis]}
+        return {
+            axis: state
+            for axis, state in _largest(ins).items()
+            if len(shape) == len(out) and shape[axis] == out[axis]
+        }
     return {place[axis]: state for axis, state in axes.items() if axis in place}
 
 
@@ -405,12 +461,17 @@ def _convolution(eqn, ins):
 
 def _pooling(eqn, axes):
     """The window of a reduce_window over space, and the axes after it."""
-    sizes, strides, padding = (eqn.params[f'window_{what}'] if what != 'padding' else
-                               eqn.params['padding']
-                               for what in ('dimensions', 'strides', 'padding'))
+    sizes, strides, padding = (
+        eqn.params[f'window_{what}'] if what != 'padding' else eqn.params['padding']
+        for what in ('dimensions', 'strides', 'padding')
+    )
     space = sorted(axes)
-    window = Window(*(tuple(entry[axis] for axis in space)
-                      for entry in (sizes, strides, tuple(map(tuple, padding)))))
+    window = Window(
+        *(
+            tuple(entry[axis] for axis in space)
+            for entry in (sizes, strides, tuple(map(tuple, padding)))
+        )
+    )
     return window, {axis: _slide(axes[axis], sizes[axis], strides[axis]) for axis in space}
 
 
@@ -474,8 +535,10 @@ def _describe(name, side, fields):
         if not fields:
             raise
         given = ', '.join(f'{field}={value!r}' for field, value in fields.items())
-        raise UserError(f'{name} cannot be made with {given} ({type(error).__name__}: {error}); '
-                        'leave a field out to have its default.') from error
+        raise UserError(
+            f'{name} cannot be made with {given} ({type(error).__name__}: {error}); '
+            'leave a field out to have its default.'
+        ) from error
     rows = [_plain(row) for row in read.rows]
     seen = [row['receptive_field'] for row in rows if row['receptive_field'] is not None]
     return {
@@ -500,23 +563,38 @@ def _check_types(name, entry, fields):
         usual = entry.fields.get(field, defaults[field])
         kind = type(usual)
         if kind in (bool, int, str, tuple) and type(value) is not kind:
-            raise UserError(f'field {field} of {name} takes a {kind.__name__} such as {usual!r}, '
-                            f'it was given {value!r}.')
+            raise UserError(
+                f'field {field} of {name} takes a {kind.__name__} such as {usual!r}, '
+                f'it was given {value!r}.'
+            )
 
 
 def _plain(row):
     window = row.window._asdict() if row.window else dict.fromkeys(Window._fields)
     fields = row._asdict() | window
     del fields['window']
-    order = ('layer', 'kind', *Window._fields, 'groups', 'output', 'parameters', 'macs',
-             'receptive_field')
+    order = (
+        'layer',
+        'kind',
+        *Window._fields,
+        'groups',
+        'output',
+        'parameters',
+        'macs',
+        'receptive_field',
+    )
     return json.loads(json.dumps({key: fields[key] for key in order}))  # tuples become lists
 
 
 def zoo() -> list[dict[str, Any]]:
     """Every net as `describe` gives it, without its rows; on a terminal, with a progress bar."""
-    names = rich.progress.track(cnns.names(), 'tracing', console=Console(stderr=True),
-                                transient=True, disable=not sys.stderr.isatty())
+    names = rich.progress.track(
+        cnns.names(),
+        'tracing',
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
     nets = [describe(name) for name in names]
     for net in nets:
         del net['rows']
@@ -525,26 +603,67 @@ def zoo() -> list[dict[str, Any]]:
 
 # ---- tables
 
-HEADINGS = ('net', 'input', 'parameters', 'paper says', 'multiply-adds', 'layers',
-            'receptive field', 'year', 'paper')
-ROW_HEADINGS = ('layer', 'kind', 'kernel', 'stride', 'padding', 'groups', 'output', 'parameters',
-                'multiply-adds', 'receptive field')
+HEADINGS = (
+    'net',
+    'input',
+    'parameters',
+    'paper says',
+    'multiply-adds',
+    'layers',
+    'receptive field',
+    'year',
+    'paper',
+)
+ROW_HEADINGS = (
+    'layer',
+    'kind',
+    'kernel',
+    'stride',
+    'padding',
+    'groups',
+    'output',
+    'parameters',
+    'multiply-adds',
+    'receptive field',
+)
 _WORDS = ('net', 'layer', 'kind', 'paper')  # aligned to the left
 
 
 def cells(nets: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     """The table of all nets as text, one tuple per net in the order of HEADINGS."""
-    return [(net['name'], _times(net['input']), f'{net["parameters"]:,}', net['paper_parameters'],
-             f'{net["macs"]:,}', str(net['layers']), _times(net['receptive_field']),
-             str(net['year']), net['paper']) for net in nets]
+    return [
+        (
+            net['name'],
+            _times(net['input']),
+            f'{net["parameters"]:,}',
+            net['paper_parameters'],
+            f'{net["macs"]:,}',
+            str(net['layers']),
+            _times(net['receptive_field']),
+            str(net['year']),
+            net['paper'],
+        )
+        for net in nets
+    ]
 
 
 def row_cells(net: dict[str, Any]) -> list[tuple[str, ...]]:
     """The table of one net as text, in the order of ROW_HEADINGS; the last row is the total."""
-    lines = [(row['layer'], row['kind'], _times(row['kernel']), _times(row['stride']),
-              _padding(row['padding']), _times(row['groups']), _times(row['output'], False),
-              f'{row["parameters"]:,}', f'{row["macs"]:,}', _times(row['receptive_field']))
-             for row in net['rows']]
+    lines = [
+        (
+            row['layer'],
+            row['kind'],
+            _times(row['kernel']),
+            _times(row['stride']),
+            _padding(row['padding']),
+            _times(row['groups']),
+            _times(row['output'], False),
+            f'{row["parameters"]:,}',
+            f'{row["macs"]:,}',
+            _times(row['receptive_field']),
+        )
+        for row in net['rows']
+    ]
     return [*lines, ('total', *[''] * 6, f'{net["parameters"]:,}', f'{net["macs"]:,}', '')]
 
 
@@ -574,8 +693,12 @@ def markdown(headings, lines) -> str:
 def table(headings, lines, title=None) -> rich.table.Table:
     """The same for a console; a narrow one folds cells and loses no digit."""
     # Text, not str: rich would take square brackets for markup
-    grid = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False, title_justify='left',
-                            title=title and rich.text.Text(title))
+    grid = rich.table.Table(
+        box=rich.box.SIMPLE_HEAD,
+        pad_edge=False,
+        title_justify='left',
+        title=title and rich.text.Text(title),
+    )
     for heading in headings:
         grid.add_column(heading, justify='left' if heading in _WORDS else 'right', overflow='fold')
     for line in lines:
@@ -606,9 +729,16 @@ def render(nets: list[dict[str, Any]]) -> Figure:
     for i, family in enumerate(families):
         members = [net for net in nets if net['family'] == family]
         colour = figures.COLOURS[i % len(figures.COLOURS)]
-        axes.plot([net['macs'] for net in members], [net['parameters'] for net in members],
-                  MARKERS[i % len(MARKERS)], color=colour, ms=7, mec='white', mew=0.6,
-                  label=family)
+        axes.plot(
+            [net['macs'] for net in members],
+            [net['parameters'] for net in members],
+            MARKERS[i % len(MARKERS)],
+            color=colour,
+            ms=7,
+            mec='white',
+            mew=0.6,
+            label=family,
+        )
         for net in members:
             place = net['macs'], net['parameters']
             points.setdefault(place, []).append(net['name'])
@@ -620,8 +750,11 @@ def render(nets: list[dict[str, Any]]) -> Figure:
         axis.set_minor_formatter(matplotlib.ticker.NullFormatter())
     axes.margins(0.08)
     axes.grid(alpha=0.25)
-    axes.set_title('Parameters and multiply-adds of the nets, each at its own input size, for one '
-                   'image', fontsize=11, loc='left')
+    axes.set_title(
+        'Parameters and multiply-adds of the nets, each at its own input size, for one image',
+        fontsize=11,
+        loc='left',
+    )
     axes.legend(loc='upper left', frameon=False, fontsize=8)
     _label(figure, axes, points, colours)
     return figure
@@ -638,14 +771,18 @@ def _label(figure, axes, points, colours):
     figure.set_layout_engine('none')
     renderer, inside = figure.canvas.get_renderer(), axes.get_window_extent()
     places = axes.transData.transform(np.array(list(points), float))
-    texts = [axes.text(*place, ', '.join(names), fontsize=_SIZE, color=colours[place])
-             for place, names in points.items()]
+    texts = [
+        axes.text(*place, ', '.join(names), fontsize=_SIZE, color=colours[place])
+        for place, names in points.items()
+    ]
     sizes = [text.get_window_extent(renderer) for text in texts]
     legend = axes.get_legend().get_window_extent(renderer)
     marks = np.concatenate([places - 8, places + 8], axis=1)
     fixed = np.vstack([marks, [legend.x0, legend.y0, legend.x1, legend.y1]])
-    candidates = [_candidates(place, size.width, size.height)
-                  for place, size in zip(places, sizes, strict=True)]
+    candidates = [
+        _candidates(place, size.width, size.height)
+        for place, size in zip(places, sizes, strict=True)
+    ]
     costs = []
     for boxes, reach in candidates:
         outside = ((boxes[:, :2] < inside.min + 4) | (boxes[:, 2:] > inside.max - 4)).any(1)
@@ -674,8 +811,15 @@ def _label(figure, axes, points, colours):
         if reach[chosen[i]] > _RADII[1]:
             end = np.clip(places[i], box[:2], box[2:])
             line = invert.transform([places[i], end])
-            axes.plot(*line.T, color=text.get_color(), lw=0.5, alpha=0.6, zorder=1,
-                      scalex=False, scaley=False)
+            axes.plot(
+                *line.T,
+                color=text.get_color(),
+                lw=0.5,
+                alpha=0.6,
+                zorder=1,
+                scalex=False,
+                scaley=False,
+            )
 
 
 def _candidates(place, width, height):
@@ -731,8 +875,9 @@ def _fields(words):
     for word in words:
         match = re.fullmatch(r'--(\w+)=(.*)', word, re.S)
         if not match:
-            raise UserError(f'{word!r} is not understood: a field of the net is set as '
-                            '--FIELD=VALUE.')
+            raise UserError(
+                f'{word!r} is not understood: a field of the net is set as --FIELD=VALUE.'
+            )
         field, text = match.groups()
         text = {'true': 'True', 'false': 'False', 'none': 'None'}.get(text, text)
         try:
@@ -743,24 +888,30 @@ def _fields(words):
             try:
                 fields[field] = jnp.dtype(text)
             except TypeError:
-                raise UserError(f'{field} {text!r} is not known. Allowed: float32, bfloat16, '
-                                'float16.') from None
+                raise UserError(
+                    f'{field} {text!r} is not known. Allowed: float32, bfloat16, float16.'
+                ) from None
     return fields
 
 
 def _parser():
     parser = argparse.ArgumentParser(
-        prog='python -m experiments.models', allow_abbrev=False,
+        prog='python -m experiments.models',
+        allow_abbrev=False,
         description='Describes the nets: all of them, or one layer by layer. Read off the traced '
         'programs; no weights are allocated.',
-        epilog='Any field of the net can be set: --norm=batch --classes=10.')
+        epilog='Any field of the net can be set: --norm=batch --classes=10.',
+    )
     parser.add_argument('name', nargs='?', help='a net, for its table of layers (default: all)')
     parser.add_argument('--side', type=int, metavar='N', help='with NAME: read N x N images')
     output = parser.add_mutually_exclusive_group()
     output.add_argument('--json', action='store_true', help='the same as JSON')
     output.add_argument('--markdown', action='store_true', help='the same as a GitHub table')
-    output.add_argument('--figure', metavar='FILE', help='draw parameters against multiply-adds of '
-                        'all nets, .png or .svg')
+    output.add_argument(
+        '--figure',
+        metavar='FILE',
+        help='draw parameters against multiply-adds of all nets, .png or .svg',
+    )
     return parser
 
 
@@ -772,8 +923,12 @@ def _one(args, fields):
     if args.markdown:
         return markdown(ROW_HEADINGS, lines)
     given = ''.join(f', {field}={value}' for field, value in fields.items())
-    return table(ROW_HEADINGS, lines, f'{net["name"]}{given}: {net["family"]}, {net["paper"]}; '
-                 f'input {_times(net["input"])}, {net["layers"]} weight layers')
+    return table(
+        ROW_HEADINGS,
+        lines,
+        f'{net["name"]}{given}: {net["family"]}, {net["paper"]}; '
+        f'input {_times(net["input"])}, {net["layers"]} weight layers',
+    )
 
 
 def _all(args):

@@ -25,7 +25,8 @@ devices it is all that a training needs to go on where it stopped.
 
 import bisect
 import math
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,12 +52,19 @@ def update_of(config, params) -> optax.GradientTransformationExtraArgs:
     fields = config.train
     decays = decays_of(config, params)
     factors = jax.tree_util.tree_map_with_path(
-        lambda path, _: fields.bias_rate if _is_bias(path) else 1.0, params)
+        lambda path, _: fields.bias_rate if _is_bias(path) else 1.0, params
+    )
     parts = [optax.clip_by_global_norm(fields.clip)] if fields.clip else []
     if any(jax.tree.leaves(decays)):
         parts.append(add_decay(decays))
-    parts.append(velocity(fields.momentum, factors, inside=fields.rate_in_velocity,
-                          nesterov=fields.rule == 'nesterov'))
+    parts.append(
+        velocity(
+            fields.momentum,
+            factors,
+            inside=fields.rate_in_velocity,
+            nesterov=fields.rule == 'nesterov',
+        )
+    )
     return optax.chain(*parts)
 
 
@@ -71,31 +79,34 @@ def decays_of(config, params) -> Any:
         owners = ['/'.join(names[:end]) for end in range(1, len(names))]
         known.update(owners)
         own = [layers[owner] for owner in owners if owner in layers]
-        return ((own[-1] if own else fields.weight_decay)
-                * (fields.bias_decay if _is_bias(path) else 1.0))
+        return (own[-1] if own else fields.weight_decay) * (
+            fields.bias_decay if _is_bias(path) else 1.0
+        )
 
     decays = jax.tree_util.tree_map_with_path(decay, params)
     for layer in layers:
         if layer not in known:
-            raise one_of(f'layer of {config.model.name} in train.layer_decay', layer,
-                         sorted(known))
+            raise one_of(f'layer of {config.model.name} in train.layer_decay', layer, sorted(known))
     return decays
 
 
 def add_decay(decays) -> optax.GradientTransformation:
     """gradient + decay * parameter, each parameter with its own decay, a tree of floats."""
+
     def update(updates, state, params):
         return jax.tree.map(lambda g, d, w: g + d * w if d else g, updates, decays, params), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def velocity(momentum: float, factors, *, inside: bool,
-             nesterov: bool = False) -> optax.GradientTransformationExtraArgs:
+def velocity(
+    momentum: float, factors, *, inside: bool, nesterov: bool = False
+) -> optax.GradientTransformationExtraArgs:
     """Momentum and learning rate; see this file's head. The state is the velocity, from 0.
 
     factors: a tree of floats that multiply the rate of each parameter.
     """
+
     def init(params):
         return jax.tree.map(jnp.zeros_like, params)
 
@@ -143,6 +154,7 @@ def smoothed(smoothing: float) -> Callable:
 
     (logits [n, classes], labels int [n]) -> losses [n] (Szegedy et al. 2015, Sec. 7).
     """
+
     def loss(logits, labels):
         logs = jax.nn.log_softmax(logits)
         own = jnp.take_along_axis(logs, labels[:, None], -1)[:, 0]
@@ -178,15 +190,17 @@ def schedule_of(config, steps_per_epoch: int) -> Callable[[int], float]:
     unit = 1 if fields.unit == 'steps' else steps_per_epoch
     warmup = round(fields.warmup * unit)
     if warmup > length.steps:
-        raise UserError(f'train.warmup is {fields.warmup:g} {fields.unit}, that is {warmup} steps; '
-                        f'the training has {length.steps}.')
+        raise UserError(
+            f'train.warmup is {fields.warmup:g} {fields.unit}, that is {warmup} steps; '
+            f'the training has {length.steps}.'
+        )
     falls = [round(milestone * unit) for milestone in fields.milestones]
     factors = fields.factors if len(fields.factors) > 1 else fields.factors * max(len(falls), 1)
     rest = max(length.steps - warmup, 1)
 
     def after(step):
         if fields.schedule == 'milestones':
-            return math.prod(factors[:bisect.bisect_right(falls, step)])
+            return math.prod(factors[: bisect.bisect_right(falls, step)])
         if fields.schedule == 'every':
             # the quotient of whole steps: fractions of epochs would round
             return factors[0] ** (step // max(round(fields.every * unit), 1))
@@ -208,9 +222,11 @@ def never(config, steps_per_epoch: int) -> str:
     late = [f'{fall:g}' for fall in falls if round(fall * unit) >= length.steps]
     if not late:
         return ''
-    return (f'schedule: the training ends after {length.steps:,} steps ({length.steps / unit:g} '
-            f'{fields.unit}), before the learning rate falls at {", ".join(late)} {fields.unit}; '
-            f'set train.{fields.schedule} to the length')
+    return (
+        f'schedule: the training ends after {length.steps:,} steps ({length.steps / unit:g} '
+        f'{fields.unit}), before the learning rate falls at {", ".join(late)} {fields.unit}; '
+        f'set train.{fields.schedule} to the length'
+    )
 
 
 class Control(NamedTuple):
@@ -250,6 +266,7 @@ def after_epoch(config, control: Control, train_error: float, validation_error: 
         return control._replace(best=validation_error, stalled=0)
     control = control._replace(stalled=control.stalled + 1)
     if control.stalled >= fields.plateau and control.falls < fields.drops:
-        return control._replace(factor=control.factor * fields.factors[0], stalled=0,
-                                falls=control.falls + 1)
+        return control._replace(
+            factor=control.factor * fields.factors[0], stalled=0, falls=control.falls + 1
+        )
     return control

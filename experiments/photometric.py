@@ -17,8 +17,9 @@ def distort(image, factors, order):
     """
     sequence = jnp.array(ORDERS)[order]
     for step in range(len(NAMES)):
-        choices = jnp.stack([brightness(image, factors[0]), contrast(image, factors[1]),
-                             colour(image, factors[2])])
+        choices = jnp.stack(
+            [brightness(image, factors[0]), contrast(image, factors[1]), colour(image, factors[2])]
+        )
         image = jnp.clip(choices[sequence[step]], 0, 255)
     return image
 

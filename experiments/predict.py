@@ -62,8 +62,9 @@ def _rgb(image):
     from PIL import Image
 
     if image.mode == 'F':
-        raise UserError('its pixels are fractions, whose white is not known; save it with 8 or 16 '
-                        'bits')
+        raise UserError(
+            'its pixels are fractions, whose white is not known; save it with 8 or 16 bits'
+        )
     if image.mode.startswith('I'):  # 16 bits of grey, which convert() would cut off at 255
         grey = np.asarray(image).astype(np.float64) / 257
         return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8)).convert('RGB')
@@ -89,8 +90,9 @@ def load_model(model: str, weights):
         raise UserError(str(error)) from error
     sizes = convert.sizes(model, tensors)
     if sizes['channels'] != 3:
-        raise UserError(f'{weights} is for images of {sizes["channels"]} channels; photographs '
-                        'have 3.')
+        raise UserError(
+            f'{weights} is for images of {sizes["channels"]} channels; photographs have 3.'
+        )
     net = convert.build(model, **sizes)
     mean, std = NORMALISATION.get(model, IMAGENET)
     variables = jax.device_put(variables)
@@ -114,46 +116,64 @@ def read_classes(path, count: int) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f'the class names {path} cannot be read: {error}') from error
     if len(names) != count:
-        raise UserError(f'{path} names {len(names)} classes, the weights have {count}. It should '
-                        'have one name per line, in the order of the classes.')
+        raise UserError(
+            f'{path} names {len(names)} classes, the weights have {count}. It should '
+            'have one name per line, in the order of the classes.'
+        )
     return [name.strip() for name in names]
 
 
 def table(probabilities: np.ndarray, names: list[str] | None = None) -> list[str]:
     """Lines with the best classes, the most probable first: per cent, index and, if known, name."""
     best = np.argsort(-probabilities, kind='stable')[:BEST]
-    return [f'{100 * probabilities[i]:7.2f} %  {i:5}  {names[i] if names else ""}'.rstrip()
-            for i in best]
+    return [
+        f'{100 * probabilities[i]:7.2f} %  {i:5}  {names[i] if names else ""}'.rstrip()
+        for i in best
+    ]
 
 
 @command
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(
-        prog='python -m experiments.predict', formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog='python -m experiments.predict',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         description='Prints the five best classes of images: per cent, index and name.',
-        epilog=f'models: {", ".join(convert.MODELS)}')
+        epilog=f'models: {", ".join(convert.MODELS)}',
+    )
     parser.add_argument('--model', required=True, help="a net by torchvision's name")
-    parser.add_argument('--weights', required=True, metavar='FILE',
-                        help="state dict in torchvision's layout: .safetensors, .pth or .pt. "
-                             'Nothing in it is executed.')
+    parser.add_argument(
+        '--weights',
+        required=True,
+        metavar='FILE',
+        help="state dict in torchvision's layout: .safetensors, .pth or .pt. "
+        'Nothing in it is executed.',
+    )
     parser.add_argument('--classes', metavar='FILE', help='names of the classes, one per line')
-    parser.add_argument('--resize', type=int, default=RESIZE, metavar='PIXELS',
-                        help=f'shorter side before the middle {CROP}x{CROP} is taken, '
-                             f"default {RESIZE}; torchvision's second weights of ResNet-50, 101 "
-                             'and 152 (IMAGENET1K_V2) were tested with 232')
+    parser.add_argument(
+        '--resize',
+        type=int,
+        default=RESIZE,
+        metavar='PIXELS',
+        help=f'shorter side before the middle {CROP}x{CROP} is taken, '
+        f"default {RESIZE}; torchvision's second weights of ResNet-50, 101 "
+        'and 152 (IMAGENET1K_V2) were tested with 232',
+    )
     parser.add_argument('images', nargs='+', metavar='IMAGE')
     args = parser.parse_args(argv)
     if not CROP <= args.resize <= _LARGEST:
-        raise UserError(f'--resize is {args.resize}, it must be between the {CROP} pixels that are '
-                        f'taken and {_LARGEST}.')
+        raise UserError(
+            f'--resize is {args.resize}, it must be between the {CROP} pixels that are '
+            f'taken and {_LARGEST}.'
+        )
     images = [read_image(path, args.resize) for path in args.images]
     predict, count = load_model(args.model, args.weights)
     names = read_classes(args.classes, count) if args.classes else None
     for path, image in zip(args.images, images, strict=True):
         probabilities = predict(image[None])[0]
         if not np.isfinite(probabilities).all():
-            raise UserError(f'{args.weights} give {path} no probabilities: the logits are not '
-                            'finite.')
+            raise UserError(
+                f'{args.weights} give {path} no probabilities: the logits are not finite.'
+            )
         print(path, *table(probabilities, names), sep='\n')
     return 0
 

@@ -23,27 +23,38 @@ def prepared(fields) -> Source:
     builder = open_builder(fields.name, fields.dir)
     form = getattr(builder.info.file_format, 'value', builder.info.file_format)
     if form != 'array_record':
-        raise UserError(f'{fields.name} is prepared as {form} files in {builder.data_path}; only '
-                        'array_record files are read. Prepare it a second time, in another '
-                        f'folder: python -m experiments.data prepare {fields.name} --data_dir DIR')
+        raise UserError(
+            f'{fields.name} is prepared as {form} files in {builder.data_path}; only '
+            'array_record files are read. Prepare it a second time, in another '
+            f'folder: python -m experiments.data prepare {fields.name} --data_dir DIR'
+        )
     features = builder.info.features
     if not {'image', 'label'} <= set(features):
-        raise UserError(f"{fields.name} has the features {', '.join(features)}; training a "
-                        "classifier needs 'image' and 'label'.")
+        raise UserError(
+            f'{fields.name} has the features {", ".join(features)}; training a '
+            "classifier needs 'image' and 'label'."
+        )
     if not hasattr(features['label'], 'names'):
-        raise UserError(f"{fields.name}: its 'label' is a {type(features['label']).__name__}, no "
-                        'name of a class; only classification sets are read.')
+        raise UserError(
+            f"{fields.name}: its 'label' is a {type(features['label']).__name__}, no "
+            'name of a class; only classification sets are read.'
+        )
     if not hasattr(features['image'], 'shape') or features['image'].np_dtype != np.uint8:
-        raise UserError(f"{fields.name}: its 'image' is {features['image']}; only sets of 8-bit "
-                        'images are read.')
+        raise UserError(
+            f"{fields.name}: its 'image' is {features['image']}; only sets of 8-bit "
+            'images are read.'
+        )
     size = (*features['image'].shape[:2], features['image'].shape[-1])
 
     def part(name):
         return Split(builder, fields.name, fields.dir, name, size)
 
-    return Source({name: part(name) for name in builder.info.splits},
-                  tuple(features['label'].names),
-                  f'{fields.name} {builder.version} as prepared in this TFDS data_dir', part)
+    return Source(
+        {name: part(name) for name in builder.info.splits},
+        tuple(features['label'].names),
+        f'{fields.name} {builder.version} as prepared in this TFDS data_dir',
+        part,
+    )
 
 
 class Split(Records):
@@ -61,30 +72,37 @@ class Split(Records):
             raise UserError(
                 f'{name} has no split {part!r}.{nearest(part, builder.info.splits)} It has: '
                 f"{', '.join(builder.info.splits)}, and parts of them such as 'train[:90%]'. "
-                'Set data.train or data.test.') from error
+                'Set data.train or data.test.'
+            ) from error
         self._count = info.num_examples
         files = [pathlib.Path(piece.filename) for piece in instructions]
         self.home = str(files[0].parent.resolve()) if files else ''
         self.ranges, self._pieces = {}, []
         for path, piece in zip(files, instructions, strict=True):
-            stop = piece.skip + (piece.take if piece.take >= 0 else
-                                 piece.examples_in_shard - piece.skip)
+            stop = piece.skip + (
+                piece.take if piece.take >= 0 else piece.examples_in_shard - piece.skip
+            )
             self.ranges.setdefault(path.name, []).append((piece.skip, stop))
             self._pieces.append((path.name, piece.skip, stop - piece.skip))
         # what is there is never written again, so the rest has to go first
-        again = (f'Remove the folder {self.home} and prepare the set again: python -m '
-                 f'experiments.data prepare {name}{_into(folder)}')
+        again = (
+            f'Remove the folder {self.home} and prepare the set again: python -m '
+            f'experiments.data prepare {name}{_into(folder)}'
+        )
         lost = [path for path in files if not path.is_file()]
         if lost:
             raise UserError(f'{name}: the file {lost[0]} of split {part!r} is missing. {again}')
         if self._count <= 0:  # below: a part such as train[90%:10%]
             raise UserError(f'{name}: split {part!r} is empty.')
         stats = [path.stat() for path in files]
-        self._files = {str(path): piece.examples_in_shard
-                       for path, piece in zip(files, instructions, strict=True)}
+        self._files = {
+            str(path): piece.examples_in_shard
+            for path, piece in zip(files, instructions, strict=True)
+        }
         self._again = again
-        self.fingerprint = digest(builder.info.full_name, part, self._pieces,
-                                  [stat.st_size for stat in stats])
+        self.fingerprint = digest(
+            builder.info.full_name, part, self._pieces, [stat.st_size for stat in stats]
+        )
         self.stamp = digest([stat.st_mtime_ns for stat in stats])
 
     def __len__(self):
@@ -107,8 +125,10 @@ class Split(Records):
     def fetch(self, indices):
         if self._opened is None:
             self._opened = self._open()
-        return [(record['image'], int(record['label']))
-                for record in self._opened.__getitems__([int(index) for index in indices])]
+        return [
+            (record['image'], int(record['label']))
+            for record in self._opened.__getitems__([int(index) for index in indices])
+        ]
 
     def _open(self):
         import tensorflow_datasets as tfds
@@ -117,14 +137,16 @@ class Split(Records):
             self._check(path, count)
         try:
             source = open_builder(self._set, self._dir).as_data_source(
-                self._part, decoders={'image': tfds.decode.SkipDecoding()})
+                self._part, decoders={'image': tfds.decode.SkipDecoding()}
+            )
             if len(source.data_source) != self._count:
                 raise ValueError(f'{len(source.data_source)} records instead of {self._count}')
         except UserError:
             raise
         except Exception as error:  # array_record raises many kinds
-            raise UserError(f'{self.name} cannot be read ({reason(error)}). {self._again}'
-                            ) from error
+            raise UserError(
+                f'{self.name} cannot be read ({reason(error)}). {self._again}'
+            ) from error
         return source
 
     def _check(self, path: str, expected: int) -> None:
@@ -134,8 +156,10 @@ class Split(Records):
         try:
             open(path, 'rb').close()
         except OSError as error:
-            raise UserError(f'{self.name}: the file {path} cannot be read ({reason(error)}). Mend '
-                            'that and run the same command again.') from error
+            raise UserError(
+                f'{self.name}: the file {path} cannot be read ({reason(error)}). Mend '
+                'that and run the same command again.'
+            ) from error
         try:
             reader = array_record_module.ArrayRecordReader(path)
             count, sound = reader.num_records(), reader.ok()
@@ -143,8 +167,9 @@ class Split(Records):
             if not sound or count != expected:
                 raise ValueError(f'{count} records instead of {expected}')
         except Exception as error:  # array_record raises many kinds
-            raise UserError(f'{self.name}: the file {path} is damaged ({reason(error)}). '
-                            f'{self._again}') from error
+            raise UserError(
+                f'{self.name}: the file {path} is damaged ({reason(error)}). {self._again}'
+            ) from error
 
 
 def open_builder(name: str, folder: str | None):
@@ -165,14 +190,16 @@ def open_builder(name: str, folder: str | None):
         if not re.fullmatch(r'\w+(/[\w.+-]+)?(:[\w.*]+)?', name):  # no name of any set
             raise _unknown(name, tfds, folder) from error
         # an unknown version or config, a package or a file that it lacks
-        raise UserError(f'data set {name!r} cannot be opened: {_first_line(error)}.'
-                        f'{_variants(name, folder)}') from error
+        raise UserError(
+            f'data set {name!r} cannot be opened: {_first_line(error)}.{_variants(name, folder)}'
+        ) from error
     if not builder.is_prepared():
         raise UserError(
             f'data set {name!r} is not prepared in {where(folder)}.{_variants(name, folder)} '
             "Prepare it once with\n    pip install '.[prepare]' && python -m experiments.data "
             f'prepare {name}{_into(folder)}\n'
-            'or point TFDS_DATA_DIR (or --config.data.dir) to a data_dir that holds it.')
+            'or point TFDS_DATA_DIR (or --config.data.dir) to a data_dir that holds it.'
+        )
     return builder
 
 
@@ -197,8 +224,9 @@ def prepare(name: str, folder: str | None = None) -> str:
     try:
         import tensorflow  # noqa: F401
     except ImportError as error:
-        raise UserError("preparing a data set needs TensorFlow (reading one does not): "
-                        "pip install '.[prepare]'") from error
+        raise UserError(
+            "preparing a data set needs TensorFlow (reading one does not): pip install '.[prepare]'"
+        ) from error
     import tensorflow_datasets as tfds
 
     try:
@@ -215,8 +243,10 @@ def _unknown(name, tfds, folder):
     known = [*names(folder), *tfds.list_builders(with_community_datasets=False)]
     bare = [text.partition(':')[0] for text in known]
     close = nearest(name, ('digits', 'synthetic', *bare))
-    return UserError(f'unknown data set {name!r}.{close} Allowed: digits, synthetic, folder:PATH, '
-                     'and every TFDS name.')
+    return UserError(
+        f'unknown data set {name!r}.{close} Allowed: digits, synthetic, folder:PATH, '
+        'and every TFDS name.'
+    )
 
 
 def _variants(name, folder):

@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from typing import Iterator
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -22,8 +22,11 @@ def told(parts: Iterator, what: str, total: int, step: int) -> Iterator:
         if now - spoke > _QUIET and read < total:
             spoke = now
             left = (now - start) / read * (total - read)
-            print(f'{what}: {read:,} of {total:,} images, about {left:.0f} s left',
-                  file=sys.stderr, flush=True)
+            print(
+                f'{what}: {read:,} of {total:,} images, about {left:.0f} s left',
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 class Reporter:
@@ -33,8 +36,13 @@ class Reporter:
         self.console, self.total, self.finished = console, total, 0
         self._live = self._timer = None
         if console.is_terminal:
-            self._live = Progress(TextColumn('{task.description}', markup=False), BarColumn(),
-                                  MofNCompleteColumn(), TimeElapsedColumn(), console=console)
+            self._live = Progress(
+                TextColumn('{task.description}', markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                console=console,
+            )
             self._task = self._live.add_task('starting', total=total)
 
     def __enter__(self):
@@ -73,8 +81,9 @@ class Reporter:
 
     def say(self, words: str) -> None:
         """Says something of the running point, on a line of its own."""
-        self.console.print(f'      {self._what}: {words}', markup=False, soft_wrap=True,
-                           highlight=False)
+        self.console.print(
+            f'      {self._what}: {words}', markup=False, soft_wrap=True, highlight=False
+        )
 
     def step(self, step: int, steps: int) -> None:
         """step: steps begun of the running point, of `steps`."""
@@ -83,8 +92,10 @@ class Reporter:
 
     def epoch(self, line: dict, what: str = '') -> None:
         """what: the point that the line is of, where several were started together."""
-        words = (f'{what or self._what}: epoch {line["epoch"]}/{self._epochs}, '
-                 f'validation error {100 * line["validation/error"]:.2f} %')
+        words = (
+            f'{what or self._what}: epoch {line["epoch"]}/{self._epochs}, '
+            f'validation error {100 * line["validation/error"]:.2f} %'
+        )
         self._compiled()
         self._said = words
         self._say(words, _QUIET)
@@ -94,8 +105,11 @@ class Reporter:
         self._compiled()
         self.finished += 1
         seconds = (time.perf_counter() - self._start) / together
-        self.console.print(f'[{self.finished}/{self.total}] {what or self._what}: {words} '
-                           f'({seconds:.1f} s)',
-                           markup=False, soft_wrap=True, highlight=False)
+        self.console.print(
+            f'[{self.finished}/{self.total}] {what or self._what}: {words} ({seconds:.1f} s)',
+            markup=False,
+            soft_wrap=True,
+            highlight=False,
+        )
         if self._live:
             self._live.update(self._task, completed=self.finished)

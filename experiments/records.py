@@ -3,7 +3,8 @@
 import hashlib
 import math
 import operator
-from typing import Callable, NamedTuple, Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -81,15 +82,20 @@ class Arrays(Records):
         images, labels = np.asarray(images), np.asarray(labels)
         what = f'images of {name}' if name else 'images'
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
-            raise UserError(f'{what} are {images.dtype} {list(images.shape)}, they must be uint8 '
-                            '[N, H, W, 1 or 3] with values from 0 to 255: grey images need a last '
-                            'axis of 1, fractions of 1 must be multiplied by 255 and rounded.')
+            raise UserError(
+                f'{what} are {images.dtype} {list(images.shape)}, they must be uint8 '
+                '[N, H, W, 1 or 3] with values from 0 to 255: grey images need a last '
+                'axis of 1, fractions of 1 must be multiplied by 255 and rounded.'
+            )
         if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
-            raise UserError(f'labels of {len(images)} {what} are {labels.dtype} '
-                            f'{list(labels.shape)}, they must be whole numbers [{len(images)}].')
-        if len(labels) and not -2**31 <= labels.min() <= labels.max() < 2**31:
-            raise UserError(f'labels of {what} lie outside 32 bits: {labels.min()} to '
-                            f'{labels.max()}.')
+            raise UserError(
+                f'labels of {len(images)} {what} are {labels.dtype} '
+                f'{list(labels.shape)}, they must be whole numbers [{len(images)}].'
+            )
+        if len(labels) and not -(2**31) <= labels.min() <= labels.max() < 2**31:
+            raise UserError(
+                f'labels of {what} lie outside 32 bits: {labels.min()} to {labels.max()}.'
+            )
         self.images, self.labels, self.name = images, labels.astype(np.int32), name
         self.size = images.shape[1:]
         self.fingerprint = digest(images.shape, images, self.labels)
@@ -110,7 +116,7 @@ def digest(*parts) -> str:
             total.update(part.nbytes.to_bytes(8, 'little'))
             step = step_of(part.shape[1:])
             for start in range(0, len(part), step):  # not all of a large array copied at once
-                total.update(np.ascontiguousarray(part[start:start + step]).data)
+                total.update(np.ascontiguousarray(part[start : start + step]).data)
             continue
         part = part if isinstance(part, bytes) else repr(part).encode()
         total.update(len(part).to_bytes(8, 'little'))
@@ -124,7 +130,7 @@ def channels(records: Records, looked_at: int = 100) -> int:
         return records.size[2]
     for index in range(min(looked_at, len(records))):
         try:
-            (raw, _), = records.fetch([index])
+            ((raw, _),) = records.fetch([index])
             if channels_of(raw) == 3:
                 return 3
         except Exception:  # a broken one is named where it is decoded
@@ -160,7 +166,7 @@ def one(records: Records, index: int, how: Decoding) -> tuple[np.ndarray, int]:
         fails, too many open files, no memory.
     """
     try:
-        (raw, label), = records.fetch([index])
+        ((raw, label),) = records.fetch([index])
         return decode(raw, how), label
     except UserError:
         raise
@@ -169,16 +175,19 @@ def one(records: Records, index: int, how: Decoding) -> tuple[np.ndarray, int]:
     except (OSError, MemoryError) as error:
         if isinstance(error, OSError) and error.errno is None:  # Pillow's, of damaged bytes
             raise _broken(records, index, error) from error
-        raise UserError(f'{records.name}: {records.where(index)} cannot be read '
-                        f'({reason(error)}). Mend that and run the same command again; such a '
-                        'record is never left out.') from error
+        raise UserError(
+            f'{records.name}: {records.where(index)} cannot be read '
+            f'({reason(error)}). Mend that and run the same command again; such a '
+            'record is never left out.'
+        ) from error
     except Exception as error:  # every reader and decoder has kinds of its own
         raise _broken(records, index, error) from error
 
 
 def _broken(records, index, error):
-    return Broken(f'{records.name}: {records.where(index)} does not decode ({reason(error)}).',
-                  index)
+    return Broken(
+        f'{records.name}: {records.where(index)} does not decode ({reason(error)}).', index
+    )
 
 
 def each(records: Records, indices: Sequence[int], how: Decoding):
@@ -189,12 +198,12 @@ def each(records: Records, indices: Sequence[int], how: Decoding):
       UserError: none can be read.
     """
     for start in range(0, len(indices), records.together):
-        some = [int(index) for index in indices[start:start + records.together]]
+        some = [int(index) for index in indices[start : start + records.together]]
         fetched = _fetch_all(records, some)
         for place, index in enumerate(some):
             raw = label = image = fault = None
             try:
-                (raw, label), = records.fetch([index]) if fetched is None else [fetched[place]]
+                ((raw, label),) = records.fetch([index]) if fetched is None else [fetched[place]]
                 image = decode(raw, how)
             except Exception:
                 try:
@@ -209,8 +218,14 @@ def each(records: Records, indices: Sequence[int], how: Decoding):
             yield image, label, fault, raw
 
 
-def many(records: Records, indices: Sequence[int], how: Decoding, shape: tuple, classes: int,
-         hashes: list | None = None):
+def many(
+    records: Records,
+    indices: Sequence[int],
+    how: Decoding,
+    shape: tuple,
+    classes: int,
+    hashes: list | None = None,
+):
     """Decodes records: (uint8 [n, *shape], int32 [n], faults).
 
     faults: [(place among the indices, UserError)] of the records that are broken, of another shape
@@ -229,7 +244,8 @@ def many(records: Records, indices: Sequence[int], how: Decoding, shape: tuple, 
             fault = UserError(
                 f'{records.name}: {records.where(int(indices[place]))} is {_size(image.shape)}, '
                 f'others are {_size(shape)}. Set data.resize to the pixels of the shorter side: '
-                'the centre square is then used of every image.')
+                'the centre square is then used of every image.'
+            )
         fault = fault or label_fault(records, int(indices[place]), label, classes)
         if fault is None:
             images[place], labels[place] = image, label
@@ -242,8 +258,9 @@ def label_fault(records: Records, index: int, label: int, classes: int) -> UserE
     """The error of a label outside 0..classes - 1."""
     if 0 <= label < classes:
         return None
-    return UserError(f'{records.name}: {records.where(index)} has label {label}, outside '
-                     f'0..{classes - 1}.')
+    return UserError(
+        f'{records.name}: {records.where(index)} has label {label}, outside 0..{classes - 1}.'
+    )
 
 
 def _hash(raw, label) -> bytes:
@@ -259,8 +276,10 @@ def _whole(records, index, label) -> int:
     try:
         return operator.index(label)
     except TypeError as error:
-        raise UserError(f'{records.name}: {records.where(index)} has label {shown(label)}, which '
-                        'is no whole number.') from error
+        raise UserError(
+            f'{records.name}: {records.where(index)} has label {shown(label)}, which '
+            'is no whole number.'
+        ) from error
 
 
 def _fetch_all(records: Records, indices: Sequence[int]):
@@ -299,10 +318,17 @@ class Chunks:
         return -(-len(self.rows) // self.step)
 
     def __getitem__(self, index):
-        rows = self.rows[int(index) * self.step:(int(index) + 1) * self.step]
+        rows = self.rows[int(index) * self.step : (int(index) + 1) * self.step]
         hashes = []
-        images, labels, faults = many(self.records, rows, self.how, self.shape, self.classes,
-                                      hashes)
-        return {'image': images, 'label': labels, 'hash': b''.join(hashes),
-                'fault': [(place, int(rows[place]), isinstance(error, Broken), str(error))
-                          for place, error in faults]}
+        images, labels, faults = many(
+            self.records, rows, self.how, self.shape, self.classes, hashes
+        )
+        return {
+            'image': images,
+            'label': labels,
+            'hash': b''.join(hashes),
+            'fault': [
+                (place, int(rows[place]), isinstance(error, Broken), str(error))
+                for place, error in faults
+            ],
+        }

@@ -30,8 +30,11 @@ def weights(start, length, size: int, count: int, way):
     triangle = jnp.maximum(1 - far, 0)
     box = ((x > -0.5) & (x <= 0.5)).astype(jnp.float32)
     # Keys 1981 with a = -1/2
-    cubic = jnp.where(far < 1, (1.5 * far - 2.5) * far**2 + 1,
-                      jnp.where(far < 2, ((-0.5 * far + 2.5) * far - 4) * far + 2, 0))
+    cubic = jnp.where(
+        far < 1,
+        (1.5 * far - 2.5) * far**2 + 1,
+        jnp.where(far < 2, ((-0.5 * far + 2.5) * far - 4) * far + 2, 0),
+    )
     made = jnp.stack([triangle, box, nearest, cubic])[way]
     total = made.sum(1, keepdims=True)
     # rounding may leave a box without a pixel

@@ -63,8 +63,10 @@ def append(path: str | os.PathLike, row: dict[str, Any]) -> None:
 
     Raises OSError (disk full, read-only), TypeError (row is not JSON).
     """
-    row = {key: None if isinstance(value, float) and not math.isfinite(value) else value
-           for key, value in row.items()}
+    row = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }
     line = json.dumps(row, sort_keys=True).encode() + b'\n'  # ASCII, so one row is one line
     with open(path, 'ab+') as file:
         if file.seek(0, os.SEEK_END) > 0:
@@ -141,24 +143,34 @@ def load(workdir: str | os.PathLike) -> Experiment:
     try:
         plan = json.loads((workdir / 'plan.json').read_bytes())
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f'no plan.json in {workdir}: give the work directory that experiments.run '
-                        'printed') from None
+        raise UserError(
+            f'no plan.json in {workdir}: give the work directory that experiments.run printed'
+        ) from None
     except ValueError as error:
-        raise UserError(f'{workdir / "plan.json"} is not JSON ({error}): run the experiment again '
-                        'to write it anew; finished points are kept') from None
+        raise UserError(
+            f'{workdir / "plan.json"} is not JSON ({error}): run the experiment again '
+            'to write it anew; finished points are kept'
+        ) from None
     needed = ('title', 'dataset_note', 'arms', 'seeds', 'rates', 'level', 'points')
     missing = [key for key in needed if not isinstance(plan, dict) or key not in plan]
     if missing:
-        raise UserError(f'{workdir / "plan.json"} lacks {", ".join(missing)}: run the experiment '
-                        'again to write it anew; finished points are kept')
+        raise UserError(
+            f'{workdir / "plan.json"} lacks {", ".join(missing)}: run the experiment '
+            'again to write it anew; finished points are kept'
+        )
     if not plan['arms']:
-        raise UserError(f'{workdir / "plan.json"} names no arm: run the experiment again to write '
-                        'it anew; finished points are kept')
+        raise UserError(
+            f'{workdir / "plan.json"} names no arm: run the experiment again to write '
+            'it anew; finished points are kept'
+        )
     last = {row['point']: row for row in read_points(workdir)}
     curves = {}
     for point in plan['points']:
-        epochs = {line['epoch']: line for line in read(workdir / 'points' / point / 'metrics.jsonl')
-                  if isinstance(line.get('epoch'), int)}
+        epochs = {
+            line['epoch']: line
+            for line in read(workdir / 'points' / point / 'metrics.jsonl')
+            if isinstance(line.get('epoch'), int)
+        }
         if epochs:
             curves[point] = [epochs[epoch] for epoch in sorted(epochs)]
     return Experiment(plan, [last[point] for point in plan['points'] if point in last], curves)
@@ -199,8 +211,11 @@ def seeds_of(experiment: Experiment, arm: str) -> list[int]:
 
 def finished(experiment: Experiment, arm: str) -> dict[int, dict[str, Any]]:
     """{seed: final row} of the seeds of an arm that have a test error, ascending."""
-    rows = {row['seed']: row for row in arm_rows(experiment, arm, 'final')
-            if row['status'] == 'done' and 'test/error' in row}
+    rows = {
+        row['seed']: row
+        for row in arm_rows(experiment, arm, 'final')
+        if row['status'] == 'done' and 'test/error' in row
+    }
     return {seed: rows[seed] for seed in sorted(rows)}
 
 
@@ -223,16 +238,21 @@ def _missing(experiment, arm):
     started = any(row['learning_rate'] is not None for row in final)
     if not started and select and all(row['status'] != 'done' for row in select):
         return 'diverged or failed at every rate tried'
-    counts = {status: sum(row['status'] == status for row in final)
-              for status in ('diverged', 'failed')}
+    counts = {
+        status: sum(row['status'] == status for row in final) for status in ('diverged', 'failed')
+    }
     counts['not run'] = len(seeds_of(experiment, arm)) - len({row['seed'] for row in final})
     return ', '.join(f'{count} {status}' for status, count in counts.items() if count > 0)
 
 
 def _seconds_per_epoch(experiment, arm):
     """Median over final points; epoch 1 may contain compilation and counts only if alone."""
-    lines = [line for row in arm_rows(experiment, arm, 'final')
-             for line in experiment.curves.get(row['point'], []) if 'seconds' in line]
+    lines = [
+        line
+        for row in arm_rows(experiment, arm, 'final')
+        for line in experiment.curves.get(row['point'], [])
+        if 'seconds' in line
+    ]
     lines = [line for line in lines if line['epoch'] >= 2] or lines
     return statistics.median(line['seconds'] for line in lines) if lines else None
 
@@ -272,39 +292,58 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
 
     def paired(arm, reference):
         pairs = [seed for seed in done[arm] if seed in done[reference]]
-        return interval([done[arm][seed]['test/error'] - done[reference][seed]['test/error']
-                         for seed in pairs], level)
+        return interval(
+            [done[arm][seed]['test/error'] - done[reference][seed]['test/error'] for seed in pairs],
+            level,
+        )
 
     summary = []
     for place, arm in enumerate(plan['arms']):
         rows = done[arm]
-        chosen = [row['learning_rate'] for row in arm_rows(experiment, arm, 'final')
-                  if row['learning_rate'] is not None]  # None: no rate of the grid trained
-        counts = [row['parameters'] for row in experiment.rows
-                  if row['arm'] == arm and row.get('parameters') is not None]
-        neighbours = [other for other in plan['arms'][1:place]
-                      if _fields_apart(overrides.get(arm, {}), overrides.get(other, {})) == 1]
-        summary.append({
-            'arm': arm,
-            'level': level,
-            'learning_rate': chosen[0] if chosen else None,
-            'seeds': len(rows),
-            'seeds_expected': len(seeds_of(experiment, arm)),
-            'missing': _missing(experiment, arm),
-            'test_error': interval([row['test/error'] for row in rows.values()], level),
-            'train_error': interval([row['train/error'] for row in rows.values()], level),
-            'gap': interval([row.get('test/centre_error', row['test/error']) - row['train/error']
-                             for row in rows.values()], level),
-            'centre_error': _column(rows, 'test/centre_error', level),
-            'test_error5': _column(rows, 'test/error5', level),
-            'difference': paired(arm, plan['arms'][0]) if place else None,
-            'neighbours': {other: paired(arm, other) for other in neighbours},
-            'seconds_per_epoch': _seconds_per_epoch(experiment, arm),
-            'parameters': counts[0] if counts else None,
-            'failures': _failures(experiment, arm),
-            'rate_at_edge': bool(chosen) and len(rates) > 1 and any(
-                math.isclose(chosen[0], edge) for edge in (min(rates), max(rates))),
-        })
+        chosen = [
+            row['learning_rate']
+            for row in arm_rows(experiment, arm, 'final')
+            if row['learning_rate'] is not None
+        ]  # None: no rate of the grid trained
+        counts = [
+            row['parameters']
+            for row in experiment.rows
+            if row['arm'] == arm and row.get('parameters') is not None
+        ]
+        neighbours = [
+            other
+            for other in plan['arms'][1:place]
+            if _fields_apart(overrides.get(arm, {}), overrides.get(other, {})) == 1
+        ]
+        summary.append(
+            {
+                'arm': arm,
+                'level': level,
+                'learning_rate': chosen[0] if chosen else None,
+                'seeds': len(rows),
+                'seeds_expected': len(seeds_of(experiment, arm)),
+                'missing': _missing(experiment, arm),
+                'test_error': interval([row['test/error'] for row in rows.values()], level),
+                'train_error': interval([row['train/error'] for row in rows.values()], level),
+                'gap': interval(
+                    [
+                        row.get('test/centre_error', row['test/error']) - row['train/error']
+                        for row in rows.values()
+                    ],
+                    level,
+                ),
+                'centre_error': _column(rows, 'test/centre_error', level),
+                'test_error5': _column(rows, 'test/error5', level),
+                'difference': paired(arm, plan['arms'][0]) if place else None,
+                'neighbours': {other: paired(arm, other) for other in neighbours},
+                'seconds_per_epoch': _seconds_per_epoch(experiment, arm),
+                'parameters': counts[0] if counts else None,
+                'failures': _failures(experiment, arm),
+                'rate_at_edge': bool(chosen)
+                and len(rates) > 1
+                and any(math.isclose(chosen[0], edge) for edge in (min(rates), max(rates))),
+            }
+        )
     return summary
 
 
@@ -347,13 +386,17 @@ def sentence(arm: dict[str, Any], reference: dict[str, Any], level: float) -> st
     mean, low, high = (f'{value:+z.{digits}f}' for value in points[:3])
     some = f' ({n} of {expected} planned seeds)' if n < expected else ''
     if n == 1:
-        return (f'{name}: {mean} points against {other} with 1 seed{some}: one seed gives no '
-                'interval, so no conclusion')
+        return (
+            f'{name}: {mean} points against {other} with 1 seed{some}: one seed gives no '
+            'interval, so no conclusion'
+        )
     if points.high - points.low < 1e-9:
         same = abs(points.mean) < 1e-9
         what = 'exactly the same test error as' if same else f'{mean} points against'
-        return (f'{name}: {what} {other} with every one of {n} seeds{some}: no spread between '
-                'seeds, so the interval has no width and supports no conclusion')
+        return (
+            f'{name}: {what} {other} with every one of {n} seeds{some}: no spread between '
+            'seeds, so the interval has no width and supports no conclusion'
+        )
     text = f'{name}: {mean} points, {percent(level)} interval {low} to {high}: '
     if points.high < 0:
         return f'{text}lower test error{than}{some}'
@@ -365,16 +408,21 @@ def sentence(arm: dict[str, Any], reference: dict[str, Any], level: float) -> st
 def sentences(summary: list[dict[str, Any]]) -> list[str]:
     """One sentence per comparison: every arm with the baseline, then with its neighbours."""
     named = {arm['arm']: arm for arm in summary}
-    return [sentence(arm, named[other], arm['level']) for arm in summary[1:]
-            for other in (summary[0]['arm'], *arm['neighbours'])]
+    return [
+        sentence(arm, named[other], arm['level'])
+        for arm in summary[1:]
+        for other in (summary[0]['arm'], *arm['neighbours'])
+    ]
 
 
 def notes(summary: list[dict[str, Any]]) -> list[str]:
     """The small print of a table: what the intervals cover, rates at the edge, failures."""
-    texts = [f'Intervals: {percent(summary[0]["level"])} Student t over seeds, so they cover '
-             'initialisation and data order, not the sampling of test images. Each is for one '
-             'comparison, not corrected for several comparisons. Differences are paired by seed, '
-             f'to {summary[0]["arm"]}.']
+    texts = [
+        f'Intervals: {percent(summary[0]["level"])} Student t over seeds, so they cover '
+        'initialisation and data order, not the sampling of test images. Each is for one '
+        'comparison, not corrected for several comparisons. Differences are paired by seed, '
+        f'to {summary[0]["arm"]}.'
+    ]
     texts += views_notes(summary)
     if any(arm['rate_at_edge'] for arm in summary):
         texts.append('* lowest or highest of the rates tried: a better one may lie beyond.')
@@ -387,11 +435,16 @@ def views_notes(summary: list[dict[str, Any]]) -> list[str]:
     seen = [arm for arm in summary if arm['centre_error'].n]
     if not seen:
         return []
-    errors = '; '.join(f'{arm["arm"]}: {_error_cell(arm["centre_error"])}, '
-                       f'{_difference_cell(arm["gap"])} above train' for arm in seen)
-    return ['Test errors are of other views of an image than train errors, those of its centre. '
-            'The test error of the centre, %, and its points above the train error: '
-            f'{errors}.']
+    errors = '; '.join(
+        f'{arm["arm"]}: {_error_cell(arm["centre_error"])}, '
+        f'{_difference_cell(arm["gap"])} above train'
+        for arm in seen
+    )
+    return [
+        'Test errors are of other views of an image than train errors, those of its centre. '
+        'The test error of the centre, %, and its points above the train error: '
+        f'{errors}.'
+    ]
 
 
 def top5_notes(summary: list[dict[str, Any]]) -> list[str]:
@@ -416,8 +469,15 @@ def _difference_cell(difference):
     return f'{mean} [{low}, {high}]'
 
 
-HEADINGS = ('arm', 'rate', 'seeds', 'test error, %', 'train error, %', 'difference, points',
-            's/epoch')
+HEADINGS = (
+    'arm',
+    'rate',
+    'seeds',
+    'test error, %',
+    'train error, %',
+    'difference, points',
+    's/epoch',
+)
 
 
 def cells(summary: list[dict[str, Any]]) -> list[tuple[str, ...]]:
@@ -425,23 +485,30 @@ def cells(summary: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     rows = []
     for arm in summary:
         rate, seconds = arm['learning_rate'], arm['seconds_per_epoch']
-        rows.append((
-            arm['arm'],
-            '-' if rate is None else f'{rate:g}{"*" if arm["rate_at_edge"] else ""}',
-            f'{arm["seeds"]}/{arm["seeds_expected"]}',
-            _error_cell(arm['test_error']),
-            _error_cell(arm['train_error']),
-            _difference_cell(arm['difference']),
-            '-' if seconds is None else f'{seconds:.2g}' if seconds < 10 else f'{seconds:.0f}',
-        ))
+        rows.append(
+            (
+                arm['arm'],
+                '-' if rate is None else f'{rate:g}{"*" if arm["rate_at_edge"] else ""}',
+                f'{arm["seeds"]}/{arm["seeds_expected"]}',
+                _error_cell(arm['test_error']),
+                _error_cell(arm['train_error']),
+                _difference_cell(arm['difference']),
+                '-' if seconds is None else f'{seconds:.2g}' if seconds < 10 else f'{seconds:.0f}',
+            )
+        )
     return rows
 
 
 def table(summary: list[dict[str, Any]]) -> rich.table.Table:
     """Table for a console of 100 columns, with `notes` as its caption."""
     # Text, not str: a label may hold square brackets, which rich would take for markup.
-    grid = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False, caption_justify='left',
-                            caption=rich.text.Text('\n'.join(notes(summary))), caption_style='dim')
+    grid = rich.table.Table(
+        box=rich.box.SIMPLE_HEAD,
+        pad_edge=False,
+        caption_justify='left',
+        caption=rich.text.Text('\n'.join(notes(summary))),
+        caption_style='dim',
+    )
     for index, heading in enumerate(HEADINGS):
         grid.add_column(heading, justify='right' if index else 'left', no_wrap=index > 0)
     for row in cells(summary):
@@ -450,10 +517,13 @@ def table(summary: list[dict[str, Any]]) -> rich.table.Table:
 
 
 _CSV_INTERVALS = (  # key of the summary, name of the columns, unit
-    ('test_error', 'test_error', 'percent'), ('train_error', 'train_error', 'percent'),
-    ('difference', 'difference_to_baseline', 'points'), ('gap', 'test_minus_train', 'points'),
+    ('test_error', 'test_error', 'percent'),
+    ('train_error', 'train_error', 'percent'),
+    ('difference', 'difference_to_baseline', 'points'),
+    ('gap', 'test_minus_train', 'points'),
     ('centre_error', 'test_error_of_centre', 'percent'),
-    ('test_error5', 'top5_test_error', 'percent'))
+    ('test_error5', 'top5_test_error', 'percent'),
+)
 
 
 def write_csv(path: str | os.PathLike, summary: list[dict[str, Any]]) -> None:
@@ -467,8 +537,11 @@ def write_csv(path: str | os.PathLike, summary: list[dict[str, Any]]) -> None:
     lines = []
     for arm in summary:
         line = {key: arm[key] for key in ('arm', 'parameters', 'learning_rate', 'rate_at_edge')}
-        line |= {'seeds_finished': arm['seeds'], 'seeds_planned': arm['seeds_expected'],
-                 'interval_level': arm['level']}
+        line |= {
+            'seeds_finished': arm['seeds'],
+            'seeds_planned': arm['seeds_expected'],
+            'interval_level': arm['level'],
+        }
         for key, name, unit in _CSV_INTERVALS:
             value = arm[key] or interval([])
             for part in ('mean', 'low', 'high'):

@@ -34,8 +34,8 @@ from rich.table import Table
 from rich.text import Text
 
 import cnns
-from experiments import config as configs
 from experiments import checkpoint, data, figures, machine, optim, report, results, sweep, train
+from experiments import config as configs
 from experiments.errors import UserError, reason
 from experiments.progress import Reporter
 from experiments.records import digest
@@ -51,16 +51,20 @@ def main(argv: list[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     _interrupted.clear()
     machine.prepare()
-    previous = {number: signal.signal(number, _interrupt)
-                for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {
+        number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         return _main(argv, console)
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     except OSError as error:  # of the terminal or a pipe: files of the work directory say their own
-        print(f'error: the output cannot be written ({reason(error)}). Finished points are kept; '
-              'run the same command again to continue.', file=sys.stderr)
+        print(
+            f'error: the output cannot be written ({reason(error)}). Finished points are kept; '
+            'run the same command again to continue.',
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print('interrupted before the first point', file=sys.stderr)
@@ -110,13 +114,18 @@ def _main(argv, console) -> int:
             said[late] = None
         models = min(config.train.together, len(arm.seeds))
         devices = train.program_of(config, dataset, models).devices
-        said[f'data: {dataset.note}; {len(dataset.train.labels):,} train, '
-             f'{len(dataset.validation.labels):,} validation, '
-             f'{len(dataset.test.labels):,} test images, '
-             f'{"streamed" if isinstance(dataset.train, data.Streamed) else "in memory"}'] = None
-        layout = (f'batch {config.train.batch} = {devices} x {config.train.batch // devices}'
-                  if config.train.together == 1 else f'{models} points together = {devices} x '
-                  f'{models // devices}, each with batches of {config.train.batch}')
+        said[
+            f'data: {dataset.note}; {len(dataset.train.labels):,} train, '
+            f'{len(dataset.validation.labels):,} validation, '
+            f'{len(dataset.test.labels):,} test images, '
+            f'{"streamed" if isinstance(dataset.train, data.Streamed) else "in memory"}'
+        ] = None
+        layout = (
+            f'batch {config.train.batch} = {devices} x {config.train.batch // devices}'
+            if config.train.together == 1
+            else f'{models} points together = {devices} x '
+            f'{models // devices}, each with batches of {config.train.batch}'
+        )
         said[f'devices: {devices} ({jax.local_devices()[0].device_kind}); {layout}'] = None
         said |= dict.fromkeys(_channels(config, dataset))
     for line in sorted(said):
@@ -130,8 +139,11 @@ def _main(argv, console) -> int:
         return runner.finish()
     except KeyboardInterrupt:
         kept = sum(name in store.rows for name in runner.names)
-        print(f'\ninterrupted in {runner.current}; finished points kept in {workdir}: {kept}. '
-              'Run the same command again to continue.', file=sys.stderr)
+        print(
+            f'\ninterrupted in {runner.current}; finished points kept in {workdir}: {kept}. '
+            'Run the same command again to continue.',
+            file=sys.stderr,
+        )
         return 130
 
 
@@ -143,8 +155,10 @@ def _channels(config, dataset) -> list[str]:
         return []
     instead = 'repeats grey images' if papers == 3 else 'turns the images into grey'
     channels = f'{papers} input channel{"s" if papers > 1 else ""}'
-    return [f'net: {name} has {channels} in its paper and is built for the {own} of '
-            f'{dataset.name}; --config.data.channels={papers} {instead}']
+    return [
+        f'net: {name} has {channels} in its paper and is built for the {own} of '
+        f'{dataset.name}; --config.data.channels={papers} {instead}'
+    ]
 
 
 def _key(fields) -> str:
@@ -161,8 +175,9 @@ def read_data(made: sweep.Plan, opened: dict | None = None) -> dict[str, data.Da
         config = made.finals(arm, None)[0].config
         key = _key(config.data)
         if key not in read:
-            read[key] = data.load(config.data, least=config.train.batch,
-                                  opened=(opened or {}).get(key))
+            read[key] = data.load(
+                config.data, least=config.train.batch, opened=(opened or {}).get(key)
+            )
         datasets[arm.label] = read[key]
     return datasets
 
@@ -199,23 +214,38 @@ def _check_data(whole: sweep.Plan, datasets, store: 'Store') -> None:
             f'{dataset.name} has changed: {len(changed)} of {kept} finished points in '
             f'{store.folder} were trained on other images of that name (such as {row["arm"]}, seed '
             f'{row["seed"]}: digest {row["data_found"]}, now {dataset.found}). Results of the two '
-            'must not stand in one table: name another --workdir, or bring the old data back.')
+            'must not stand in one table: name another --workdir, or bring the old data back.'
+        )
     if left:
-        print(f'note: {len(left)} finished points in {store.folder} are of another config, or of '
-              'code whose configs had other fields; they are left alone and stand in no table',
-              file=sys.stderr)
+        print(
+            f'note: {len(left)} finished points in {store.folder} are of another config, or of '
+            'code whose configs had other fields; they are left alone and stand in no table',
+            file=sys.stderr,
+        )
     if unknown:
-        print(f'note: {unknown} of {kept} finished points do not say which images they were '
-              'trained on; they are taken to be those of today', file=sys.stderr)
+        print(
+            f'note: {unknown} of {kept} finished points do not say which images they were '
+            'trained on; they are taken to be those of today',
+            file=sys.stderr,
+        )
 
 
 def _other_code(rows, now: dict[str, Any]) -> str:
     """A note on finished points of other code than that of this environment, or ''."""
-    others = sorted({_short(row.get('git_revision')) for row in rows
-                     if row.get('code') not in (None, now['code'])})
-    return (f'note: finished points were trained by other code, of revision {", ".join(others)}; '
-            f'this is {_short(now["git_revision"])}; name another --workdir to train all of them '
-            'anew' if others else '')
+    others = sorted(
+        {
+            _short(row.get('git_revision'))
+            for row in rows
+            if row.get('code') not in (None, now['code'])
+        }
+    )
+    return (
+        f'note: finished points were trained by other code, of revision {", ".join(others)}; '
+        f'this is {_short(now["git_revision"])}; name another --workdir to train all of them '
+        'anew'
+        if others
+        else ''
+    )
 
 
 def _short(revision: str | None) -> str:
@@ -228,10 +258,14 @@ def parse(argv) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     """Splits the command line into its flags and the `--config.field=value` overrides."""
     parser = configs.parser('python -m experiments.run', __doc__.split('\n')[0])
     parser.add_argument('--workdir', metavar='DIR', help=f'default: {_WORKDIRS}/CONFIG-ARGUMENT')
-    parser.add_argument('--only', action='append', metavar='KEY=VALUE,...',
-                        help='run a part of the sweep')
-    parser.add_argument('--compilation_cache', metavar='DIR',
-                        help="folder of compiled programs, or 'off'; default: the user's cache")
+    parser.add_argument(
+        '--only', action='append', metavar='KEY=VALUE,...', help='run a part of the sweep'
+    )
+    parser.add_argument(
+        '--compilation_cache',
+        metavar='DIR',
+        help="folder of compiled programs, or 'off'; default: the user's cache",
+    )
     parser.add_argument('--dry_run', action='store_true', help='print the points and stop')
     return configs.parse(parser, argv)
 
@@ -246,8 +280,11 @@ def _say_plan(made: sweep.Plan, workdir, console) -> None:
         table.add_column(column)
     for arm in made.arms:
         changes = ', '.join(f'{path}={value}' for path, value in arm.overrides.items())
-        rate = (f'chosen on validation from {", ".join(f"{r:g}" for r in made.rates)}' if made.rates
-                else f'{made.finals(arm, None)[0].rate:g}')
+        rate = (
+            f'chosen on validation from {", ".join(f"{r:g}" for r in made.rates)}'
+            if made.rates
+            else f'{made.finals(arm, None)[0].rate:g}'
+        )
         table.add_row(Text(arm.label), Text(changes or '-'), rate, ', '.join(map(str, arm.seeds)))
     console.print(table)
     console.print(f'results: {workdir}', highlight=False)
@@ -261,9 +298,13 @@ def _say_points(made: sweep.Plan, console) -> None:
     for arm in made.arms:
         for point in (*made.selections(arm), *made.finals(arm, None)):
             known = point.rate is not None
-            table.add_row(Text(arm.label), point.phase, str(point.seed),
-                          f'{point.rate:g}' if known else 'the chosen one',
-                          point.name if known else '')
+            table.add_row(
+                Text(arm.label),
+                point.phase,
+                str(point.seed),
+                f'{point.rate:g}' if known else 'the chosen one',
+                point.name if known else '',
+            )
     console.print(table)
 
 
@@ -292,14 +333,19 @@ class Store:
             if found is None and rows:
                 found = rows[-1].get('experiment')
             if found is None and folder.is_dir() and any(folder.iterdir()):
-                raise UserError(f'{folder} is not empty and holds no experiment of ours. '
-                                'Name another --workdir.')
+                raise UserError(
+                    f'{folder} is not empty and holds no experiment of ours. '
+                    'Name another --workdir.'
+                )
         except OSError as error:
-            raise UserError(f'cannot read {folder}: {error.strerror or error}. Name another '
-                            '--workdir.') from error
+            raise UserError(
+                f'cannot read {folder}: {error.strerror or error}. Name another --workdir.'
+            ) from error
         if found not in (None, experiment):
-            raise UserError(f'{folder} holds the experiment {found!r}, this one is '
-                            f'{experiment!r}. Name another --workdir.')
+            raise UserError(
+                f'{folder} holds the experiment {found!r}, this one is '
+                f'{experiment!r}. Name another --workdir.'
+            )
         for warning in caught:
             print(f'note: {warning.message}', file=sys.stderr)
         self.rows = {row['point']: row for row in rows}
@@ -313,10 +359,12 @@ class Store:
     def fail(self, error: OSError):
         """Raises the UserError for a folder that cannot be written."""
         kept = len(getattr(self, 'rows', {}))
-        raise UserError(f'cannot write to {error.filename or self.folder}: '
-                        f'{error.strerror or error}. Finished '
-                        f'points kept: {kept}. Free space or permissions, or name another '
-                        '--workdir; then run the same command again.') from error
+        raise UserError(
+            f'cannot write to {error.filename or self.folder}: '
+            f'{error.strerror or error}. Finished '
+            f'points kept: {kept}. Free space or permissions, or name another '
+            '--workdir; then run the same command again.'
+        ) from error
 
     def write(self, name: str, text: str) -> None:
         """Writes a whole file, or leaves the old one as it was."""
@@ -414,8 +462,11 @@ class Runner:
             self.start([point], reporter)
             old = self.store.rows.get(point.name)
             if old and old['status'] in ('done', 'diverged'):
-                reporter.finish('finished before, skipped' if old['status'] == 'done'
-                                else f'diverged before: {old["reason"]}')
+                reporter.finish(
+                    'finished before, skipped'
+                    if old['status'] == 'done'
+                    else f'diverged before: {old["reason"]}'
+                )
                 # of a group that it was once the first of
                 _checkpoint_of(self.store, point).unlink(missing_ok=True)
                 continue
@@ -436,17 +487,25 @@ class Runner:
         self.start(points, reporter)
         for point in points:
             folder = f'points/{point.name}'
-            self.store.write(f'{folder}/config.json',
-                             json.dumps(point.resolved, indent=1, sort_keys=True))
-            self.store.write(f'{folder}/environment.json',
-                             json.dumps(self.environment, indent=1, sort_keys=True))
+            self.store.write(
+                f'{folder}/config.json', json.dumps(point.resolved, indent=1, sort_keys=True)
+            )
+            self.store.write(
+                f'{folder}/environment.json', json.dumps(self.environment, indent=1, sort_keys=True)
+            )
 
         ended = {}
-        kept = Checkpoint(self.store, points, {
-            'data set': self.datasets[points[0].arm].found,
-            'number of devices': train.device_count(points[0].config, len(points)),
-            'kind of device': self.environment['device_kind'], 'jax': self.environment['jax'],
-            'code': self.environment['code']})
+        kept = Checkpoint(
+            self.store,
+            points,
+            {
+                'data set': self.datasets[points[0].arm].found,
+                'number of devices': train.device_count(points[0].config, len(points)),
+                'kind of device': self.environment['device_kind'],
+                'jax': self.environment['jax'],
+                'code': self.environment['code'],
+            },
+        )
         if kept.note:
             print(f'note: {kept.note}', file=sys.stderr)
         if kept.begun:
@@ -457,18 +516,25 @@ class Runner:
             reporter.epoch(line, _label([points[index]]))
 
         def fit():
-            return train.fit_together([point.config for point in points],
-                                      self.datasets[points[0].arm], on_epoch,
-                                      read_test=points[0].phase == sweep.FINAL,
-                                      on_step=reporter.step, begun=kept.begun, keep=kept.keep,
-                                      on_end=ended.__setitem__)
+            return train.fit_together(
+                [point.config for point in points],
+                self.datasets[points[0].arm],
+                on_epoch,
+                read_test=points[0].phase == sweep.FINAL,
+                on_step=reporter.step,
+                begun=kept.begun,
+                keep=kept.keep,
+                on_end=ended.__setitem__,
+            )
 
         try:
             try:
                 outcomes = fit()
             except checkpoint.Misfit as error:
-                print(f'note: {kept.path} does not fit ({error}); the training starts over',
-                      file=sys.stderr)
+                print(
+                    f'note: {kept.path} does not fit ({error}); the training starts over',
+                    file=sys.stderr,
+                )
                 kept.begun = None
                 outcomes = fit()
         except UserError:
@@ -492,13 +558,23 @@ class Runner:
             reporter.finish(_words(row), _label([point]), len(points))
 
     def add(self, point: sweep.Point, row: dict[str, Any]) -> None:
-        self.store.add({
-            'point': point.name, 'experiment': self.made.source.name, 'phase': point.phase,
-            'arm': point.arm, 'overrides': point.overrides, 'seed': point.seed,
-            'learning_rate': point.rate, 'dataset': self.datasets[point.arm].name,
-            'data_found': self.datasets[point.arm].found,
-            'git_revision': self.environment['git_revision'], 'code': self.environment['code'],
-            'model': point.config.model.name, **row})
+        self.store.add(
+            {
+                'point': point.name,
+                'experiment': self.made.source.name,
+                'phase': point.phase,
+                'arm': point.arm,
+                'overrides': point.overrides,
+                'seed': point.seed,
+                'learning_rate': point.rate,
+                'dataset': self.datasets[point.arm].name,
+                'data_found': self.datasets[point.arm].found,
+                'git_revision': self.environment['git_revision'],
+                'code': self.environment['code'],
+                'model': point.config.model.name,
+                **row,
+            }
+        )
 
     def no_rate(self, arm: sweep.Arm, reporter) -> None:
         for point in self.made.finals(arm, None):
@@ -525,17 +601,29 @@ class Runner:
                 rate = sweep.choose_rate(points, self.store.rows)
             known += [point.name for point in self.whole.finals(arm, rate)]
         config = self.whole.config
-        self.store.write('plan.json', json.dumps({
-            'experiment': self.whole.source.name, 'title': config.title,
-            'command': f'python -m experiments.run {self.command}',
-            'dataset': ', '.join(dict.fromkeys(d.name for d in self.datasets.values())),
-            'dataset_note': '; '.join(dict.fromkeys(d.note for d in self.datasets.values())),
-            'model': config.model.name, 'arms': [arm.label for arm in self.whole.arms],
-            'arm_seeds': {arm.label: arm.seeds for arm in self.whole.arms},
-            'seeds': sorted({seed for arm in self.whole.arms for seed in arm.seeds}),
-            'rates': list(self.whole.rates), 'level': config.protocol.level,
-            'epochs': train.length_of(config, next(iter(self.datasets.values()))).epochs,
-            'points': known}, indent=1))
+        self.store.write(
+            'plan.json',
+            json.dumps(
+                {
+                    'experiment': self.whole.source.name,
+                    'title': config.title,
+                    'command': f'python -m experiments.run {self.command}',
+                    'dataset': ', '.join(dict.fromkeys(d.name for d in self.datasets.values())),
+                    'dataset_note': '; '.join(
+                        dict.fromkeys(d.note for d in self.datasets.values())
+                    ),
+                    'model': config.model.name,
+                    'arms': [arm.label for arm in self.whole.arms],
+                    'arm_seeds': {arm.label: arm.seeds for arm in self.whole.arms},
+                    'seeds': sorted({seed for arm in self.whole.arms for seed in arm.seeds}),
+                    'rates': list(self.whole.rates),
+                    'level': config.protocol.level,
+                    'epochs': train.length_of(config, next(iter(self.datasets.values()))).epochs,
+                    'points': known,
+                },
+                indent=1,
+            ),
+        )
 
     def finish(self) -> int:
         """Prints the table and the sentences; writes CSV, figure and report. Returns the status."""
@@ -555,14 +643,21 @@ class Runner:
             paths = [self.store.folder / 'results.csv', *paths, report.write(self.store.folder)]
         except OSError as error:
             self.store.fail(error)
-        self.console.print('written: ' + ', '.join(str(path) for path in paths),
-                           highlight=False, soft_wrap=True)
-        bad = [self.store.rows[name] for name in self.names
-               if self.store.rows[name]['status'] != 'done']
+        self.console.print(
+            'written: ' + ', '.join(str(path) for path in paths), highlight=False, soft_wrap=True
+        )
+        bad = [
+            self.store.rows[name]
+            for name in self.names
+            if self.store.rows[name]['status'] != 'done'
+        ]
         for row in bad:
             rate = '' if row['learning_rate'] is None else f', rate {row["learning_rate"]:g}'
-            print(f'{row["status"]}: {row["arm"]} ({row["phase"]}, seed {row["seed"]}{rate}): '
-                  f'{row["reason"]}', file=sys.stderr)
+            print(
+                f'{row["status"]}: {row["arm"]} ({row["phase"]}, seed {row["seed"]}{rate}): '
+                f'{row["reason"]}',
+                file=sys.stderr,
+            )
         # A rate of the grid may be too high for an arm: that is what a grid is for.
         return int(any(row['phase'] == sweep.FINAL or row['status'] == 'failed' for row in bad))
 
@@ -570,8 +665,10 @@ class Runner:
 def _label(points: list[sweep.Point]) -> str:
     """Names points of one arm and phase: 'max pooling (final, seeds 0, 1, rate 0.05)'."""
     parts = [points[0].phase]
-    for name, values in (('seed', [str(point.seed) for point in points]),
-                         ('rate', [f'{point.rate:g}' for point in points])):
+    for name, values in (
+        ('seed', [str(point.seed) for point in points]),
+        ('rate', [f'{point.rate:g}' for point in points]),
+    ):
         values = dict.fromkeys(values)
         parts.append(f'{name}{"s" if len(values) > 1 else ""} {", ".join(values)}')
     return f'{points[0].arm} ({", ".join(parts)})'
@@ -590,8 +687,10 @@ def _row(outcome) -> dict[str, Any]:
 def _uninterrupted():
     """Ctrl-C and SIGTERM take effect after what is inside."""
     came = []
-    handlers = {number: signal.signal(number, lambda number, frame: came.append(number))
-                for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {
+        number: signal.signal(number, lambda number, frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
@@ -610,9 +709,11 @@ def _words(row: dict) -> str:
 
 def environment() -> dict[str, Any]:
     """Versions, devices and the code's git revision ('+changes' when the tree is not clean)."""
+
     def git(*words):
-        done = subprocess.run(['git', *words], cwd=pathlib.Path(__file__).parent,
-                              capture_output=True, text=True)
+        done = subprocess.run(
+            ['git', *words], cwd=pathlib.Path(__file__).parent, capture_output=True, text=True
+        )
         return done.stdout.strip() if done.returncode == 0 else None
 
     try:
@@ -621,20 +722,29 @@ def environment() -> dict[str, Any]:
             revision += '+changes'
     except OSError:  # no git on this machine
         revision = None
-    return {'python': platform.python_version(), 'platform': platform.platform(),
-            'cpu_count': os.cpu_count(), 'jax': jax.__version__, 'jaxlib': jaxlib.__version__,
-            'flax': flax.__version__, 'numpy': numpy.__version__,
-            'device_kind': jax.local_devices()[0].device_kind, 'backend': jax.default_backend(),
-            'device_count': jax.local_device_count(), 'git_revision': revision,
-            'code': _code_digest()}
+    return {
+        'python': platform.python_version(),
+        'platform': platform.platform(),
+        'cpu_count': os.cpu_count(),
+        'jax': jax.__version__,
+        'jaxlib': jaxlib.__version__,
+        'flax': flax.__version__,
+        'numpy': numpy.__version__,
+        'device_kind': jax.local_devices()[0].device_kind,
+        'backend': jax.default_backend(),
+        'device_count': jax.local_device_count(),
+        'git_revision': revision,
+        'code': _code_digest(),
+    }
 
 
 def _code_digest() -> str:
     """Of the Python files of the project: what the revision says, and what is not committed."""
     root = pathlib.Path(__file__).parent.parent
     files = [path for folder in ('cnns', 'experiments') for path in (root / folder).glob('*.py')]
-    return digest([(path.relative_to(root).as_posix(), path.read_bytes())
-                   for path in sorted(files)])
+    return digest(
+        [(path.relative_to(root).as_posix(), path.read_bytes()) for path in sorted(files)]
+    )
 
 
 if __name__ == '__main__':

@@ -32,9 +32,11 @@ from experiments.figures import COLOURS
 CELL = 1.5  # inches, an image with its margin
 LINE = 0.2  # inches, a line of text
 MOST = 60  # images of a sheet of views
-_SUBTRACTED = {'channel': 'mean of each channel subtracted',
-               'channel_std': 'each channel to mean 0 and deviation 1',
-               'pixel': 'mean of each pixel subtracted'}
+_SUBTRACTED = {
+    'channel': 'mean of each channel subtracted',
+    'channel_std': 'each channel to mean 0 and deviation 1',
+    'pixel': 'mean of each pixel subtracted',
+}
 
 
 # --- sheets ----------------------------------------------------------------------------------
@@ -100,8 +102,9 @@ def each(config, dataset, draws: int = 7) -> Figure:
                 _frame(row[0], axis, own['box'], COLOURS[i % len(COLOURS)])
             if kind.name == 'colour':
                 moved = np.round(255 * np.mean(image - images[0] / 255, (0, 1))) + 0.0  # no -0
-                axis.set_xlabel(f'{caption(own)}\n{" ".join(f"{v:+.0f}" for v in moved)} of 255',
-                                fontsize=7)
+                axis.set_xlabel(
+                    f'{caption(own)}\n{" ".join(f"{v:+.0f}" for v in moved)} of 255', fontsize=7
+                )
         if kind.name == 'crop':
             _widen(row[0], drawn['box'])
     return figure
@@ -114,15 +117,18 @@ def viewed(config, dataset) -> Figure:
     counts = np.concatenate([group.counts for group in made.groups])
     different = jax.jit(lambda x: made(x))(images)
     left_out = max(len(different) - MOST, 0)
-    title = (f'{dataset.name}, {dataset.classes[labels[0]]}: evaluation views {made.name!r}, '
-             f'{made.count} in all')
+    title = (
+        f'{dataset.name}, {dataset.classes[labels[0]]}: evaluation views {made.name!r}, '
+        f'{made.count} in all'
+    )
     if made.count != len(different):
         title += f', {len(different)} different (xN: occurs N times)'
     if left_out:
         title += f'; {left_out} are not drawn'
     columns = min(len(different[:MOST]) + 1, 12)
-    figure, axes, _ = _figure(-(-(len(different[:MOST]) + 1) // columns), columns, title,
-                              captions=1)
+    figure, axes, _ = _figure(
+        -(-(len(different[:MOST]) + 1) // columns), columns, title, captions=1
+    )
     _show(axes.flat[0], images[0] / 255)
     axes.flat[0].set_xlabel(f'image {augment.times(images.shape[1:3])}', fontsize=7)
     for axis, view, count in zip(list(axes.flat)[1:], different, counts):
@@ -140,20 +146,31 @@ def every_kind(config, dataset) -> list[tuple[str, augment.Kind]]:
     size = augment.size_of(config, dataset)[:2]
     on = {kind.name: kind for kind in augment.kinds_of(config, dataset)}
     crops = {
-        'pad': ('ResNet on CIFAR-10', lambda: augment.random_crop(
-            shape, (height, width), max(short // 8, 1))),
-        'random': ('AlexNet', lambda: augment.random_crop(
-            shape, (max(short * 7 // 8, 1),) * 2)),
-        'scale': ('VGG', lambda: augment.scale_jitter(
-            shape, (short, short), (-(-short * 8 // 7), short * 16 // 7))),
+        'pad': (
+            'ResNet on CIFAR-10',
+            lambda: augment.random_crop(shape, (height, width), max(short // 8, 1)),
+        ),
+        'random': ('AlexNet', lambda: augment.random_crop(shape, (max(short * 7 // 8, 1),) * 2)),
+        'scale': (
+            'VGG',
+            lambda: augment.scale_jitter(
+                shape, (short, short), (-(-short * 8 // 7), short * 16 // 7)
+            ),
+        ),
         'area': ('GoogLeNet', lambda: augment.area_crop(shape, size, 'random')),
     }
-    kinds = [(paper, on['crop'] if given.crop == name else make())
-             for name, (paper, make) in crops.items()]
+    kinds = [
+        (paper, on['crop'] if given.crop == name else make())
+        for name, (paper, make) in crops.items()
+    ]
     components = augment.components_of(config, dataset)
-    return [*kinds, ('AlexNet', augment.flip()),
-            ('AlexNet', on.get('colour', augment.colour(components, 0.1))),
-            ('Howard 2013', augment.photo()), ('LeNet-5 of 1998', augment.affine(shape))]
+    return [
+        *kinds,
+        ('AlexNet', augment.flip()),
+        ('AlexNet', on.get('colour', augment.colour(components, 0.1))),
+        ('Howard 2013', augment.photo()),
+        ('LeNet-5 of 1998', augment.affine(shape)),
+    ]
 
 
 def chosen(dataset, count: int, seed: int):
@@ -185,8 +202,9 @@ def caption(draws: dict) -> str:
         return f'{100 * draws["area"]:.0f} %, aspect {draws["box"][3] / draws["box"][2]:.2f}{way}'
     if 'factors' in draws:
         short = 'bright', 'contrast', 'colour'  # photometric.NAMES, to fit below an image
-        steps = [f'{short[i]} {draws["factors"][i]:.2f}'
-                 for i in photometric.ORDERS[draws['order']]]
+        steps = [
+            f'{short[i]} {draws["factors"][i]:.2f}' for i in photometric.ORDERS[draws['order']]
+        ]
         return f'{steps[0]},\n{steps[1]}, {steps[2]}'
     if 'box' in draws:
         return f'top {draws["box"][0]}, left {draws["box"][1]}'
@@ -194,8 +212,10 @@ def caption(draws: dict) -> str:
         return 'alpha ' + ' '.join(f'{value:+.2f}' for value in draws['alpha'])
     if not draws['shift'].any() and draws['scale'] == draws['squeeze'] == 1:
         return 'as it is'
-    return (f'shift {draws["shift"][0]:+.1f} {draws["shift"][1]:+.1f}, scale {draws["scale"]:.2f}'
-            f'\nsqueeze {draws["squeeze"]:.2f}, shear {draws["shear"]:+.2f}')
+    return (
+        f'shift {draws["shift"][0]:+.1f} {draws["shift"][1]:+.1f}, scale {draws["scale"]:.2f}'
+        f'\nsqueeze {draws["squeeze"]:.2f}, shear {draws["shear"]:+.2f}'
+    )
 
 
 # --- drawing ---------------------------------------------------------------------------------
@@ -220,12 +240,19 @@ def _figure(rows, columns, title, captions=0, titles=False):
     for i in range(rows):
         bottom = height - top - first - (i + 1) * row + below
         for j in range(columns):
-            axis = figure.add_axes(((left + j * cell + 0.05) / width, (bottom + 0.05) / height,
-                                    (cell - 0.1) / width, (CELL - 0.1) / height))
+            axis = figure.add_axes(
+                (
+                    (left + j * cell + 0.05) / width,
+                    (bottom + 0.05) / height,
+                    (cell - 0.1) / width,
+                    (CELL - 0.1) / height,
+                )
+            )
             axis.set_axis_off()
             axes[i, j] = axis
-        frames.append(figure.add_axes((0.08 / width, (bottom + CELL) / height, 0.9,
-                                       (heads or 0.01) / height)))
+        frames.append(
+            figure.add_axes((0.08 / width, (bottom + CELL) / height, 0.9, (heads or 0.01) / height))
+        )
         frames[-1].set_axis_off()
     return figure, axes, frames
 
@@ -246,8 +273,11 @@ def _show(axis, image):
 def _frame(whole, part, box, colour):
     """Marks on the image where a part comes from, in the colour of the part's own frame."""
     top, left, height, width = box
-    whole.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, lw=1.2,
-                              color=colour, clip_on=False))
+    whole.add_patch(
+        Rectangle(
+            (left - 0.5, top - 0.5), width, height, fill=False, lw=1.2, color=colour, clip_on=False
+        )
+    )
     for spine in part.spines.values():
         spine.set(color=colour, linewidth=2)
 
@@ -275,8 +305,9 @@ def write(figure: Figure, path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         results.write_whole(path, png.getvalue())
     except OSError as error:
-        raise UserError(f'the sheet cannot be written to {path}: {error.strerror}. '
-                        'Give another --out.') from error
+        raise UserError(
+            f'the sheet cannot be written to {path}: {error.strerror}. Give another --out.'
+        ) from error
     return path
 
 
@@ -288,11 +319,13 @@ def parse(argv):
     parser = configs.parser('python -m experiments.sheets', __doc__.split('\n')[0])
     parser.add_argument('--out', metavar='FILE', help='default: sheet.png')
     parser.add_argument('--images', type=int, default=4, metavar='N', help='rows, default 4')
-    parser.add_argument('--draws', type=int, default=7, metavar='N',
-                        help='draws of each image, default 7')
+    parser.add_argument(
+        '--draws', type=int, default=7, metavar='N', help='draws of each image, default 7'
+    )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument('--each', action='store_true',
-                       help='one row for each kind of augmentation, of one image')
+    which.add_argument(
+        '--each', action='store_true', help='one row for each kind of augmentation, of one image'
+    )
     which.add_argument('--views', action='store_true', help='the views of an evaluation')
     args, assignments = configs.parse(parser, argv)
     for flag in ('images', 'draws'):

@@ -10,7 +10,7 @@ SOURCES. What follows the first colon of data.name is the function's to read.
 """
 
 import re
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 
@@ -24,14 +24,20 @@ def find(fields) -> Source:
     """The source that data.name names. UserError: there is none, or it cannot be read."""
     source = SOURCES.get(fields.name.partition(':')[0], prepared)(fields)
     if not isinstance(source, Source) or not source.splits:
-        raise UserError(f'the source of {fields.name} gives {shown(source)}, it must give a Source '
-                        'with at least one part.')
+        raise UserError(
+            f'the source of {fields.name} gives {shown(source)}, it must give a Source '
+            'with at least one part.'
+        )
     if source.validation and source.validation not in source.splits:
-        raise one_of(f'part to validate on, given by the source of {fields.name},',
-                     source.validation, source.splits)
+        raise one_of(
+            f'part to validate on, given by the source of {fields.name},',
+            source.validation,
+            source.splits,
+        )
     if not source.classes or not all(isinstance(name, str) for name in source.classes):
-        raise UserError(f'the classes of {fields.name} are {shown(source.classes)}, they must be '
-                        'names.')
+        raise UserError(
+            f'the classes of {fields.name} are {shown(source.classes)}, they must be names.'
+        )
     return source
 
 
@@ -39,15 +45,22 @@ def check_records(records: Records, name: str) -> None:
     """UserError unless the Records of a source say what is asked of them."""
     what = records.name or name
     if not records.fingerprint:
-        raise UserError(f'{what}: its source gives no fingerprint, so results of other data could '
-                        'not be told from these. Set fingerprint of its Records to a digest of '
-                        'what the images are.')
+        raise UserError(
+            f'{what}: its source gives no fingerprint, so results of other data could '
+            'not be told from these. Set fingerprint of its Records to a digest of '
+            'what the images are.'
+        )
     labels = records.labels
-    if labels is not None and not (isinstance(labels, np.ndarray) and labels.ndim == 1
-                                   and np.issubdtype(labels.dtype, np.integer)
-                                   and len(labels) == len(records)):
-        raise UserError(f'{what}: labels of its Records are {shown(labels)}, they must be an array '
-                        f'of {len(records)} whole numbers, or None.')
+    if labels is not None and not (
+        isinstance(labels, np.ndarray)
+        and labels.ndim == 1
+        and np.issubdtype(labels.dtype, np.integer)
+        and len(labels) == len(records)
+    ):
+        raise UserError(
+            f'{what}: labels of its Records are {shown(labels)}, they must be an array '
+            f'of {len(records)} whole numbers, or None.'
+        )
 
 
 def part(source: Source, name: str, fields) -> Records:
@@ -66,22 +79,26 @@ def digits(fields) -> Source:
     before the last fifth becomes the test part.
     """
     if ':' in fields.name:
-        raise UserError(f"digits takes nothing after its name, it was given {shown(fields.name)}.")
+        raise UserError(f'digits takes nothing after its name, it was given {shown(fields.name)}.')
     from PIL import Image
     from sklearn.datasets import load_digits
 
     read = load_digits()
     grey = np.round(read.images * (255 / 16)).astype(np.uint8)
-    images = np.stack([np.asarray(Image.fromarray(image).resize((32, 32), Image.BILINEAR))
-                       for image in grey])[..., None]
+    images = np.stack(
+        [np.asarray(Image.fromarray(image).resize((32, 32), Image.BILINEAR)) for image in grey]
+    )[..., None]
     order = np.random.default_rng(0).permutation(len(images))
     images, labels = images[order], read.target[order].astype(np.int32)
     cut = len(images) * 4 // 5
-    return Source({'train': Arrays(images[:cut], labels[:cut], 'digits train'),
-                   'test': Arrays(images[cut:], labels[cut:], 'digits test')},
-                  tuple('0123456789'),
-                  "scikit-learn's 1,797 handwritten digits, 8x8 enlarged to 32x32; fixed random "
-                  'split')
+    return Source(
+        {
+            'train': Arrays(images[:cut], labels[:cut], 'digits train'),
+            'test': Arrays(images[cut:], labels[cut:], 'digits test'),
+        },
+        tuple('0123456789'),
+        "scikit-learn's 1,797 handwritten digits, 8x8 enlarged to 32x32; fixed random split",
+    )
 
 
 class Bars(Records):
@@ -108,7 +125,7 @@ class Bars(Records):
         side = self.size[0]
         image = np.random.default_rng((self.part, index)).integers(0, 128, self.size, np.uint8)
         label = int(self.labels[index])
-        image[side * label // 10:max(side * (label + 1) // 10, side * label // 10 + 1)] += 120
+        image[side * label // 10 : max(side * (label + 1) // 10, side * label // 10 + 1)] += 120
         return image
 
 
@@ -120,12 +137,16 @@ def synthetic(fields) -> Source:
     asked = fields.name.partition(':')[2] or '1000x32x1'
     match = re.fullmatch(r'(\d{1,9})x(\d{1,4})x([13])', asked)
     if not match or int(match[1]) < 5 or int(match[2]) < 10:
-        raise UserError(f'synthetic takes COUNTxSIDExCHANNELS, such as synthetic:1000x32x1, with '
-                        f'at least 5 images of 10 pixels and 1 or 3 channels; not {shown(asked)}.')
+        raise UserError(
+            f'synthetic takes COUNTxSIDExCHANNELS, such as synthetic:1000x32x1, with '
+            f'at least 5 images of 10 pixels and 1 or 3 channels; not {shown(asked)}.'
+        )
     count, side, channels = map(int, match.groups())
-    return Source({'train': Bars(count, side, channels, 0),
-                   'test': Bars(count // 5, side, channels, 1)}, tuple('0123456789'),
-                  'synthetic images: a bright bar in one tenth of the height, made by a formula')
+    return Source(
+        {'train': Bars(count, side, channels, 0), 'test': Bars(count // 5, side, channels, 1)},
+        tuple('0123456789'),
+        'synthetic images: a bright bar in one tenth of the height, made by a formula',
+    )
 
 
 SOURCES: dict[str, Callable] = {'digits': digits, 'synthetic': synthetic, 'folder': folder}

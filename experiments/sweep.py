@@ -9,7 +9,8 @@
 
 import numbers
 import statistics
-from typing import Any, Iterable, NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from experiments.config import Source, check_protocol, digest, flatten, resolve, set_field
 from experiments.errors import UserError, one_of, reason, shown
@@ -61,13 +62,24 @@ class Plan(NamedTuple):
         resolved = resolve(config)
         if rate is None and self.rates:
             resolved['train.rate'] = None
-        return Point(digest(resolved, phase), phase, arm.label, seed, resolved['train.rate'],
-                     arm.overrides, config, resolved)
+        return Point(
+            digest(resolved, phase),
+            phase,
+            arm.label,
+            seed,
+            resolved['train.rate'],
+            arm.overrides,
+            config,
+            resolved,
+        )
 
     def selections(self, arm: Arm) -> list[Point]:
         """The trials of an arm's learning rate; none when the grid is empty."""
-        return [self.point(SELECT, arm, seed, rate)
-                for rate in self.rates for seed in self.config.protocol.selection_seeds]
+        return [
+            self.point(SELECT, arm, seed, rate)
+            for rate in self.rates
+            for seed in self.config.protocol.selection_seeds
+        ]
 
     def finals(self, arm: Arm, rate: float | None) -> list[Point]:
         return [self.point(FINAL, arm, seed, rate) for seed in arm.seeds]
@@ -85,14 +97,18 @@ def plan(source: Source, assignments: Iterable[tuple[str, str]] = ()) -> Plan:
     for path, value in assignments:
         set_field(base, path, value)
     check_protocol(flatten(base))
-    chosen = ('learning rates are chosen from protocol.rates. Set --config.protocol.rates=RATE for '
-              'a single one, or --config.protocol.rates=() for train.rate as it is.')
+    chosen = (
+        'learning rates are chosen from protocol.rates. Set --config.protocol.rates=RATE for '
+        'a single one, or --config.protocol.rates=() for train.rate as it is.'
+    )
     if base.protocol.rates and 'train.rate' in dict(assignments):
         raise UserError(f'--config.train.rate would have no effect: {chosen}')
     if base.train.steps and 'train.epochs' in dict(assignments):
-        raise UserError(f'--config.train.epochs would have no effect: this config is '
-                        f'{base.train.steps:,} steps long. Set --config.train.steps=N for another '
-                        'number of steps, or --config.train.steps=0 beside it to count epochs.')
+        raise UserError(
+            f'--config.train.epochs would have no effect: this config is '
+            f'{base.train.steps:,} steps long. Set --config.train.steps=N for another '
+            'number of steps, or --config.train.steps=0 beside it to count epochs.'
+        )
     arms: dict[str, Arm] = {}
 
     def add(label: str, *, seed: int | None = None, **overrides):
@@ -103,25 +119,34 @@ def plan(source: Source, assignments: Iterable[tuple[str, str]] = ()) -> Plan:
             seed = int(seed)  # numpy's too
         for path in flat:
             if path == 'train.rate' and base.protocol.rates:
-                raise UserError(f'arm {label!r} sets train.rate, which would have no effect: '
-                                f'{chosen}')
+                raise UserError(
+                    f'arm {label!r} sets train.rate, which would have no effect: {chosen}'
+                )
             if path == 'train.epochs' and base.train.steps and 'train.steps' not in flat:
-                raise UserError(f'arm {label!r} sets train.epochs, which would have no effect: '
-                                f'the config is {base.train.steps:,} steps long. Set train.steps=0 '
-                                'too.')
+                raise UserError(
+                    f'arm {label!r} sets train.epochs, which would have no effect: '
+                    f'the config is {base.train.steps:,} steps long. Set train.steps=0 '
+                    'too.'
+                )
             if path.startswith('protocol.') or path == 'title':
-                raise UserError(f'arm {label!r} sets {path}, which is common to all arms. Set it '
-                                'in get_config().')
+                raise UserError(
+                    f'arm {label!r} sets {path}, which is common to all arms. Set it '
+                    'in get_config().'
+                )
         for path in (*flat, *(() if seed is None else ('seed',))):
             if path in dict(assignments):
-                raise UserError(f'--config.{path} would have no effect: the sweep of this config '
-                                f'sets {path} itself. Use --only {path.split(".")[-1]}=... to run '
-                                'a part of it, or edit the config.')
+                raise UserError(
+                    f'--config.{path} would have no effect: the sweep of this config '
+                    f'sets {path} itself. Use --only {path.split(".")[-1]}=... to run '
+                    'a part of it, or edit the config.'
+                )
         seed = base.seed if seed is None else seed
         arm = arms.setdefault(label, Arm(label, flat, ()))
         if arm.overrides != flat:
-            raise UserError(f'the sweep gives arm {label!r} two meanings: {arm.overrides} '
-                            f'and {flat}. Give each arm its own label.')
+            raise UserError(
+                f'the sweep gives arm {label!r} two meanings: {arm.overrides} '
+                f'and {flat}. Give each arm its own label.'
+            )
         if seed in arm.seeds:
             raise UserError(f'the sweep adds arm {label!r} with seed {seed} twice.')
         arms[label] = arm._replace(seeds=(*arm.seeds, seed))
@@ -132,8 +157,10 @@ def plan(source: Source, assignments: Iterable[tuple[str, str]] = ()) -> Plan:
         try:
             source.sweep(add)
         except TypeError as error:
-            raise UserError(f'sweep(add) of {source.name} calls add wrongly ({error}); it is '
-                            'add(label, seed=..., group=dict(field=value)).') from error
+            raise UserError(
+                f'sweep(add) of {source.name} calls add wrongly ({error}); it is '
+                'add(label, seed=..., group=dict(field=value)).'
+            ) from error
         except UserError:
             raise
         except (Exception, SystemExit) as error:
@@ -146,8 +173,10 @@ def plan(source: Source, assignments: Iterable[tuple[str, str]] = ()) -> Plan:
         for point in (*made.selections(arm), *made.finals(arm, None)):
             twin = names.setdefault(point.name, point)
             if twin is not point:
-                raise UserError(f'arms {twin.arm!r} and {point.arm!r} train the same config: '
-                                'their difference would be a copy. Change one of them.')
+                raise UserError(
+                    f'arms {twin.arm!r} and {point.arm!r} train the same config: '
+                    'their difference would be a copy. Change one of them.'
+                )
     return made
 
 
@@ -171,11 +200,13 @@ def only(made: Plan, text: str) -> Plan:
     for pair in text.split(','):
         key, equals, value = (part.strip() for part in pair.partition('='))
         if not equals:
-            raise UserError("--only takes key=value pairs such as 'seed=0', it was given "
-                            f'{pair!r}.')
+            raise UserError(
+                f"--only takes key=value pairs such as 'seed=0', it was given {pair!r}."
+            )
         if key == 'seed':
-            arms = tuple(arm._replace(seeds=tuple(s for s in arm.seeds if str(s) == value))
-                         for arm in arms)
+            arms = tuple(
+                arm._replace(seeds=tuple(s for s in arm.seeds if str(s) == value)) for arm in arms
+            )
         elif key == 'arm':
             arms = tuple(arm for arm in arms if arm.label == value)
         elif key in (*allowed, *fields):
@@ -185,9 +216,11 @@ def only(made: Plan, text: str) -> Plan:
             raise one_of('key of --only', key, (*allowed, 'arm', 'seed'))
     arms = tuple(arm for arm in arms if arm.seeds)
     if not arms:
-        raise UserError(f'--only {text} matches no point. Arms: '
-                        f'{"; ".join(arm.label for arm in made.arms)}. '
-                        f'Seeds: {sorted({seed for arm in made.arms for seed in arm.seeds})}.')
+        raise UserError(
+            f'--only {text} matches no point. Arms: '
+            f'{"; ".join(arm.label for arm in made.arms)}. '
+            f'Seeds: {sorted({seed for arm in made.arms for seed in arm.seeds})}.'
+        )
     return made._replace(arms=arms)
 
 

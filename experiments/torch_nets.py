@@ -18,15 +18,29 @@ class AlexNet(nn.Module):
         super().__init__()
         relu, pool = nn.ReLU, lambda: nn.MaxPool2d(3, 2)
         self.features = nn.Sequential(
-            nn.Conv2d(3, 64, 11, 4, 2), relu(), pool(),
-            nn.Conv2d(64, 192, 5, 1, 2), relu(), pool(),
-            nn.Conv2d(192, 384, 3, 1, 1), relu(),
-            nn.Conv2d(384, 256, 3, 1, 1), relu(),
-            nn.Conv2d(256, 256, 3, 1, 1), relu(), pool())
+            nn.Conv2d(3, 64, 11, 4, 2),
+            relu(),
+            pool(),
+            nn.Conv2d(64, 192, 5, 1, 2),
+            relu(),
+            pool(),
+            nn.Conv2d(192, 384, 3, 1, 1),
+            relu(),
+            nn.Conv2d(384, 256, 3, 1, 1),
+            relu(),
+            nn.Conv2d(256, 256, 3, 1, 1),
+            relu(),
+            pool(),
+        )
         self.classifier = nn.Sequential(
-            nn.Dropout(), nn.Linear(256 * 6 * 6, 4096), relu(),
-            nn.Dropout(), nn.Linear(4096, 4096), relu(),
-            nn.Linear(4096, classes))
+            nn.Dropout(),
+            nn.Linear(256 * 6 * 6, 4096),
+            relu(),
+            nn.Dropout(),
+            nn.Linear(4096, 4096),
+            relu(),
+            nn.Linear(4096, classes),
+        )
 
     def forward(self, x):
         return self.classifier(self.features(x).flatten(1))
@@ -48,9 +62,14 @@ class VGG(nn.Module):
             stack.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*stack)
         self.classifier = nn.Sequential(
-            nn.Linear(512 * 7 * 7, 4096), nn.ReLU(), nn.Dropout(),
-            nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(),
-            nn.Linear(4096, classes))
+            nn.Linear(512 * 7 * 7, 4096),
+            nn.ReLU(),
+            nn.Dropout(),
+            nn.Linear(4096, 4096),
+            nn.ReLU(),
+            nn.Dropout(),
+            nn.Linear(4096, classes),
+        )
 
     def forward(self, x):
         return self.classifier(self.features(x).flatten(1))
@@ -72,16 +91,20 @@ class Inception(nn.Module):
     def __init__(self, inputs, one, reduce3, three, reduce5, five, proj):
         super().__init__()
         self.branch1 = ConvBNReLU(inputs, one, 1)
-        self.branch2 = nn.Sequential(ConvBNReLU(inputs, reduce3, 1),
-                                     ConvBNReLU(reduce3, three, 3, padding=1))
-        self.branch3 = nn.Sequential(ConvBNReLU(inputs, reduce5, 1),
-                                     ConvBNReLU(reduce5, five, 3, padding=1))
-        self.branch4 = nn.Sequential(nn.MaxPool2d(3, 1, 1, ceil_mode=True),
-                                     ConvBNReLU(inputs, proj, 1))
+        self.branch2 = nn.Sequential(
+            ConvBNReLU(inputs, reduce3, 1), ConvBNReLU(reduce3, three, 3, padding=1)
+        )
+        self.branch3 = nn.Sequential(
+            ConvBNReLU(inputs, reduce5, 1), ConvBNReLU(reduce5, five, 3, padding=1)
+        )
+        self.branch4 = nn.Sequential(
+            nn.MaxPool2d(3, 1, 1, ceil_mode=True), ConvBNReLU(inputs, proj, 1)
+        )
 
     def forward(self, x):
-        return torch.cat([branch(x) for branch in (self.branch1, self.branch2, self.branch3,
-                                                   self.branch4)], 1)
+        return torch.cat(
+            [branch(x) for branch in (self.branch1, self.branch2, self.branch3, self.branch4)], 1
+        )
 
 
 class Auxiliary(nn.Module):
@@ -99,11 +122,15 @@ class Auxiliary(nn.Module):
 
 
 WIDTHS = {
-    '3a': (192, 64, 96, 128, 16, 32, 32), '3b': (256, 128, 128, 192, 32, 96, 64),
-    '4a': (480, 192, 96, 208, 16, 48, 64), '4b': (512, 160, 112, 224, 24, 64, 64),
-    '4c': (512, 128, 128, 256, 24, 64, 64), '4d': (512, 112, 144, 288, 32, 64, 64),
+    '3a': (192, 64, 96, 128, 16, 32, 32),
+    '3b': (256, 128, 128, 192, 32, 96, 64),
+    '4a': (480, 192, 96, 208, 16, 48, 64),
+    '4b': (512, 160, 112, 224, 24, 64, 64),
+    '4c': (512, 128, 128, 256, 24, 64, 64),
+    '4d': (512, 112, 144, 288, 32, 64, 64),
     '4e': (528, 256, 160, 320, 32, 128, 128),
-    '5a': (832, 256, 160, 320, 32, 128, 128), '5b': (832, 384, 192, 384, 48, 128, 128),
+    '5a': (832, 256, 160, 320, 32, 128, 128),
+    '5b': (832, 384, 192, 384, 48, 128, 128),
 }
 
 
@@ -148,14 +175,16 @@ class Block(nn.Module):
         self.depth = len(kernels)
         for i, kernel in enumerate(kernels):
             strided = stride if i == self.depth - 2 else 1
-            self.add_module(f'conv{i + 1}', nn.Conv2d(
-                widths[i], widths[i + 1], kernel, strided, kernel // 2,
-                bias=False))
+            self.add_module(
+                f'conv{i + 1}',
+                nn.Conv2d(widths[i], widths[i + 1], kernel, strided, kernel // 2, bias=False),
+            )
             self.add_module(f'bn{i + 1}', nn.BatchNorm2d(widths[i + 1]))
         self.downsample = None
         if stride != 1 or inputs != outputs:
-            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False),
-                                            nn.BatchNorm2d(outputs))
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
 
     def forward(self, x):
         y = x
@@ -194,11 +223,19 @@ class LeNet5(nn.Module):
     def __init__(self, classes=10):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(1, 6, 5), nn.Tanh(), nn.AvgPool2d(2),
-            nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2),
-            nn.Conv2d(16, 120, 5), nn.Tanh(), nn.Flatten(),
-            nn.Linear(120, 84), nn.Tanh(),
-            nn.Linear(84, classes))
+            nn.Conv2d(1, 6, 5),
+            nn.Tanh(),
+            nn.AvgPool2d(2),
+            nn.Conv2d(6, 16, 5),
+            nn.Tanh(),
+            nn.AvgPool2d(2),
+            nn.Conv2d(16, 120, 5),
+            nn.Tanh(),
+            nn.Flatten(),
+            nn.Linear(120, 84),
+            nn.Tanh(),
+            nn.Linear(84, classes),
+        )
 
     def forward(self, x):
         return self.layers(x)
@@ -280,15 +317,31 @@ class TwoColumns(nn.Module):
         super().__init__()
         relu, pool = nn.ReLU, lambda: nn.MaxPool2d(3, 2)
         self.features = nn.Sequential(
-            nn.Conv2d(3, 96, 11, 4), relu(), printed_lrn(), pool(),
-            nn.Conv2d(96, 256, 5, padding=2, groups=2), relu(), printed_lrn(), pool(),
-            nn.Conv2d(256, 384, 3, padding=1), relu(),
-            nn.Conv2d(384, 384, 3, padding=1, groups=2), relu(),
-            nn.Conv2d(384, 256, 3, padding=1, groups=2), relu(), pool())
+            nn.Conv2d(3, 96, 11, 4),
+            relu(),
+            printed_lrn(),
+            pool(),
+            nn.Conv2d(96, 256, 5, padding=2, groups=2),
+            relu(),
+            printed_lrn(),
+            pool(),
+            nn.Conv2d(256, 384, 3, padding=1),
+            relu(),
+            nn.Conv2d(384, 384, 3, padding=1, groups=2),
+            relu(),
+            nn.Conv2d(384, 256, 3, padding=1, groups=2),
+            relu(),
+            pool(),
+        )
         self.classifier = nn.Sequential(
-            nn.Linear(256 * 6 * 6, 4096), relu(), nn.Dropout(),
-            nn.Linear(4096, 4096), relu(), nn.Dropout(),
-            nn.Linear(4096, classes))
+            nn.Linear(256 * 6 * 6, 4096),
+            relu(),
+            nn.Dropout(),
+            nn.Linear(4096, 4096),
+            relu(),
+            nn.Dropout(),
+            nn.Linear(4096, classes),
+        )
 
     def forward(self, x):
         return self.classifier(self.features(x).flatten(1))
@@ -303,11 +356,14 @@ class PaperInception(nn.Module):
 
     def __init__(self, inputs, one, reduce3, three, reduce5, five, proj):
         super().__init__()
-        self.branches = nn.ModuleList([
-            _conv_relu(inputs, one, 1),
-            nn.Sequential(_conv_relu(inputs, reduce3, 1), _conv_relu(reduce3, three, 3, 1, 1)),
-            nn.Sequential(_conv_relu(inputs, reduce5, 1), _conv_relu(reduce5, five, 5, 1, 2)),
-            nn.Sequential(nn.MaxPool2d(3, 1, 1), _conv_relu(inputs, proj, 1))])
+        self.branches = nn.ModuleList(
+            [
+                _conv_relu(inputs, one, 1),
+                nn.Sequential(_conv_relu(inputs, reduce3, 1), _conv_relu(reduce3, three, 3, 1, 1)),
+                nn.Sequential(_conv_relu(inputs, reduce5, 1), _conv_relu(reduce5, five, 5, 1, 2)),
+                nn.Sequential(nn.MaxPool2d(3, 1, 1), _conv_relu(inputs, proj, 1)),
+            ]
+        )
 
     def forward(self, x):
         return torch.cat([branch(x) for branch in self.branches], 1)
@@ -315,8 +371,14 @@ class PaperInception(nn.Module):
 
 def _paper_auxiliary(inputs, classes):
     return nn.Sequential(
-        nn.AvgPool2d(5, 3), _conv_relu(inputs, 128, 1), nn.Flatten(),
-        nn.Linear(128 * 4 * 4, 1024), nn.ReLU(), nn.Dropout(0.7), nn.Linear(1024, classes))
+        nn.AvgPool2d(5, 3),
+        _conv_relu(inputs, 128, 1),
+        nn.Flatten(),
+        nn.Linear(128 * 4 * 4, 1024),
+        nn.ReLU(),
+        nn.Dropout(0.7),
+        nn.Linear(1024, classes),
+    )
 
 
 class PaperGoogLeNet(nn.Module):
@@ -326,12 +388,19 @@ class PaperGoogLeNet(nn.Module):
         super().__init__()
         pool = lambda: nn.MaxPool2d(3, 2, ceil_mode=True)
         self.stem = nn.Sequential(
-            _conv_relu(3, 64, 7, 2, 3), pool(), printed_lrn(),
-            _conv_relu(64, 64, 1), _conv_relu(64, 192, 3, 1, 1), printed_lrn(), pool())
+            _conv_relu(3, 64, 7, 2, 3),
+            pool(),
+            printed_lrn(),
+            _conv_relu(64, 64, 1),
+            _conv_relu(64, 192, 3, 1, 1),
+            printed_lrn(),
+            pool(),
+        )
         self.blocks = nn.ModuleDict({name: PaperInception(*row) for name, row in WIDTHS.items()})
         self.pool = pool()
-        self.aux = nn.ModuleDict({'4a': _paper_auxiliary(512, classes),
-                                  '4d': _paper_auxiliary(528, classes)})
+        self.aux = nn.ModuleDict(
+            {'4a': _paper_auxiliary(512, classes), '4d': _paper_auxiliary(528, classes)}
+        )
         self.dropout = nn.Dropout(0.4)
         self.fc = nn.Linear(1024, classes)
 
@@ -346,8 +415,13 @@ class PaperGoogLeNet(nn.Module):
 
 
 CONVS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
-BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3),
-          152: (3, 8, 36, 3)}
+BLOCKS = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
 
 NETS = {
     'alexnet': (AlexNet, ()),
@@ -393,6 +467,6 @@ def randomise(net, seed=0):
             values.normal_(0, 0.2, generator=generator)
         flat = tensor.view(-1)
         for start in range(0, len(flat), len(values)):
-            part = flat[start:start + len(values)]
-            part.copy_(values[:len(part)])
+            part = flat[start : start + len(values)]
+            part.copy_(values[: len(part)])
     return net

@@ -17,7 +17,8 @@ import itertools
 import json
 import math
 import time
-from typing import Any, Callable, Iterator, NamedTuple, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -73,8 +74,19 @@ class Program(NamedTuple):
     test_batch: int
 
 
-def train_step(state: State, batch, rate, *, net, loss, update, augmented=None, parts=1,
-               average=None, axis=AXIS):
+def train_step(
+    state: State,
+    batch,
+    rate,
+    *,
+    net,
+    loss,
+    update,
+    augmented=None,
+    parts=1,
+    average=None,
+    axis=AXIS,
+):
     """One step of gradient descent on this device's part of the global batch.
 
     batch: {'image': uint8 [n, H, W, C], 'label': int32 [n]}; rate: float32, the learning rate.
@@ -96,9 +108,13 @@ def train_step(state: State, batch, rate, *, net, loss, update, augmented=None, 
     dropout = jax.random.fold_in(jax.random.fold_in(key, _DROPOUT), device)
 
     def objective(params, batch_stats, images, labels, dropout):
-        logits, updated = net.apply({'params': params, 'batch_stats': batch_stats}, images,
-                                    train=True, rngs={'dropout': dropout},
-                                    mutable=['batch_stats', 'auxiliary'])
+        logits, updated = net.apply(
+            {'params': params, 'batch_stats': batch_stats},
+            images,
+            train=True,
+            rngs={'dropout': dropout},
+            mutable=['batch_stats', 'auxiliary'],
+        )
         error = jnp.mean(jnp.argmax(logits, -1) != labels)
         value = loss(logits, labels).mean()
         for others in updated.get('auxiliary', {}).values():
@@ -107,13 +123,14 @@ def train_step(state: State, batch, rate, *, net, loss, update, augmented=None, 
 
     def one(batch_stats, part):
         (_, (metrics, batch_stats)), gradient = jax.value_and_grad(objective, has_aux=True)(
-            state.params, batch_stats, *part)
+            state.params, batch_stats, *part
+        )
         return batch_stats, (gradient, metrics)
 
     if parts == 1:
-        batch_stats, (gradient, metrics) = one(state.batch_stats,
-                                               (images, batch['label'], dropout))
+        batch_stats, (gradient, metrics) = one(state.batch_stats, (images, batch['label'], dropout))
     else:
+
         def add(carry, part):
             batch_stats, total = carry
             batch_stats, new = one(batch_stats, part)
@@ -121,8 +138,10 @@ def train_step(state: State, batch, rate, *, net, loss, update, augmented=None, 
 
         split = lambda array: array.reshape(parts, count // parts, *array.shape[1:])
         cut = split(images), split(batch['label']), jax.random.split(dropout, parts)
-        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(
-            one, state.batch_stats, jax.tree.map(lambda leaf: leaf[0], cut))[1])
+        zero = jax.tree.map(
+            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+            jax.eval_shape(one, state.batch_stats, jax.tree.map(lambda leaf: leaf[0], cut))[1],
+        )
         # A loop is what saves memory; on a CPU, XLA's gradient of a convolution in a loop takes a
         # hundred times as long as outside, so there it is written out
         written = parts if jax.default_backend() == 'cpu' else 1
@@ -169,9 +188,14 @@ def parallel(function, devices: int, *, donate: bool, shared: int = 0, fast: boo
     Only the batch has a device axis; `shared` arguments after it are the same everywhere. `fast`
     allows the compiler options of machine.py.
     """
-    mapped = jax.pmap(function, axis_name=AXIS, in_axes=(None, 0) + (None,) * shared,
-                      out_axes=None, devices=jax.local_devices()[:devices],
-                      donate_argnums=(0,) if donate else ())
+    mapped = jax.pmap(
+        function,
+        axis_name=AXIS,
+        in_axes=(None, 0) + (None,) * shared,
+        out_axes=None,
+        devices=jax.local_devices()[:devices],
+        donate_argnums=(0,) if donate else (),
+    )
     return Parallel(mapped, machine.options(fast))
 
 
@@ -182,16 +206,23 @@ def side_by_side(function, devices: int, axes: tuple, *, donate: bool, fast: boo
     one that is the same for all models. Results have both axes. Devices do not wait for each
     other.
     """
+
     def on_device(*args):
         if len(jax.tree.leaves(args[0])[0]) > 1:
             return jax.vmap(function, in_axes=axes)(*args)
         # vmap would make a grouped convolution of every convolution, which is slower
-        alone = [arg if axis is None else jax.tree.map(lambda leaf: leaf[0], arg)
-                 for arg, axis in zip(args, axes, strict=True)]
+        alone = [
+            arg if axis is None else jax.tree.map(lambda leaf: leaf[0], arg)
+            for arg, axis in zip(args, axes, strict=True)
+        ]
         return jax.tree.map(lambda leaf: leaf[None], function(*alone))
 
-    mapped = jax.pmap(on_device, in_axes=axes, devices=jax.local_devices()[:devices],
-                      donate_argnums=(0,) if donate else ())
+    mapped = jax.pmap(
+        on_device,
+        in_axes=axes,
+        devices=jax.local_devices()[:devices],
+        donate_argnums=(0,) if donate else (),
+    )
     return Parallel(mapped, machine.options(fast))
 
 
@@ -219,16 +250,19 @@ def device_count(config, models: int = 1) -> int:
         return max(count for count in range(1, devices + 1) if models % count == 0)
     each = len(data.shard(np.empty(config.train.batch), devices)[0])  # raises with the numbers
     if each % parts:
-        raise UserError(f'train.accumulate={parts}: the {each} images of a device (a batch of '
-                        f'{config.train.batch} over {devices}) do not divide into that many equal '
-                        'micro-batches. Change train.batch or train.accumulate.')
+        raise UserError(
+            f'train.accumulate={parts}: the {each} images of a device (a batch of '
+            f'{config.train.batch} over {devices}) do not divide into that many equal '
+            'micro-batches. Change train.batch or train.accumulate.'
+        )
     return devices
 
 
 def length_of(config, dataset) -> optim.Length:
     """Steps and epochs of a training on this data set."""
-    return optim.length_of(config, data.steps_per_epoch(len(dataset.train.labels),
-                                                        config.train.batch))
+    return optim.length_of(
+        config, data.steps_per_epoch(len(dataset.train.labels), config.train.batch)
+    )
 
 
 def loss_of(config, *, train: bool) -> Callable:
@@ -245,9 +279,19 @@ def program_of(config, dataset: data.Dataset, models: int = 1) -> Program:
 
     models: points that are trained at once, up to train.together of them.
     """
-    arm = json.dumps([compiled(resolve(config)), device_count(config, models), models,
-                      augment.shape_of(dataset), dataset.classes, dataset.mean.tolist(),
-                      dataset.std.tolist(), getattr(dataset, 'fingerprint', None)], sort_keys=True)
+    arm = json.dumps(
+        [
+            compiled(resolve(config)),
+            device_count(config, models),
+            models,
+            augment.shape_of(dataset),
+            dataset.classes,
+            dataset.mean.tolist(),
+            dataset.std.tolist(),
+            getattr(dataset, 'fingerprint', None),
+        ],
+        sort_keys=True,
+    )
     if arm not in _programs:
         if len(_programs) == _KEPT:
             _programs.pop(next(iter(_programs)))
@@ -266,11 +310,17 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
     size = augment.size_of(config, dataset)
     sample = jnp.zeros((1, *size), jnp.float32)
     try:
-        net = cnns.build(config.model.name, **fields_of(config), classes=len(dataset.classes),
-                         channels=size[-1], dtype=jnp.dtype(config.model.dtype),
-                         axis_name=axis if devices > 1 else None)
-        shapes = jax.eval_shape(functools.partial(net.init, train=False), jax.random.PRNGKey(0),
-                                sample)
+        net = cnns.build(
+            config.model.name,
+            **fields_of(config),
+            classes=len(dataset.classes),
+            channels=size[-1],
+            dtype=jnp.dtype(config.model.dtype),
+            axis_name=axis if devices > 1 else None,
+        )
+        shapes = jax.eval_shape(
+            functools.partial(net.init, train=False), jax.random.PRNGKey(0), sample
+        )
     except ValueError as error:  # classes, channels or a size that the net cannot take
         raise UserError(f'{config.model.name} on {dataset.name}: {error}') from error
     update = optim.update_of(config, shapes['params'])
@@ -280,8 +330,14 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
         key = jax.random.PRNGKey(seed)
         variables = net.init(key, sample, train=False)
         params, batch_stats = variables['params'], variables.get('batch_stats', {})
-        return State(jnp.int32(0), params, batch_stats, update.init(params),
-                     average.init((params, batch_stats)) if average else (), key)
+        return State(
+            jnp.int32(0),
+            params,
+            batch_stats,
+            update.init(params),
+            average.init((params, batch_stats)) if average else (),
+            key,
+        )
 
     def variables(state):
         params, batch_stats = state.params, state.batch_stats
@@ -292,17 +348,30 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
         return {'params': params, 'batch_stats': batch_stats}
 
     step = functools.partial(
-        train_step, net=net, loss=loss_of(config, train=True), update=update, average=average,
-        augmented=augment.of(config, dataset), parts=config.train.accumulate, axis=axis)
+        train_step,
+        net=net,
+        loss=loss_of(config, train=True),
+        update=update,
+        average=average,
+        augmented=augment.of(config, dataset),
+        parts=config.train.accumulate,
+        axis=axis,
+    )
     centre, tested = _centre(config), config
     evaluators, batches = [], []
     for given in (centre, tested):
         seen = views.of(given, dataset)
-        function = functools.partial(eval_step, net=views.net_of(given, dataset, net), views=seen,
-                                     loss=loss_of(config, train=False), axis=axis)
+        function = functools.partial(
+            eval_step,
+            net=views.net_of(given, dataset, net),
+            views=seen,
+            loss=loss_of(config, train=False),
+            axis=axis,
+        )
         if shape:
-            evaluators.append(side_by_side(_first(function), devices, (0, None), donate=False,
-                                           fast=net.fast))
+            evaluators.append(
+                side_by_side(_first(function), devices, (0, None), donate=False, fast=net.fast)
+            )
         else:
             evaluators.append(parallel(function, devices, donate=False, fast=net.fast))
         pixels = max(math.prod(group.size) for group in seen.groups)
@@ -315,28 +384,34 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
     make = jax.jit(init, compiler_options=quick if jax.default_backend() == 'cpu' else None)
     # The first state is put where the step leaves the next ones: else the step compiles twice
     if shape:
-        place = side_by_side(lambda state: state, devices, (0,), donate=False,
-                             fast=net.fast)
+        place = side_by_side(lambda state: state, devices, (0,), donate=False, fast=net.fast)
         start = lambda *seeds: place(_stacked([make(seed) for seed in seeds], shape))
         step = side_by_side(step, devices, (0, 0, 0), donate=True, fast=net.fast)
     else:
-        place = parallel(lambda state, part: state, devices, donate=False,
-                         fast=net.fast)
+        place = parallel(lambda state, part: state, devices, donate=False, fast=net.fast)
         start = lambda seed: place(make(seed), np.zeros(devices))
         step = parallel(step, devices, donate=True, shared=1, fast=net.fast)
-    return Program(start, step, *evaluators, variables, shape, devices, shared,
-                   sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes['params'])),
-                   *batches)
+    return Program(
+        start,
+        step,
+        *evaluators,
+        variables,
+        shape,
+        devices,
+        shared,
+        sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes['params'])),
+        *batches,
+    )
 
 
 def _first(function):
     """function(variables, batch [n, ...]) for the batch [1, n, ...] of a feed for one device."""
-    return lambda variables, batch: function(variables,
-                                             jax.tree.map(lambda leaf: leaf[0], batch))
+    return lambda variables, batch: function(variables, jax.tree.map(lambda leaf: leaf[0], batch))
 
 
 def _stacked(trees: Sequence, shape: tuple[int, int]):
     """Trees of arrays, one a model, as one tree whose leaves are [*shape, ...]."""
+
     def stack(*leaves):
         own = np if isinstance(leaves[0], np.ndarray) else jnp
         return own.stack(leaves).reshape(*shape, *leaves[0].shape)
@@ -353,8 +428,13 @@ def _centre(config):
     return config
 
 
-def fit(config, dataset: data.Dataset, on_epoch: Callable[[dict], None] = lambda line: None,
-        *, read_test: bool) -> dict:
+def fit(
+    config,
+    dataset: data.Dataset,
+    on_epoch: Callable[[dict], None] = lambda line: None,
+    *,
+    read_test: bool,
+) -> dict:
     """Trains one point and returns its row of metrics.
 
     Errors are fractions. 'train/error' and 'validation/error' of the row are measured after the
@@ -368,20 +448,25 @@ def fit(config, dataset: data.Dataset, on_epoch: Callable[[dict], None] = lambda
       Diverged: a step's loss is not finite.
       UserError: batch, devices, data and net do not fit together.
     """
-    outcome, = fit_together([config], dataset, lambda index, line: on_epoch(line),
-                            read_test=read_test)
+    (outcome,) = fit_together(
+        [config], dataset, lambda index, line: on_epoch(line), read_test=read_test
+    )
     if isinstance(outcome, Diverged):
         raise outcome
     return outcome
 
 
-def fit_together(configs: Sequence, dataset: data.Dataset,
-                 on_epoch: Callable[[int, dict], None] = lambda index, line: None, *,
-                 read_test: bool, on_step: Callable[[int, int], None] = lambda step, steps: None,
-                 begun: checkpoint.Snapshot | None = None,
-                 keep: Callable[[Callable], None] = lambda snapshot: None,
-                 on_end: Callable[[int, Any], None] = lambda index, variables: None
-                 ) -> list[dict | Diverged]:
+def fit_together(
+    configs: Sequence,
+    dataset: data.Dataset,
+    on_epoch: Callable[[int, dict], None] = lambda index, line: None,
+    *,
+    read_test: bool,
+    on_step: Callable[[int, int], None] = lambda step, steps: None,
+    begun: checkpoint.Snapshot | None = None,
+    keep: Callable[[Callable], None] = lambda snapshot: None,
+    on_end: Callable[[int, Any], None] = lambda index, variables: None,
+) -> list[dict | Diverged]:
     """Trains the points of these configs at once; returns the row of each, in their order.
 
     The configs differ in seed and train.rate only. Rows and lines are those of `fit`, within the
@@ -418,8 +503,9 @@ def fit_together(configs: Sequence, dataset: data.Dataset,
         batches = data.eval_batches(split, size, program.shared)
         found = evaluate(step, program.variables(state), batches, len(split.labels))
         each = {name: np.broadcast_to(np.ravel(value), count) for name, value in found.items()}
-        return [{name: values[index].item() for name, values in each.items()}
-                for index in range(count)]
+        return [
+            {name: values[index].item() for name, values in each.items()} for index in range(count)
+        ]
 
     def running():
         return [index for index in range(count) if outcomes[index] is None]
@@ -431,22 +517,27 @@ def fit_together(configs: Sequence, dataset: data.Dataset,
         # CPU, and in a loop on the device XLA's CPU convolutions are many times slower.
         for part in itertools.islice(batches, length.steps - done):
             factor = schedule(done + len(metrics))
-            rates = [config.train.rate * control.scale * factor
-                     for config, control in zip(configs, controls)]
+            rates = [
+                config.train.rate * control.scale * factor
+                for config, control in zip(configs, controls)
+            ]
             state, values = program.step(state, part, np.float32(rates).reshape(program.shape))
             metrics.append(values)  # stays on the device until the epoch ends
             on_step(done + len(metrics), length.steps)
         metrics = jax.device_get(metrics)
         seconds = (time.perf_counter() - start) / count
-        losses, errors = (np.array([np.ravel(values[name]) for values in metrics], np.float64)
-                          for name in ('loss', 'error'))  # [steps, models]
+        losses, errors = (
+            np.array([np.ravel(values[name]) for values in metrics], np.float64)
+            for name in ('loss', 'error')
+        )  # [steps, models]
         for index in running():
             finite = np.isfinite(losses[:, index])
             if not finite.all():
                 bad = int(np.argmin(finite))
                 outcomes[index] = Diverged(
                     f'the loss is {losses[bad, index]} at step {done + bad + 1} (epoch {epoch}) '
-                    f'with learning rate {configs[index].train.rate:g}')
+                    f'with learning rate {configs[index].train.rate:g}'
+                )
         done += len(metrics)
         if not running():
             return outcomes
@@ -454,37 +545,60 @@ def fit_together(configs: Sequence, dataset: data.Dataset,
         for index in running():
             error, own = float(errors[:, index].mean()), validation[index]
             controls[index] = optim.after_epoch(config, controls[index], error, own['error'])
-            on_epoch(index, {
-                'epoch': epoch, 'step': done, 'rate': rates[index],
-                'train/loss': float(losses[:, index].mean()), 'train/error': error,
-                'validation/loss': own['loss'], 'validation/error': own['error'],
-                'seconds': seconds})
+            on_epoch(
+                index,
+                {
+                    'epoch': epoch,
+                    'step': done,
+                    'rate': rates[index],
+                    'train/loss': float(losses[:, index].mean()),
+                    'train/error': error,
+                    'validation/loss': own['loss'],
+                    'validation/error': own['error'],
+                    'seconds': seconds,
+                },
+            )
         if len(running()) == count:
-            keep(lambda: checkpoint.Snapshot(epoch, done, tuple(controls), tuple(validation),
-                                             state))
+            keep(
+                lambda: checkpoint.Snapshot(epoch, done, tuple(controls), tuple(validation), state)
+            )
     train = measure(dataset.train)
     for index in running():
         if not math.isfinite(train[index]['loss'] + validation[index]['loss']):
             outcomes[index] = Diverged(
                 f'the loss on the train or validation part is not finite after step {done} with '
-                f'learning rate {configs[index].train.rate:g}')
+                f'learning rate {configs[index].train.rate:g}'
+            )
     if read_test and running():
         test = measure(dataset.test, program.test, program.test_batch)
         other = program.test is not program.evaluate
         centre = measure(dataset.test) if other else None
     variables = jax.device_get(program.variables(state))
     for index in running():
-        row = {'epochs': length.epochs, 'steps': done, 'devices': program.shared,
-               'parameters': program.parameters} | _columns('train', train[index]) | _columns(
-                   'validation', validation[index])
+        row = (
+            {
+                'epochs': length.epochs,
+                'steps': done,
+                'devices': program.shared,
+                'parameters': program.parameters,
+            }
+            | _columns('train', train[index])
+            | _columns('validation', validation[index])
+        )
         if read_test:
             row |= _columns('test', test[index]) | {'test/count': test[index]['count']}
             if centre:
                 row['test/centre_error'] = centre[index]['error']
         outcomes[index] = row
-        on_end(index, jax.tree.map(
-            lambda leaf: np.asarray(leaf).reshape(count, *leaf.shape[len(program.shape):])[index],
-            variables))
+        on_end(
+            index,
+            jax.tree.map(
+                lambda leaf: np.asarray(leaf).reshape(count, *leaf.shape[len(program.shape) :])[
+                    index
+                ],
+                variables,
+            ),
+        )
     return outcomes
 
 
@@ -495,24 +609,31 @@ def _check_alike(configs) -> None:
         differ = {name for name in {*first, *other} if first.get(name) != other.get(name)}
         differ -= {'seed', 'train.rate'}
         if differ:
-            raise ValueError(f'points trained together differ in {", ".join(sorted(differ))}; '
-                             'only seed and train.rate may differ.')
+            raise ValueError(
+                f'points trained together differ in {", ".join(sorted(differ))}; '
+                'only seed and train.rate may differ.'
+            )
 
 
 def _train_batches(configs, dataset, program, epoch) -> Iterator[dict]:
     """One epoch's batches for `program.step`; each of several models has the order of its seed."""
     batch, seeds = configs[0].train.batch, [config.seed for config in configs]
     # a seed is read once, however many learning rates it is tried with
-    own = [data.train_batches(dataset.train, batch, program.shared, seed, epoch)
-           for seed in dict.fromkeys(seeds)]
+    own = [
+        data.train_batches(dataset.train, batch, program.shared, seed, epoch)
+        for seed in dict.fromkeys(seeds)
+    ]
     if not program.shape:
         return own[0]
     places = [list(dict.fromkeys(seeds)).index(seed) for seed in seeds]
-    squeezed = ([jax.tree.map(lambda leaf: leaf[0], part) for part in parts]
-                for parts in zip(*own, strict=True))
+    squeezed = (
+        [jax.tree.map(lambda leaf: leaf[0], part) for part in parts]
+        for parts in zip(*own, strict=True)
+    )
     return (_stacked([parts[place] for place in places], program.shape) for parts in squeezed)
 
 
 def _columns(part: str, metrics: dict) -> dict:
-    return {f'{part}/{name}': metrics[name] for name in ('loss', 'error', 'error5')
-            if name in metrics}
+    return {
+        f'{part}/{name}': metrics[name] for name in ('loss', 'error', 'error5') if name in metrics
+    }

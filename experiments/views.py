@@ -29,7 +29,8 @@ Difference from the papers: images of several shapes reach the net as centre squ
 since a batch has one shape. 'dense' sees all of that square, where VGG saw all of the image.
 """
 
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -65,8 +66,11 @@ class Views(NamedTuple):
         """All different views of images uint8 [n, H, W, C]: float32 [n, h, w, C], ready for the
         net. For looking and for tests: an evaluation never holds more than one."""
         images = self.prepare(images)
-        return [self._view(images, group, box, mirrored) for group in self.groups
-                for box, mirrored in zip(group.boxes, group.mirrored)]
+        return [
+            self._view(images, group, box, mirrored)
+            for group in self.groups
+            for box, mirrored in zip(group.boxes, group.mirrored)
+        ]
 
     def logits(self, apply: Callable, images):
         """One score for each image and class: of a single view `apply`'s own logits, of several
@@ -76,10 +80,11 @@ class Views(NamedTuple):
         """
         images = self.prepare(images)
         if self.count == 1:
-            group, = self.groups
+            (group,) = self.groups
             return apply(self._view(images, group, group.boxes[0], group.mirrored[0]))
         total = -jnp.inf
         for group in self.groups:
+
             def scores(box, mirrored, group=group):
                 return jax.nn.log_softmax(apply(self._view(images, group, box, mirrored)))
 
@@ -91,15 +96,17 @@ class Views(NamedTuple):
             boxes = jnp.asarray(group.boxes)
             like = jax.eval_shape(scores, boxes[0], False)
             views = boxes, jnp.asarray(group.mirrored), jnp.asarray(group.counts, like.dtype)
-            total, _ = jax.lax.scan(add, jnp.broadcast_to(total, like.shape).astype(like.dtype),
-                                    views)
+            total, _ = jax.lax.scan(
+                add, jnp.broadcast_to(total, like.shape).astype(like.dtype), views
+            )
         return total - np.log(self.count)
 
     def _view(self, images, group, box, mirrored):
         if _exact(group):
             top, left = jnp.round(box[:2]).astype(jnp.int32)
-            view = jax.lax.dynamic_slice(images, (0, top, left, 0),
-                                         (len(images), *group.size, images.shape[-1]))
+            view = jax.lax.dynamic_slice(
+                images, (0, top, left, 0), (len(images), *group.size, images.shape[-1])
+            )
         else:
             view = jax.vmap(lambda image: augment.resize_box(image, box, group.size))(images)
         return self.finish(jnp.where(mirrored, view[:, :, ::-1], view))
@@ -127,8 +134,14 @@ def of(config, dataset) -> Views:
     scales = scales_of(config, dataset)
     if name not in DENSE:
         _check_fit(name, size, shape, scales)
-    boxes = {'centre': _middle, 'ten': _ten, 'dense': _whole, 'multiscale': _whole,
-             '144': _squares, '150': _grid}[name]
+    boxes = {
+        'centre': _middle,
+        'ten': _ten,
+        'dense': _whole,
+        'multiscale': _whole,
+        '144': _squares,
+        '150': _grid,
+    }[name]
     groups: dict[tuple, dict] = {}
     for scale in scales:
         # the image's sides at this scale, and pixels of the image for one pixel there
@@ -138,14 +151,25 @@ def of(config, dataset) -> Views:
             box = tuple(np.float32([top, left, height, width]) * np.float32(factor))
             if boxes is _whole:
                 box = (0.0, 0.0, *map(float, shape[:2]))
-            for mirrored in (False, True)[:1 if name == 'centre' else 2]:
+            for mirrored in (False, True)[: 1 if name == 'centre' else 2]:
                 counts = groups.setdefault(view, {})
                 counts[box, mirrored] = counts.get((box, mirrored), 0) + 1
-    made = tuple(Group(view, np.float32([box for box, _ in counts]),
-                       np.array([mirrored for _, mirrored in counts]),
-                       np.array(list(counts.values()))) for view, counts in groups.items())
-    return Views(name, sum(int(group.counts.sum()) for group in made), made,
-                 augment.subtract_of(config, dataset), augment.scale_of(config, dataset))
+    made = tuple(
+        Group(
+            view,
+            np.float32([box for box, _ in counts]),
+            np.array([mirrored for _, mirrored in counts]),
+            np.array(list(counts.values())),
+        )
+        for view, counts in groups.items()
+    )
+    return Views(
+        name,
+        sum(int(group.counts.sum()) for group in made),
+        made,
+        augment.subtract_of(config, dataset),
+        augment.scale_of(config, dataset),
+    )
 
 
 def _sides(shape, scale: int) -> tuple[int, int]:
@@ -161,12 +185,15 @@ def _check_fit(name, size, shape, scales) -> None:
     if size[0] <= sides[0] and size[1] <= sides[1]:
         return
     short = min(shape[:2])
-    least = max(max(size) if name == '144' else -(-size[axis] * short // shape[axis])
-                for axis in (0, 1))
-    raise UserError(f'evaluation.views={name!r}: views of {augment.times(size)} do not fit into '
-                    f'images of {augment.times(sides)}, whose shorter side is {min(scales)}. Set '
-                    f'evaluation.scales to at least {least}, or augment.size to at most '
-                    f'{min(sides)}.')
+    least = max(
+        max(size) if name == '144' else -(-size[axis] * short // shape[axis]) for axis in (0, 1)
+    )
+    raise UserError(
+        f'evaluation.views={name!r}: views of {augment.times(size)} do not fit into '
+        f'images of {augment.times(sides)}, whose shorter side is {min(scales)}. Set '
+        f'evaluation.scales to at least {least}, or augment.size to at most '
+        f'{min(sides)}.'
+    )
 
 
 def scales_of(config, dataset) -> tuple[int, ...]:
@@ -178,8 +205,10 @@ def scales_of(config, dataset) -> tuple[int, ...]:
         if len(set(given)) != len(given):
             raise UserError(f'evaluation.scales names a scale twice: {given}.')
         if name not in MANY and len(given) > 1:
-            raise UserError(f'evaluation.views={name!r} looks at one scale, evaluation.scales has '
-                            f"{len(given)}. Give one, or use 'multiscale'.")
+            raise UserError(
+                f'evaluation.views={name!r} looks at one scale, evaluation.scales has '
+                f"{len(given)}. Give one, or use 'multiscale'."
+            )
         return given
     short = min(augment.shape_of(dataset)[:2])
     low = high = middle = short
@@ -226,8 +255,10 @@ def _squares(sides, size):
 def _grid(sides, size):
     for down in range(5):
         for right in range(5):
-            yield (*((n - m) * step // 4 for n, m, step in zip(sides, size, (down, right))),
-                   *size), size
+            yield (
+                (*((n - m) * step // 4 for n, m, step in zip(sides, size, (down, right))), *size),
+                size,
+            )
 
 
 # --- the net that looks at them --------------------------------------------------------------
@@ -263,5 +294,6 @@ def net_of(config, dataset, net) -> Any:
                 f'evaluation.views={config.evaluation.views!r} shows the net whole images of '
                 f'{group.size[0]}x{group.size[1]}; {config.model.name} cannot read them with '
                 f'the weights it is trained with{why}. Use a net with a global average or VGG, or '
-                "evaluation.views='ten'.")
+                "evaluation.views='ten'."
+            )
     return net

@@ -26,10 +26,15 @@ def pictures(n=4, height=12, width=10, channels=3, seed=0):
 def dataset_of(images, fingerprint=''):
     pixels = images.reshape(-1, images.shape[-1]) / 255
     return types.SimpleNamespace(
-        name='pictures', shape=images.shape[1:], fingerprint=fingerprint,
-        stamp='', counted=data.SAMPLE,
+        name='pictures',
+        shape=images.shape[1:],
+        fingerprint=fingerprint,
+        stamp='',
+        counted=data.SAMPLE,
         train=data.Split(images, np.zeros(len(images), np.int32)),
-        mean=pixels.mean(0).astype(np.float32), std=pixels.std(0).astype(np.float32))
+        mean=pixels.mean(0).astype(np.float32),
+        std=pixels.std(0).astype(np.float32),
+    )
 
 
 def config_of(**fields):
@@ -81,9 +86,12 @@ def any_box_loop(image, draws, size):
     """By Pillow, in the way that was drawn."""
     way = ('BILINEAR', 'BOX', 'NEAREST', 'BICUBIC')[draws['way']]
     top, left, height, width = map(float, draws['box'])
-    planes = [Image.fromarray(image[..., c].astype(np.float32)).resize(
-        size[::-1], Image.Resampling[way], box=(left, top, left + width, top + height))
-        for c in range(image.shape[-1])]
+    planes = [
+        Image.fromarray(image[..., c].astype(np.float32)).resize(
+            size[::-1], Image.Resampling[way], box=(left, top, left + width, top + height)
+        )
+        for c in range(image.shape[-1])
+    ]
     return np.stack(planes, -1)
 
 
@@ -109,8 +117,9 @@ def affine_loop(image, draws):
             for a in (int(np.floor(i)), int(np.floor(i)) + 1):
                 for b in (int(np.floor(j)), int(np.floor(j)) + 1):
                     weight = (1 - abs(i - a)) * (1 - abs(j - b))
-                    out[y, x] += weight * image[min(max(a, 0), height - 1),
-                                                min(max(b, 0), width - 1)]
+                    out[y, x] += (
+                        weight * image[min(max(a, 0), height - 1), min(max(b, 0), width - 1)]
+                    )
     return out
 
 
@@ -118,21 +127,34 @@ SHAPE = (12, 10, 3)
 COMPONENTS = augment.pca(pictures(20))
 KINDS = {
     'flip': (augment.flip(), flip_loop),
-    'random': (augment.random_crop(SHAPE, (7, 6)),
-               functools.partial(crop_loop, size=(7, 6))),
-    'pad': (augment.random_crop(SHAPE, (12, 10), pad=4),
-            functools.partial(crop_loop, size=(12, 10))),
-    'scale': (augment.scale_jitter(SHAPE, (8, 8), (8, 24)),
-              lambda image, draws: box_loop(image, draws['box'], (8, 8))),
-    'area': (augment.area_crop(SHAPE, (8, 9)),
-             lambda image, draws: box_loop(image, draws['box'], (8, 9))),
-    'interpolation': (augment.area_crop(SHAPE, (8, 9), 'random'),
-                      functools.partial(any_box_loop, size=(8, 9))),
+    'random': (augment.random_crop(SHAPE, (7, 6)), functools.partial(crop_loop, size=(7, 6))),
+    'pad': (
+        augment.random_crop(SHAPE, (12, 10), pad=4),
+        functools.partial(crop_loop, size=(12, 10)),
+    ),
+    'scale': (
+        augment.scale_jitter(SHAPE, (8, 8), (8, 24)),
+        lambda image, draws: box_loop(image, draws['box'], (8, 8)),
+    ),
+    'area': (
+        augment.area_crop(SHAPE, (8, 9)),
+        lambda image, draws: box_loop(image, draws['box'], (8, 9)),
+    ),
+    'interpolation': (
+        augment.area_crop(SHAPE, (8, 9), 'random'),
+        functools.partial(any_box_loop, size=(8, 9)),
+    ),
     'photometric': (augment.photo(), photo_loop),
-    'colour': (augment.colour(COMPONENTS, 0.1),
-               lambda image, draws: image / 255 + sum(
-                   draws['alpha'][i] * COMPONENTS.values[i] * COMPONENTS.vectors[:, i]
-                   for i in range(3))),
+    'colour': (
+        augment.colour(COMPONENTS, 0.1),
+        lambda image, draws: (
+            image / 255
+            + sum(
+                draws['alpha'][i] * COMPONENTS.values[i] * COMPONENTS.vectors[:, i]
+                for i in range(3)
+            )
+        ),
+    ),
     'affine': (augment.affine(SHAPE), affine_loop),
 }
 
@@ -248,11 +270,19 @@ def test_colour_of_grey_photographs_on_0_1_moves_them_by_hundredths():
 
 def test_affine_draws_keep_their_ranges_and_one_image_in_ten():
     draws = draws_of_many(augment.affine((28, 28, 1)))
-    still = ((draws['shift'] == 0).all(1) & (draws['scale'] == 1) & (draws['squeeze'] == 1)
-             & (draws['shear'] == 0))
+    still = (
+        (draws['shift'] == 0).all(1)
+        & (draws['scale'] == 1)
+        & (draws['squeeze'] == 1)
+        & (draws['shear'] == 0)
+    )
     assert abs(still.mean() - 0.1) < 4 * 0.3 / MANY**0.5
-    for value, low, high in ((draws['shift'], -2, 2), (draws['scale'], 1 / 1.15, 1.15),
-                             (draws['squeeze'], 1 / 1.15, 1.15), (draws['shear'], -0.3, 0.3)):
+    for value, low, high in (
+        (draws['shift'], -2, 2),
+        (draws['scale'], 1 / 1.15, 1.15),
+        (draws['squeeze'], 1 / 1.15, 1.15),
+        (draws['shear'], -0.3, 0.3),
+    ):
         assert low <= value.min() < low + 0.01 and high - 0.01 < value.max() <= high
 
 
@@ -276,8 +306,9 @@ def test_components_are_those_of_numpys_covariance():
     np.testing.assert_allclose(rebuilt, covariance, atol=1e-6)
     assert (np.diff(components.values) < 0).all()
     # the eigenvalues share out the variance of the channels
-    np.testing.assert_allclose(components.values.sum(), (images / 255).var((0, 1, 2)).sum(),
-                               rtol=1e-5)
+    np.testing.assert_allclose(
+        components.values.sum(), (images / 255).var((0, 1, 2)).sum(), rtol=1e-5
+    )
 
 
 def test_statistics_are_computed_once_for_a_known_data_set(monkeypatch):
@@ -304,18 +335,29 @@ def test_by_default_the_net_sees_what_it_saw_without_augmentation():
 def test_all_kinds_together_equal_a_plain_loop_in_the_documented_order():
     images = pictures(5)
     dataset = dataset_of(images)
-    config = config_of(crop='pad', pad=2, size=9, flip=True, colour=0.1, affine=True,
-                       photometric=True, subtract='pixel', white=255.0)
+    config = config_of(
+        crop='pad',
+        pad=2,
+        size=9,
+        flip=True,
+        colour=0.1,
+        affine=True,
+        photometric=True,
+        subtract='pixel',
+        white=255.0,
+    )
     got = jax.jit(augment.of(config, dataset))(KEY, images)
     components = augment.pca(images)
-    draws = {kind.name: jax.device_get(kind.draws(
-        jax.random.fold_in(KEY, augment.KEYS[kind.name]), 5))
-        for kind in augment.kinds_of(config, dataset)}
+    draws = {
+        kind.name: jax.device_get(kind.draws(jax.random.fold_in(KEY, augment.KEYS[kind.name]), 5))
+        for kind in augment.kinds_of(config, dataset)
+    }
     assert list(draws) == list(augment.ORDER)
     mean = (images / 255).mean(0)
     for i, image in enumerate(images):
-        own = {name: {key: value[i] for key, value in values.items()}
-               for name, values in draws.items()}
+        own = {
+            name: {key: value[i] for key, value in values.items()} for name, values in draws.items()
+        }
         image = photo_loop(image, own['photometric']) / 255 - mean
         image = affine_loop(image, own['affine'])
         image = crop_loop(image, own['crop'], (9, 9))
@@ -345,8 +387,9 @@ def test_switching_one_kind_off_changes_no_draw_of_the_others():
 
 
 def test_random_interpolation_takes_the_same_parts_in_all_ways_alike():
-    plain, drawn = (augment.area_crop(SHAPE, (8, 9), way).draws(KEY, 2000)
-                    for way in augment.INTERPOLATIONS)
+    plain, drawn = (
+        augment.area_crop(SHAPE, (8, 9), way).draws(KEY, 2000) for way in augment.INTERPOLATIONS
+    )
     np.testing.assert_array_equal(plain['box'], drawn['box'])
     counts = np.bincount(drawn['way'], minlength=4)
     assert len(counts) == 4 and (abs(counts - 500) < 4 * np.sqrt(2000 * 3 / 16)).all()
@@ -365,8 +408,7 @@ def test_a_batch_cut_over_devices_draws_what_the_whole_batch_draws():
     function = augment.of(config, dataset_of(images))
     whole = np.asarray(jax.jit(function)(KEY, images))
     step = jax.pmap(lambda part: function(KEY, part, jax.lax.axis_index('d') * 2), 'd')
-    np.testing.assert_allclose(np.concatenate(step(images.reshape(4, 2, *SHAPE))), whole,
-                               atol=1e-5)
+    np.testing.assert_allclose(np.concatenate(step(images.reshape(4, 2, *SHAPE))), whole, atol=1e-5)
 
 
 def test_devices_with_keys_of_their_own_draw_as_vmap_does():
@@ -377,16 +419,25 @@ def test_devices_with_keys_of_their_own_draw_as_vmap_does():
         return function(jax.random.fold_in(KEY, jax.lax.axis_index('d')), part)
 
     over_devices = np.asarray(jax.pmap(step, 'd')(images))
-    np.testing.assert_allclose(over_devices, jax.jit(jax.vmap(step, axis_name='d'))(images),
-                               atol=1e-5)
+    np.testing.assert_allclose(
+        over_devices, jax.jit(jax.vmap(step, axis_name='d'))(images), atol=1e-5
+    )
     assert not np.allclose(over_devices[0], over_devices[1])
 
 
-@pytest.mark.parametrize('fields, size', [
-    ({}, (12, 10, 3)), ({'size': 9}, (9, 9, 3)), ({'crop': 'pad'}, (12, 10, 3)),
-    ({'crop': 'random', 'size': 8}, (8, 8, 3)), ({'crop': 'area'}, (12, 10, 3)),
-    ({'crop': 'area', 'size': 16}, (16, 16, 3)), ({'crop': 'scale'}, (10, 10, 3)),
-    ({'crop': 'scale', 'size': 20, 'scales': (20, 30)}, (20, 20, 3))])
+@pytest.mark.parametrize(
+    'fields, size',
+    [
+        ({}, (12, 10, 3)),
+        ({'size': 9}, (9, 9, 3)),
+        ({'crop': 'pad'}, (12, 10, 3)),
+        ({'crop': 'random', 'size': 8}, (8, 8, 3)),
+        ({'crop': 'area'}, (12, 10, 3)),
+        ({'crop': 'area', 'size': 16}, (16, 16, 3)),
+        ({'crop': 'scale'}, (10, 10, 3)),
+        ({'crop': 'scale', 'size': 20, 'scales': (20, 30)}, (20, 20, 3)),
+    ],
+)
 def test_size_of_is_the_size_that_comes_out(fields, size):
     config, dataset = config_of(**fields), dataset_of(pictures())
     assert augment.size_of(config, dataset) == size
@@ -394,19 +445,23 @@ def test_size_of_is_the_size_that_comes_out(fields, size):
     assert out.shape == (4, *size) and out.dtype == np.float32
 
 
-@pytest.mark.parametrize('fields, words', [
-    ({'crop': 'rendom'}, "unknown value of augment.crop 'rendom'. Did you mean 'random'"),
-    ({'subtract': 'pixels'}, "Did you mean 'pixel'"),
-    ({'crop': 'random', 'size': 11}, '11x11 does not fit into images of 12x10.* at most 10'),
-    ({'size': 13}, '13x13 does not fit'),
-    ({'crop': 'pad', 'pad': 1, 'size': 13}, '12x10 with 1 zeros around.* at most 12'),
-    ({'crop': 'random'}, 'one place only'),
-    ({'crop': 'pad', 'pad': 0}, 'one place only'),
-    ({'crop': 'scale', 'size': 10, 'scales': (9, 20)}, 'shorter side of 9, smaller than'),
-    ({'crop': 'scale', 'scales': (20, 10)}, 'lowest and the highest'),
-    ({'interpolation': 'any'}, "unknown value of augment.interpolation 'any'"),
-    ({'interpolation': 'random'}, "belongs to augment.crop='area'; the crop is 'none'"),
-    ({'colour': -0.1}, 'augment.colour is -0.1')])
+@pytest.mark.parametrize(
+    'fields, words',
+    [
+        ({'crop': 'rendom'}, "unknown value of augment.crop 'rendom'. Did you mean 'random'"),
+        ({'subtract': 'pixels'}, "Did you mean 'pixel'"),
+        ({'crop': 'random', 'size': 11}, '11x11 does not fit into images of 12x10.* at most 10'),
+        ({'size': 13}, '13x13 does not fit'),
+        ({'crop': 'pad', 'pad': 1, 'size': 13}, '12x10 with 1 zeros around.* at most 12'),
+        ({'crop': 'random'}, 'one place only'),
+        ({'crop': 'pad', 'pad': 0}, 'one place only'),
+        ({'crop': 'scale', 'size': 10, 'scales': (9, 20)}, 'shorter side of 9, smaller than'),
+        ({'crop': 'scale', 'scales': (20, 10)}, 'lowest and the highest'),
+        ({'interpolation': 'any'}, "unknown value of augment.interpolation 'any'"),
+        ({'interpolation': 'random'}, "belongs to augment.crop='area'; the crop is 'none'"),
+        ({'colour': -0.1}, 'augment.colour is -0.1'),
+    ],
+)
 def test_fields_that_do_not_fit_are_named_with_the_remedy(fields, words):
     with pytest.raises(UserError, match=words):
         augment.of(config_of(**fields), dataset_of(pictures()))

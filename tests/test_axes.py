@@ -30,13 +30,33 @@ def _families():
 NAMES = _families()
 # Nets that run the code of another one on other rows, without some or with some more (a head, the
 # shortcuts).
-OTHER_ROWS = ('cuda_convnet_80sec', 'cuda_convnet_19pct', 'cuda_convnet_13pct', 'alexnet',
-              'alexnet_ungrouped', 'alexnet_one_tower', 'vgg11', 'vgg11_lrn', 'vgg13', 'vgg16_1x1',
-              'vgg16', 'vgg19', 'vgg16_32px', 'googlenet', 'resnet50', 'plain18', 'plain50',
-              'plain20')
+OTHER_ROWS = (
+    'cuda_convnet_80sec',
+    'cuda_convnet_19pct',
+    'cuda_convnet_13pct',
+    'alexnet',
+    'alexnet_ungrouped',
+    'alexnet_one_tower',
+    'vgg11',
+    'vgg11_lrn',
+    'vgg13',
+    'vgg16_1x1',
+    'vgg16',
+    'vgg19',
+    'vgg16_32px',
+    'googlenet',
+    'resnet50',
+    'plain18',
+    'plain50',
+    'plain20',
+)
 OWN_CODE = tuple(name for name in NAMES if name not in OTHER_ROWS)
-CASES = [(name, axis, value) for name in NAMES for axis in cnns.axes(name)
-         for value in cnns.values(name, axis)]
+CASES = [
+    (name, axis, value)
+    for name in NAMES
+    for axis in cnns.axes(name)
+    for value in cnns.values(name, axis)
+]
 FLIPS = [(name, axis, value) for name, axis, value in CASES if value != cnns.axes(name)[axis]]
 # What a jaxpr shows of each activation: the primitive, which no other one uses.
 MARKS = {'tanh': 'tanh', 'scaled_tanh': 'tanh', 'relu': 'relu', 'sigmoid': 'logistic'}
@@ -46,8 +66,10 @@ def inside(jaxpr):
     """The equations of a jaxpr, however deep."""
     for equation in jaxpr.eqns:
         yield equation
-        for value in jax.tree.leaves(list(equation.params.values()),
-                                     is_leaf=lambda v: hasattr(v, 'jaxpr') or hasattr(v, 'eqns')):
+        for value in jax.tree.leaves(
+            list(equation.params.values()),
+            is_leaf=lambda v: hasattr(v, 'jaxpr') or hasattr(v, 'eqns'),
+        ):
             inner = getattr(value, 'jaxpr', value)
             if hasattr(inner, 'eqns'):
                 yield from inside(inner)
@@ -83,9 +105,15 @@ def traced(name, **fields):
     # The plain forms: a fast one shows the operations of every platform
     net, images = cnns.build(name, **fields, fast=False), images_of(name)
     variables = init(net, images)
-    jaxpr = jax.make_jaxpr(lambda v, x: net.apply(
-        v, x, train=True, rngs={'dropout': jax.random.PRNGKey(0)},
-        mutable=['batch_stats', 'auxiliary']))(variables, images)
+    jaxpr = jax.make_jaxpr(
+        lambda v, x: net.apply(
+            v,
+            x,
+            train=True,
+            rngs={'dropout': jax.random.PRNGKey(0)},
+            mutable=['batch_stats', 'auxiliary'],
+        )
+    )(variables, images)
     return variables, marks(jaxpr.jaxpr), jaxpr.out_avals[0].shape
 
 
@@ -99,13 +127,19 @@ def every_axis_flipped(name):
 
 # One axis flipped (all of them at once where the code is another net's: one by one is long); and
 # every pool with every norm, since both are windows.
-SETTINGS = [(name, {}) for name in NAMES] + [
-    (name, every_axis_flipped(name)) for name in OTHER_ROWS] + [
-    pytest.param(name, {axis: value}, marks=[pytest.mark.long] * (name in OTHER_ROWS))
-    for name, axis, value in FLIPS] + [
-    (name, dict(pool=pool, norm=norm, activation='tanh', overlap=True))
-    for name in ('lenet5', 'alexnet_32px', 'googlenet_32px', 'cuda_convnet_11pct')
-    for pool, norm in itertools.product(layers.POOLS, layers.NORMS)]
+SETTINGS = (
+    [(name, {}) for name in NAMES]
+    + [(name, every_axis_flipped(name)) for name in OTHER_ROWS]
+    + [
+        pytest.param(name, {axis: value}, marks=[pytest.mark.long] * (name in OTHER_ROWS))
+        for name, axis, value in FLIPS
+    ]
+    + [
+        (name, dict(pool=pool, norm=norm, activation='tanh', overlap=True))
+        for name in ('lenet5', 'alexnet_32px', 'googlenet_32px', 'cuda_convnet_11pct')
+        for pool, norm in itertools.product(layers.POOLS, layers.NORMS)
+    ]
+)
 
 
 @pytest.mark.parametrize('name, changes', SETTINGS, ids=str)
@@ -125,25 +159,33 @@ def test_no_axis_leaks(name, changes):
         assert (lrn in found) == (settings['norm'] == 'lrn')
 
 
-@pytest.mark.parametrize('name', [*OWN_CODE, *(pytest.param(name, marks=pytest.mark.long)
-                                               for name in OTHER_ROWS)])
+@pytest.mark.parametrize(
+    'name', [*OWN_CODE, *(pytest.param(name, marks=pytest.mark.long) for name in OTHER_ROWS)]
+)
 def test_one_factor_at_a_time(name):
     images = images_of(name)
     net = cnns.build(name)
-    output, variables = jax.eval_shape(lambda x: net.init_with_output(
-        jax.random.PRNGKey(0), x, train=False), images)
+    output, variables = jax.eval_shape(
+        lambda x: net.init_with_output(jax.random.PRNGKey(0), x, train=False), images
+    )
     shape, parameters = output.shape, count(variables)
     assert shape == (2, net.classes)
     for axis in set(cnns.axes(name)) - {'norm'}:
         for value in set(cnns.values(name, axis)) - {cnns.axes(name)[axis]}:
-            changed, got = jax.eval_shape(lambda x, f={axis: value}: cnns.build(
-                name, **f).init_with_output(jax.random.PRNGKey(0), x, train=False)[::-1], images)
+            changed, got = jax.eval_shape(
+                lambda x, f={axis: value}: cnns.build(name, **f).init_with_output(
+                    jax.random.PRNGKey(0), x, train=False
+                )[::-1],
+                images,
+            )
             assert count(changed) == parameters and got.shape == shape, (axis, value)
 
 
 def test_norm_changes_the_parameters_of_lenet5_by_scale_and_shift_less_the_bias():
-    counts = {norm: count(init(cnns.build('lenet5', norm=norm), images_of('lenet5')))
-              for norm in layers.NORMS}
+    counts = {
+        norm: count(init(cnns.build('lenet5', norm=norm), images_of('lenet5')))
+        for norm in layers.NORMS
+    }
     channels = 6 + 16 + 120
     assert counts == {'none': 61706, 'lrn': 61706, 'batch': 61706 - channels + 2 * channels}
 
@@ -165,9 +207,11 @@ def shrunk(name, monkeypatch, **fields):
     kind = cnns.NETS[name].net.__name__
     small, side = SMALL.get(kind, ({}, None))
     if kind == 'GoogLeNet':  # narrow, and one block only, with its auxiliary classifier
-        rows = {layer: widths and tuple(max(width // 16, 1) for width in widths)
-                for layer, widths in googlenet.ROWS.items()
-                if widths is None or layer[-2:] == '4a'}
+        rows = {
+            layer: widths and tuple(max(width // 16, 1) for width in widths)
+            for layer, widths in googlenet.ROWS.items()
+            if widths is None or layer[-2:] == '4a'
+        }
         monkeypatch.setattr(googlenet, 'ROWS', rows)
     net = cnns.build(name, **small | fields, classes=10)
     shape = images_of(name, side, count=4).shape
@@ -195,10 +239,15 @@ def flips_of(name):
 
 def flips_side_by_side(name):
     """Every value of every axis in few settings: overlap by itself, which no mark shows above."""
-    others = [[{axis: value} for other, axis, value in FLIPS if (other, axis) == (name, one)]
-              for one in cnns.axes(name) if one != 'overlap']
-    together = [dict(pair for flip in flips if flip for pair in flip.items())
-                for flips in itertools.zip_longest(*others)]
+    others = [
+        [{axis: value} for other, axis, value in FLIPS if (other, axis) == (name, one)]
+        for one in cnns.axes(name)
+        if one != 'overlap'
+    ]
+    together = [
+        dict(pair for flip in flips if flip for pair in flip.items())
+        for flips in itertools.zip_longest(*others)
+    ]
     return [flip for flip in flips_of(name) if 'overlap' in flip] + together
 
 
@@ -206,7 +255,8 @@ def flips_side_by_side(name):
 def test_one_step_lowers_the_loss_at_every_value_of_every_axis(name, monkeypatch):
     settings = flips_side_by_side(name)
     assert {pair for setting in settings for pair in setting.items()} == {
-        pair for flip in flips_of(name) for pair in flip.items()}
+        pair for flip in flips_of(name) for pair in flip.items()
+    }
     train_a_step(name, [{}, *settings], monkeypatch)
 
 
@@ -233,18 +283,24 @@ def train_a_step(name, settings, monkeypatch):
         @functools.partial(jax.jit, compiler_options=QUICK)
         @functools.partial(jax.value_and_grad, has_aux=True)
         def loss(params, net=net, stats=stats, images=images):
-            logits, state = net.apply({'params': params, 'batch_stats': stats}, images, train=True,
-                                      rngs={'dropout': jax.random.PRNGKey(1)},
-                                      mutable=['batch_stats', 'auxiliary'])
+            logits, state = net.apply(
+                {'params': params, 'batch_stats': stats},
+                images,
+                train=True,
+                rngs={'dropout': jax.random.PRNGKey(1)},
+                mutable=['batch_stats', 'auxiliary'],
+            )
             every = [logits, *state.get('auxiliary', {}).values()]
-            return sum(optax.softmax_cross_entropy_with_integer_labels(one, labels).mean()
-                       for one in every), logits
+            return sum(
+                optax.softmax_cross_entropy_with_integer_labels(one, labels).mean() for one in every
+            ), logits
 
         (before, logits), gradient = jax.device_get(loss(variables['params']))
         squares = sum(np.square(leaf).sum() for leaf in jax.tree.leaves(gradient))
         rate = 0.02 * before / squares  # to first order: 2 % off the loss
-        (after, _), _ = loss(jax.tree.map(lambda p, g, r=rate: p - r * g, variables['params'],
-                                          gradient))
+        (after, _), _ = loss(
+            jax.tree.map(lambda p, g, r=rate: p - r * g, variables['params'], gradient)
+        )
         assert np.isfinite(logits).all() and logits.dtype == np.float32, changes
         assert after < before, changes
         seen[str(changes)] = logits
@@ -260,9 +316,12 @@ def test_bfloat16_computes_with_float32_parameters_and_float32_logits(name, monk
     assert {leaf.dtype for leaf in jax.tree.leaves(init(half, images))} == {np.dtype('float32')}
     jaxpr = jax.make_jaxpr(lambda v, x: half.apply(v, x, train=False))(init(half, images), images)
     assert jaxpr.out_avals[0].dtype == np.float32
-    weighted = [equation for equation in inside(jaxpr.jaxpr)
-                if equation.primitive.name in ('conv_general_dilated', 'dot_general')
-                and equation.outvars[0].aval.shape[:1] == images.shape[:1]]
+    weighted = [
+        equation
+        for equation in inside(jaxpr.jaxpr)
+        if equation.primitive.name in ('conv_general_dilated', 'dot_general')
+        and equation.outvars[0].aval.shape[:1] == images.shape[:1]
+    ]
     assert weighted
     assert {equation.outvars[0].aval.dtype for equation in weighted} == {np.dtype('bfloat16')}
 

@@ -15,8 +15,15 @@ import numpy as np
 import pytest
 
 import cnns
-from experiments import benchmark, benchmark_ours, benchmark_profile, benchmark_show
-from experiments import benchmark_sizes, benchmark_torch, models
+from experiments import (
+    benchmark,
+    benchmark_ours,
+    benchmark_profile,
+    benchmark_show,
+    benchmark_sizes,
+    benchmark_torch,
+    models,
+)
 from experiments.benchmark_cases import CASES, chosen, config_of, dataset_of, work_of
 from experiments.config import fields_of, resolve
 from experiments.errors import UserError
@@ -62,8 +69,11 @@ def test_every_case_is_a_config_that_trains_and_full_batches_of_images(name):
 
 
 def test_cases_cover_the_poolings_of_the_four_layer_net():
-    found = {(case.fields['pool'], case.fields['overlap']) for case in CASES.values()
-             if 'pool' in case.fields}
+    found = {
+        (case.fields['pool'], case.fields['overlap'])
+        for case in CASES.values()
+        if 'pool' in case.fields
+    }
     assert found == {(kind, overlap) for kind in ('average', 'max') for overlap in (False, True)}
 
 
@@ -77,21 +87,33 @@ def test_a_wrong_name_is_one_line_with_the_nearest(main):
     assert chosen(['lenet5'], 7)['lenet5'].batch == 7
 
 
-@pytest.mark.parametrize('words, said', [
-    (['--seconds', '0'], 'positive'), (['--rounds', '0'], 'at least 1'),
-    (['--show'], 'FILE.json'), (['--show', 'no/such.json'], 'no/such.json'),
-    (['lenet5', '--against', 'torch', '--torch_python', 'no/such/python'], 'no/such/python'),
-    (['lenet5', '--against', 'torch', '--torch_python', 'false'], 'PyTorch'),
-    (['--sizes', 'lenet_batch'], 'lenet5_batch'), (['--seconds', 'nan'], 'finite'),
-    (['--seconds', 'inf'], 'finite'), (['runs/a.json'], '--show'), (['--again'], '--out'),
-    (['lenet5', '--devices', '3'], '--batch'),
-    (['--sizes', '--against', 'torch'], '--against'), (['--profile', '--against', 'plain'],
-                                                      '--against'),
-    (['--ablation', '--devices', '2'], '--devices'), (['--ablation', '--dtype', 'bfloat16'],
-                                                      '--dtype'),
-    (['--sizes', '--compile', 'none'], '--compile'), (['--operations', '--batch', '2'], '--batch'),
-    (['--profile', '--rounds', '2'], '--rounds'), (['--show', 'a.json', '--out', 'b.json'], '--out'),
-    (['--markdown', 'a.json', '--again'], '--again'), (['lenet5', '--compile', 'all'], 'torch')])
+@pytest.mark.parametrize(
+    'words, said',
+    [
+        (['--seconds', '0'], 'positive'),
+        (['--rounds', '0'], 'at least 1'),
+        (['--show'], 'FILE.json'),
+        (['--show', 'no/such.json'], 'no/such.json'),
+        (['lenet5', '--against', 'torch', '--torch_python', 'no/such/python'], 'no/such/python'),
+        (['lenet5', '--against', 'torch', '--torch_python', 'false'], 'PyTorch'),
+        (['--sizes', 'lenet_batch'], 'lenet5_batch'),
+        (['--seconds', 'nan'], 'finite'),
+        (['--seconds', 'inf'], 'finite'),
+        (['runs/a.json'], '--show'),
+        (['--again'], '--out'),
+        (['lenet5', '--devices', '3'], '--batch'),
+        (['--sizes', '--against', 'torch'], '--against'),
+        (['--profile', '--against', 'plain'], '--against'),
+        (['--ablation', '--devices', '2'], '--devices'),
+        (['--ablation', '--dtype', 'bfloat16'], '--dtype'),
+        (['--sizes', '--compile', 'none'], '--compile'),
+        (['--operations', '--batch', '2'], '--batch'),
+        (['--profile', '--rounds', '2'], '--rounds'),
+        (['--show', 'a.json', '--out', 'b.json'], '--out'),
+        (['--markdown', 'a.json', '--again'], '--again'),
+        (['lenet5', '--compile', 'all'], 'torch'),
+    ],
+)
 def test_mistakes_are_one_line_and_status_2(main, words, said):
     code, _, err = main(*words)
     assert code == 2 and err.startswith('error: ') and err.count('\n') == 1 and said in err
@@ -101,38 +123,71 @@ def test_mistakes_are_one_line_and_status_2(main, words, said):
 
 
 def times(*rates):
-    return [{'images_per_second': rate, 'steps': 2, 'seconds': 1.0, 'input_share': 0.02,
-             'mib': 100.0} for rate in rates]
+    return [
+        {'images_per_second': rate, 'steps': 2, 'seconds': 1.0, 'input_share': 0.02, 'mib': 100.0}
+        for rate in rates
+    ]
 
 
 def entry(ours, contiguous, last, plain=(), name='lenet5'):
     case = CASES[name]
     work = work_of(case)
-    sides = {'ours': {'train': times(*ours), 'infer': times(*[3 * rate for rate in ours]),
-                      'compile_seconds': 1.25, 'memory_mib': {'step': 12.4},
-                      'host': {'seconds': 1e-4, 'step_seconds': 1e-2, 'share': 0.01}},
-             'torch contiguous': {'train': times(*contiguous), 'infer': times(*contiguous)},
-             'torch channels_last': {'train': times(*last), 'infer': times(*last)},
-             'torch compile': {'error': 'no compiler'}}
+    sides = {
+        'ours': {
+            'train': times(*ours),
+            'infer': times(*[3 * rate for rate in ours]),
+            'compile_seconds': 1.25,
+            'memory_mib': {'step': 12.4},
+            'host': {'seconds': 1e-4, 'step_seconds': 1e-2, 'share': 0.01},
+        },
+        'torch contiguous': {'train': times(*contiguous), 'infer': times(*contiguous)},
+        'torch channels_last': {'train': times(*last), 'infer': times(*last)},
+        'torch compile': {'error': 'no compiler'},
+    }
     if plain:
         sides['plain'] = {'train': times(*plain), 'infer': times(*plain)}
-    return {'net': case.net, 'fields': case.fields, 'batch': case.batch, 'classes': 10,
-            'input': list(case.input), 'parameters': work.parameters,
-            'multiply_adds': work.macs, 'flop_train': work.train, 'flop_infer': work.infer,
-            'sides': sides, 'seconds': 1.0}
+    return {
+        'net': case.net,
+        'fields': case.fields,
+        'batch': case.batch,
+        'classes': 10,
+        'input': list(case.input),
+        'parameters': work.parameters,
+        'multiply_adds': work.macs,
+        'flop_train': work.train,
+        'flop_infer': work.infer,
+        'sides': sides,
+        'seconds': 1.0,
+    }
 
 
 def result(cases, **settings):
-    return {'kind': 'benchmark', 'peak_gflops': 200.0, 'cases': cases,
-            'settings': {'devices': None, 'dtype': 'float32', 'batch': None} | settings,
-            'environment': {
-                'date': '2020-01-02', 'python': '3.13.0', 'cpu': 'a CPU', 'cores': 2,
-                'load': [0.5, 0, 0], 'versions': {'jax': '0.12.0'}, 'device': 'cpu',
-                'platform': 'cpu', 'devices': 1, 'torch': {'torch': '2.9', 'threads': 2}}}
+    return {
+        'kind': 'benchmark',
+        'peak_gflops': 200.0,
+        'cases': cases,
+        'settings': {'devices': None, 'dtype': 'float32', 'batch': None} | settings,
+        'environment': {
+            'date': '2020-01-02',
+            'python': '3.13.0',
+            'cpu': 'a CPU',
+            'cores': 2,
+            'load': [0.5, 0, 0],
+            'versions': {'jax': '0.12.0'},
+            'device': 'cpu',
+            'platform': 'cpu',
+            'devices': 1,
+            'torch': {'torch': '2.9', 'threads': 2},
+        },
+    }
 
 
-TWO = result({'lenet5': entry([100, 300, 200], [90], [100, 150, 50], [50, 100, 100]),
-              'resnet20': entry([80, 80], [40, 40], [20, 20], name='resnet20')})
+TWO = result(
+    {
+        'lenet5': entry([100, 300, 200], [90], [100, 150, 50], [50, 100, 100]),
+        'resnet20': entry([80, 80], [40, 40], [20, 20], name='resnet20'),
+    }
+)
 
 
 def test_a_ratio_is_that_of_the_rounds_to_the_best_variant_of_all_rounds():
@@ -151,7 +206,7 @@ def test_the_geometric_mean_is_over_the_nets_that_have_a_ratio():
     mean, count = benchmark_show.geometric_mean(TWO, task='infer')
     assert count == 2
     ratios = [statistics.median([300 / 100, 900 / 150, 600 / 50]), 240 / 40]
-    assert mean == pytest.approx(math.prod(ratios)**0.5)
+    assert mean == pytest.approx(math.prod(ratios) ** 0.5)
     assert benchmark_show.geometric_mean(TWO, 'plain') == (2.0, 1)
     assert benchmark_show.geometric_mean(result({})) == (None, 0)
 
@@ -161,8 +216,11 @@ def test_the_markdown_table_says_what_the_file_holds(main, tmp_path):
     path.write_text(json.dumps(TWO))
     code, out, _ = main('--markdown', path)
     assert code == 0
-    rows = [[cell.strip() for cell in line.strip('|').split('|')]
-            for line in out.splitlines() if line.startswith('| ')]
+    rows = [
+        [cell.strip() for cell in line.strip('|').split('|')]
+        for line in out.splitlines()
+        if line.startswith('| ')
+    ]
     speed = dict(zip(rows[0], rows[2], strict=True))
     assert speed['net'] == 'lenet5' and speed['images/s'] == '200' and speed['PyTorch'] == '100'
     assert speed['ratio'] == '2.00 [1.00, 4.00]' and speed['its form'] == 'channels_last'
@@ -186,13 +244,18 @@ def clipped(figure):
     return max(0, -drawn.x0, -drawn.y0, drawn.x1 - width, drawn.y1 - height)
 
 
-ALL = result({name: entry([50 + 20 * i, 60 + 20 * i], [100, 110], [100, 90], [30, 40], name)
-              for i, name in enumerate(CASES)})
+ALL = result(
+    {
+        name: entry([50 + 20 * i, 60 + 20 * i], [100, 110], [100, 90], [30, 40], name)
+        for i, name in enumerate(CASES)
+    }
+)
 ONE = result({'lenet5': entry([100], [50], [80])})
 
 
-@pytest.mark.parametrize('found', [[ONE], [ALL], [ALL, result(ONE['cases'], devices=2,
-                                                             dtype='bfloat16')]])
+@pytest.mark.parametrize(
+    'found', [[ONE], [ALL], [ALL, result(ONE['cases'], devices=2, dtype='bfloat16')]]
+)
 def test_the_figure_shows_every_case_and_clips_no_label(found):
     figure = benchmark_show.render(found)
     labels = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
@@ -228,21 +291,24 @@ def fake_python(tmp_path, answers):
     """
     lines = [json.dumps({'torch': '0', 'threads': 1, 'device': 'cpu'}), *answers]
     path = tmp_path / 'python'
-    path.write_text(textwrap.dedent(f'''\
+    path.write_text(
+        textwrap.dedent(f"""\
         #!{sys.executable}
         import sys
         answers = {lines!r}
         print(answers[0], flush=True)
         for answer, line in zip(answers[1:], sys.stdin):
             print('{{"error": "no compiler"}}' if 'compile' in line else answer, flush=True)
-        '''))
+        """)
+    )
     path.chmod(0o755)
     return str(path)
 
 
 def answer(rate):
-    return json.dumps({'images_per_second': rate, 'steps': 2, 'seconds': 1.0, 'warm_up': 0.0,
-                       'mib': 1.0})
+    return json.dumps(
+        {'images_per_second': rate, 'steps': 2, 'seconds': 1.0, 'warm_up': 0.0, 'mib': 1.0}
+    )
 
 
 def test_a_child_that_dies_or_babbles_is_named_and_started_anew(tmp_path):
@@ -257,8 +323,7 @@ def test_a_child_that_dies_or_babbles_is_named_and_started_anew(tmp_path):
 
 def test_an_answer_that_takes_too_long_is_left_out(tmp_path):
     path = tmp_path / 'python'
-    path.write_text(f'#!{sys.executable}\nimport time\nprint("{{}}", flush=True)\n'
-                    'time.sleep(60)\n')
+    path.write_text(f'#!{sys.executable}\nimport time\nprint("{{}}", flush=True)\ntime.sleep(60)\n')
     path.chmod(0o755)
     child = benchmark_torch.Child(str(path), limit=0.2)
     assert child.ask(task='train')['error'] == 'no answer within 0.2 s'
@@ -266,8 +331,10 @@ def test_an_answer_that_takes_too_long_is_left_out(tmp_path):
 
 
 def test_pytorchs_side_needs_nothing_of_ours():
-    code = ('import sys, experiments.benchmark_torch; '
-            'print([name for name in ("jax", "flax", "cnns", "scipy") if name in sys.modules])')
+    code = (
+        'import sys, experiments.benchmark_torch; '
+        'print([name for name in ("jax", "flax", "cnns", "scipy") if name in sys.modules])'
+    )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == '[]'
 
@@ -285,8 +352,9 @@ def test_both_sides_train_a_net_of_the_same_size_and_output(torch_nets, name):
     import torch
 
     case = CASES[name]
-    there = torch_nets.build(case.net, 'meta', torch_nets.BENCHMARKED, classes=case.classes,
-                             **case.fields)
+    there = torch_nets.build(
+        case.net, 'meta', torch_nets.BENCHMARKED, classes=case.classes, **case.fields
+    )
     assert sum(p.numel() for p in there.parameters()) == work_of(case).parameters
     height, width, channels = case.input
     images = torch.zeros(2, channels, height, width, device='meta')
@@ -299,13 +367,15 @@ def copied(torch_nets, there, net, input):
     import torch
 
     modules = [(name, module) for name, module in there.named_modules() if 'aux' not in name]
-    weighted = [module for _, module in modules
-                if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear))]
+    weighted = [
+        module for _, module in modules if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear))
+    ]
     norms = iter([module for _, module in modules if isinstance(module, torch.nn.BatchNorm2d)])
     rows = models.trace(net.clone(fast=False), input).rows
     before = dict(zip(rows[1:], rows))
-    shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros((1, *input)),
-                                             train=False))
+    shapes = jax.eval_shape(
+        lambda: net.init(jax.random.key(0), jnp.zeros((1, *input)), train=False)
+    )
     variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), dict(shapes))
     for row, module in zip([row for row in rows if row.macs], weighted, strict=True):
         place, stats = variables['params'], variables.get('batch_stats')
@@ -325,8 +395,10 @@ def copied(torch_nets, there, net, input):
             layer['bias'] = module.bias.detach().numpy()
         if 'norm' in place:
             norm = next(norms)
-            place['norm'] = {'scale': norm.weight.detach().numpy(),
-                             'bias': norm.bias.detach().numpy()}
+            place['norm'] = {
+                'scale': norm.weight.detach().numpy(),
+                'bias': norm.bias.detach().numpy(),
+            }
             stats['norm'] = {'mean': norm.running_mean.numpy(), 'var': norm.running_var.numpy()}
     return variables
 
@@ -336,16 +408,18 @@ def test_both_sides_compute_the_same_logits(torch_nets, name):
     import torch  # vgg11 and resnet18 are those of test_convert.py
 
     case = CASES[name]._replace(classes=10)
-    there = torch_nets.randomise(torch_nets.build(case.net, nets=torch_nets.BENCHMARKED,
-                                                  classes=10, **case.fields))
+    there = torch_nets.randomise(
+        torch_nets.build(case.net, nets=torch_nets.BENCHMARKED, classes=10, **case.fields)
+    )
     net = cnns.build(case.net, classes=10, fast=False, **case.fields)
     images = np.random.default_rng(1).normal(size=(1, *case.input)).astype(np.float32)
     with torch.no_grad():
         expected = there(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()
     variables = copied(torch_nets, there, net, case.input)
     quick = {'xla_backend_optimization_level': 0}
-    got = jax.jit(lambda variables: net.apply(variables, images, train=False),
-                  compiler_options=quick)(variables)
+    got = jax.jit(
+        lambda variables: net.apply(variables, images, train=False), compiler_options=quick
+    )(variables)
     np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4 * abs(expected).max())
 
 
@@ -353,14 +427,22 @@ def test_a_real_child_measures_and_says_what_it_cannot(torch_nets):
     child = benchmark_torch.Child(sys.executable)
     assert child.about['torch']
     case = CASES['lenet5']
-    request = dict(net=case.net, fields={}, batch=8, input=case.input, classes=10,
-                   dtype='float32', seconds=0.01)
+    request = dict(
+        net=case.net,
+        fields={},
+        batch=8,
+        input=case.input,
+        classes=10,
+        dtype='float32',
+        seconds=0.01,
+    )
     for variant in ('contiguous', 'channels_last'):
         for task in ('train', 'infer'):
             found = child.ask(**request, variant=variant, task=task)
             assert found['steps'] >= 2
             assert found['images_per_second'] == pytest.approx(
-                8 * found['steps'] / found['seconds'])
+                8 * found['steps'] / found['seconds']
+            )
     found = child.ask(**request | {'net': 'no_such'}, variant='contiguous', task='train')
     assert found == {'error': "KeyError: 'no_such'"}
     child.close()
@@ -372,8 +454,23 @@ def test_a_real_child_measures_and_says_what_it_cannot(torch_nets):
 def test_the_command_measures_stores_and_goes_on_where_it_stopped(main, tmp_path):
     rates = [answer(rate) for rate in (10.0, 20.0, 4.0, 9.0, 10.0, 20.0)]
     fake = fake_python(tmp_path, rates)
-    words = ['lenet5', '--rounds', 2, '--seconds', 0.02, '--batch', 8, '--devices', 1,
-             '--against', 'torch', '--torch_python', fake, '--out', tmp_path / 'a/b.json']
+    words = [
+        'lenet5',
+        '--rounds',
+        2,
+        '--seconds',
+        0.02,
+        '--batch',
+        8,
+        '--devices',
+        1,
+        '--against',
+        'torch',
+        '--torch_python',
+        fake,
+        '--out',
+        tmp_path / 'a/b.json',
+    ]
     code, out, err = main(*words)
     assert code == 0, err
     stored = json.loads((tmp_path / 'a/b.json').read_text())
@@ -392,7 +489,8 @@ def test_the_command_measures_stores_and_goes_on_where_it_stopped(main, tmp_path
     weights = 61_706 * 4 / 2**20
     assert memory['argument'] > 2 * weights  # parameters and their velocities
     assert memory['step'] == pytest.approx(
-        memory['argument'] + memory['output'] - memory['alias'] + memory['temp'])
+        memory['argument'] + memory['output'] - memory['alias'] + memory['temp']
+    )
     assert {'jax', 'jaxlib', 'flax'} < set(stored['environment']['versions'])
     assert stored['environment']['torch']['torch'] == '0' and stored['peak_gflops'] > 0
     assert f'{benchmark_show.ratio(stored["cases"]["lenet5"], "torch contiguous")}' in out
@@ -408,13 +506,23 @@ def test_the_command_measures_stores_and_goes_on_where_it_stopped(main, tmp_path
 def stored_file(tmp_path, monkeypatch, **environment):
     """A file of two cases that the command takes for its own, and what it measures anew."""
     measured, path = [], tmp_path / 'a.json'
-    monkeypatch.setattr(benchmark, 'measure', lambda name, case, args, child: (
-        measured.append(name), TWO['cases']['lenet5'])[1])
+    monkeypatch.setattr(
+        benchmark,
+        'measure',
+        lambda name, case, args, child: (measured.append(name), TWO['cases']['lenet5'])[1],
+    )
     monkeypatch.setattr(benchmark_ours, 'matmul_peak', lambda dtype, devices: 1.0)
     args = benchmark._parser().parse_args([])
-    path.write_text(json.dumps(TWO | {
-        'settings': benchmark._settings(args), 'peak_gflops': 7.0,
-        'environment': benchmark.environment() | environment}))
+    path.write_text(
+        json.dumps(
+            TWO
+            | {
+                'settings': benchmark._settings(args),
+                'peak_gflops': 7.0,
+                'environment': benchmark.environment() | environment,
+            }
+        )
+    )
     return measured, path
 
 
@@ -450,8 +558,10 @@ def test_again_never_wipes_what_it_does_not_name(main, tmp_path, monkeypatch):
 
 def test_what_is_eager_never_runs_where_something_was_compiled(tmp_path):
     children = benchmark_torch.Children(fake_python(tmp_path, [answer(1.0), answer(2.0)]))
-    rates = [children.ask(variant=variant, task='train') for variant in
-             ('contiguous', 'compile', 'channels_last')]
+    rates = [
+        children.ask(variant=variant, task='train')
+        for variant in ('contiguous', 'compile', 'channels_last')
+    ]
     assert [one.get('images_per_second') for one in rates] == [1.0, None, 2.0]
     assert children._eager._process.pid != children._compiling._process.pid
     children.close()
@@ -486,8 +596,16 @@ def test_an_interrupted_again_goes_on_without_again(main, tmp_path, monkeypatch)
     assert code == 130 and 'without --again' in err
 
 
-@pytest.mark.parametrize('change', [{'cases': []}, {'cases': {'lenet5': 3}}, {'settings': 'none'},
-                                    {'cases': {'lenet5': {'sides': {}}}}, {'environment': None}])
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'cases': []},
+        {'cases': {'lenet5': 3}},
+        {'settings': 'none'},
+        {'cases': {'lenet5': {'sides': {}}}},
+        {'environment': None},
+    ],
+)
 def test_a_file_that_no_command_wrote_is_one_line(main, tmp_path, change):
     (tmp_path / 'a.json').write_text(json.dumps(TWO | change))
     for words in (['--show'], ['--markdown'], ['--figure', tmp_path / 'a.png']):
@@ -497,7 +615,7 @@ def test_a_file_that_no_command_wrote_is_one_line(main, tmp_path, change):
 
 # --- profile -----------------------------------------------------------------------------------
 
-PROGRAM = '''\
+PROGRAM = """\
 HloModule jit_step, entry_computation_layout={(f32[2]{0})->f32[2]{0}}
 
 %add.1 (x: f32[], y: f32[]) -> f32[] {
@@ -553,33 +671,70 @@ ENTRY %main.9 (a: f32[2], b: f32[2]) -> f32[2] {
   %loop = f32[2]{0} while(%a), condition=%add.1, body=%moves
   ROOT %out = f32[2]{0} custom-call(%a), custom_call_target="__cudnn$convForward"
 }
-'''
+"""
 
 
 def test_operations_are_classified_by_what_they_hold_and_where_they_come_from():
     found = benchmark_profile.kinds(PROGRAM, pools=['S2'])
-    assert {name: found[name] for name in (
-        'moved', 'convolved', 'small', 'matrix', 'banded', 'best', 'means', 'mean2', 'scaled',
-        'mask', 'together', 'loss', 'drawn', 'loop', 'out')} == {
-            'moved': 'transpose, copy', 'convolved': 'convolution', 'small': 'convolution',
-            'matrix': 'matrix product', 'banded': 'norm', 'best': 'pooling', 'means': 'pooling',
-            'mean2': 'pooling', 'scaled': 'norm', 'mask': 'random numbers',
-            'together': 'collectives', 'loss': 'elementwise', 'drawn': 'elementwise',
-            'loop': 'container', 'out': 'convolution'}
+    assert {
+        name: found[name]
+        for name in (
+            'moved',
+            'convolved',
+            'small',
+            'matrix',
+            'banded',
+            'best',
+            'means',
+            'mean2',
+            'scaled',
+            'mask',
+            'together',
+            'loss',
+            'drawn',
+            'loop',
+            'out',
+        )
+    } == {
+        'moved': 'transpose, copy',
+        'convolved': 'convolution',
+        'small': 'convolution',
+        'matrix': 'matrix product',
+        'banded': 'norm',
+        'best': 'pooling',
+        'means': 'pooling',
+        'mean2': 'pooling',
+        'scaled': 'norm',
+        'mask': 'random numbers',
+        'together': 'collectives',
+        'loss': 'elementwise',
+        'drawn': 'elementwise',
+        'loop': 'container',
+        'out': 'convolution',
+    }
 
 
 def test_shares_of_a_made_up_trace_are_those_of_its_instants():
     event = benchmark_profile.Event
     named = {'c': 'convolution', 'n': 'norm', 'w': 'container'}
     found = benchmark_profile.shares(
-        [event('c', 10, 30),            # alone to 20, half of 20 to 30
-         event('n', 20, 40),            # alone 30 to 40
-         event('w', 20, 50),            # a loop: 40 to 50 is nothing it names
-         event('x', 50, 60),            # not in the program's text
-         event('c', 60, 62, done=70)],  # left to other threads until 70
-        [event('wait', 0, 15), event('wait', 80, 90)], named, 0, 100, threads=2)
-    assert found == pytest.approx(dict.fromkeys(benchmark_profile.KINDS, 0) | {
-        'input': 0.20, 'convolution': 0.25, 'norm': 0.15, 'unknown': 0.20, 'idle': 0.20})
+        [
+            event('c', 10, 30),  # alone to 20, half of 20 to 30
+            event('n', 20, 40),  # alone 30 to 40
+            event('w', 20, 50),  # a loop: 40 to 50 is nothing it names
+            event('x', 50, 60),  # not in the program's text
+            event('c', 60, 62, done=70),
+        ],  # left to other threads until 70
+        [event('wait', 0, 15), event('wait', 80, 90)],
+        named,
+        0,
+        100,
+        threads=2,
+    )
+    assert found == pytest.approx(
+        dict.fromkeys(benchmark_profile.KINDS, 0)
+        | {'input': 0.20, 'convolution': 0.25, 'norm': 0.15, 'unknown': 0.20, 'idle': 0.20}
+    )
     # what has been left to the pool gets the threads that nothing else runs on
     both = [event('c', 0, 1, done=100), event('n', 1, 100)]
     assert benchmark_profile.shares(both, [], named, 1, 100, threads=2)['norm'] == 0.5
@@ -589,8 +744,9 @@ def test_shares_of_a_made_up_trace_are_those_of_its_instants():
 
 def test_the_profile_of_a_real_step_finds_its_operations(main, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark_profile, '_SECONDS', 0.02)
-    code, out, err = main('lenet5', '--profile', '--batch', 8, '--devices', 1, '--out',
-                          tmp_path / 'a.json')
+    code, out, err = main(
+        'lenet5', '--profile', '--batch', 8, '--devices', 1, '--out', tmp_path / 'a.json'
+    )
     assert code == 0, err
     stored = json.loads((tmp_path / 'a.json').read_text())
     profile = stored['cases']['lenet5']
@@ -605,8 +761,9 @@ def test_the_profile_of_a_real_step_finds_its_operations(main, tmp_path, monkeyp
     assert main('--show', tmp_path / 'a.json')[0] == 0
     code, table, _ = main('--markdown', tmp_path / 'a.json')
     assert code == 0
-    heads, _, row = [[cell.strip() for cell in line.strip('|').split('|')]
-                     for line in table.splitlines()[:3]]
+    heads, _, row = [
+        [cell.strip() for cell in line.strip('|').split('|')] for line in table.splitlines()[:3]
+    ]
     assert 'norm, %' not in heads and row[0] == 'lenet5'
     assert float(row[heads.index('convolution, %')]) == round(100 * shares['convolution'], 1)
     assert not clipped(benchmark_profile.render(stored))
@@ -633,13 +790,34 @@ def test_a_power_law_is_found_exactly_and_its_error_is_that_of_regression():
 
 
 def sizes_file():
-    series = {name: {'size': one.size, 'points': {
-        str(n): {'seconds': [n / 1000, n / 900], 'batch': case.batch, 'compile_seconds': 1.0}
-        for n, case in one.cases.items()}} for name, one in benchmark_sizes.SERIES.items()}
-    devices = {net: {str(n): {'seconds': [0.1 / n, 0.12 / n], 'all_reduce': [0.001 * n]}
-                     for n in benchmark_sizes.DEVICES} for net in benchmark_sizes.SCALED}
-    return {'kind': 'sizes', 'settings': {'dtype': 'float32', 'devices': None},
-            'environment': TWO['environment'], 'series': series, 'devices': devices}
+    series = {
+        name: {
+            'size': one.size,
+            'points': {
+                str(n): {
+                    'seconds': [n / 1000, n / 900],
+                    'batch': case.batch,
+                    'compile_seconds': 1.0,
+                }
+                for n, case in one.cases.items()
+            },
+        }
+        for name, one in benchmark_sizes.SERIES.items()
+    }
+    devices = {
+        net: {
+            str(n): {'seconds': [0.1 / n, 0.12 / n], 'all_reduce': [0.001 * n]}
+            for n in benchmark_sizes.DEVICES
+        }
+        for net in benchmark_sizes.SCALED
+    }
+    return {
+        'kind': 'sizes',
+        'settings': {'dtype': 'float32', 'devices': None},
+        'environment': TWO['environment'],
+        'series': series,
+        'devices': devices,
+    }
 
 
 def test_sizes_are_printed_and_drawn_with_their_exponents(main, tmp_path):
@@ -660,11 +838,20 @@ def test_sizes_are_printed_and_drawn_with_their_exponents(main, tmp_path):
 
 def test_sizes_are_measured_once_and_the_all_reduce_beside_the_step(main, tmp_path, monkeypatch):
     tiny = CASES['lenet5']._replace(batch=4)
-    monkeypatch.setattr(benchmark_sizes, 'SERIES', {
-        'lenet5_batch': benchmark_sizes.Series('batch', {4: tiny})})
+    monkeypatch.setattr(
+        benchmark_sizes, 'SERIES', {'lenet5_batch': benchmark_sizes.Series('batch', {4: tiny})}
+    )
     monkeypatch.setitem(benchmark_sizes.CASES, 'lenet5', tiny)
-    words = ['--sizes', 'lenet5_batch', '--rounds', 1, '--seconds', 0.01, '--out',
-             tmp_path / 'a.json']
+    words = [
+        '--sizes',
+        'lenet5_batch',
+        '--rounds',
+        1,
+        '--seconds',
+        0.01,
+        '--out',
+        tmp_path / 'a.json',
+    ]
     assert main(*words)[0] == 0
     stored = json.loads((tmp_path / 'a.json').read_text())
     assert len(stored['series']['lenet5_batch']['points']['4']['seconds']) == 1

@@ -24,8 +24,9 @@ def runs(root, monkeypatch):
     def started(words, **_):
         made.append([str(word) for word in words[1:]])
         if '--config' in words:
-            at, cache = (words[words.index(word) + 1] for word in
-                         ('--workdir', '--compilation_cache'))
+            at, cache = (
+                words[words.index(word) + 1] for word in ('--workdir', '--compilation_cache')
+            )
             assert not at.exists()
             made[-1].append(f'cache {"full" if cache.exists() else "empty"}')
             cache.mkdir(exist_ok=True)
@@ -39,8 +40,12 @@ def runs(root, monkeypatch):
 def test_every_run_has_a_new_directory_and_only_the_second_start_a_full_cache(runs, tmp_path):
     out = tmp_path / 'a.json'
     assert benchmark.main(['--ablation', '--out', str(out)]) == 0
-    assert [words[-1] for words in runs] == ['cache empty', 'cache empty', 'cache full',
-                                             'cache empty']
+    assert [words[-1] for words in runs] == [
+        'cache empty',
+        'cache empty',
+        'cache full',
+        'cache empty',
+    ]
     assert ['--config.model.fields.fast=False' in words for words in runs] == [True, *[False] * 3]
     assert ['--config.train.together=5' in words for words in runs] == [*[False] * 3, True]
     assert all('configs/ablate_pooling.py' in words for words in runs)
@@ -63,18 +68,30 @@ def result(seconds, *sentences):
 
 
 STORED = {
-    'kind': 'ablation', 'settings': {'config': 'c.py'},
-    'environment': {'cpu': 'a CPU', 'cores': 2, 'python': '3', 'versions': {'jax': '1'},
-                    'load': [0.5], 'date': 'today'},
-    'runs': {'plain': result(60, 'a: +0.6 points, 95 % interval +0.3 to +0.8: higher than b'),
-             'fast': result(20, 'a: +0.5 points, 95 % interval +0.1 to +0.9: higher than b'),
-             'other': result(30, 'a: +0.5 points, 95 % interval -0.1 to +0.9: no difference')}}
+    'kind': 'ablation',
+    'settings': {'config': 'c.py'},
+    'environment': {
+        'cpu': 'a CPU',
+        'cores': 2,
+        'python': '3',
+        'versions': {'jax': '1'},
+        'load': [0.5],
+        'date': 'today',
+    },
+    'runs': {
+        'plain': result(60, 'a: +0.6 points, 95 % interval +0.3 to +0.8: higher than b'),
+        'fast': result(20, 'a: +0.5 points, 95 % interval +0.1 to +0.9: higher than b'),
+        'other': result(30, 'a: +0.5 points, 95 % interval -0.1 to +0.9: no difference'),
+    },
+}
 
 
 def test_conclusions_are_the_same_if_the_sentences_end_alike():
     assert ablation.time_cells(STORED) == [
-        ('plain', '60', '1.00', ''), ('fast', '20', '3.00', 'the same'),
-        ('other', '30', '2.00', 'DIFFERENT')]
+        ('plain', '60', '1.00', ''),
+        ('fast', '20', '3.00', 'the same'),
+        ('other', '30', '2.00', 'DIFFERENT'),
+    ]
 
 
 def test_an_interrupt_keeps_the_finished_runs_and_says_so(tmp_path, monkeypatch, capsys):

@@ -10,10 +10,12 @@ import pytest
 from experiments import benchmark, benchmark_torch
 from experiments import benchmark_operations as operations
 
-TINY = {'conv': operations.Operation('conv', (2, 6, 5, 3), 3, 4),
-        'max': operations.Operation('max', (2, 6, 6, 3), 3),
-        'average': operations.Operation('average', (2, 6, 6, 3), 3),
-        'norm': operations.Operation('norm', (2, 4, 4, 3))}
+TINY = {
+    'conv': operations.Operation('conv', (2, 6, 5, 3), 3, 4),
+    'max': operations.Operation('max', (2, 6, 6, 3), 3),
+    'average': operations.Operation('average', (2, 6, 6, 3), 3),
+    'norm': operations.Operation('norm', (2, 4, 4, 3)),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +44,7 @@ def test_the_parts_of_a_convolution_are_those_of_a_plain_loop():
 
 @pytest.mark.parametrize('kind', ['max', 'average', 'norm'])
 def test_a_layer_is_measured_with_its_gradient(kind):
-    (function, arrays), = operations.functions(TINY[kind]).values()
+    ((function, arrays),) = operations.functions(TINY[kind]).values()
     value, (of_x, *_) = function(*arrays)
     assert of_x.shape == arrays[0].shape and bool(jnp.any(of_x != 0))
     assert value.shape[1] == (4 if kind == 'norm' else 3)
@@ -55,10 +57,20 @@ def test_operations_of_the_first_layer_are_counted_by_hand():
 
 def stored():
     part = {'ours': [0.004, 0.002], 'torch': [0.002, 0.002]}
-    return {'kind': 'operations', 'settings': {'dtype': 'float32'},
-            'environment': {'date': 'today', 'python': '3', 'cpu': 'a CPU', 'cores': 2,
-                            'load': [0.5], 'versions': {'jax': '1'}, 'platform': 'cpu'},
-            'operations': {'four_layer_conv1': {'layer': part}}}
+    return {
+        'kind': 'operations',
+        'settings': {'dtype': 'float32'},
+        'environment': {
+            'date': 'today',
+            'python': '3',
+            'cpu': 'a CPU',
+            'cores': 2,
+            'load': [0.5],
+            'versions': {'jax': '1'},
+            'platform': 'cpu',
+        },
+        'operations': {'four_layer_conv1': {'layer': part}},
+    }
 
 
 def test_a_ratio_below_one_is_ours_being_slower(tmp_path, capsys):
@@ -105,9 +117,14 @@ def test_both_sides_compute_the_same(kind):
     torch = pytest.importorskip('torch', reason='PyTorch is not installed')
     for part, (function, arrays) in operations.functions(TINY[kind]).items():
         # a map's channels come first there, a kernel's maps and channels
-        there = [torch.tensor(np.array(array).transpose(
-            (3, 2, 0, 1) if array is arrays[1] else (0, 3, 1, 2)) if array.ndim == 4
-            else np.array(array)) for array in arrays]
+        there = [
+            torch.tensor(
+                np.array(array).transpose((3, 2, 0, 1) if array is arrays[1] else (0, 3, 1, 2))
+                if array.ndim == 4
+                else np.array(array)
+            )
+            for array in arrays
+        ]
         if part == 'layer' and kind == 'conv':
             there.append(torch.zeros(2, 4, 6, 5))  # drawn, and not used
         request = dict(TINY[kind]._asdict(), part=part)
@@ -116,7 +133,7 @@ def test_both_sides_compute_the_same(kind):
         if kind == 'conv':
             ours, theirs = ours if isinstance(ours, tuple) else (ours,), (theirs,)
         else:
-            ours = ours[0], *ours[1][:3 if kind == 'norm' else 1]
+            ours = ours[0], *ours[1][: 3 if kind == 'norm' else 1]
         assert len(ours) == len(theirs)
         for one, other in zip(ours, theirs, strict=True):
             other = other.detach().numpy()
@@ -129,12 +146,24 @@ def test_a_real_pytorch_measures_every_part(monkeypatch, tmp_path):
     pytest.importorskip('torch', reason='PyTorch is not installed')
     monkeypatch.setattr(operations, 'OPERATIONS', TINY)
     out = tmp_path / 'a.json'
-    words = ['--operations', '--rounds', '1', '--seconds', '0.01', '--torch_python',
-             sys.executable, '--out', str(out)]
+    words = [
+        '--operations',
+        '--rounds',
+        '1',
+        '--seconds',
+        '0.01',
+        '--torch_python',
+        sys.executable,
+        '--out',
+        str(out),
+    ]
     assert benchmark.main(words) == 0
     found = json.loads(out.read_text())['operations']
     assert [len(parts) for parts in found.values()] == [3, 1, 1, 1]
-    assert all(sides['ours'][0] > 0 and sides['torch'][0] > 0
-               for parts in found.values() for sides in parts.values())
+    assert all(
+        sides['ours'][0] > 0 and sides['torch'][0] > 0
+        for parts in found.values()
+        for sides in parts.values()
+    )
     monkeypatch.setattr(benchmark_torch, 'Children', None)  # nothing is left to ask it
     assert benchmark.main(words) == 0

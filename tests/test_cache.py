@@ -67,7 +67,7 @@ def test_a_stale_file_is_noticed_and_made_again(made_of, capsys, home):
 
 def test_a_truncated_file_is_noticed_wherever_it_ends(capsys, home):
     save()
-    file, = files(home)
+    (file,) = files(home)
     content = file.read_bytes()
     for kept in (0, 1, 100, len(content) // 2, len(content) - 1):
         file.write_bytes(content[:kept])
@@ -77,7 +77,7 @@ def test_a_truncated_file_is_noticed_wherever_it_ends(capsys, home):
 
 def test_a_changed_byte_never_gives_wrong_images(home):
     save()
-    file, = files(home)
+    (file,) = files(home)
     content = bytearray(file.read_bytes())
     for place in range(0, len(content), 37):
         content[place] ^= 0x10
@@ -131,7 +131,8 @@ def folder(tmp_path):
         (tmp_path / 'set' / name).mkdir(parents=True)
         for index in range(20):
             Image.new('L', (8, 8), 100 * label + index).save(
-                tmp_path / 'set' / name / f'{index}.png')
+                tmp_path / 'set' / name / f'{index}.png'
+            )
     return tmp_path / 'set'
 
 
@@ -147,8 +148,14 @@ def decoded(monkeypatch):
     """The records decoded since the start, by name."""
     seen = []
     plain = data.reading.many
-    monkeypatch.setattr(data.reading, 'many', lambda records, rows, *rest: (
-        seen.extend(records.where(int(row)) for row in rows), plain(records, rows, *rest))[1])
+    monkeypatch.setattr(
+        data.reading,
+        'many',
+        lambda records, rows, *rest: (
+            seen.extend(records.where(int(row)) for row in rows),
+            plain(records, rows, *rest),
+        )[1],
+    )
     return seen
 
 
@@ -157,8 +164,9 @@ def test_a_second_start_decodes_nothing_and_gives_the_same(folder, decoded):
     assert len(decoded) == 40
     second = read(folder)
     assert len(decoded) == 40
-    for one, two in zip((first.train, first.validation, first.test),
-                        (second.train, second.validation, second.test)):
+    for one, two in zip(
+        (first.train, first.validation, first.test), (second.train, second.validation, second.test)
+    ):
         assert (one.images == two.images).all() and (one.labels == two.labels).all()
         assert one.images.dtype == two.images.dtype and one.labels.dtype == two.labels.dtype
 
@@ -177,8 +185,10 @@ def test_a_changed_file_is_decoded_again(folder, decoded, capsys):
 
 
 def test_other_ways_to_decode_are_kept_apart(folder, decoded):
-    shapes = [read(folder, **changes).shape for changes in
-              (dict(), dict(resize=4), dict(side=10), dict(channels=3), dict(resize=4))]
+    shapes = [
+        read(folder, **changes).shape
+        for changes in (dict(), dict(resize=4), dict(side=10), dict(channels=3), dict(resize=4))
+    ]
     assert shapes == [(8, 8, 1), (4, 4, 1), (10, 10, 1), (8, 8, 3), (4, 4, 1)]
     assert len(decoded) == 4 * 40
 

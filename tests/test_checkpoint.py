@@ -9,10 +9,21 @@ from experiments import checkpoint
 from experiments.optim import Control
 from experiments.train import State
 
-STATE = State(jnp.int32(7), {'conv1': {'kernel': jnp.arange(6.0).reshape(2, 3)}}, {},
-              ({'trace': jnp.float32([0.5])}, ()), (), jax.random.PRNGKey(3))
-SNAPSHOT = checkpoint.Snapshot(2, 7, (Control(0.1, 0.25, 1, 1, False), Control()),
-                               ({'error': 0.1, 'loss': 1 / 3}, {'error': 0.2, 'loss': 0.5}), STATE)
+STATE = State(
+    jnp.int32(7),
+    {'conv1': {'kernel': jnp.arange(6.0).reshape(2, 3)}},
+    {},
+    ({'trace': jnp.float32([0.5])}, ()),
+    (),
+    jax.random.PRNGKey(3),
+)
+SNAPSHOT = checkpoint.Snapshot(
+    2,
+    7,
+    (Control(0.1, 0.25, 1, 1, False), Control()),
+    ({'error': 0.1, 'loss': 1 / 3}, {'error': 0.2, 'loss': 0.5}),
+    STATE,
+)
 MADE_OF = {'group of points': ['a', 'b'], 'data set': 'digest', 'code': None}
 
 
@@ -36,9 +47,15 @@ def test_no_file_is_no_snapshot_and_nothing_to_say(tmp_path):
     assert checkpoint.load(tmp_path / 'none', MADE_OF) == (None, '')
 
 
-@pytest.mark.parametrize('change, words', [
-    ({'group of points': ['a']}, 'another group of points;'), ({'data set': 'other'}, 'data set;'),
-    ({'code': 'x', 'data set': 'y'}, 'another data set, code;'), ({'jax': '1'}, 'another jax;')])
+@pytest.mark.parametrize(
+    'change, words',
+    [
+        ({'group of points': ['a']}, 'another group of points;'),
+        ({'data set': 'other'}, 'data set;'),
+        ({'code': 'x', 'data set': 'y'}, 'another data set, code;'),
+        ({'jax': '1'}, 'another jax;'),
+    ],
+)
 def test_the_file_of_another_training_is_left_alone_and_said(file, change, words):
     got, note = checkpoint.load(file, MADE_OF | change)
     assert got is None and words in note

@@ -16,19 +16,22 @@ import cnns
 @pytest.mark.parametrize('name', ['lenet5', 'mlp_300', 'resnet20', 'lenet5_1998', 'vgg11_32px'])
 def test_a_net_takes_a_batch_of_any_size_none_and_a_symbol_included(name):
     net, size = cnns.build(name), cnns.NETS[name].input
-    variables = jax.eval_shape(lambda: net.init(jax.random.PRNGKey(0), jnp.zeros((1, *size)),
-                                                train=False))
+    variables = jax.eval_shape(
+        lambda: net.init(jax.random.PRNGKey(0), jnp.zeros((1, *size)), train=False)
+    )
     apply = lambda variables, x: net.apply(variables, x, train=False)
     assert jax.eval_shape(apply, variables, jnp.zeros((0, *size))).shape == (0, 10)
-    count, = jax.export.symbolic_shape('n')
-    exported = jax.export.export(jax.jit(apply))(variables, jax.ShapeDtypeStruct(
-        (count, *size), jnp.float32))
+    (count,) = jax.export.symbolic_shape('n')
+    exported = jax.export.export(jax.jit(apply))(
+        variables, jax.ShapeDtypeStruct((count, *size), jnp.float32)
+    )
     assert str(exported.out_avals[0].shape[0]) == 'n' and exported.out_avals[0].shape[1] == 10
 
 
 def test_build_takes_every_name_and_the_default_is_the_papers_choice():
-    assert cnns.axes('lenet5') == dict(activation='tanh', pool='average', overlap=False,
-                                       norm='none')
+    assert cnns.axes('lenet5') == dict(
+        activation='tanh', pool='average', overlap=False, norm='none'
+    )
     assert cnns.axes('lenet5_1998') == dict(activation='scaled_tanh')
     assert cnns.axes('alexnet') == dict(activation='relu', pool='max', overlap=True, norm='lrn')
     assert cnns.axes('vgg11_lrn') == dict(activation='relu', pool='max', overlap=False, norm='lrn')
@@ -38,20 +41,35 @@ def test_build_takes_every_name_and_the_default_is_the_papers_choice():
         assert type(cnns.build(name)) is cnns.NETS[name].net
 
 
-@pytest.mark.parametrize('name, fields, message', [
-    ('lenet', {}, r"unknown net 'lenet'. Did you mean 'lenet5'\? Allowed: lenet5, lenet5_1998, "),
-    ('lenet5', dict(poool='max'), r"no field 'poool'. Did you mean 'pool'\? Allowed: activation"),
-    ('lenet5', dict(parent=None), "no field 'parent'"),
-    ('lenet5', dict(pool='mean'), "unknown pool 'mean'.*Allowed: average, max"),
-    ('lenet5_1998', dict(pool='max'), "lenet5_1998 has no axis 'pool': .*trainable"),
-    ('lenet5_1998', dict(overlap=True), "no axis 'overlap': .*disjoint"),
-    ('lenet5_1998', dict(norm='none'), "no axis 'norm': "),
-    ('resnet20', dict(pool='average'), "resnet20 has no axis 'pool': it shrinks its maps by strides"),
-    ('mlp_300', dict(norm='lrn'), "mlp_300 has no choice 'norm=lrn': its units have no order"),
-    ('vgg16', dict(pool='mixed'), "unknown pool 'mixed'"),
-    ('vgg16', dict(initialiser='xavier'), "unknown initialiser 'xavier'.*paper, he, glorot"),
-    ('resnet50', dict(initialiser='paper'), "unknown initialiser 'paper'.*he"),
-])
+@pytest.mark.parametrize(
+    'name, fields, message',
+    [
+        (
+            'lenet',
+            {},
+            r"unknown net 'lenet'. Did you mean 'lenet5'\? Allowed: lenet5, lenet5_1998, ",
+        ),
+        (
+            'lenet5',
+            dict(poool='max'),
+            r"no field 'poool'. Did you mean 'pool'\? Allowed: activation",
+        ),
+        ('lenet5', dict(parent=None), "no field 'parent'"),
+        ('lenet5', dict(pool='mean'), "unknown pool 'mean'.*Allowed: average, max"),
+        ('lenet5_1998', dict(pool='max'), "lenet5_1998 has no axis 'pool': .*trainable"),
+        ('lenet5_1998', dict(overlap=True), "no axis 'overlap': .*disjoint"),
+        ('lenet5_1998', dict(norm='none'), "no axis 'norm': "),
+        (
+            'resnet20',
+            dict(pool='average'),
+            "resnet20 has no axis 'pool': it shrinks its maps by strides",
+        ),
+        ('mlp_300', dict(norm='lrn'), "mlp_300 has no choice 'norm=lrn': its units have no order"),
+        ('vgg16', dict(pool='mixed'), "unknown pool 'mixed'"),
+        ('vgg16', dict(initialiser='xavier'), "unknown initialiser 'xavier'.*paper, he, glorot"),
+        ('resnet50', dict(initialiser='paper'), "unknown initialiser 'paper'.*he"),
+    ],
+)
 def test_a_mistake_names_what_is_allowed(name, fields, message):
     with pytest.raises(ValueError, match=message):
         cnns.build(name, **fields)
@@ -69,40 +87,64 @@ def shapes(name, side=None, **fields):
     height, width, channels = cnns.NETS[name].input
     images = jax.ShapeDtypeStruct((2, side or height, side or width, channels), jnp.float32)
     net = cnns.build(name, **fields)
-    return jax.eval_shape(lambda x: net.init_with_output(
-        {'params': jax.random.PRNGKey(0)}, x, train=False)[0], images)
+    return jax.eval_shape(
+        lambda x: net.init_with_output({'params': jax.random.PRNGKey(0)}, x, train=False)[0], images
+    )
 
 
-@pytest.mark.parametrize('name, side, message', [
-    ('alexnet', 64, 'fc6 reads maps of 6x6; images of 64x64 give 1x1. Sides from 196 to 227 fit'),
-    ('alexnet_32px', 64, 'fc6 reads maps of 4x4'),
-    ('vgg16', 192, "head='dense' takes sides from 224 to 255, it was given 192x192"),
-    ('vgg16_32px', 16, "takes sides from 32"),
-    ('googlenet', 160, 'auxiliary classifiers read 14x14 maps.*Set aux=False'),
-    ('resnet18', 16, 'takes sides from 32'),
-    ('resnet20', 2, 'takes sides from 4'),
-])
+@pytest.mark.parametrize(
+    'name, side, message',
+    [
+        (
+            'alexnet',
+            64,
+            'fc6 reads maps of 6x6; images of 64x64 give 1x1. Sides from 196 to 227 fit',
+        ),
+        ('alexnet_32px', 64, 'fc6 reads maps of 4x4'),
+        ('vgg16', 192, "head='dense' takes sides from 224 to 255, it was given 192x192"),
+        ('vgg16_32px', 16, 'takes sides from 32'),
+        ('googlenet', 160, 'auxiliary classifiers read 14x14 maps.*Set aux=False'),
+        ('resnet18', 16, 'takes sides from 32'),
+        ('resnet20', 2, 'takes sides from 4'),
+    ],
+)
 def test_a_side_that_does_not_fit_is_refused_with_those_that_do(name, side, message):
     with pytest.raises(ValueError, match=message):
         shapes(name, side)
 
 
-@pytest.mark.parametrize('name, fields, message', [
-    ('alexnet', dict(maps=(1, 2)), r'maps is \(1, 2\), it must be 5 numbers, each at least 1'),
-    ('vgg16', dict(maps=(8, 8)), 'maps is .* 5 numbers'), ('vgg11', dict(maps=(8, 8, 8, 8, 0)), 'maps'),
-    ('resnet18', dict(blocks=()), 'blocks is .*one or more numbers'),
-    ('resnet20', dict(blocks=0), 'blocks is'), ('mlp_300', dict(hidden=()), 'hidden is'),
-    ('alexnet', dict(groups=7), 'which 7 groups do not divide')])
+@pytest.mark.parametrize(
+    'name, fields, message',
+    [
+        ('alexnet', dict(maps=(1, 2)), r'maps is \(1, 2\), it must be 5 numbers, each at least 1'),
+        ('vgg16', dict(maps=(8, 8)), 'maps is .* 5 numbers'),
+        ('vgg11', dict(maps=(8, 8, 8, 8, 0)), 'maps'),
+        ('resnet18', dict(blocks=()), 'blocks is .*one or more numbers'),
+        ('resnet20', dict(blocks=0), 'blocks is'),
+        ('mlp_300', dict(hidden=()), 'hidden is'),
+        ('alexnet', dict(groups=7), 'which 7 groups do not divide'),
+    ],
+)
 def test_counts_that_make_no_net_are_refused(name, fields, message):
     with pytest.raises(ValueError, match=message):
         shapes(name, **fields)
 
 
-@pytest.mark.parametrize('name, side, fields', [
-    ('alexnet', 224, {}), ('alexnet', 200, {}), ('vgg11', 250, {}), ('vgg11_32px', 64, {}),
-    ('vgg11', 384, dict(head='convolutional')), ('googlenet', 160, dict(aux=False)),
-    ('resnet18', 160, {}), ('resnet20', 24, {}), ('cuda_convnet_13pct', 32, {}),
-    ('mlp_300', 16, {})])
+@pytest.mark.parametrize(
+    'name, side, fields',
+    [
+        ('alexnet', 224, {}),
+        ('alexnet', 200, {}),
+        ('vgg11', 250, {}),
+        ('vgg11_32px', 64, {}),
+        ('vgg11', 384, dict(head='convolutional')),
+        ('googlenet', 160, dict(aux=False)),
+        ('resnet18', 160, {}),
+        ('resnet20', 24, {}),
+        ('cuda_convnet_13pct', 32, {}),
+        ('mlp_300', 16, {}),
+    ],
+)
 def test_other_sides_give_logits_where_the_net_allows_them(name, side, fields):
     assert shapes(name, side, classes=7, **fields).shape == (2, 7)
 
@@ -112,8 +154,9 @@ def test_images_with_other_channels_are_refused_with_the_remedy(name):
     height, width, channels = cnns.NETS[name].input
     images = jax.ShapeDtypeStruct((2, height, width, channels + 1), jnp.float32)
     with pytest.raises(ValueError, match='channels'):
-        jax.eval_shape(lambda x: cnns.build(name).init(jax.random.PRNGKey(0), x, train=False),
-                       images)
+        jax.eval_shape(
+            lambda x: cnns.build(name).init(jax.random.PRNGKey(0), x, train=False), images
+        )
 
 
 def test_features_are_the_last_hidden_layer_or_a_named_one():
@@ -123,26 +166,41 @@ def test_features_are_the_last_hidden_layer_or_a_named_one():
     hidden = net.apply(variables, images, train=False, features=True)
     assert hidden.shape == (2, 84)
     last = variables['params']['OUT']
-    np.testing.assert_allclose(hidden @ last['kernel'] + last['bias'],
-                               net.apply(variables, images, train=False), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        hidden @ last['kernel'] + last['bias'],
+        net.apply(variables, images, train=False),
+        rtol=1e-5,
+        atol=1e-5,
+    )
     assert net.apply(variables, images, train=False, features='S2').shape == (2, 14, 14, 6)
     with pytest.raises(ValueError, match="unknown layer 'conv1'. Allowed: C1, S2"):
         net.apply(variables, images, train=False, features='conv1')
 
 
-@pytest.mark.parametrize('name, layer, shape', [
-    ('alexnet', True, (2, 4096)), ('alexnet', 'conv3', (2, 13, 13, 384)), ('vgg16', True, (2, 4096)),
-    ('googlenet', True, (2, 1024)), ('googlenet', 'inception_4a/3x3', (2, 14, 14, 208)),
-    ('resnet50', True, (2, 2048)), ('resnet50', 'conv4_3/conv2', (2, 14, 14, 256)),
-    ('resnet50', 'conv3_4', (2, 28, 28, 512)), ('resnet20', True, (2, 64)),
-    ('mlp_300_100', True, (2, 100)), ('lenet5_1998', True, (2, 84)),
-    ('cuda_convnet_13pct', True, (2, 6, 6, 32))])
+@pytest.mark.parametrize(
+    'name, layer, shape',
+    [
+        ('alexnet', True, (2, 4096)),
+        ('alexnet', 'conv3', (2, 13, 13, 384)),
+        ('vgg16', True, (2, 4096)),
+        ('googlenet', True, (2, 1024)),
+        ('googlenet', 'inception_4a/3x3', (2, 14, 14, 208)),
+        ('resnet50', True, (2, 2048)),
+        ('resnet50', 'conv4_3/conv2', (2, 14, 14, 256)),
+        ('resnet50', 'conv3_4', (2, 28, 28, 512)),
+        ('resnet20', True, (2, 64)),
+        ('mlp_300_100', True, (2, 100)),
+        ('lenet5_1998', True, (2, 84)),
+        ('cuda_convnet_13pct', True, (2, 6, 6, 32)),
+    ],
+)
 def test_any_layer_or_block_can_be_asked_for_by_name(name, layer, shape):
     net = cnns.build(name)
     images = jax.ShapeDtypeStruct((2, *cnns.NETS[name].input), jnp.float32)
     variables = jax.eval_shape(lambda x: net.init(jax.random.PRNGKey(0), x, train=False), images)
-    got = jax.eval_shape(lambda v, x: net.apply(v, x, train=False, features=layer), variables,
-                         images)
+    got = jax.eval_shape(
+        lambda v, x: net.apply(v, x, train=False, features=layer), variables, images
+    )
     assert got.shape == shape
 
 

@@ -30,8 +30,11 @@ def digits():
 
 
 def split(count, side=2):
-    return data.Split(np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1) * np.ones(
-        (1, side, side, 1), np.uint8), np.arange(count, dtype=np.int32))
+    return data.Split(
+        np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1)
+        * np.ones((1, side, side, 1), np.uint8),
+        np.arange(count, dtype=np.int32),
+    )
 
 
 def test_the_digits_are_1797_images_of_32_pixels_split_without_overlap(digits):
@@ -39,14 +42,16 @@ def test_the_digits_are_1797_images_of_32_pixels_split_without_overlap(digits):
     assert [len(part.labels) for part in parts] == [1293, 144, 360]
     assert all(part.images.shape[1:] == (32, 32, 1) for part in parts)
     from sklearn.datasets import load_digits
+
     labels = np.concatenate([part.labels for part in parts])
     assert np.bincount(labels).tolist() == np.bincount(load_digits().target).tolist()
 
 
 def test_the_parts_do_not_depend_on_anything_but_the_fields(digits):
     again = data.load(fields())
-    for one, two in zip((digits.train, digits.validation, digits.test),
-                        (again.train, again.validation, again.test)):
+    for one, two in zip(
+        (digits.train, digits.validation, digits.test), (again.train, again.validation, again.test)
+    ):
         assert (one.images == two.images).all() and (one.labels == two.labels).all()
 
 
@@ -91,7 +96,9 @@ def test_batches_follow_the_order_and_keep_image_and_label_together():
 
 
 def test_a_batch_that_does_not_divide_is_an_error_with_the_numbers():
-    with pytest.raises(UserError, match='batch of 10 images does not divide over 4 devices: 10 = 4 x 2 [+] 2'):
+    with pytest.raises(
+        UserError, match='batch of 10 images does not divide over 4 devices: 10 = 4 x 2 [+] 2'
+    ):
         data.shard(np.zeros(10), 4)
 
 
@@ -100,7 +107,9 @@ def test_fewer_images_than_a_batch_is_an_error_with_the_numbers():
         next(data.train_batches(split(3), 4, 1, 0, 1))
 
 
-@pytest.mark.parametrize('count, batch, devices', [(10, 4, 1), (10, 4, 4), (10, 3, 2), (8, 4, 2), (1, 8, 4)])
+@pytest.mark.parametrize(
+    'count, batch, devices', [(10, 4, 1), (10, 4, 4), (10, 3, 2), (8, 4, 2), (1, 8, 4)]
+)
 def test_evaluation_batches_hold_every_image_once_in_order(count, batch, devices):
     batches = list(data.eval_batches(split(count), batch, devices))
     labels = np.concatenate([b['label'].ravel()[b['mask'].ravel() > 0] for b in batches])
@@ -113,8 +122,9 @@ def made_up(train, test=None, classes=10, **rest):
     if test is None:
         test = copy.copy(train)
         test.name = f'{train.name}, test'
-    return lambda _: data.Source({'train': train, 'test': test},
-                                 tuple(map(str, range(classes))), 'made up', **rest)
+    return lambda _: data.Source(
+        {'train': train, 'test': test}, tuple(map(str, range(classes))), 'made up', **rest
+    )
 
 
 def arrays(count, side=2, channels=1):
@@ -131,10 +141,13 @@ def test_smaller_images_get_a_border_and_larger_ones_are_refused(monkeypatch):
         data.load(fields(name='made_up', side=1))
 
 
-@pytest.mark.parametrize('changes, message', [
-    (dict(validation=0.0001), 'leave 1437 to train on and 0 to validate on'),
-    (dict(validation=0.9999), 'leave 0 to train on'),
-])
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(validation=0.0001), 'leave 1437 to train on and 0 to validate on'),
+        (dict(validation=0.9999), 'leave 0 to train on'),
+    ],
+)
 def test_an_empty_part_is_an_error_with_the_numbers(changes, message):
     with pytest.raises(UserError, match=message):
         data.load(fields(**changes))
@@ -159,8 +172,10 @@ def test_adding_a_source_is_one_function_and_one_line(monkeypatch, stream):
         data.load(fields(name='made_up', test='tset'))
 
 
-@pytest.mark.parametrize('channels, wanted, note', [
-    (1, 3, 'grey images repeated in 3 channels'), (3, 1, 'colour images turned into grey')])
+@pytest.mark.parametrize(
+    'channels, wanted, note',
+    [(1, 3, 'grey images repeated in 3 channels'), (3, 1, 'colour images turned into grey')],
+)
 def test_channels_are_converted_and_it_is_said(monkeypatch, channels, wanted, note):
     part = arrays(20, channels=channels)
     part.images[..., 0] += 100
@@ -175,8 +190,10 @@ def test_channels_are_converted_and_it_is_said(monkeypatch, channels, wanted, no
 
 def test_streamed_and_in_memory_describe_the_same_data_set(monkeypatch):
     monkeypatch.setattr(data, 'SAMPLE', 50)
-    one, two = (data.load(fields(name='synthetic:200x16x3', stream=stream, limit=120))
-                for stream in ('never', 'always'))
+    one, two = (
+        data.load(fields(name='synthetic:200x16x3', stream=stream, limit=120))
+        for stream in ('never', 'always')
+    )
     assert isinstance(one.train, data.Split) and isinstance(two.train, data.Streamed)
     assert one.fingerprint == two.fingerprint and one.note == two.note
     assert 'sample of 50' in one.note
@@ -224,8 +241,7 @@ class Made(data.Records):
         return self.count
 
     def fetch(self, indices):
-        return [(np.full((2, 2, 1), index % 250, np.uint8), self.label(index))
-                for index in indices]
+        return [(np.full((2, 2, 1), index % 250, np.uint8), self.label(index)) for index in indices]
 
 
 @pytest.mark.parametrize('stream', ['never', 'always'])
@@ -237,10 +253,14 @@ def test_a_label_that_is_no_whole_number_is_named(monkeypatch, stream, label):
         data.load(fields(name='made_up', validation=0.2, stream=stream, cache='off'))
 
 
-@pytest.mark.parametrize('change, message', [
-    (dict(labels=[0] * 20), r'labels of its Records are \[0.*an array of 20 whole numbers'),
-    (dict(labels=np.zeros(3, int)), 'an array of 20 whole numbers'),
-    (dict(fingerprint=''), 'gives no fingerprint')])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(labels=[0] * 20), r'labels of its Records are \[0.*an array of 20 whole numbers'),
+        (dict(labels=np.zeros(3, int)), 'an array of 20 whole numbers'),
+        (dict(fingerprint=''), 'gives no fingerprint'),
+    ],
+)
 def test_records_that_say_something_odd_are_refused(monkeypatch, change, message):
     part = Made()
     vars(part).update(change)
@@ -249,12 +269,18 @@ def test_records_that_say_something_odd_are_refused(monkeypatch, change, message
         data.load(fields(name='made_up', validation=0.2, cache='off'))
 
 
-@pytest.mark.parametrize('source, message', [
-    (lambda _: None, 'gives None, it must give a Source'),
-    (lambda _: data.Source({}, ('a',), ''), 'it must give a Source with at least one part'),
-    (lambda _: data.Source({'train': Made()}, (), ''), 'the classes of made_up are'),
-    (lambda _: data.Source({'train': Made()}, ('a',), '', validation='dev'),
-     "part to validate on.*'dev'.*Allowed: train")])
+@pytest.mark.parametrize(
+    'source, message',
+    [
+        (lambda _: None, 'gives None, it must give a Source'),
+        (lambda _: data.Source({}, ('a',), ''), 'it must give a Source with at least one part'),
+        (lambda _: data.Source({'train': Made()}, (), ''), 'the classes of made_up are'),
+        (
+            lambda _: data.Source({'train': Made()}, ('a',), '', validation='dev'),
+            "part to validate on.*'dev'.*Allowed: train",
+        ),
+    ],
+)
 def test_a_source_that_gives_something_odd_is_refused(monkeypatch, source, message):
     monkeypatch.setitem(data.SOURCES, 'made_up', source)
     with pytest.raises(UserError, match=message):
@@ -282,24 +308,34 @@ def test_too_few_images_are_refused_before_any_is_read(monkeypatch):
     monkeypatch.setitem(data.SOURCES, 'made_up', made_up(part))
     for changes, count in ((dict(), 16), (dict(limit=5), 5)):
         with pytest.raises(UserError, match=f'has {count} images, fewer than one batch of 17'):
-            data.load(fields(name='made_up', validation=0.2, channels=1, cache='off', **changes),
-                      least=17)
+            data.load(
+                fields(name='made_up', validation=0.2, channels=1, cache='off', **changes), least=17
+            )
 
 
 def test_what_was_found_is_a_digest_of_the_bytes_however_they_are_read(monkeypatch):
     found = lambda **changes: data.load(fields(name='made_up', validation=0.2, **changes)).found
     part = Made()
     monkeypatch.setitem(data.SOURCES, 'made_up', made_up(part))
-    ways = [dict(stream='never'), dict(stream='always'), dict(stream='never'), dict(limit=3),
-            dict(stream='always', resize=1), dict(stream='always', cache='off')]
+    ways = [
+        dict(stream='never'),
+        dict(stream='always'),
+        dict(stream='never'),
+        dict(limit=3),
+        dict(stream='always', resize=1),
+        dict(stream='always', cache='off'),
+    ]
     assert len({found(**way) for way in ways}) == 1
     plain = part.fetch
     before = found(cache='off')
-    part.fetch = lambda indices: [(image + (index == 3), label) for index, (image, label)
-                                  in zip(indices, plain(indices))]
+    part.fetch = lambda indices: [
+        (image + (index == 3), label) for index, (image, label) in zip(indices, plain(indices))
+    ]
     assert found(cache='off') != before
-    part.fetch = lambda indices: [(image, 9 if index == 3 else label) for index, (image, label)
-                                  in zip(indices, plain(indices))]
+    part.fetch = lambda indices: [
+        (image, 9 if index == 3 else label)
+        for index, (image, label) in zip(indices, plain(indices))
+    ]
     assert found(cache='off') != before
 
 
@@ -335,16 +371,25 @@ def test_a_source_without_a_fingerprint_is_refused(monkeypatch):
 
 
 def test_a_part_of_a_set_is_said_beside_every_number():
-    whole, part, all_of_it = (data.load(fields(name='synthetic:200x16x1', validation=0.2, limit=n))
-                              for n in (0, 50, 160))
+    whole, part, all_of_it = (
+        data.load(fields(name='synthetic:200x16x1', validation=0.2, limit=n)) for n in (0, 50, 160)
+    )
     assert 'only the first 50 of 160 training images' in part.note
     assert 'only' not in whole.note and 'only' not in all_of_it.note
 
 
 def test_the_fingerprint_changes_with_what_is_trained_on():
-    prints = [data.load(fields(name='synthetic:200x16x1', **changes)).fingerprint for changes in
-              (dict(), dict(side=20), dict(resize=12), dict(channels=3), dict(limit=50),
-               dict(validation=0.3))]
+    prints = [
+        data.load(fields(name='synthetic:200x16x1', **changes)).fingerprint
+        for changes in (
+            dict(),
+            dict(side=20),
+            dict(resize=12),
+            dict(channels=3),
+            dict(limit=50),
+            dict(validation=0.3),
+        )
+    ]
     prints.append(data.load(fields(name='synthetic:201x16x1')).fingerprint)
     assert len(set(prints)) == len(prints)
 
@@ -372,8 +417,10 @@ def test_an_unprepared_set_ends_with_the_command_to_run(tmp_path):
 def test_mnist_is_the_published_one_in_its_hashed_order(tfds_dir):
     # published counts per digit of the two splits; the labels are read without decoding an image
     parts = data.parts_of(fields(name='mnist', dir=tfds_dir))[1]
-    counts = {name: np.bincount([label for _, label in records.fetch(range(len(records)))])
-              for name, records in parts.items()}
+    counts = {
+        name: np.bincount([label for _, label in records.fetch(range(len(records)))])
+        for name, records in parts.items()
+    }
     assert counts['train'].tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert counts['test'].tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     mnist = data.load(fields(name='mnist', dir=tfds_dir, side=32, train='test', test='train[:100]'))
@@ -397,7 +444,9 @@ def copied(tfds_dir, tmp_path):
 def test_a_missing_shard_is_named(tfds_dir, tmp_path):
     shard = copied(tfds_dir, tmp_path)
     shard.unlink()
-    with pytest.raises(UserError, match='mnist-test.array_record-00000-of-00001 of split .test. is missing') as told:
+    with pytest.raises(
+        UserError, match='mnist-test.array_record-00000-of-00001 of split .test. is missing'
+    ) as told:
         data.load(fields(name='mnist', dir=str(tmp_path)))
     # TFDS writes nothing where a set is prepared, so preparing alone would not help
     assert f'Remove the folder {shard.parent}' in str(told.value)
@@ -408,7 +457,7 @@ def test_a_missing_shard_is_named(tfds_dir, tmp_path):
 def test_a_truncated_shard_is_named(tfds_dir, tmp_path, kept):
     shard = copied(tfds_dir, tmp_path)
     content = shard.read_bytes()
-    shard.write_bytes(content[:int(len(content) * kept)])
+    shard.write_bytes(content[: int(len(content) * kept)])
     with pytest.raises(UserError, match='mnist-test.* is damaged .*Remove the folder'):
         part_of(fields(name='mnist', dir=str(tmp_path)), 'test').fetch([0])
 
@@ -422,9 +471,18 @@ def test_a_shard_without_rights_is_named_and_never_left_out(tfds_dir, tmp_path, 
         return plain(path, *rest, **given)
 
     monkeypatch.setattr('builtins.open', refuse)
-    with pytest.raises(UserError, match='mnist-test.* cannot be read .*Permission denied') as caught:
-        data.load(fields(name='mnist', dir=str(tmp_path), skip_broken=True, train='test[:50%]',
-                         test='test[50%:]'))
+    with pytest.raises(
+        UserError, match='mnist-test.* cannot be read .*Permission denied'
+    ) as caught:
+        data.load(
+            fields(
+                name='mnist',
+                dir=str(tmp_path),
+                skip_broken=True,
+                train='test[:50%]',
+                test='test[50%:]',
+            )
+        )
     assert 'Remove' not in str(caught.value)
 
 
@@ -435,13 +493,17 @@ def test_a_set_in_another_format_is_not_called_damaged(tfds_dir, tmp_path):
     (place / 'dataset_info.json').write_text(text.replace('array_record', 'tfrecord'))
     for shard in place.glob('*array_record*'):
         shard.rename(place / shard.name.replace('array_record', 'tfrecord'))
-    with pytest.raises(UserError, match='is prepared as tfrecord files.*only array_record') as caught:
+    with pytest.raises(
+        UserError, match='is prepared as tfrecord files.*only array_record'
+    ) as caught:
         data.load(fields(name='mnist', dir=str(tmp_path)))
     assert 'damaged' not in str(caught.value) and 'Remove' not in str(caught.value)
 
 
 def test_a_wrong_split_or_version_is_named(tfds_dir):
-    with pytest.raises(UserError, match="no split 'tset'. Did you mean 'test'.* It has: train, test"):
+    with pytest.raises(
+        UserError, match="no split 'tset'. Did you mean 'test'.* It has: train, test"
+    ):
         data.load(fields(name='mnist', dir=tfds_dir, test='tset'))
     with pytest.raises(UserError, match='9.9.9.* Prepared here: mnist:3.0.1') as told:
         data.load(fields(name='mnist:9.9.9', dir=tfds_dir))
@@ -454,16 +516,22 @@ def test_a_test_part_that_overlaps_the_train_part_is_refused(tfds_dir):
     with pytest.raises(UserError, match='share 10000 or more images'):
         data.load(fields(name='mnist', dir=tfds_dir, train='train+test'))
     with pytest.raises(UserError, match='share 100 or more images'):  # not in the last piece
-        data.load(fields(name='mnist', dir=tfds_dir, train='train[:200]+train[900:]',
-                         test='train[100:300]'))
+        data.load(
+            fields(
+                name='mnist', dir=tfds_dir, train='train[:200]+train[900:]', test='train[100:300]'
+            )
+        )
     with pytest.raises(UserError, match='names some images twice'):
         data.load(fields(name='mnist', dir=tfds_dir, train='train[:200]+train[100:300]'))
 
 
 def test_pieces_apart_are_read_in_their_order(tfds_dir):
-    apart, whole = (data.load(fields(name='mnist', dir=tfds_dir, train=train, test='train[500:510]',
-                                     stream='always')).train
-                    for train in ('train[100:110]+train[:10]', 'train[:110]'))
+    apart, whole = (
+        data.load(
+            fields(name='mnist', dir=tfds_dir, train=train, test='train[500:510]', stream='always')
+        ).train
+        for train in ('train[100:110]+train[:10]', 'train[:110]')
+    )
     pieces = whole.read(np.arange(8))[0]
     assert (apart.read(np.arange(10, 18))[0] == pieces).all()
 
@@ -475,16 +543,31 @@ def test_an_empty_part_is_named(tfds_dir):
 
 
 def test_splits_are_read_in_the_syntax_of_tfds_and_class_names_kept(tfds_dir):
-    cifar10 = data.load(fields(name='cifar10:3.0.2', dir=tfds_dir, train='train[:1%]',
-                               test='train[1%:2%]'))
+    cifar10 = data.load(
+        fields(name='cifar10:3.0.2', dir=tfds_dir, train='train[:1%]', test='train[1%:2%]')
+    )
     assert [len(part.labels) for part in (cifar10.train, cifar10.validation, cifar10.test)] == [
-        450, 50, 500]
-    assert cifar10.classes == ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog',
-                               'horse', 'ship', 'truck')
+        450,
+        50,
+        500,
+    ]
+    assert cifar10.classes == (
+        'airplane',
+        'automobile',
+        'bird',
+        'cat',
+        'deer',
+        'dog',
+        'frog',
+        'horse',
+        'ship',
+        'truck',
+    )
 
 
 def test_pixels_are_those_that_tfds_decodes(tfds_dir):
     import tensorflow_datasets as tfds
+
     for name, part in (('cifar10', 'test[:20]'), ('mnist', 'test[:20]')):
         group = fields(name=name, dir=tfds_dir)
         theirs = tfds.data_source(name, split=part, data_dir=tfds_dir, download=False)
@@ -510,6 +593,7 @@ def test_a_damaged_description_of_a_set_is_named(tmp_path, content):
 
 def test_prepare_says_what_it_needs(capsys, monkeypatch):
     import sys
+
     monkeypatch.setitem(sys.modules, 'tensorflow', None)
     assert data.main(['prepare', 'mnist']) == 2
     assert "pip install '.[prepare]'" in capsys.readouterr().err

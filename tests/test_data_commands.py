@@ -26,7 +26,8 @@ def folder(tmp_path):
         (tmp_path / 'set' / name).mkdir(parents=True)
         for index in range(10):
             Image.new('RGB', (8, 8 + label), (255 * label,) * 3).save(
-                tmp_path / 'set' / name / f'{index}.png')
+                tmp_path / 'set' / name / f'{index}.png'
+            )
     return tmp_path / 'set'
 
 
@@ -57,6 +58,7 @@ def test_show_describes_a_set_and_draws_it(capsys):
 
 def data_fields(name):
     from experiments.data_commands import fields_of
+
     return fields_of(name)
 
 
@@ -100,6 +102,7 @@ def test_check_names_a_truncated_shard_once(tfds_dir, tmp_path, capsys):
 
 def test_the_sheet_holds_few_and_small_images(tmp_path, monkeypatch):
     from experiments import sheets
+
     for name in ('dark', 'light'):
         (tmp_path / 'set' / name).mkdir(parents=True)
         for index in range(30):
@@ -114,14 +117,16 @@ def test_check_names_a_damaged_record_of_a_tfds_set(tfds_dir, tmp_path, capsys):
     shutil.copytree(f'{tfds_dir}/mnist', tmp_path / 'tfds' / 'mnist')
     place = tmp_path / 'tfds' / 'mnist' / '3.0.1'
     (place / 'mnist-train.array_record-00000-of-00001').unlink()
-    shutil.copy(place / 'mnist-test.array_record-00000-of-00001',
-                place / 'mnist-train.array_record-00000-of-00001')
+    shutil.copy(
+        place / 'mnist-test.array_record-00000-of-00001',
+        place / 'mnist-train.array_record-00000-of-00001',
+    )
     info = json.loads((place / 'dataset_info.json').read_text())
     info['splits'] = [split for split in info['splits'] if split['name'] == 'test']
     (place / 'dataset_info.json').write_text(json.dumps(info))
     shard = place / 'mnist-test.array_record-00000-of-00001'
     content = bytearray(shard.read_bytes())
-    content[len(content) // 2] ^= 0xff
+    content[len(content) // 2] ^= 0xFF
     shard.write_bytes(content)
     assert data.main(['check', 'mnist', '--data_dir', str(tmp_path / 'tfds')]) == 1
     out = capsys.readouterr().out
@@ -130,23 +135,26 @@ def test_check_names_a_damaged_record_of_a_tfds_set(tfds_dir, tmp_path, capsys):
     assert f'10,000 records read, {len(named)} of them broken' in out
 
 
-@pytest.mark.parametrize('words, message', [
-    (['show', 'mnits'], "unknown data set 'mnits'. Did you mean 'mnist'"),
-    (['check', 'folder:nowhere'], 'no such folder'),
-    (['show', 'synthetic:many'], 'synthetic takes COUNTxSIDExCHANNELS'),
-    (['speed', 'synthetic:50x10x1', '--batch', '51'], '50 images, fewer than --batch=51'),
-    (['speed', 'digits', '--out', '/dev/null/x.json'], '/dev/null/x.json cannot be written'),
-    (['speed', 'digits', '--seconds', 'nan'], '--seconds positive'),
-    (['show', 'digits', '--out', 'x' * 300 + '.png'], 'cannot be written (File name too long)'),
-    (['show', ''], "unknown data set ''"),
-    (['speed', 'digits', '--epochs', '-1'], '--epochs is -1, it must be between 0 and'),
-    (['show', 'digits', '--resize', '-3'], '--resize is -3, it must be between 0 and 4096'),
-    (['check', 'digits', '--workers', '-1'], '--workers is -1'),
-    (['show', 'digits', '--out', 'a.jpg'], 'Let it end in .png'),
-    (['speed'], 'needs the name of a set'),
-    (['speed', '--markdown', 'nowhere.json'], 'nowhere.json cannot be read'),
-    (['speed', 'digits', '--rounds', '0'], '--rounds and --batch must be at least 1'),
-])
+@pytest.mark.parametrize(
+    'words, message',
+    [
+        (['show', 'mnits'], "unknown data set 'mnits'. Did you mean 'mnist'"),
+        (['check', 'folder:nowhere'], 'no such folder'),
+        (['show', 'synthetic:many'], 'synthetic takes COUNTxSIDExCHANNELS'),
+        (['speed', 'synthetic:50x10x1', '--batch', '51'], '50 images, fewer than --batch=51'),
+        (['speed', 'digits', '--out', '/dev/null/x.json'], '/dev/null/x.json cannot be written'),
+        (['speed', 'digits', '--seconds', 'nan'], '--seconds positive'),
+        (['show', 'digits', '--out', 'x' * 300 + '.png'], 'cannot be written (File name too long)'),
+        (['show', ''], "unknown data set ''"),
+        (['speed', 'digits', '--epochs', '-1'], '--epochs is -1, it must be between 0 and'),
+        (['show', 'digits', '--resize', '-3'], '--resize is -3, it must be between 0 and 4096'),
+        (['check', 'digits', '--workers', '-1'], '--workers is -1'),
+        (['show', 'digits', '--out', 'a.jpg'], 'Let it end in .png'),
+        (['speed'], 'needs the name of a set'),
+        (['speed', '--markdown', 'nowhere.json'], 'nowhere.json cannot be read'),
+        (['speed', 'digits', '--rounds', '0'], '--rounds and --batch must be at least 1'),
+    ],
+)
 def test_mistakes_are_one_line_and_status_2(words, message, capsys):
     assert data.main(words) == 2
     err = capsys.readouterr().err
@@ -155,12 +163,17 @@ def test_mistakes_are_one_line_and_status_2(words, message, capsys):
 
 def test_an_unprepared_set_ends_at_once_with_the_command_to_run(tmp_path):
     """In a process of its own, import included, in processor time: others may be busy."""
-    code = 'import resource, sys; from experiments import data; ' \
-        'status = data.main(sys.argv[1:]); used = resource.getrusage(resource.RUSAGE_SELF); print(used.ru_utime + used.ru_stime); ' \
+    code = (
+        'import resource, sys; from experiments import data; '
+        'status = data.main(sys.argv[1:]); used = resource.getrusage(resource.RUSAGE_SELF); print(used.ru_utime + used.ru_stime); '
         'sys.exit(status)'
-    done = subprocess.run([sys.executable, '-c', code, 'show', 'imagenet2012', '--data_dir',
-                           str(tmp_path)], capture_output=True, text=True,
-                          cwd=prepared.pathlib.Path(__file__).parent.parent)
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code, 'show', 'imagenet2012', '--data_dir', str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=prepared.pathlib.Path(__file__).parent.parent,
+    )
     assert done.returncode == 2
     assert 'experiments.data prepare imagenet2012' in done.stderr
     assert float(done.stdout) < 2  # seconds of processor time
@@ -174,8 +187,20 @@ def test_another_version_or_config_names_what_is_there(tfds_dir, capsys):
 
 def test_speed_stores_every_round_and_the_environment(folder, monkeypatch):
     monkeypatch.setattr(data_speed, 'WORKERS', ())  # they take seconds to start
-    words = ['speed', f'folder:{folder}', '--resize', '8', '--batch', '4', '--rounds', '2',
-             '--seconds', '0.1', '--out', 'out/speed.json']
+    words = [
+        'speed',
+        f'folder:{folder}',
+        '--resize',
+        '8',
+        '--batch',
+        '4',
+        '--rounds',
+        '2',
+        '--seconds',
+        '0.1',
+        '--out',
+        'out/speed.json',
+    ]
     assert data.main(words) == 0
     stored = json.loads(open('out/speed.json').read())
     assert stored['images a second'].keys() == {'in memory', 'decode', 'streamed, 0'}
@@ -186,32 +211,57 @@ def test_speed_stores_every_round_and_the_environment(folder, monkeypatch):
 
 
 def stored(path, rates, memory=None, **environment):
-    path.write_text(json.dumps({
-        'set': path.stem, 'shape': [8, 8, 3], 'batch': 4, 'images a second': rates,
-        'plain loader': 'a queue', 'highest MiB in each epoch': memory,
-        'environment': {'cpu': 'a chip', 'cores': 2, 'python': '3.1', 'date': 'today',
-                        'load': [0, 1.26, 2], 'versions': dict(grain=1, Pillow=2, jax=3)}
-        | environment}))
+    path.write_text(
+        json.dumps(
+            {
+                'set': path.stem,
+                'shape': [8, 8, 3],
+                'batch': 4,
+                'images a second': rates,
+                'plain loader': 'a queue',
+                'highest MiB in each epoch': memory,
+                'environment': {
+                    'cpu': 'a chip',
+                    'cores': 2,
+                    'python': '3.1',
+                    'date': 'today',
+                    'load': [0, 1.26, 2],
+                    'versions': dict(grain=1, Pillow=2, jax=3),
+                }
+                | environment,
+            }
+        )
+    )
     return str(path)
 
 
 def test_stored_speeds_become_one_table(tmp_path, capsys):
-    one = stored(tmp_path / 'one.json', {'decode': [3000.4, 1000, 2000], 'plain, 1': [7, 7, 8]},
-                 {'streamed, 1': [600.4, 1601, 602]})
+    one = stored(
+        tmp_path / 'one.json',
+        {'decode': [3000.4, 1000, 2000], 'plain, 1': [7, 7, 8]},
+        {'streamed, 1': [600.4, 1601, 602]},
+    )
     two = stored(tmp_path / 'two.json', {'decode': [10, 20, 30]}, cores=9)
     assert data.main(['speed', '--markdown', one, two]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:6] == ['| images a second | one, 8×8 | two, 8×8 |', '| --- | ---: | ---: |',
-                         '| decode | 2,000 (1,000 to 3,000) | 20 (10 to 30) |',
-                         '| plain, 1 | 7 (7 to 8) |  |',
-                         '| MiB in each epoch, streamed, 1 | 600, 1,601, 602 |  |', '']
+    assert lines[:6] == [
+        '| images a second | one, 8×8 | two, 8×8 |',
+        '| --- | ---: | ---: |',
+        '| decode | 2,000 (1,000 to 3,000) | 20 (10 to 30) |',
+        '| plain, 1 | 7 (7 to 8) |  |',
+        '| MiB in each epoch, streamed, 1 | 600, 1,601, 602 |  |',
+        '',
+    ]
     assert 'one, 8×8: batches of 4' in lines[6] and 'a chip, 2 cores' in lines[6]
     assert '9 cores' in lines[7] and lines[8].endswith(': 1.3, 1.3.')
 
 
 def test_the_plain_loader_gives_whole_batches_of_the_files(folder):
-    files = [(str(path), label) for label, name in enumerate(('dark', 'light'))
-             for path in sorted((folder / name).iterdir())]
+    files = [
+        (str(path), label)
+        for label, name in enumerate(('dark', 'light'))
+        for path in sorted((folder / name).iterdir())
+    ]
     images = data_speed.Images(files, 8, 3)
     assert len(images) == 20 and images[0][0].shape == (8, 8, 3)
     batches = data_speed._pool(images, 4, 1)

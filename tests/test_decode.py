@@ -9,8 +9,9 @@ from PIL import Image
 from experiments.decode import Decoding, Unfit, border, channels_of, decode
 
 RNG = np.random.default_rng(0)
-SMOOTH = np.stack([*np.meshgrid(np.linspace(0, 255, 40), np.linspace(0, 255, 30)),
-                   np.full((30, 40), 90.)], -1).astype(np.uint8)
+SMOOTH = np.stack(
+    [*np.meshgrid(np.linspace(0, 255, 40), np.linspace(0, 255, 30)), np.full((30, 40), 90.0)], -1
+).astype(np.uint8)
 
 
 def saved(image, kind='PNG', **options) -> bytes:
@@ -78,9 +79,16 @@ def test_bilevel_is_black_and_white():
 def test_photographs_are_turned_as_their_exif_says(orientation):
     """The stored image is made from the upright one by the inverse of what the tag asks for."""
     upright = RNG.integers(0, 256, (3, 5), np.uint8)
-    stored = {1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
-              5: upright.T, 6: np.rot90(upright), 7: upright[::-1, ::-1].T,
-              8: np.rot90(upright, -1)}[orientation]
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.T,
+        6: np.rot90(upright),
+        7: upright[::-1, ::-1].T,
+        8: np.rot90(upright, -1),
+    }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
     raw = saved(np.ascontiguousarray(stored), exif=exif)
@@ -93,8 +101,15 @@ def test_damaged_exif_leaves_the_pixels():
     assert decode(raw, Decoding(3, upright=True)).shape == (30, 40, 3)
 
 
-@pytest.mark.parametrize('shape, square', [((30, 40), np.s_[:, 5:35]), ((40, 30), np.s_[5:35]),
-                                           ((31, 40), np.s_[:, 4:35]), ((30, 30), np.s_[:])])
+@pytest.mark.parametrize(
+    'shape, square',
+    [
+        ((30, 40), np.s_[:, 5:35]),
+        ((40, 30), np.s_[5:35]),
+        ((31, 40), np.s_[:, 4:35]),
+        ((30, 30), np.s_[:]),
+    ],
+)
 def test_resizing_takes_the_centre_square(shape, square):
     pixels = RNG.integers(0, 256, (*shape, 3), np.uint8)
     side = min(shape)
@@ -121,12 +136,16 @@ def test_large_jpegs_are_decoded_smaller_and_look_the_same(monkeypatch):
     raw = saved(fine, 'JPEG', quality=95)
     sizes = []
     resize = Image.Image.resize
-    monkeypatch.setattr(Image.Image, 'resize', lambda self, *args, **rest: (
-        sizes.append(self.size), resize(self, *args, **rest))[1])
+    monkeypatch.setattr(
+        Image.Image,
+        'resize',
+        lambda self, *args, **rest: (sizes.append(self.size), resize(self, *args, **rest))[1],
+    )
     got = decode(raw, Decoding(3, resize=100))
     assert sizes == [(400, 300)]  # a quarter: an eighth would be under twice 100
-    want = resize(Image.fromarray(fine), (100, 100), Image.Resampling.BILINEAR,
-                  box=(200, 0, 1400, 1200))
+    want = resize(
+        Image.fromarray(fine), (100, 100), Image.Resampling.BILINEAR, box=(200, 0, 1400, 1200)
+    )
     assert np.abs(got.astype(int) - np.asarray(want)).max() <= 4
     decode(raw, Decoding(3, resize=301))
     assert sizes[1] == (1600, 1200)  # half would be under twice 301
@@ -145,10 +164,17 @@ def test_a_border_of_zeros_and_no_cutting():
         border(SMOOTH, 39)
 
 
-@pytest.mark.parametrize('image, channels', [
-    (SMOOTH, 3), (SMOOTH[..., 0], 1), (SMOOTH[..., :2], 1),
-    (Image.fromarray(SMOOTH).convert('P'), 3), (Image.fromarray(SMOOTH).convert('1'), 1),
-    (np.zeros((3, 3), np.uint16), 1)])
+@pytest.mark.parametrize(
+    'image, channels',
+    [
+        (SMOOTH, 3),
+        (SMOOTH[..., 0], 1),
+        (SMOOTH[..., :2], 1),
+        (Image.fromarray(SMOOTH).convert('P'), 3),
+        (Image.fromarray(SMOOTH).convert('1'), 1),
+        (np.zeros((3, 3), np.uint16), 1),
+    ],
+)
 def test_a_header_tells_grey_from_colour(image, channels):
     raw = saved(np.ascontiguousarray(image) if isinstance(image, np.ndarray) else image)
     assert channels_of(raw) == channels
@@ -160,8 +186,16 @@ def test_colour_among_grey_images_is_refused():
         decode(saved(SMOOTH), Decoding(1, grey_only=True))
 
 
-@pytest.mark.parametrize('raw', [b'', b'no image', saved(SMOOTH)[:90], saved(SMOOTH, 'JPEG')[:400],
-                                 saved(Image.new('F', (3, 3)), 'TIFF')])
+@pytest.mark.parametrize(
+    'raw',
+    [
+        b'',
+        b'no image',
+        saved(SMOOTH)[:90],
+        saved(SMOOTH, 'JPEG')[:400],
+        saved(Image.new('F', (3, 3)), 'TIFF'),
+    ],
+)
 def test_what_is_no_image_raises(raw):
     with pytest.raises(Exception) as caught:
         decode(raw, Decoding(3))

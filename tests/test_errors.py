@@ -8,11 +8,20 @@ from experiments import errors
 from experiments.errors import UserError
 
 
-@pytest.mark.parametrize('error, status, words', [
-    (None, 0, ''), (UserError('give less'), 2, 'error: give less'),
-    (OSError(28, 'No space left on device'), 2, 'error: [Errno 28] No space left'),
-    (MemoryError('Unable to allocate 9 GiB'), 2, 'not enough memory (Unable to allocate 9 GiB)'),
-    (KeyboardInterrupt(), 130, 'interrupted')])
+@pytest.mark.parametrize(
+    'error, status, words',
+    [
+        (None, 0, ''),
+        (UserError('give less'), 2, 'error: give less'),
+        (OSError(28, 'No space left on device'), 2, 'error: [Errno 28] No space left'),
+        (
+            MemoryError('Unable to allocate 9 GiB'),
+            2,
+            'not enough memory (Unable to allocate 9 GiB)',
+        ),
+        (KeyboardInterrupt(), 130, 'interrupted'),
+    ],
+)
 def test_the_end_of_a_command_is_its_status_and_one_line(error, status, words, capsys):
     @errors.command
     def main(argv=None):
@@ -33,6 +42,7 @@ def test_a_defect_of_ours_keeps_its_traceback():
 @pytest.mark.parametrize('module', ['data', 'figures', 'models', 'predict', 'report', 'sheets'])
 def test_every_command_is_guarded(module):
     import importlib
+
     main = importlib.import_module(f'experiments.{module}').main
     assert main.__wrapped__.__name__ == 'main'
 

@@ -21,16 +21,26 @@ class Linear:
         return variables['w'] * mean + jnp.arange(3.0) * mean**2
 
 
-@pytest.mark.parametrize('batch, devices', [(1, 1), (4, 1), (7, 1), (100, 1), (4, 2), (5, 4),
-                                            (64, 4)])
+@pytest.mark.parametrize(
+    'batch, devices', [(1, 1), (4, 1), (7, 1), (100, 1), (4, 2), (5, 4), (64, 4)]
+)
 def test_sums_equal_a_plain_loop_over_the_images(batch, devices):
     rng = np.random.default_rng(0)
-    split = data.Split(rng.integers(0, 256, (23, 4, 4, 1), dtype=np.uint8),
-                       rng.integers(0, 3, 23).astype(np.int32))
+    split = data.Split(
+        rng.integers(0, 256, (23, 4, 4, 1), dtype=np.uint8), rng.integers(0, 3, 23).astype(np.int32)
+    )
     weights = np.array([0.3, -0.2, 0.1], np.float32)
-    step = train.parallel(functools.partial(
-        evaluate.eval_step, net=Linear(), loss=optax.softmax_cross_entropy_with_integer_labels,
-        mean=np.float32([0.4]), std=np.float32([0.2])), devices, donate=False)
+    step = train.parallel(
+        functools.partial(
+            evaluate.eval_step,
+            net=Linear(),
+            loss=optax.softmax_cross_entropy_with_integer_labels,
+            mean=np.float32([0.4]),
+            std=np.float32([0.2]),
+        ),
+        devices,
+        donate=False,
+    )
     got = evaluate.evaluate(step, {'w': weights}, data.eval_batches(split, batch, devices), 23)
 
     losses, wrong = [], 0
@@ -50,9 +60,13 @@ def test_filling_that_gives_an_infinite_loss_does_not_count():
     def loss(logits, labels):
         return jnp.where(logits[:, 2] > 0, 1.0, jnp.inf)
 
-    step = train.parallel(functools.partial(
-        evaluate.eval_step, net=Linear(), loss=loss, mean=np.float32([0]), std=np.float32([1])),
-        2, donate=False)
+    step = train.parallel(
+        functools.partial(
+            evaluate.eval_step, net=Linear(), loss=loss, mean=np.float32([0]), std=np.float32([1])
+        ),
+        2,
+        donate=False,
+    )
     got = evaluate.evaluate(step, {'w': np.zeros(3, np.float32)}, data.eval_batches(split, 4, 2), 3)
     assert got['loss'] == 1.0
 
@@ -68,8 +82,9 @@ def test_rank_counts_the_classes_before_the_right_one():
     rng = np.random.default_rng(1)
     logits = rng.integers(0, 4, (200, 9)).astype(np.float32)  # with many ties
     labels = rng.integers(0, 9, 200)
-    wanted = [np.argsort(-row, kind='stable').tolist().index(label)
-              for row, label in zip(logits, labels)]
+    wanted = [
+        np.argsort(-row, kind='stable').tolist().index(label) for row, label in zip(logits, labels)
+    ]
     np.testing.assert_array_equal(evaluate.rank(logits, labels), wanted)
     np.testing.assert_array_equal(evaluate.rank(logits, labels) > 0, logits.argmax(-1) != labels)
 
@@ -91,9 +106,17 @@ def test_the_label_may_be_among_five_where_there_are_more_classes(devices):
     rng = np.random.default_rng(2)
     images = np.stack([rng.permutation(56).reshape(1, 56)[:, :7] for _ in range(23)])
     split = data.Split(images[..., None].astype(np.uint8), rng.integers(0, 7, 23).astype(np.int32))
-    step = train.parallel(functools.partial(
-        evaluate.eval_step, net=Table(), loss=optax.softmax_cross_entropy_with_integer_labels,
-        mean=np.float32([0]), std=np.float32([1])), devices, donate=False)
+    step = train.parallel(
+        functools.partial(
+            evaluate.eval_step,
+            net=Table(),
+            loss=optax.softmax_cross_entropy_with_integer_labels,
+            mean=np.float32([0]),
+            std=np.float32([1]),
+        ),
+        devices,
+        donate=False,
+    )
     got = evaluate.evaluate(step, {}, data.eval_batches(split, 3 * devices, devices), 23)
     best = [set(np.argsort(-image[0, :, 0].astype(int))[:5]) for image in split.images]
     wrong = sum(label not in five for label, five in zip(split.labels, best))
@@ -104,33 +127,50 @@ def test_the_label_may_be_among_five_where_there_are_more_classes(devices):
 
 def test_the_five_best_of_few_classes_are_not_counted():
     split = data.Split(np.zeros((3, 1, 1, 1), np.uint8), np.zeros(3, np.int32))
-    step = train.parallel(functools.partial(
-        evaluate.eval_step, net=Linear(), loss=optax.softmax_cross_entropy_with_integer_labels,
-        mean=np.float32([0]), std=np.float32([1])), 1, donate=False)
+    step = train.parallel(
+        functools.partial(
+            evaluate.eval_step,
+            net=Linear(),
+            loss=optax.softmax_cross_entropy_with_integer_labels,
+            mean=np.float32([0]),
+            std=np.float32([1]),
+        ),
+        1,
+        donate=False,
+    )
     got = evaluate.evaluate(step, {'w': np.zeros(3, np.float32)}, data.eval_batches(split, 4, 1), 3)
     assert set(got) == {'loss', 'error', 'count'}
 
 
 def test_ten_views_of_a_masked_batch_on_two_devices_equal_the_loop_over_images():
     rng = np.random.default_rng(3)
-    split = data.Split(rng.integers(0, 256, (7, 6, 6, 1), dtype=np.uint8),
-                       rng.integers(0, 3, 7).astype(np.int32))
-    dataset = types.SimpleNamespace(train=split, shape=(6, 6, 1), mean=np.float32([0.4]),
-                                    std=np.float32([0.2]))
+    split = data.Split(
+        rng.integers(0, 256, (7, 6, 6, 1), dtype=np.uint8), rng.integers(0, 3, 7).astype(np.int32)
+    )
+    dataset = types.SimpleNamespace(
+        train=split, shape=(6, 6, 1), mean=np.float32([0.4]), std=np.float32([0.2])
+    )
     config = base.get_config()
     config.augment.update(crop='random', size=4)
     config.evaluation.views = 'ten'
     seen = views.of(config, dataset)
-    step = train.parallel(functools.partial(
-        evaluate.eval_step, net=Linear(), loss=optax.softmax_cross_entropy_with_integer_labels,
-        views=seen), 2, donate=False)
+    step = train.parallel(
+        functools.partial(
+            evaluate.eval_step,
+            net=Linear(),
+            loss=optax.softmax_cross_entropy_with_integer_labels,
+            views=seen,
+        ),
+        2,
+        donate=False,
+    )
     weights = np.array([0.9, -0.8, 0.1], np.float32)
     got = evaluate.evaluate(step, {'w': weights}, data.eval_batches(split, 4, 2), 7)
     losses, wrong = [], 0
     for image, label in zip(*split):
         total = 0
         for top, left in ((0, 0), (0, 2), (2, 0), (2, 2), (1, 1)):  # the mirror has the same mean
-            mean = ((image[top:top + 4, left:left + 4] / 255 - 0.4) / 0.2).mean()
+            mean = ((image[top : top + 4, left : left + 4] / 255 - 0.4) / 0.2).mean()
             softmax = np.exp(weights * mean + np.arange(3) * mean**2)
             total = total + softmax / softmax.sum() / 5
         losses.append(-np.log(total[label]))
@@ -154,6 +194,7 @@ def test_an_evaluation_keeps_few_batches_waiting():
 
     fetch = evaluate.jax.device_get
     with pytest.MonkeyPatch.context() as patch:
+
         def device_get(value):
             waiting[0] -= len(value) if isinstance(value, list) else 1
             return fetch(value)

@@ -25,20 +25,23 @@ def integers(shape, dtype=jnp.float32, levels=4, seed=0):
 
 def both(function, *arrays):
     """Values, and the gradients of a sum of them with different weights."""
+
     def weighted(*arrays):
         y = function(*arrays)
         weights = jnp.arange(y.size, dtype=jnp.float32).reshape(y.shape) % 7 + 1
         return (y.astype(jnp.float32) * weights).sum(), y
 
-    (_, y), gradients = jax.value_and_grad(weighted, tuple(range(len(arrays))),
-                                           has_aux=True)(*arrays)
+    (_, y), gradients = jax.value_and_grad(weighted, tuple(range(len(arrays))), has_aux=True)(
+        *arrays
+    )
     return y, *gradients
 
 
 def assert_equal(one, other, *arrays, rtol=0.0):
     """The same values, gradients and types of two functions; rtol 0: to the last bit."""
-    got, expected = jax.jit(lambda *arrays: (both(one, *arrays), both(other, *arrays)),
-                            compiler_options=QUICK)(*arrays)
+    got, expected = jax.jit(
+        lambda *arrays: (both(one, *arrays), both(other, *arrays)), compiler_options=QUICK
+    )(*arrays)
     for a, b in zip(got, expected, strict=True):
         assert a.dtype == b.dtype == arrays[0].dtype and a.shape == b.shape
         a, b = np.float64(a), np.float64(b)
@@ -49,9 +52,15 @@ def assert_equal(one, other, *arrays, rtol=0.0):
 
 # height, width, window, stride, padding
 SHAPES = [
-    (8, 8, 2, 2, NONE), (9, 7, 2, 2, NONE), (8, 6, 3, 2, ((0, 1), (0, 1))), (9, 9, 3, 2, NONE),
-    (8, 8, 3, 2, ((1, 0), (1, 0))), (7, 6, 3, 1, ONE), (11, 10, 4, 3, ((0, 0), (0, 2))),
-    (5, 5, 5, 3, NONE), (6, 6, 2, 3, NONE),
+    (8, 8, 2, 2, NONE),
+    (9, 7, 2, 2, NONE),
+    (8, 6, 3, 2, ((0, 1), (0, 1))),
+    (9, 9, 3, 2, NONE),
+    (8, 8, 3, 2, ((1, 0), (1, 0))),
+    (7, 6, 3, 1, ONE),
+    (11, 10, 4, 3, ((0, 0), (0, 2))),
+    (5, 5, 5, 3, NONE),
+    (6, 6, 2, 3, NONE),
 ]
 
 
@@ -59,18 +68,24 @@ SHAPES = [
 @pytest.mark.parametrize('height, width, window, stride, padding', SHAPES)
 def test_max_pooling_equals_reduce_window(height, width, window, stride, padding, dtype):
     # of three levels nearly every window has a tie
-    x = jnp.concatenate([integers((1, height, width, 3), dtype, levels) / 8
-                         for levels in (3, 10**6)])
-    assert_equal(lambda x: fast.max_pool(x, window, stride, padding),
-                 lambda x: fast.plain_max_pool(x, window, stride, padding), x)
+    x = jnp.concatenate(
+        [integers((1, height, width, 3), dtype, levels) / 8 for levels in (3, 10**6)]
+    )
+    assert_equal(
+        lambda x: fast.max_pool(x, window, stride, padding),
+        lambda x: fast.plain_max_pool(x, window, stride, padding),
+        x,
+    )
 
 
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize('height, width, window, stride, padding', SHAPES)
 def test_sums_over_windows_equal_reduce_window(height, width, window, stride, padding, dtype):
-    assert_equal(lambda x: fast.sum_pool(x, window, stride, padding),
-                 lambda x: fast.plain_sum_pool(x, window, stride, padding),
-                 integers((2, height, width, 3), dtype, 2))
+    assert_equal(
+        lambda x: fast.sum_pool(x, window, stride, padding),
+        lambda x: fast.plain_sum_pool(x, window, stride, padding),
+        integers((2, height, width, 3), dtype, 2),
+    )
 
 
 @pytest.mark.parametrize('before', [False, True])
@@ -81,10 +96,11 @@ def test_an_average_is_that_of_the_pixels_that_exist(overlap, before):
     top = 1 if overlap and before else 0  # of 8 rows; 7 columns need no padding
     for row, column in np.ndindex(4, 3):
         low = max(2 * row - top, 0)
-        part = x[:, low:2 * row - top + window, 2 * column:2 * column + window]
+        part = x[:, low : 2 * row - top + window, 2 * column : 2 * column + window]
         expected[:, row, column] = part.mean((1, 2))
-    np.testing.assert_allclose(layers.pool(jnp.asarray(x), 'average', overlap, before=before),
-                               expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        layers.pool(jnp.asarray(x), 'average', overlap, before=before), expected, rtol=1e-6
+    )
 
 
 def test_ties_go_to_the_first_pixel_of_the_window():
@@ -100,13 +116,26 @@ def test_a_nan_is_not_lost():
 # --- local response normalisation --------------------------------------------------------------
 
 
-@pytest.mark.parametrize('n, k, alpha, beta, channels', [
-    (1, 2.0, 0.1, 0.75, 4), (3, 1.0, 0.1, 0.75, 6), (5, 2.0, 1e-4, 0.75, 3), (5, 2.0, 0.3, 0.5, 8),
-    (9, 1.0, 0.5, 0.75, 16), (9, 0.5, 0.1, 1.3, 5), (3, 1.0, 0.0, 0.75, 1)])
+@pytest.mark.parametrize(
+    'n, k, alpha, beta, channels',
+    [
+        (1, 2.0, 0.1, 0.75, 4),
+        (3, 1.0, 0.1, 0.75, 6),
+        (5, 2.0, 1e-4, 0.75, 3),
+        (5, 2.0, 0.3, 0.5, 8),
+        (9, 1.0, 0.5, 0.75, 16),
+        (9, 0.5, 0.1, 1.3, 5),
+        (3, 1.0, 0.0, 0.75, 1),
+    ],
+)
 def test_lrn_equals_reduce_window_and_a_power(n, k, alpha, beta, channels):
     x = jnp.asarray(np.random.default_rng(0).normal(0, 3, (2, 3, 5, channels)), jnp.float32)
-    assert_equal(lambda x: fast.lrn(x, n, k, alpha, beta),
-                 lambda x: fast.plain_lrn(x, n, k, alpha, beta), x, rtol=2e-6)
+    assert_equal(
+        lambda x: fast.lrn(x, n, k, alpha, beta),
+        lambda x: fast.plain_lrn(x, n, k, alpha, beta),
+        x,
+        rtol=2e-6,
+    )
 
 
 @pytest.mark.parametrize('alpha_over_n', [False, True])
@@ -115,23 +144,33 @@ def test_the_layer_has_one_meaning_with_and_without_the_fast_form(alpha_over_n, 
     x = jnp.asarray(np.random.default_rng(0).normal(0, 3, (2, 3, 2, 7)), dtype)
     fields = dict(n=5, k=1.0, alpha=0.5, alpha_over_n=alpha_over_n)
     tight = dtype == jnp.float32
-    assert_equal(lambda x: layers.lrn(x, **fields), lambda x: layers.lrn(x, **fields, fast=False),
-                 x, rtol=2e-6 if tight else 1e-2)
+    assert_equal(
+        lambda x: layers.lrn(x, **fields),
+        lambda x: layers.lrn(x, **fields, fast=False),
+        x,
+        rtol=2e-6 if tight else 1e-2,
+    )
     expected, values = np.zeros(x.shape), np.float64(x)
     for index in range(7):
-        sums = (values[..., max(index - 2, 0):index + 3]**2).sum(-1)
-        expected[..., index] = values[..., index] / (
-            1 + (0.1 if alpha_over_n else 0.5) * sums)**0.75
-    np.testing.assert_allclose(np.float64(layers.lrn(x, **fields)), expected,
-                               rtol=1e-5 if tight else 1e-2)
+        sums = (values[..., max(index - 2, 0) : index + 3] ** 2).sum(-1)
+        expected[..., index] = (
+            values[..., index] / (1 + (0.1 if alpha_over_n else 0.5) * sums) ** 0.75
+        )
+    np.testing.assert_allclose(
+        np.float64(layers.lrn(x, **fields)), expected, rtol=1e-5 if tight else 1e-2
+    )
 
 
 @pytest.mark.parametrize('n, beta', [(1, 0.75), (3, 0.75), (4, 0.5), (5, 0.75)])
 def test_response_normalisation_within_maps_has_one_meaning(n, beta):
     x = jnp.asarray(np.random.default_rng(0).normal(0, 3, (2, 6, 5, 3)), jnp.float32)
     fields = dict(n=n, alpha=0.3, beta=beta)
-    assert_equal(lambda x: layers.lrn_within(x, **fields),
-                 lambda x: layers.lrn_within(x, **fields, fast=False), x, rtol=2e-6)
+    assert_equal(
+        lambda x: layers.lrn_within(x, **fields),
+        lambda x: layers.lrn_within(x, **fields, fast=False),
+        x,
+        rtol=2e-6,
+    )
 
 
 # --- batch normalisation -----------------------------------------------------------------------
@@ -141,8 +180,10 @@ def maps_to_normalise(shape=(4, 3, 5, 6), dtype=jnp.float32):
     """Maps of which each channel has a mean and a spread of its own; scale and bias."""
     numbers = np.random.default_rng(0)
     x = numbers.normal(0, numbers.uniform(0.5, 3, shape[-1]), shape)
-    return (jnp.asarray(x + numbers.normal(0, 2, shape[-1]), dtype),
-            *jnp.asarray(numbers.uniform(0.5, 2, (2, shape[-1])), jnp.float32))
+    return (
+        jnp.asarray(x + numbers.normal(0, 2, shape[-1]), dtype),
+        *jnp.asarray(numbers.uniform(0.5, 2, (2, shape[-1])), jnp.float32),
+    )
 
 
 def in_one(results):
@@ -152,9 +193,12 @@ def in_one(results):
 
 @pytest.mark.parametrize('shape', [(4, 3, 5, 6), (7, 3), (2, 1, 1, 1)])
 def test_batch_norm_equals_the_separate_operations_in_values_and_all_gradients(shape):
-    assert_equal(lambda *arrays: in_one(fast.batch_norm(*arrays, 1e-3)),
-                 lambda *arrays: in_one(fast.plain_batch_norm(*arrays, 1e-3)),
-                 *maps_to_normalise(shape), rtol=3e-6)
+    assert_equal(
+        lambda *arrays: in_one(fast.batch_norm(*arrays, 1e-3)),
+        lambda *arrays: in_one(fast.plain_batch_norm(*arrays, 1e-3)),
+        *maps_to_normalise(shape),
+        rtol=3e-6,
+    )
 
 
 def test_batch_norm_over_two_devices_is_that_of_the_whole_batch():
@@ -167,11 +211,13 @@ def test_batch_norm_over_two_devices_is_that_of_the_whole_batch():
         return (y * weights).sum() + (mean * var).sum() * len(x) / 4
 
     halves = [array.reshape(2, 2, *array.shape[1:]) for array in (x, weights)]
-    got = jax.pmap(jax.grad(lambda x, weights: loss(x, scale, bias, weights, fast.batch_norm, 'd')),
-                   'd')(*halves)
+    got = jax.pmap(
+        jax.grad(lambda x, weights: loss(x, scale, bias, weights, fast.batch_norm, 'd')), 'd'
+    )(*halves)
     expected = jax.grad(loss)(x, scale, bias, weights, fast.plain_batch_norm)
-    np.testing.assert_allclose(got.reshape(x.shape), expected, rtol=0,
-                               atol=3e-6 * np.abs(expected).max())
+    np.testing.assert_allclose(
+        got.reshape(x.shape), expected, rtol=0, atol=3e-6 * np.abs(expected).max()
+    )
 
 
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
@@ -181,28 +227,37 @@ def test_the_layer_is_the_batch_norm_of_flax(dtype):
     own, there = layers.BatchNorm(**fields), nn.BatchNorm(use_running_average=False, **fields)
     variables = own.init(jax.random.PRNGKey(0), x)
     jax.tree.map(np.testing.assert_array_equal, variables, there.init(jax.random.PRNGKey(0), x))
-    (y, new), (expected, wanted) = (net.apply(variables, x, mutable=['batch_stats'])
-                                    for net in (own, there))
+    (y, new), (expected, wanted) = (
+        net.apply(variables, x, mutable=['batch_stats']) for net in (own, there)
+    )
     assert y.dtype == expected.dtype == dtype
-    np.testing.assert_allclose(np.float64(y), np.float64(expected), rtol=0,
-                               atol=1e-5 if dtype == jnp.float32 else 2**-7)
+    np.testing.assert_allclose(
+        np.float64(y), np.float64(expected), rtol=0, atol=1e-5 if dtype == jnp.float32 else 2**-7
+    )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), new, wanted)
 
 
 def test_a_net_trains_the_same_with_and_without_the_fast_batch_norm():
     *nets, variables, x = built('resnet20', dict(blocks=1, maps=8), 32)
     x = np.random.default_rng(1).normal(size=(4, *x.shape[1:])).astype(np.float32)
+
     def trained(net, variables, x):
         def loss(params):
-            y, new = net.apply(variables | {'params': params}, x, train=True,
-                               mutable=['batch_stats'])
+            y, new = net.apply(
+                variables | {'params': params}, x, train=True, mutable=['batch_stats']
+            )
             return (y**2).sum(), new
 
         return jax.grad(loss, has_aux=True)(variables['params'])
 
-    used = [str(jax.make_jaxpr(functools.partial(
-        net.apply, train=True, mutable=['batch_stats']))(variables, x)).count('name=_batch_norm')
-        for net in nets]
+    used = [
+        str(
+            jax.make_jaxpr(functools.partial(net.apply, train=True, mutable=['batch_stats']))(
+                variables, x
+            )
+        ).count('name=_batch_norm')
+        for net in nets
+    ]
     assert used == [7, 0]
     one, other = (jax.jit(functools.partial(trained, net))(variables, x) for net in nets)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
@@ -213,49 +268,83 @@ def test_a_net_trains_the_same_with_and_without_the_fast_batch_norm():
 
 
 def plain(x, kernel, stride, padding, groups=1):
-    return lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=NHWC,
-                                    feature_group_count=groups)
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), padding, dimension_numbers=NHWC, feature_group_count=groups
+    )
 
 
 def form(x, kernel, stride, padding, groups=1):
-    return fast.conv(x, kernel, (stride, stride), padding, dimension_numbers=NHWC,
-                     feature_group_count=groups)
+    return fast.conv(
+        x, kernel, (stride, stride), padding, dimension_numbers=NHWC, feature_group_count=groups
+    )
 
 
 # Height, width, channels, kernel, stride, padding, groups: every branch of fast._form
 PRODUCTS = [  # by the number of neighbouring outputs together: 4, 2 or 1
-    (12, 12, 1, (5, 5), 1, NONE, 1), (7, 8, 3, (3, 3), 1, ONE, 1),
-    (6, 9, 1, (2, 5), 1, ((0, 1), (0, 1)), 1), (9, 7, 3, (3, 3), 1, ((0, 2), (1, 1)), 1),
-    (5, 6, 4, (2, 2), 1, ((1, 0), (0, 1)), 1), (5, 5, 5, (1, 1), 1, NONE, 1),
-    (7, 9, 1, (1, 4), 1, NONE, 1), (6, 8, 6, (3, 3), 1, ONE, 2)]
+    (12, 12, 1, (5, 5), 1, NONE, 1),
+    (7, 8, 3, (3, 3), 1, ONE, 1),
+    (6, 9, 1, (2, 5), 1, ((0, 1), (0, 1)), 1),
+    (9, 7, 3, (3, 3), 1, ((0, 2), (1, 1)), 1),
+    (5, 6, 4, (2, 2), 1, ((1, 0), (0, 1)), 1),
+    (5, 5, 5, (1, 1), 1, NONE, 1),
+    (7, 9, 1, (1, 4), 1, NONE, 1),
+    (6, 8, 6, (3, 3), 1, ONE, 2),
+]
 FOLDED = [
-    (23, 19, 3, (11, 11), 4, ((2, 1), (0, 3)), 1), (15, 14, 3, (7, 7), 2, ((3, 3), (3, 2)), 1),
-    (9, 10, 1, (2, 2), 3, NONE, 1), (8, 8, 4, (3, 3), 2, ((1, 0), (0, 1)), 1),
-    (7, 9, 1, (5, 5), 3, ((0, 2), (1, 1)), 1), (9, 11, 4, (1, 3), 4, ((1, 2), (0, 0)), 1),
-    (8, 7, 8, (3, 3), 2, ONE, 4)]
+    (23, 19, 3, (11, 11), 4, ((2, 1), (0, 3)), 1),
+    (15, 14, 3, (7, 7), 2, ((3, 3), (3, 2)), 1),
+    (9, 10, 1, (2, 2), 3, NONE, 1),
+    (8, 8, 4, (3, 3), 2, ((1, 0), (0, 1)), 1),
+    (7, 9, 1, (5, 5), 3, ((0, 2), (1, 1)), 1),
+    (9, 11, 4, (1, 3), 4, ((1, 2), (0, 0)), 1),
+    (8, 7, 8, (3, 3), 2, ONE, 4),
+]
 SKIPPED = [(8, 9, 3, (1, 1), 2, NONE, 1), (7, 7, 5, (1, 1), 3, ((1, 0), (0, 2)), 1)]
 PHASES = [
-    (9, 8, 5, (3, 3), 2, ONE, 1), (8, 9, 5, (3, 3), 2, ((0, 1), (2, 0)), 1),
-    (10, 11, 5, (2, 2), 3, NONE, 1), (13, 12, 6, (5, 5), 4, ((2, 0), (1, 3)), 1),
-    (7, 9, 5, (1, 2), 2, NONE, 1), (9, 9, 12, (3, 3), 2, ONE, 2)]
+    (9, 8, 5, (3, 3), 2, ONE, 1),
+    (8, 9, 5, (3, 3), 2, ((0, 1), (2, 0)), 1),
+    (10, 11, 5, (2, 2), 3, NONE, 1),
+    (13, 12, 6, (5, 5), 4, ((2, 0), (1, 3)), 1),
+    (7, 9, 5, (1, 2), 2, NONE, 1),
+    (9, 9, 12, (3, 3), 2, ONE, 2),
+]
 WHOLE = [
-    (9, 11, 5, (3, 3), 1, ONE, 1), (8, 7, 3, (7, 7), 1, ((3, 3), (2, 4)), 1),
-    (21, 22, 1, (11, 11), 1, NONE, 1), (6, 5, 4, (4, 4), 1, ((2, 1), (1, 2)), 1),
-    (6, 7, 10, (3, 3), 1, ((0, 0), (1, 0)), 2)]
+    (9, 11, 5, (3, 3), 1, ONE, 1),
+    (8, 7, 3, (7, 7), 1, ((3, 3), (2, 4)), 1),
+    (21, 22, 1, (11, 11), 1, NONE, 1),
+    (6, 5, 4, (4, 4), 1, ((2, 1), (1, 2)), 1),
+    (6, 7, 10, (3, 3), 1, ((0, 0), (1, 0)), 2),
+]
 BY_PIXEL = [  # kernels larger than the map, or than the map of the gradient
-    (2, 2, 5, (3, 3), 1, ONE, 1), (1, 1, 5, (3, 3), 1, ONE, 1), (2, 2, 5, (3, 3), 2, ONE, 1),
-    (2, 3, 5, (5, 3), 1, ((2, 2), (1, 1)), 1), (5, 5, 4, (5, 5), 1, NONE, 1),
-    (6, 5, 4, (4, 3), 1, NONE, 1), (1, 2, 3, (2, 2), 1, ((3, 2), (0, 2)), 1),
-    (3, 2, 6, (3, 5), 2, ((1, 1), (2, 2)), 2)]
-CONVOLUTIONS = [(kind, *shape) for kind, shapes in dict(
-    product=PRODUCTS, folded=FOLDED, skipped=SKIPPED, phases=PHASES, whole=WHOLE,
-    by_pixel=BY_PIXEL).items() for shape in shapes]
+    (2, 2, 5, (3, 3), 1, ONE, 1),
+    (1, 1, 5, (3, 3), 1, ONE, 1),
+    (2, 2, 5, (3, 3), 2, ONE, 1),
+    (2, 3, 5, (5, 3), 1, ((2, 2), (1, 1)), 1),
+    (5, 5, 4, (5, 5), 1, NONE, 1),
+    (6, 5, 4, (4, 3), 1, NONE, 1),
+    (1, 2, 3, (2, 2), 1, ((3, 2), (0, 2)), 1),
+    (3, 2, 6, (3, 5), 2, ((1, 1), (2, 2)), 2),
+]
+CONVOLUTIONS = [
+    (kind, *shape)
+    for kind, shapes in dict(
+        product=PRODUCTS,
+        folded=FOLDED,
+        skipped=SKIPPED,
+        phases=PHASES,
+        whole=WHOLE,
+        by_pixel=BY_PIXEL,
+    ).items()
+    for shape in shapes
+]
 
 
 def images_and_kernel(shape, dtype=jnp.float32, images=2):
     height, width, channels, kernel, _, _, groups = shape
-    return (integers((images, height, width, channels), dtype),
-            integers((*kernel, channels // groups, 2 * groups), dtype, seed=1))
+    return (
+        integers((images, height, width, channels), dtype),
+        integers((*kernel, channels // groups, 2 * groups), dtype, seed=1),
+    )
 
 
 def taken(monkeypatch, shape, dtype=jnp.float32):
@@ -263,8 +352,11 @@ def taken(monkeypatch, shape, dtype=jnp.float32):
     calls = []
     for name in ('_by_pixel', '_product', '_folded', '_conv'):
         own = getattr(fast, name)
-        monkeypatch.setattr(fast, name, lambda *args, own=own, name=name: (
-            calls.append((name, args)), own(*args))[1])
+        monkeypatch.setattr(
+            fast,
+            name,
+            lambda *args, own=own, name=name: (calls.append((name, args)), own(*args))[1],
+        )
     jax.eval_shape(lambda *arrays: form(*arrays, *shape[4:]), *images_and_kernel(shape, dtype))
     name, args = calls[0]
     if name != '_conv':
@@ -277,24 +369,33 @@ def taken(monkeypatch, shape, dtype=jnp.float32):
 @pytest.mark.parametrize('kind, shape', [(row[0], row[1:]) for row in CONVOLUTIONS])
 def test_a_convolution_equals_lax_in_values_and_both_gradients(kind, shape, monkeypatch):
     assert taken(monkeypatch, shape) == kind
-    assert_equal(lambda *arrays: form(*arrays, *shape[4:]),
-                 lambda *arrays: plain(*arrays, *shape[4:]), *images_and_kernel(shape))
+    assert_equal(
+        lambda *arrays: form(*arrays, *shape[4:]),
+        lambda *arrays: plain(*arrays, *shape[4:]),
+        *images_and_kernel(shape),
+    )
 
 
 def test_products_take_four_two_and_one_outputs_together():
     assert [fast._together(columns) for columns in (8, 6, 7)] == [4, 2, 1]
-    columns = {(width + left + right - kernel[1] + 1)
-               for _, width, _, kernel, _, (_, (left, right)), _ in PRODUCTS}
+    columns = {
+        (width + left + right - kernel[1] + 1)
+        for _, width, _, kernel, _, (_, (left, right)), _ in PRODUCTS
+    }
     assert {fast._together(number) for number in columns} == {4, 2, 1}
 
 
-@pytest.mark.parametrize('shape', [PRODUCTS[1], FOLDED[3], SKIPPED[1], PHASES[1], WHOLE[4],
-                                   BY_PIXEL[0]])
+@pytest.mark.parametrize(
+    'shape', [PRODUCTS[1], FOLDED[3], SKIPPED[1], PHASES[1], WHOLE[4], BY_PIXEL[0]]
+)
 def test_a_convolution_in_bfloat16_is_that_of_lax_to_its_rounding(shape, monkeypatch):
     assert taken(monkeypatch, shape, jnp.bfloat16) != 'product'
-    assert_equal(lambda *arrays: form(*arrays, *shape[4:]),
-                 lambda *arrays: plain(*arrays, *shape[4:]),
-                 *images_and_kernel(shape, jnp.bfloat16), rtol=2**-7)
+    assert_equal(
+        lambda *arrays: form(*arrays, *shape[4:]),
+        lambda *arrays: plain(*arrays, *shape[4:]),
+        *images_and_kernel(shape, jnp.bfloat16),
+        rtol=2**-7,
+    )
 
 
 @pytest.mark.parametrize('dtype, rtol', [(jnp.float32, 0.0), (jnp.bfloat16, 2**-7)])
@@ -304,38 +405,50 @@ def test_weights_gradients_are_whole_with_a_ragged_last_part(shape, dtype, rtol,
     x, kernel = images_and_kernel(shape, dtype, images=19)
     y = plain(x, kernel, *shape[4:])
     assert y.shape[1] in (9, 10)  # in parts of 4, 4 and 1 or 2; the images of 8, 8 and 3
-    jaxpr = jax.make_jaxpr(lambda *arrays: fast._weight_gradient(*arrays[:2], *shape[4:6],
-                                                                 arrays[2]))(x, kernel, y)
+    jaxpr = jax.make_jaxpr(
+        lambda *arrays: fast._weight_gradient(*arrays[:2], *shape[4:6], arrays[2])
+    )(x, kernel, y)
     assert str(jaxpr).count('conv_general_dilated[') == 9
-    assert_equal(lambda *arrays: form(*arrays, *shape[4:]),
-                 lambda *arrays: plain(*arrays, *shape[4:]), x, kernel, rtol=rtol)
+    assert_equal(
+        lambda *arrays: form(*arrays, *shape[4:]),
+        lambda *arrays: plain(*arrays, *shape[4:]),
+        x,
+        kernel,
+        rtol=rtol,
+    )
 
 
 def test_a_convolution_is_the_plain_loop():
-    x, kernel = (np.asarray(array) for array in images_and_kernel(
-        (7, 8, 5, (3, 2), 2, ((1, 0), (0, 1)), 1)))
+    x, kernel = (
+        np.asarray(array) for array in images_and_kernel((7, 8, 5, (3, 2), 2, ((1, 0), (0, 1)), 1))
+    )
     padded = np.pad(x, ((0, 0), (1, 0), (0, 1), (0, 0)))
     expected = np.zeros((2, 3, 4, 2))
     for n, row, column, to in np.ndindex(expected.shape):
         for i, j, channel in np.ndindex(3, 2, 5):
-            expected[n, row, column, to] += (padded[n, 2 * row + i, 2 * column + j, channel]
-                                             * kernel[i, j, channel, to])
+            expected[n, row, column, to] += (
+                padded[n, 2 * row + i, 2 * column + j, channel] * kernel[i, j, channel, to]
+            )
     np.testing.assert_array_equal(form(x, kernel, 2, ((1, 0), (0, 1))), expected)
 
 
 def test_strides_and_padding_of_numpy_are_numbers_too():
     shape = PHASES[1]
     x, kernel = images_and_kernel(shape)
-    got = fast.conv(x, kernel, np.array(shape[4:5] * 2), np.array(shape[5]),
-                    dimension_numbers=NHWC)
+    got = fast.conv(x, kernel, np.array(shape[4:5] * 2), np.array(shape[5]), dimension_numbers=NHWC)
     np.testing.assert_array_equal(got, plain(x, kernel, *shape[4:]))
 
 
-@pytest.mark.parametrize('how', [
-    dict(window_strides=(1, 1), padding='SAME'), dict(window_strides=(2, 2), padding='VALID'),
-    dict(window_strides=(1, 2), padding=ONE),
-    dict(window_strides=(1, 1), padding=ONE, rhs_dilation=(2, 2)),
-    dict(window_strides=(1, 1), padding=ONE, lhs_dilation=(2, 1))])
+@pytest.mark.parametrize(
+    'how',
+    [
+        dict(window_strides=(1, 1), padding='SAME'),
+        dict(window_strides=(2, 2), padding='VALID'),
+        dict(window_strides=(1, 2), padding=ONE),
+        dict(window_strides=(1, 1), padding=ONE, rhs_dilation=(2, 2)),
+        dict(window_strides=(1, 1), padding=ONE, lhs_dilation=(2, 1)),
+    ],
+)
 def test_what_has_no_fast_form_keeps_the_plain_one(how):
     x, kernel = images_and_kernel((7, 8, 3, (3, 2), 1, ONE, 1))
     first, padding, others = how.pop('window_strides'), how.pop('padding'), how
@@ -344,8 +457,10 @@ def test_what_has_no_fast_form_keeps_the_plain_one(how):
         return fast.conv(x, kernel, first, padding, dimension_numbers=NHWC, **others)
 
     assert 'platform_index' not in str(jax.make_jaxpr(given)(x, kernel))
-    np.testing.assert_array_equal(given(x, kernel), lax.conv_general_dilated(
-        x, kernel, first, padding, dimension_numbers=NHWC, **others))
+    np.testing.assert_array_equal(
+        given(x, kernel),
+        lax.conv_general_dilated(x, kernel, first, padding, dimension_numbers=NHWC, **others),
+    )
 
 
 # --- under transformations ---------------------------------------------------------------------
@@ -353,15 +468,21 @@ def test_what_has_no_fast_form_keeps_the_plain_one(how):
 
 def _conv_of(shape):
     kernel = images_and_kernel(shape)[1]
-    return (lambda x: form(x, kernel, *shape[4:]), lambda x: plain(x, kernel, *shape[4:]),
-            shape[:3])
+    return (
+        lambda x: form(x, kernel, *shape[4:]),
+        lambda x: plain(x, kernel, *shape[4:]),
+        shape[:3],
+    )
 
 
 def _weights_of(shape):
     """The same as a function of the kernel alone, for the gradient of the weights."""
     x, kernel = images_and_kernel(shape, images=9)
-    return (lambda kernel: form(x, kernel, *shape[4:]),
-            lambda kernel: plain(x, kernel, *shape[4:]), kernel.shape)
+    return (
+        lambda kernel: form(x, kernel, *shape[4:]),
+        lambda kernel: plain(x, kernel, *shape[4:]),
+        kernel.shape,
+    )
 
 
 POOL = (3, 2, ((0, 0), (0, 1)))
@@ -369,15 +490,26 @@ SCALE_AND_BIAS = maps_to_normalise((1, 5))[1:]
 TRANSFORMED = {
     'max': (lambda x: fast.max_pool(x, *POOL), lambda x: fast.plain_max_pool(x, *POOL), (7, 6, 3)),
     'sum': (lambda x: fast.sum_pool(x, *POOL), lambda x: fast.plain_sum_pool(x, *POOL), (7, 6, 3)),
-    'lrn': (lambda x: fast.lrn(x, 3, 1.0, 0.1, 0.75),
-            lambda x: fast.plain_lrn(x, 3, 1.0, 0.1, 0.75), (2, 2, 5)),
+    'lrn': (
+        lambda x: fast.lrn(x, 3, 1.0, 0.1, 0.75),
+        lambda x: fast.plain_lrn(x, 3, 1.0, 0.1, 0.75),
+        (2, 2, 5),
+    ),
     # Cubes, since the squares of what is normalised have a sum that depends on nothing
-    'batch norm': (lambda x: fast.batch_norm(x, *SCALE_AND_BIAS, 1e-3)[0]**3,
-                   lambda x: fast.plain_batch_norm(x, *SCALE_AND_BIAS, 1e-3)[0]**3, (3, 4, 5)),
-    'product': _conv_of(PRODUCTS[1]), 'folded': _conv_of(FOLDED[3]),
-    'skipped': _conv_of(SKIPPED[0]), 'phases': _conv_of(PHASES[1]), 'grouped': _conv_of(WHOLE[4]),
+    'batch norm': (
+        lambda x: fast.batch_norm(x, *SCALE_AND_BIAS, 1e-3)[0] ** 3,
+        lambda x: fast.plain_batch_norm(x, *SCALE_AND_BIAS, 1e-3)[0] ** 3,
+        (3, 4, 5),
+    ),
+    'product': _conv_of(PRODUCTS[1]),
+    'folded': _conv_of(FOLDED[3]),
+    'skipped': _conv_of(SKIPPED[0]),
+    'phases': _conv_of(PHASES[1]),
+    'grouped': _conv_of(WHOLE[4]),
     'by pixel': _conv_of(BY_PIXEL[2]),
-    'product, weights': _weights_of(PRODUCTS[1]), 'weights': _weights_of(PHASES[1])}
+    'product, weights': _weights_of(PRODUCTS[1]),
+    'weights': _weights_of(PHASES[1]),
+}
 
 
 @pytest.mark.parametrize('name', TRANSFORMED)
@@ -388,37 +520,51 @@ def test_it_holds_under_vmap_pmap_checkpoint_and_a_second_gradient(name, monkeyp
     x = integers((2, *images, *shape), levels=3)
 
     def gradient(function, wrap=lambda function: function):
-        return jax.grad(wrap(lambda x: (function(x)**2).sum()))
+        return jax.grad(wrap(lambda x: (function(x) ** 2).sum()))
 
     def second(function):
         own = gradient(function)
-        return jax.grad(lambda x: (own(x)**2).sum())
+        return jax.grad(lambda x: (own(x) ** 2).sum())
 
     @functools.partial(jax.jit, compiler_options=QUICK)
     def all_of_them(x):
         # JAX's own second derivative of a maximum takes another pixel of a tie than its first
         apart = x[0] + jnp.arange(x[0].size).reshape(x[0].shape) / x[0].size
-        return (jax.vmap(gradient(one))(x), gradient(one, jax.checkpoint)(x[0]), second(one)(apart),
-                jnp.stack([gradient(other)(part) for part in x]), second(other)(apart))
+        return (
+            jax.vmap(gradient(one))(x),
+            gradient(one, jax.checkpoint)(x[0]),
+            second(one)(apart),
+            jnp.stack([gradient(other)(part) for part in x]),
+            second(other)(apart),
+        )
 
     mapped, kept, twice, expected, expected_twice = all_of_them(x)
-    for got, wanted in ((mapped, expected), (jax.pmap(gradient(one))(x), expected),
-                        (kept, expected[0]), (twice, expected_twice)):
+    for got, wanted in (
+        (mapped, expected),
+        (jax.pmap(gradient(one))(x), expected),
+        (kept, expected[0]),
+        (twice, expected_twice),
+    ):
         np.testing.assert_allclose(got, wanted, rtol=0, atol=2e-6 * np.abs(wanted).max())
 
 
 # --- by platform -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('function, shape, plain_alone, fast_alone', [
-    (lambda x: fast.max_pool(x, *POOL), (8, 8, 3), 'select_and_scatter', 'concatenate'),
-    (lambda x: fast.sum_pool(x, *POOL), (8, 8, 3), 'reduce_window', 'concatenate'),
-    (lambda x: fast.lrn(x, 3, 1.0, 0.1, 0.75), (2, 2, 5), 'power', 'dot_general'),
-    (lambda x: fast.batch_norm(x, *SCALE_AND_BIAS, 1e-3)[0], (4, 4, 5), None, 'sign'),
-    (_conv_of(BY_PIXEL[0])[0], BY_PIXEL[0][:3], 'convolution', 'dot_general')])
-def test_the_fast_form_is_for_cpus_and_the_plain_one_for_all_else(function, shape, plain_alone,
-                                                                  fast_alone):
-    traced = jax.jit(jax.grad(lambda x: (function(x)**2).sum())).trace(jnp.ones((1, *shape)))
+@pytest.mark.parametrize(
+    'function, shape, plain_alone, fast_alone',
+    [
+        (lambda x: fast.max_pool(x, *POOL), (8, 8, 3), 'select_and_scatter', 'concatenate'),
+        (lambda x: fast.sum_pool(x, *POOL), (8, 8, 3), 'reduce_window', 'concatenate'),
+        (lambda x: fast.lrn(x, 3, 1.0, 0.1, 0.75), (2, 2, 5), 'power', 'dot_general'),
+        (lambda x: fast.batch_norm(x, *SCALE_AND_BIAS, 1e-3)[0], (4, 4, 5), None, 'sign'),
+        (_conv_of(BY_PIXEL[0])[0], BY_PIXEL[0][:3], 'convolution', 'dot_general'),
+    ],
+)
+def test_the_fast_form_is_for_cpus_and_the_plain_one_for_all_else(
+    function, shape, plain_alone, fast_alone
+):
+    traced = jax.jit(jax.grad(lambda x: (function(x) ** 2).sum())).trace(jnp.ones((1, *shape)))
     for platform in ('cpu', 'cuda', 'tpu'):
         text = traced.lower(lowering_platforms=(platform,)).as_text()
         assert (f'stablehlo.{fast_alone}' in text) == (platform == 'cpu')
@@ -431,7 +577,7 @@ def test_the_first_layer_computes_no_gradient_of_its_input():
     x, kernel = images_and_kernel(shape)
 
     def convolutions(of):
-        gradient = jax.grad(lambda x, kernel: (form(x, kernel, *shape[4:])**2).sum(), of)
+        gradient = jax.grad(lambda x, kernel: (form(x, kernel, *shape[4:]) ** 2).sum(), of)
         return jax.jit(gradient).lower(x, kernel).compile().as_text().count(' convolution(')
 
     assert [convolutions(1), convolutions((0, 1))] == [2, 3]
@@ -441,16 +587,21 @@ def test_the_first_layer_computes_no_gradient_of_its_input():
 
 # Name, fields, side, and the layer up to which gradients are compared: False is the last
 NETS = [
-    ('lenet5', dict(pool='max', overlap=True), 32, False), ('lenet5_1998', {}, 32, False),
+    ('lenet5', dict(pool='max', overlap=True), 32, False),
+    ('lenet5_1998', {}, 32, False),
     ('cuda_convnet_18pct', {}, 32, False),
     ('resnet18', dict(blocks=(1, 1, 1, 1), maps=4), 64, False),
     ('resnet20', dict(blocks=1, maps=8), 32, False),
     ('alexnet', dict(maps=(8, 8, 8, 8, 8), units=8), 196, False),
     ('vgg11_32px', dict(maps=(8, 8, 8, 8, 8)), 32, False),
-    ('googlenet_32px', {}, 32, 'inception_3a')]
-TRACED = [*(net[:3] for net in NETS), ('googlenet', {}, 224),
-          ('mlp_batchnorm', dict(norm='batch'), 28),
-          ('vgg11_32px', dict(norm='batch'), 32)]
+    ('googlenet_32px', {}, 32, 'inception_3a'),
+]
+TRACED = [
+    *(net[:3] for net in NETS),
+    ('googlenet', {}, 224),
+    ('mlp_batchnorm', dict(norm='batch'), 28),
+    ('vgg11_32px', dict(norm='batch'), 32),
+]
 
 
 def built(name, fields, side):
@@ -480,8 +631,7 @@ def test_a_net_is_the_same_with_and_without_fast_forms(name, fields, side, layer
 
         return jax.grad(weighted, has_aux=True)(variables['params'])
 
-    one, other = (jax.jit(functools.partial(compared, net))(variables, x)
-                  for net in nets)
+    one, other = (jax.jit(functools.partial(compared, net))(variables, x) for net in nets)
     assert np.abs(other[1]).max() > 1e-3
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
@@ -492,6 +642,11 @@ def test_one_field_turns_the_fast_forms_off(name, fields, side):
     x = jnp.zeros((1, side, side, cnns.NETS[name].input[2]))
     for chosen in (True, False):
         net = cnns.build(name, **fields, fast=chosen)
-        jaxpr = str(jax.make_jaxpr(lambda x, net=net: net.init_with_output(
-            {'params': jax.random.key(0), 'dropout': jax.random.key(1)}, x, train=True))(x))
+        jaxpr = str(
+            jax.make_jaxpr(
+                lambda x, net=net: net.init_with_output(
+                    {'params': jax.random.key(0), 'dropout': jax.random.key(1)}, x, train=True
+                )
+            )(x)
+        )
         assert ('platform_index' in jaxpr) == chosen

@@ -51,22 +51,28 @@ def by_hand(dataset, batch, devices, seed, epoch):
     """The batches of an epoch as a plain loop over the images in memory."""
     shuffled = np.random.default_rng((seed, epoch)).permutation(len(dataset.train.labels))
     for start in range(0, len(shuffled) - batch + 1, batch):
-        rows = shuffled[start:start + batch]
-        yield {'image': np.stack([dataset.train.images[row] for row in rows]).reshape(
-                   devices, batch // devices, 12, 12, 3),
-               'label': dataset.train.labels[rows].reshape(devices, -1),
-               'mask': np.ones((devices, batch // devices), np.float32)}
+        rows = shuffled[start : start + batch]
+        yield {
+            'image': np.stack([dataset.train.images[row] for row in rows]).reshape(
+                devices, batch // devices, 12, 12, 3
+            ),
+            'label': dataset.train.labels[rows].reshape(devices, -1),
+            'mask': np.ones((devices, batch // devices), np.float32),
+        }
 
 
 @pytest.mark.parametrize('stream, workers', WAYS)
 def test_every_way_to_feed_gives_the_same_batches(stream, workers):
     plain, dataset = load(), load(stream, workers)
     for epoch in (1, 2):  # the second goes on with the same workers
-        equal(numpy(data.train_batches(dataset.train, 8, 2, 5, epoch)),
-              list(by_hand(plain, 8, 2, 5, epoch)))
+        equal(
+            numpy(data.train_batches(dataset.train, 8, 2, 5, epoch)),
+            list(by_hand(plain, 8, 2, 5, epoch)),
+        )
     for _ in range(2):
-        equal(numpy(data.eval_batches(dataset.test, 4, 2)),
-              numpy(data.eval_batches(plain.test, 4, 2)))
+        equal(
+            numpy(data.eval_batches(dataset.test, 4, 2)), numpy(data.eval_batches(plain.test, 4, 2))
+        )
 
 
 @pytest.mark.parametrize('stream, workers', WAYS[:2] + WAYS[3:])
@@ -83,8 +89,11 @@ def test_a_restart_inside_an_epoch_goes_on_with_the_same_batches(stream, workers
 def test_few_images_are_evaluated_without_starting_workers(monkeypatch):
     monkeypatch.setattr(feed, 'SHORT', 64)
     started, plain = [], feed._grain
-    monkeypatch.setattr(feed, '_grain', lambda source, workers, first: (
-        started.append(workers), plain(source, 0, first))[1])
+    monkeypatch.setattr(
+        feed,
+        '_grain',
+        lambda source, workers, first: (started.append(workers), plain(source, 0, first))[1],
+    )
     part = load('always', 2).test
     one = numpy(data.eval_batches(part, 4, 1))
     feed.close()
@@ -96,23 +105,33 @@ def test_few_images_are_evaluated_without_starting_workers(monkeypatch):
 def test_what_was_read_before_the_start_is_not_read_again(monkeypatch):
     dataset, read = load('always'), []
     plain = feed.read_step
-    monkeypatch.setattr(feed, 'read_step', lambda part, plan, index: (
-        read.append(index), plain(part, plan, index))[1])
+    monkeypatch.setattr(
+        feed,
+        'read_step',
+        lambda part, plan, index: (read.append(index), plain(part, plan, index))[1],
+    )
     list(data.train_batches(dataset.train, 8, 1, 0, 1, start=5))
     assert min(read) == 1 * (63 // 8) + 5
 
 
-@pytest.mark.parametrize('stream, workers, count', [('never', 0, 2), ('never', 0, 4),
-                                                    ('always', 0, 4), ('always', 1, 2)])
+@pytest.mark.parametrize(
+    'stream, workers, count', [('never', 0, 2), ('never', 0, 4), ('always', 0, 4), ('always', 1, 2)]
+)
 def test_processes_read_their_own_part_and_together_the_whole_batch(stream, workers, count):
     dataset, whole = load(stream, workers), load()
-    for name, batches in (('train', lambda d, n, **k: data.train_batches(d.train, 8, n, 1, 2, **k)),
-                          ('test', lambda d, n, **k: data.eval_batches(d.test, 8, n, **k))):
+    for name, batches in (
+        ('train', lambda d, n, **k: data.train_batches(d.train, 8, n, 1, 2, **k)),
+        ('test', lambda d, n, **k: data.eval_batches(d.test, 8, n, **k)),
+    ):
         one = numpy(batches(whole, count))
-        parts = [numpy(batches(dataset, 1, process_index=index, process_count=count))
-                 for index in range(count)]
-        together = [{key: np.concatenate([part[key] for part in step]) for key in step[0]}
-                    for step in zip(*parts)]
+        parts = [
+            numpy(batches(dataset, 1, process_index=index, process_count=count))
+            for index in range(count)
+        ]
+        together = [
+            {key: np.concatenate([part[key] for part in step]) for key in step[0]}
+            for step in zip(*parts)
+        ]
         equal(together, one)
     assert sum(batch['mask'].sum() for part in parts for batch in part) == 14
 
@@ -120,20 +139,26 @@ def test_processes_read_their_own_part_and_together_the_whole_batch(stream, work
 def test_a_process_decodes_no_image_of_another(monkeypatch):
     dataset, fetched = load('always'), []
     fetch = type(dataset.train.records).fetch
-    monkeypatch.setattr(type(dataset.train.records), 'fetch', lambda self, rows: (
-        fetched.extend(rows), fetch(self, rows))[1])
+    monkeypatch.setattr(
+        type(dataset.train.records),
+        'fetch',
+        lambda self, rows: (fetched.extend(rows), fetch(self, rows))[1],
+    )
     list(data.train_batches(dataset.train, 8, 1, 0, 1, process_index=1, process_count=2))
-    own = {row for step in range(7) for row in data.order(63, 0, 1)[8 * step + 4:8 * step + 8]}
-    others = {row for step in range(7) for row in data.order(63, 0, 1)[8 * step:8 * step + 4]}
+    own = {row for step in range(7) for row in data.order(63, 0, 1)[8 * step + 4 : 8 * step + 8]}
+    others = {row for step in range(7) for row in data.order(63, 0, 1)[8 * step : 8 * step + 4]}
     assert own <= set(fetched) and not others & set(fetched[:28])
 
 
-@pytest.mark.parametrize('changes, message', [
-    (dict(process_count=3), 'batch of 8 images does not divide over 3 processes'),
-    (dict(process_index=2, process_count=2), 'process 2 of 2'),
-    (dict(batch=64), '63 images, fewer than one batch of 64'),
-    (dict(devices=3), 'does not divide over 3 devices'),
-])
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(process_count=3), 'batch of 8 images does not divide over 3 processes'),
+        (dict(process_index=2, process_count=2), 'process 2 of 2'),
+        (dict(batch=64), '63 images, fewer than one batch of 64'),
+        (dict(devices=3), 'does not divide over 3 devices'),
+    ],
+)
 @pytest.mark.parametrize('stream', ['never', 'always'])
 def test_what_does_not_divide_is_an_error_with_the_numbers(stream, changes, message):
     given = dict(batch=8, devices=1, seed=0, epoch=1) | changes
@@ -143,8 +168,13 @@ def test_what_does_not_divide_is_an_error_with_the_numbers(stream, changes, mess
 
 def test_images_on_the_devices_are_gathered_into_the_same_batches(monkeypatch):
     dataset, devices = load(), jax.local_devices()[:2]
-    train, test = (numpy(batches) for batches in (data.train_batches(dataset.train, 8, 2, 5, 1),
-                                                  data.eval_batches(dataset.test, 8, 2)))
+    train, test = (
+        numpy(batches)
+        for batches in (
+            data.train_batches(dataset.train, 8, 2, 5, 1),
+            data.eval_batches(dataset.test, 8, 2),
+        )
+    )
     monkeypatch.setattr(feed, 'accelerators', lambda count: devices)
     monkeypatch.setattr(feed, '_free', lambda device: 1e9)
     resident = list(data.train_batches(dataset.train, 8, 2, 5, 1))
@@ -190,8 +220,9 @@ def test_an_error_while_streaming_names_the_record(workers):
     images = np.zeros((20, 4, 4, 1), np.uint8)
     records = Failing(images, np.arange(20) % 10, 'made up')
     part = data.Streamed(records, np.arange(20), data.Decoding(1), (4, 4, 1), 10, workers)
-    with pytest.raises(UserError, match='record 7 does not decode .OSError: no such disk.*'
-                       'experiments.data check'):
+    with pytest.raises(
+        UserError, match='record 7 does not decode .OSError: no such disk.*experiments.data check'
+    ):
         list(data.eval_batches(part, 5, 1))
 
 
@@ -219,8 +250,10 @@ class Signals:
 
     def __getitem__(self, index):
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-        return {'blocked': np.array([signal.SIGINT in blocked, signal.SIGTERM in blocked]),
-                'ignored': np.array(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)}
+        return {
+            'blocked': np.array([signal.SIGINT in blocked, signal.SIGTERM in blocked]),
+            'ignored': np.array(signal.getsignal(signal.SIGINT) == signal.SIG_IGN),
+        }
 
 
 @pytest.mark.parametrize('workers', [1, 2])
@@ -246,8 +279,12 @@ def main():
 if __name__ == '__main__':
     main()
 """)
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True,
-                          env=os.environ | {'PYTHONPATH': str(pathlib.Path(data.__file__).parents[1])})
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {'PYTHONPATH': str(pathlib.Path(data.__file__).parents[1])},
+    )
     assert done.returncode == 0 and 'shared_memory' not in done.stderr, done.stderr
 
 
@@ -289,7 +326,7 @@ def test_an_error_comes_where_the_element_would_have():
         next(batches)
 
 
-SCRIPT = '''
+SCRIPT = """
 import signal, sys, time
 import numpy as np
 from experiments import data, feed
@@ -306,7 +343,7 @@ if __name__ == '__main__':
             time.sleep(0.2)
     except KeyboardInterrupt:
         print('interrupted', flush=True)
-'''
+"""
 
 
 @pytest.mark.parametrize('stop', [signal.SIGINT, signal.SIGKILL])
@@ -315,9 +352,14 @@ def test_no_worker_outlives_an_interrupted_or_killed_training(stop, tmp_path):
 
     (tmp_path / 'script.py').write_text(SCRIPT)
     root = pathlib.Path(__file__).parent.parent
-    process = subprocess.Popen([sys.executable, tmp_path / 'script.py'], stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True, start_new_session=True,
-                               env=os.environ | {'PYTHONPATH': str(root)})
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / 'script.py'],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {'PYTHONPATH': str(root)},
+    )
     assert process.stdout.readline() == 'running\n'
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) >= 1

@@ -8,16 +8,31 @@ import pytest
 
 from experiments import figures, results
 
-ARMS = ('non-overlapping average pooling', 'overlapping average pooling',
-        'non-overlapping max pooling', 'overlapping max pooling')
+ARMS = (
+    'non-overlapping average pooling',
+    'overlapping average pooling',
+    'non-overlapping max pooling',
+    'overlapping max pooling',
+)
 
 
 def row(arm, seed, test=None, status='done', phase='final', rate=0.1):
-    made = {'point': f'{arm}-{phase}-{seed}-{rate}', 'arm': arm, 'seed': seed, 'phase': phase,
-            'status': status, 'learning_rate': rate, 'reason': '' if status == 'done' else 'nan'}
+    made = {
+        'point': f'{arm}-{phase}-{seed}-{rate}',
+        'arm': arm,
+        'seed': seed,
+        'phase': phase,
+        'status': status,
+        'learning_rate': rate,
+        'reason': '' if status == 'done' else 'nan',
+    }
     if status == 'done':
-        made |= {'train/error': test / 2, 'validation/error': test, 'test/error': test,
-                 'parameters': 61706}
+        made |= {
+            'train/error': test / 2,
+            'validation/error': test,
+            'test/error': test,
+            'parameters': 61706,
+        }
     return made
 
 
@@ -27,21 +42,45 @@ def experiment(rows, arms, seeds=(0, 1, 2), curves=True, **plan):
         epochs = 3 if one['status'] == 'diverged' else 5
         if curves and one['status'] != 'failed':
             lines[one['point']] = [
-                {'epoch': e, 'train/error': 0.9 / e**2 + index / 900, 'seconds': 1.5,
-                 'validation/error': 0.8 / e**1.5 + index / 900} for e in range(1, epochs + 1)]
+                {
+                    'epoch': e,
+                    'train/error': 0.9 / e**2 + index / 900,
+                    'seconds': 1.5,
+                    'validation/error': 0.8 / e**1.5 + index / 900,
+                }
+                for e in range(1, epochs + 1)
+            ]
     return results.Experiment(
-        {'title': 'Pooling in LeNet-5 on made-up data', 'dataset_note': 'made up, 3 images',
-         'arms': list(arms), 'seeds': list(seeds), 'rates': [0.1], 'level': 0.95,
-         'points': [one['point'] for one in rows]} | plan, list(rows), lines)
+        {
+            'title': 'Pooling in LeNet-5 on made-up data',
+            'dataset_note': 'made up, 3 images',
+            'arms': list(arms),
+            'seeds': list(seeds),
+            'rates': [0.1],
+            'level': 0.95,
+            'points': [one['point'] for one in rows],
+        }
+        | plan,
+        list(rows),
+        lines,
+    )
 
 
 def complete(arms=ARMS):
-    return experiment([row(arm, seed, 0.02 + 0.004 * index + 0.001 * (seed * 7 % 3))
-                       for index, arm in enumerate(arms) for seed in range(3)], arms)
+    return experiment(
+        [
+            row(arm, seed, 0.02 + 0.004 * index + 0.001 * (seed * 7 % 3))
+            for index, arm in enumerate(arms)
+            for seed in range(3)
+        ],
+        arms,
+    )
 
 
 CASES = {
-    'three rows': experiment([row('LeNet-5', seed, 0.01 + seed / 1000) for seed in range(3)], ['LeNet-5']),
+    'three rows': experiment(
+        [row('LeNet-5', seed, 0.01 + seed / 1000) for seed in range(3)], ['LeNet-5']
+    ),
     'one row': experiment([row('LeNet-5', 0, 0.01)], ['LeNet-5'], seeds=[0]),
     'complete': complete(),
     'no rows': experiment([], ARMS),
@@ -50,19 +89,42 @@ CASES = {
     'no pairs': experiment([row('a', 0, 0.1), row('b', 1, 0.1)], ['a', 'b']),
     'diverged arm': experiment(
         [row(ARMS[0], seed, 0.02 + seed / 500) for seed in range(3)]
-        + [row(ARMS[1], 0, 0.03), row(ARMS[1], 1, status='diverged'), row(ARMS[1], 2, status='failed')]
-        + [row(ARMS[2], seed, status='diverged') for seed in range(3)], ARMS),
-    'no curves': experiment([row(arm, seed, 0.1 + seed / 100) for arm in ARMS for seed in range(3)],
-                            ARMS, curves=False),
-    'zero error': experiment([row(arm, seed, 0.0) for arm in ('a', 'b') for seed in range(3)], ['a', 'b']),
+        + [
+            row(ARMS[1], 0, 0.03),
+            row(ARMS[1], 1, status='diverged'),
+            row(ARMS[1], 2, status='failed'),
+        ]
+        + [row(ARMS[2], seed, status='diverged') for seed in range(3)],
+        ARMS,
+    ),
+    'no curves': experiment(
+        [row(arm, seed, 0.1 + seed / 100) for arm in ARMS for seed in range(3)], ARMS, curves=False
+    ),
+    'zero error': experiment(
+        [row(arm, seed, 0.0) for arm in ('a', 'b') for seed in range(3)], ['a', 'b']
+    ),
     'nine arms': complete([f'{word} pooling' for word in 'a b c d e f g h i'.split()]),
-    'long legend': complete([f'{word} with overlapping max pooling and batch norm and a little more'
-                             for word in 'one two three four'.split()]),
+    'long legend': complete(
+        [
+            f'{word} with overlapping max pooling and batch norm and a little more'
+            for word in 'one two three four'.split()
+        ]
+    ),
     'long words': experiment(
-        [row(arm, 0, 0.1) for arm in ('an arm with a label that is far longer than anyone should write '
-                                      'but someone does', '$x_1$ <b>&')],
-        ['an arm with a label that is far longer than anyone should write but someone does', '$x_1$ <b>&'],
-        title='A title ' + 'that goes on and on ' * 9, dataset_note='a note ' + 'that goes on ' * 30),
+        [
+            row(arm, 0, 0.1)
+            for arm in (
+                'an arm with a label that is far longer than anyone should write but someone does',
+                '$x_1$ <b>&',
+            )
+        ],
+        [
+            'an arm with a label that is far longer than anyone should write but someone does',
+            '$x_1$ <b>&',
+        ],
+        title='A title ' + 'that goes on and on ' * 9,
+        dataset_note='a note ' + 'that goes on ' * 30,
+    ),
 }
 
 
@@ -81,8 +143,14 @@ def texts(figure):
         shown += [*axes.texts, axes.title]
         for axis in (axes.xaxis, axes.yaxis) if axes.axison else ():
             low, high = sorted(axis.get_view_interval())
-            shown += [axis.label, *(tick.label1 for tick in axis.get_major_ticks()
-                                    if low <= tick.get_loc() <= high and tick.label1.get_visible())]
+            shown += [
+                axis.label,
+                *(
+                    tick.label1
+                    for tick in axis.get_major_ticks()
+                    if low <= tick.get_loc() <= high and tick.label1.get_visible()
+                ),
+            ]
     return [(artist, artist.get_window_extent()) for artist in shown if artist.get_text().strip()]
 
 
@@ -92,23 +160,27 @@ def test_every_figure_draws_with_no_word_clipped(drawn):
     found = texts(figure)
     assert len(found) > 5
     for artist, box in found:
-        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height, artist.get_text()
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height, (
+            artist.get_text()
+        )
 
 
 def test_no_two_words_lie_upon_each_other(drawn):
     _, figure = drawn
     found = [(artist, box.padded(-1)) for artist, box in texts(figure)]
     for index, (one, box) in enumerate(found):
-        for two, other in found[index + 1:]:
+        for two, other in found[index + 1 :]:
             assert not box.overlaps(other), (one.get_text(), two.get_text())
 
 
 def test_every_arm_is_named_in_the_legend_with_its_seeds_and_what_it_lacks(drawn):
     made, figure = drawn
-    labels = [text.get_text().replace('\n', ' ').replace(r'\$', '$')
-              for text in figure.legends[0].get_texts()]
+    labels = [
+        text.get_text().replace('\n', ' ').replace(r'\$', '$')
+        for text in figure.legends[0].get_texts()
+    ]
     for arm in results.summarise(made):
-        label, = [label for label in labels if label.startswith(f'{arm["arm"]} (')]
+        (label,) = [label for label in labels if label.startswith(f'{arm["arm"]} (')]
         assert f'n = {arm["seeds"]}' in label
         assert arm['missing'] in label
 
@@ -123,12 +195,20 @@ def test_the_svg_is_xml_that_holds_the_words_and_is_the_same_each_time(drawn):
 
 def test_the_words_of_the_svg_can_be_searched():
     # Letters are drawn as paths, so that no font is needed; the text stands beside them.
-    words = ' '.join(re.findall('<!-- (.*?) -->', figures.svg(figures.render(CASES['complete'])), re.S))
+    words = ' '.join(
+        re.findall('<!-- (.*?) -->', figures.svg(figures.render(CASES['complete'])), re.S)
+    )
     words = ' '.join(words.split()).replace('\N{NO-BREAK SPACE}', ' ')
     for arm in ARMS:
         assert f'{arm} (n = 3)' in words
-    for text in ('Learning curves', 'Test error', 'Paired difference', 'epoch', 'made up, 3 images',
-                 'not corrected for several comparisons'):
+    for text in (
+        'Learning curves',
+        'Test error',
+        'Paired difference',
+        'epoch',
+        'made up, 3 images',
+        'not corrected for several comparisons',
+    ):
         assert text in words, text
 
 
@@ -145,7 +225,9 @@ def test_dots_and_intervals_lie_at_the_numbers_of_the_summary():
         (dot, _, (line,)) = bar.lines
         assert dot.get_xydata()[0].tolist() == pytest.approx([100 * arm['test_error'].mean, y])
         ends = line.get_segments()[0][:, 0]
-        assert ends.tolist() == pytest.approx([100 * arm['test_error'].low, 100 * arm['test_error'].high])
+        assert ends.tolist() == pytest.approx(
+            [100 * arm['test_error'].low, 100 * arm['test_error'].high]
+        )
 
 
 def test_differences_lie_at_the_paired_numbers():
@@ -193,8 +275,10 @@ def test_drawing_writes_both_files_and_the_command_line_redraws_them(tmp_path, c
     assert not list(tmp_path.glob('.*')) and 'other.png' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('words, message', [
-    (['nowhere'], 'no plan.json in nowhere'), (['.', '--out', '/dev/null/x'], 'no plan.json')])
+@pytest.mark.parametrize(
+    'words, message',
+    [(['nowhere'], 'no plan.json in nowhere'), (['.', '--out', '/dev/null/x'], 'no plan.json')],
+)
 def test_a_mistake_on_the_command_line_is_one_error(tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
     assert figures.main(words) == 2

@@ -33,7 +33,8 @@ def draw(root, count=20, size=(12, 12), classes=COLOURS, kind='png'):
         (root / name).mkdir(parents=True, exist_ok=True)
         for index in range(count):
             Image.new('RGB', size, COLOURS.get(name, (9, 9, 9))).save(
-                root / name / f'{index}.{kind}')
+                root / name / f'{index}.{kind}'
+            )
     return root
 
 
@@ -44,8 +45,10 @@ def parts_of(dataset):
 def names_of(root, **changes):
     """{part: set of the files in it}, through the streaming part that remembers them."""
     dataset = data.load(fields(root, stream='always', **changes))
-    return {name: {part.records.where(int(row)) for row in part.rows}
-            for name, part in parts_of(dataset).items()}
+    return {
+        name: {part.records.where(int(row)) for row in part.rows}
+        for name, part in parts_of(dataset).items()
+    }
 
 
 def test_images_and_classes_stay_together(tmp_path):
@@ -127,8 +130,9 @@ def test_files_of_every_kind_and_size_become_one_shape(tmp_path, stream):
         total += len(labels)
         for image, label in zip(images.astype(int), labels):
             grey = (image == 76).all()
-            assert grey and label == 1 or np.abs(
-                image - ((0, 0, 255), (255, 0, 0))[label]).max() < 12
+            assert (
+                grey and label == 1 or np.abs(image - ((0, 0, 255), (255, 0, 0))[label]).max() < 12
+            )
     assert total == 28
 
 
@@ -136,8 +140,11 @@ def test_both_ways_to_feed_give_the_same_from_a_folder(tmp_path):
     root = odd_images(tmp_path / 'set')
     one, two = (data.load(fields(root, resize=16, stream=stream)) for stream in ('never', 'always'))
     assert (one.mean == two.mean).all() and one.fingerprint == two.fingerprint
-    for a, b in zip(data.train_batches(one.train, 4, 2, 0, 1),
-                    data.train_batches(two.train, 4, 2, 0, 1), strict=True):
+    for a, b in zip(
+        data.train_batches(one.train, 4, 2, 0, 1),
+        data.train_batches(two.train, 4, 2, 0, 1),
+        strict=True,
+    ):
         assert all((a[name] == b[name]).all() for name in ('image', 'label', 'mask'))
 
 
@@ -179,25 +186,37 @@ def test_a_broken_file_is_named_and_left_out_only_if_asked(tmp_path, stream, cap
 def test_leaving_out_broken_files_gives_the_same_batches_both_ways(tmp_path):
     root = draw(tmp_path / 'set')
     (root / 'red' / '7.png').write_bytes(b'')
-    one, two = (data.load(fields(root, stream=stream, skip_broken=True))
-                for stream in ('never', 'always'))
-    for a, b in zip(data.train_batches(one.train, 4, 1, 0, 1),
-                    data.train_batches(two.train, 4, 1, 0, 1), strict=True):
+    one, two = (
+        data.load(fields(root, stream=stream, skip_broken=True)) for stream in ('never', 'always')
+    )
+    for a, b in zip(
+        data.train_batches(one.train, 4, 1, 0, 1),
+        data.train_batches(two.train, 4, 1, 0, 1),
+        strict=True,
+    ):
         assert all((a[name] == b[name]).all() for name in ('image', 'label'))
 
 
-@pytest.mark.parametrize('name, message', [
-    ('folder:', 'no such folder.*folder:PATH'), ('folder', 'no such folder.*folder:PATH'),
-    ('folder:{}/nothing', 'no such folder'), ('folder:{}/empty', 'has no subfolders'),
-    ('folder:{}/hollow', 'hollow/red: the class folder holds no images'),
-    ('folder:{}/strange', "strange/test/reed: no class of the training part. Did you mean 'red'"),
-    ('folder:{}/single', "one subfolder only, 'red'"),
-    ('folder:{}/named', "it has a folder 'test' but none named 'train'"),
-    ('folder:{}/few', 'few: 2 images with data.validation=0.2 leave'),
-    ('folder:~no-such-user/x', 'that folder cannot be found'),
-    ('folder:{}/linked', 'linked/red/gone.png is a link to a file that is not there'),
-    ('folder:{}/lacking', "lacking/test has no folder 'red', a class of the training part"),
-])
+@pytest.mark.parametrize(
+    'name, message',
+    [
+        ('folder:', 'no such folder.*folder:PATH'),
+        ('folder', 'no such folder.*folder:PATH'),
+        ('folder:{}/nothing', 'no such folder'),
+        ('folder:{}/empty', 'has no subfolders'),
+        ('folder:{}/hollow', 'hollow/red: the class folder holds no images'),
+        (
+            'folder:{}/strange',
+            "strange/test/reed: no class of the training part. Did you mean 'red'",
+        ),
+        ('folder:{}/single', "one subfolder only, 'red'"),
+        ('folder:{}/named', "it has a folder 'test' but none named 'train'"),
+        ('folder:{}/few', 'few: 2 images with data.validation=0.2 leave'),
+        ('folder:~no-such-user/x', 'that folder cannot be found'),
+        ('folder:{}/linked', 'linked/red/gone.png is a link to a file that is not there'),
+        ('folder:{}/lacking', "lacking/test has no folder 'red', a class of the training part"),
+    ],
+)
 def test_a_folder_that_cannot_be_trained_on_is_named(tmp_path, name, message):
     (tmp_path / 'empty').mkdir()
     draw(tmp_path / 'hollow')
@@ -242,8 +261,9 @@ def test_a_folder_that_cannot_be_listed_is_named_and_never_left_out(tmp_path, mo
         data.load(fields(root))
 
 
-@pytest.mark.parametrize('names', [('Training', 'Test'), ('train', 'valid', 'testing'),
-                                   ('TRAIN', 'dev', 'Test')])
+@pytest.mark.parametrize(
+    'names', [('Training', 'Test'), ('train', 'valid', 'testing'), ('TRAIN', 'dev', 'Test')]
+)
 def test_parts_are_known_by_their_usual_names(tmp_path, names):
     for name in names:
         draw(tmp_path / 'set' / name, 20)
@@ -252,10 +272,14 @@ def test_parts_are_known_by_their_usual_names(tmp_path, names):
     assert len(names) == 2 or len(dataset.validation.labels) == 40
 
 
-@pytest.mark.parametrize('names, message', [
-    (('train', 'test', 'extra'), "extra lies beside 'train' and is no part"),
-    (('train', 'val', 'valid'), "'val' and 'valid', two folders for one part"),
-    (('first', 'second'), 'hold no images but the same folders blue, red')])
+@pytest.mark.parametrize(
+    'names, message',
+    [
+        (('train', 'test', 'extra'), "extra lies beside 'train' and is no part"),
+        (('train', 'val', 'valid'), "'val' and 'valid', two folders for one part"),
+        (('first', 'second'), 'hold no images but the same folders blue, red'),
+    ],
+)
 def test_a_layout_that_could_mean_something_else_is_refused(tmp_path, names, message):
     for name in names:
         draw(tmp_path / 'set' / name, 5)

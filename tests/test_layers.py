@@ -20,7 +20,7 @@ def pool_loop(x, kind, window, stride):
     for b in range(n):
         for i in range(height // stride):
             for j in range(width // stride):
-                block = x[b, i * stride:i * stride + window, j * stride:j * stride + window]
+                block = x[b, i * stride : i * stride + window, j * stride : j * stride + window]
                 out[b, i, j] = block.max((0, 1)) if kind == 'max' else block.mean((0, 1))
     return out
 
@@ -38,8 +38,11 @@ def test_pooling_equals_the_loop_on_even_and_odd_maps(kind, overlap, size):
 @pytest.mark.parametrize('overlap', [False, True])
 def test_pooling_with_stride_3_equals_the_loop(overlap):
     x = image(10, 9)
-    np.testing.assert_allclose(layers.pool(x, 'average', overlap, stride=3),
-                               pool_loop(x, 'average', 3 + overlap, 3), rtol=1e-5)
+    np.testing.assert_allclose(
+        layers.pool(x, 'average', overlap, stride=3),
+        pool_loop(x, 'average', 3 + overlap, 3),
+        rtol=1e-5,
+    )
 
 
 @pytest.mark.parametrize('n, out', [(55, 27), (27, 13), (13, 6), (32, 16), (28, 14), (10, 5)])
@@ -75,14 +78,23 @@ def test_a_map_smaller_than_the_stride_is_refused():
 TENS = np.arange(10, 70, 10, dtype=np.float32)
 
 
-@pytest.mark.parametrize('values, constants, expected', [
-    (TENS, {}, [5.651838, 10.708635, 14.866753, 17.999544, 22.735027, 27.944183]),
-    (TENS, dict(alpha_over_n=True),
-     [5.884357, 11.631335, 17.135998, 22.295521, 27.946353, 33.745586]),
-    (TENS, dict(alpha_over_n=True, k=1.0),
-     [9.795016, 19.144790, 27.741441, 35.330394, 44.388891, 53.888599]),
-    (TENS / 10, dict(alpha=1.0), [0.125000, 0.148651, 0.144616, 0.134654, 0.174024, 0.226428]),
-])
+@pytest.mark.parametrize(
+    'values, constants, expected',
+    [
+        (TENS, {}, [5.651838, 10.708635, 14.866753, 17.999544, 22.735027, 27.944183]),
+        (
+            TENS,
+            dict(alpha_over_n=True),
+            [5.884357, 11.631335, 17.135998, 22.295521, 27.946353, 33.745586],
+        ),
+        (
+            TENS,
+            dict(alpha_over_n=True, k=1.0),
+            [9.795016, 19.144790, 27.741441, 35.330394, 44.388891, 53.888599],
+        ),
+        (TENS / 10, dict(alpha=1.0), [0.125000, 0.148651, 0.144616, 0.134654, 0.174024, 0.226428]),
+    ],
+)
 def test_lrn_gives_the_golden_values(values, constants, expected):
     np.testing.assert_allclose(layers.lrn(values, **constants), expected, rtol=1e-6, atol=5e-7)
 
@@ -94,10 +106,11 @@ def test_lrn_equals_the_printed_formula_as_a_loop(n, alpha_over_n):
     b = np.empty_like(a)
     for i in range(7):
         window = range(max(0, i - n // 2), min(6, i + n // 2) + 1)
-        total = sum(a[..., j]**2 for j in window)
+        total = sum(a[..., j] ** 2 for j in window)
         b[..., i] = a[..., i] / (1.5 + 0.01 / (n if alpha_over_n else 1) * total) ** 0.6
-    got = layers.lrn(a.astype(np.float32), n=n, k=1.5, alpha=0.01, beta=0.6,
-                     alpha_over_n=alpha_over_n)
+    got = layers.lrn(
+        a.astype(np.float32), n=n, k=1.5, alpha=0.01, beta=0.6, alpha_over_n=alpha_over_n
+    )
     np.testing.assert_allclose(got, b, rtol=2e-5)
 
 
@@ -136,10 +149,15 @@ def test_scaled_tanh_has_the_papers_value_and_slope():
     assert float(jax.grad(layers.scaled_tanh)(0.0)) == pytest.approx(1.1439333, abs=2e-7)
 
 
-@pytest.mark.parametrize('name, formula', [
-    ('tanh', np.tanh), ('relu', lambda x: np.maximum(x, 0)),
-    ('sigmoid', lambda x: 1 / (1 + np.exp(-x))),
-    ('scaled_tanh', lambda x: 1.7159 * np.tanh(2 * x / 3))])
+@pytest.mark.parametrize(
+    'name, formula',
+    [
+        ('tanh', np.tanh),
+        ('relu', lambda x: np.maximum(x, 0)),
+        ('sigmoid', lambda x: 1 / (1 + np.exp(-x))),
+        ('scaled_tanh', lambda x: 1.7159 * np.tanh(2 * x / 3)),
+    ],
+)
 def test_activations_are_their_formulas(name, formula):
     x = np.linspace(-4, 4, 33)
     np.testing.assert_allclose(layers.activate(x, name), formula(x), rtol=1e-5, atol=1e-6)
@@ -150,8 +168,11 @@ def conv(norm):
 
 
 def convolved(x, kernel):
-    return np.asarray(jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')))
+    return np.asarray(
+        jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+        )
+    )
 
 
 def test_the_order_is_convolution_batch_norm_activation_lrn():
@@ -169,9 +190,12 @@ def test_the_order_is_convolution_batch_norm_activation_lrn():
 
 
 def test_batch_norm_takes_the_place_of_the_bias():
-    shapes = {norm: jax.eval_shape(
-        lambda: conv(norm).init(jax.random.PRNGKey(0), image(4, 4), train=True))
-        for norm in layers.NORMS}
+    shapes = {
+        norm: jax.eval_shape(
+            lambda: conv(norm).init(jax.random.PRNGKey(0), image(4, 4), train=True)
+        )
+        for norm in layers.NORMS
+    }
     assert set(shapes['batch']['params']['conv']) == {'kernel'}
     assert set(shapes['batch']) == {'params', 'batch_stats'}
     for norm in ('none', 'lrn'):
@@ -192,10 +216,18 @@ def test_running_statistics_decay_by_a_tenth_and_serve_inference():
     np.testing.assert_allclose(out, np.maximum(hand, 0), atol=2e-5)
 
 
-@pytest.mark.parametrize('axis, value, hint', [
-    ('activation', 'rleu', "'relu'"), ('pool', 'avg', "average"), ('pool', 'maxx', "'max'"),
-    ('overlap', 1, 'False, True'), ('overlap', 'yes', 'False, True'), ('norm', 'bach', "'batch'"),
-    ('norm', None, 'none, lrn, batch')])
+@pytest.mark.parametrize(
+    'axis, value, hint',
+    [
+        ('activation', 'rleu', "'relu'"),
+        ('pool', 'avg', 'average'),
+        ('pool', 'maxx', "'max'"),
+        ('overlap', 1, 'False, True'),
+        ('overlap', 'yes', 'False, True'),
+        ('norm', 'bach', "'batch'"),
+        ('norm', None, 'none, lrn, batch'),
+    ],
+)
 def test_an_unknown_axis_value_names_what_is_allowed(axis, value, hint):
     with pytest.raises(ValueError, match=f'unknown {axis} .*{hint}'):
         layers.check_axes(**{axis: value})

@@ -15,16 +15,24 @@ IMAGES = np.random.default_rng(0).normal(size=(2, 32, 32, 1)).astype(np.float32)
 
 def shapes(net, images=IMAGES):
     variables = jax.eval_shape(lambda: net.init(jax.random.PRNGKey(0), images, train=False))
-    return {name: sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(layer))
-            for name, layer in variables['params'].items()}
+    return {
+        name: sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(layer))
+        for name, layer in variables['params'].items()
+    }
 
 
 def maps(net):
     """Output shape of every named layer, without the batch."""
-    _, state = jax.eval_shape(lambda: net.init_with_output(
-        jax.random.PRNGKey(0), IMAGES, train=False, capture_intermediates=True, mutable=True))
-    return {name: layer['__call__'][0].shape[1:] for name, layer in state['intermediates'].items()
-            if name != '__call__'}
+    _, state = jax.eval_shape(
+        lambda: net.init_with_output(
+            jax.random.PRNGKey(0), IMAGES, train=False, capture_intermediates=True, mutable=True
+        )
+    )
+    return {
+        name: layer['__call__'][0].shape[1:]
+        for name, layer in state['intermediates'].items()
+        if name != '__call__'
+    }
 
 
 def test_the_original_has_60000_parameters_layer_by_layer():
@@ -41,10 +49,20 @@ def test_the_modern_form_has_61706_parameters_layer_by_layer():
 
 def test_the_maps_are_28_14_10_5_1():
     assert maps(lenet.LeNet5Original()) == {
-        'C1': (28, 28, 6), 'S2': (14, 14, 6), 'C3': (10, 10, 16), 'S4': (5, 5, 16),
-        'C5': (1, 1, 120), 'F6': (84,)}
-    assert maps(lenet.LeNet5()) == {'C1': (28, 28, 6), 'C3': (10, 10, 16), 'C5': (1, 1, 120),
-                                    'F6': (84,), 'OUT': (10,)}
+        'C1': (28, 28, 6),
+        'S2': (14, 14, 6),
+        'C3': (10, 10, 16),
+        'S4': (5, 5, 16),
+        'C5': (1, 1, 120),
+        'F6': (84,),
+    }
+    assert maps(lenet.LeNet5()) == {
+        'C1': (28, 28, 6),
+        'C3': (10, 10, 16),
+        'C5': (1, 1, 120),
+        'F6': (84,),
+        'OUT': (10,),
+    }
 
 
 def test_the_original_has_340908_connections():
@@ -88,7 +106,7 @@ def test_c3_is_its_convolution_written_as_a_loop():
         out[..., o] += bias[o]
         for i in column:
             for r, c in itertools.product(range(2), range(3)):
-                out[0, r, c, o] += (x[0, r:r + 5, c:c + 5, i] * kernel[..., link]).sum()
+                out[0, r, c, o] += (x[0, r : r + 5, c : c + 5, i] * kernel[..., link]).sum()
             link += 1
     np.testing.assert_allclose(layer.apply(variables, x), out, atol=1e-5)
 
@@ -98,7 +116,7 @@ def test_subsampling_is_the_sum_of_four_times_a_coefficient_plus_a_bias():
     variables = {'params': {'coefficient': np.float32([2, -1]), 'bias': np.float32([0.5, 3])}}
     got = lenet.Subsampling().apply(variables, x)
     for r, c, m in itertools.product(range(2), range(3), range(2)):
-        total = x[0, 2 * r:2 * r + 2, 2 * c:2 * c + 2, m].sum()
+        total = x[0, 2 * r : 2 * r + 2, 2 * c : 2 * c + 2, m].sum()
         assert got[0, r, c, m] == pytest.approx([2, -1][m] * total + [0.5, 3][m], abs=1e-5)
 
 
@@ -128,9 +146,11 @@ def test_the_original_answers_with_negative_squared_distances_to_the_codes():
     numbers = np.random.default_rng(0)
     variables = jax.tree.map(
         lambda leaf: numbers.uniform(-0.1, 0.1, leaf.shape).astype(np.float32),
-        jax.eval_shape(lambda: net.init(jax.random.PRNGKey(0), IMAGES, train=False)))
-    logits, state = net.apply(variables, IMAGES, train=False, capture_intermediates=True,
-                              mutable=True)
+        jax.eval_shape(lambda: net.init(jax.random.PRNGKey(0), IMAGES, train=False)),
+    )
+    logits, state = net.apply(
+        variables, IMAGES, train=False, capture_intermediates=True, mutable=True
+    )
     f6 = 1.7159 * np.tanh(2 / 3 * np.asarray(state['intermediates']['F6']['__call__'][0]))
     for n, k in itertools.product(range(2), range(10)):
         assert logits[n, k] == pytest.approx(-sum((f6[n] - lenet.CODES[k]) ** 2), rel=1e-5)
@@ -139,14 +159,17 @@ def test_the_original_answers_with_negative_squared_distances_to_the_codes():
 def test_the_rbf_loss_is_equation_9():
     y = np.array([[1.0, 3.0, 0.5], [2.0, 0.1, 7.0]])
     labels = np.array([2, 0])
-    expected = [0.5 + np.log(np.exp(-0.1) + np.exp(-1) + np.exp(-3) + np.exp(-0.5)),
-                2.0 + np.log(np.exp(-0.1) + np.exp(-2) + np.exp(-0.1) + np.exp(-7))]
+    expected = [
+        0.5 + np.log(np.exp(-0.1) + np.exp(-1) + np.exp(-3) + np.exp(-0.5)),
+        2.0 + np.log(np.exp(-0.1) + np.exp(-2) + np.exp(-0.1) + np.exp(-7)),
+    ]
     np.testing.assert_allclose(lenet.rbf_loss(-y, labels), expected, rtol=1e-5)
 
 
 def test_the_rbf_loss_and_its_gradient_stay_finite_far_from_every_code():
     value, gradient = jax.value_and_grad(lambda x: lenet.rbf_loss(x, jnp.array([0])).sum())(
-        jnp.full((1, 10), -4000.0))
+        jnp.full((1, 10), -4000.0)
+    )
     assert float(value) == pytest.approx(4000 - 0.1, rel=1e-6)
     # far from all codes exp(-j) takes everything: the label is pulled, no other class is pushed
     np.testing.assert_allclose(gradient, [[-1] + [0] * 9], atol=1e-6)

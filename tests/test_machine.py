@@ -25,10 +25,20 @@ def program_of(**changes):
     for path, value in settings.items():
         configs.set_field(config, path.replace('__', '.'), value)
     rng = np.random.default_rng(0)
-    part = data.Split(rng.integers(0, 256, (BATCH, 32, 32, 1), np.uint8),
-                      rng.integers(0, 3, BATCH).astype(np.int32))
-    dataset = data.Dataset('random', part, part, part, tuple('abcdefghij'),
-                           np.float32([0.5]), np.float32([0.3]), 'random bytes')
+    part = data.Split(
+        rng.integers(0, 256, (BATCH, 32, 32, 1), np.uint8),
+        rng.integers(0, 3, BATCH).astype(np.int32),
+    )
+    dataset = data.Dataset(
+        'random',
+        part,
+        part,
+        part,
+        tuple('abcdefghij'),
+        np.float32([0.5]),
+        np.float32([0.3]),
+        'random bytes',
+    )
     program = train.program_of(config, dataset)
     return program, next(iter(data.train_batches(part, BATCH, program.devices, 0, 1)))
 
@@ -81,22 +91,32 @@ def test_a_step_learns_the_same_with_and_without_options(monkeypatch):
         learned.append(jax.device_get((state.params, state.batch_stats, metrics)))
     train._programs.clear()
     one, other = learned
-    assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(
-        jax.tree.leaves(one[0]), jax.tree.leaves(before), strict=True)), 'nothing was learned'
+    assert any(
+        np.abs(a - b).max() > 1e-3
+        for a, b in zip(jax.tree.leaves(one[0]), jax.tree.leaves(before), strict=True)
+    ), 'nothing was learned'
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_a_process_can_be_prepared_late_and_twice(root):
-    done = subprocess.run([sys.executable, '-c', (
-        'import jax, jax.numpy as jnp\n'
-        'from experiments import machine\n'
-        'before = jnp.ones(1000).sum()\n'
-        'machine.prepare(); machine.prepare()\n'
-        'assert jax.jit(lambda x: (x @ x).sum())(jnp.ones((200, 200))) == 200**3\n'
-        'assert before == 1000\n'
-        'assert not jax.config.values["jax_cpu_enable_async_dispatch"]\n')],
-        capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            '-c',
+            (
+                'import jax, jax.numpy as jnp\n'
+                'from experiments import machine\n'
+                'before = jnp.ones(1000).sum()\n'
+                'machine.prepare(); machine.prepare()\n'
+                'assert jax.jit(lambda x: (x @ x).sum())(jnp.ones((200, 200))) == 200**3\n'
+                'assert before == 1000\n'
+                'assert not jax.config.values["jax_cpu_enable_async_dispatch"]\n'
+            ),
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert (done.returncode, done.stderr) == (0, '')
 
 
@@ -111,12 +131,14 @@ def sums(request):
     for devices in (1, 2, 4):
         program, batch = program_of(model__norm=request.param, train__devices=devices)
         state = state or shaped(program.init(0))  # of one device: the same on all numbers
-        text = program.step.compiled(state, shaped(batch),
-                                     jax.ShapeDtypeStruct((), np.float32)).as_text()
+        text = program.step.compiled(
+            state, shaped(batch), jax.ShapeDtypeStruct((), np.float32)
+        ).as_text()
         kinds = set(re.findall(r' (all-[a-z-]+|reduce-scatter|collective-[a-z-]+)\(', text))
         assert kinds <= {'all-reduce', 'all-reduce-start', 'all-reduce-done'}
-        found[devices] = [line for line in text.splitlines()
-                          if re.search(r' all-reduce(-start)?\(', line)]
+        found[devices] = [
+            line for line in text.splitlines() if re.search(r' all-reduce(-start)?\(', line)
+        ]
     return request.param, found, state
 
 

@@ -16,8 +16,9 @@ from experiments.errors import UserError
 
 
 def conv(features, kernel, stride=1, padding=0, name=None, **fields):
-    return nn.Conv(features, (kernel, kernel), stride, [(padding, padding)] * 2, name=name,
-                   **fields)
+    return nn.Conv(
+        features, (kernel, kernel), stride, [(padding, padding)] * 2, name=name, **fields
+    )
 
 
 class Toy(nn.Module):
@@ -78,8 +79,10 @@ def test_the_receptive_field_is_the_support_of_the_gradient(body):
     net = Toy(body)
     # Weights of one sign, so that nothing cancels; a rising image, so that maxima are one each
     x = jnp.arange(side * side * 3, dtype=jnp.float32).reshape(1, side, side, 3)
-    variables = jax.tree.map(lambda leaf: jnp.ones(leaf.shape),
-                             jax.eval_shape(lambda: net.init(jax.random.key(0), x, train=False)))
+    variables = jax.tree.map(
+        lambda leaf: jnp.ones(leaf.shape),
+        jax.eval_shape(lambda: net.init(jax.random.key(0), x, train=False)),
+    )
 
     def middle(x):
         y = net.apply(variables, x, train=False)
@@ -95,16 +98,20 @@ def test_the_receptive_field_is_the_support_of_the_gradient(body):
 
 
 def test_a_window_over_channels_keeps_the_receptive_field_and_one_over_space_widens_it():
-    across, = rows(lambda x: layers.lrn(conv(8, 3, name='c')(x), fast=False), 9, 9, 3)
+    (across,) = rows(lambda x: layers.lrn(conv(8, 3, name='c')(x), fast=False), 9, 9, 3)
     assert across.receptive_field == 3
-    first, within, last = rows(lambda x: conv(8, 3, name='d')(layers.lrn_within(
-        conv(8, 3, name='c')(x), n=5, fast=False)), 19, 19, 3)
+    first, within, last = rows(
+        lambda x: conv(8, 3, name='d')(layers.lrn_within(conv(8, 3, name='c')(x), n=5, fast=False)),
+        19,
+        19,
+        3,
+    )
     assert (within.kind, within.window.kernel) == ('norm', (5, 5))
     assert (first.receptive_field, within.receptive_field, last.receptive_field) == (3, 7, 9)
 
 
 def test_height_and_width_have_receptive_fields_of_their_own():
-    row, = rows(lambda x: nn.Conv(2, (5, 1), (3, 1), 'VALID', name='c')(x), 20, 10, 3)
+    (row,) = rows(lambda x: nn.Conv(2, (5, 1), (3, 1), 'VALID', name='c')(x), 20, 10, 3)
     assert row.receptive_field == (5, 1)
     assert (row.window.kernel, row.window.stride, row.output) == ((5, 1), (3, 1), (6, 10, 2))
 
@@ -153,8 +160,14 @@ def test_biases_norms_and_coefficients_belong_to_the_row_that_they_follow():
 
 
 def test_parameters_that_scale_the_image_itself_have_a_row():
-    first, second = rows(lambda x: conv(4, 3, name='c', use_bias=False)(
-        nn.BatchNorm(use_running_average=True, name='input_norm')(x)), 8, 8, 3)
+    first, second = rows(
+        lambda x: conv(4, 3, name='c', use_bias=False)(
+            nn.BatchNorm(use_running_average=True, name='input_norm')(x)
+        ),
+        8,
+        8,
+        3,
+    )
     assert (first.layer, first.kind, first.parameters) == ('input_norm', 'scale', 6)
     assert second.parameters == 108
 
@@ -173,8 +186,9 @@ def test_what_inference_does_not_read_counts_in_training_alone():
 
 def test_a_convolution_by_constants_counts_nothing():
     def body(x):
-        return jax.lax.conv_general_dilated(x, jnp.ones((3, 3, 3, 3)), (1, 1), 'VALID',
-                                            dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+        return jax.lax.conv_general_dilated(
+            x, jnp.ones((3, 3, 3, 3)), (1, 1), 'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+        )
 
     assert models.trace(Toy(body), (8, 8, 3)) == ((), 0, 0, 0)
 
@@ -195,9 +209,17 @@ def test_a_product_of_parameters_alone_counts_nothing():
 
 
 def test_a_locally_connected_layer_is_one_row_with_its_window():
-    row, = rows(lambda x: nn.ConvLocal(5, (3, 3), 2, 'VALID', name='l')(x), 9, 9, 4)
-    assert row == models.Row('l', 'local', models.Window((3, 3), (2, 2)), 1, (4, 4, 5),
-                             4 * 4 * (36 * 5 + 5), 4 * 4 * 36 * 5, 3)
+    (row,) = rows(lambda x: nn.ConvLocal(5, (3, 3), 2, 'VALID', name='l')(x), 9, 9, 4)
+    assert row == models.Row(
+        'l',
+        'local',
+        models.Window((3, 3), (2, 2)),
+        1,
+        (4, 4, 5),
+        4 * 4 * (36 * 5 + 5),
+        4 * 4 * 36 * 5,
+        3,
+    )
 
 
 def test_programs_inside_programs_are_read_with_their_names():
@@ -209,8 +231,10 @@ def test_programs_inside_programs_are_read_with_their_names():
 
     got = [rows(lambda x: kind(name='block')(x), 8, 8, 4) for kind in (Block, nn.remat(Block))]
     assert got[0] == got[1]
-    assert [(row.layer, row.receptive_field) for row in got[0]] == [('block/conv1', 3),
-                                                                    ('block/pool', 5)]
+    assert [(row.layer, row.receptive_field) for row in got[0]] == [
+        ('block/conv1', 3),
+        ('block/pool', 5),
+    ]
     assert got[0][0].parameters == 144
 
 
@@ -251,7 +275,7 @@ def test_a_loop_over_the_image_is_refused_not_miscounted():
 
 
 def test_no_weight_is_allocated():
-    row, = rows(lambda x: nn.Dense(10**8, name='fc')(x.reshape(1, -1)), 100, 100, 10)
+    (row,) = rows(lambda x: nn.Dense(10**8, name='fc')(x.reshape(1, -1)), 100, 100, 10)
     assert (row.parameters, row.macs) == (10**13 + 10**8, 10**13)  # 40 terabytes
 
 
@@ -317,12 +341,15 @@ fc8     1 1 0 1 1000          4,097,000     4,096,000
 """
 
 
-@pytest.mark.parametrize('name, fields, text, parameters, macs', [
-    ('lenet5', {}, LENET5, 61_706, 416_520),
-    ('alexnet', {}, ALEXNET, 60_965_224, 724_406_816),
-    ('alexnet_one_tower', {'conv1_padding': 2}, ONE_TOWER, 61_100_840, 714_188_480),
-    ('vgg16', {}, VGG_D, 138_357_544, 15_470_264_320),
-])
+@pytest.mark.parametrize(
+    'name, fields, text, parameters, macs',
+    [
+        ('lenet5', {}, LENET5, 61_706, 416_520),
+        ('alexnet', {}, ALEXNET, 60_965_224, 724_406_816),
+        ('alexnet_one_tower', {'conv1_padding': 2}, ONE_TOWER, 61_100_840, 714_188_480),
+        ('vgg16', {}, VGG_D, 138_357_544, 15_470_264_320),
+    ],
+)
 def test_the_table_of_a_net_is_the_papers_row_by_row(name, fields, text, parameters, macs):
     expected = [tuple((line.split() + [''])[:9]) for line in text.strip().split('\n')]
     *lines, total = table(models.describe(name, **fields))
@@ -332,6 +359,7 @@ def test_the_table_of_a_net_is_the_papers_row_by_row(name, fields, text, paramet
 
 def resnet50(stride_on):
     """(layer, kernel, stride, side of the map, maps, parameters, MACs, field) after Table 1."""
+
     def line(name, kernel, stride, side, read, maps):
         nonlocal field
         places = kernel * kernel * read * maps
@@ -364,14 +392,25 @@ def resnet50(stride_on):
             read = 4 * width
 
 
-@pytest.mark.parametrize('stride_on, macs, field', [('1x1', 3_857_973_248, 483),
-                                                    ('3x3', 4_089_184_256, 427)])
+@pytest.mark.parametrize(
+    'stride_on, macs, field', [('1x1', 3_857_973_248, 483), ('3x3', 4_089_184_256, 427)]
+)
 def test_resnet_50_is_table_1_row_by_row_with_either_stride(stride_on, macs, field):
     net = models.describe('resnet50', stride_on=stride_on)
     *lines, average, fc = net['rows']
-    assert [(row['layer'], row['kernel'][0], row['stride'][0], row['output'][0], row['output'][2],
-             row['parameters'], row['macs'], row['receptive_field']) for row in lines] == list(
-                 resnet50(stride_on))
+    assert [
+        (
+            row['layer'],
+            row['kernel'][0],
+            row['stride'][0],
+            row['output'][0],
+            row['output'][2],
+            row['parameters'],
+            row['macs'],
+            row['receptive_field'],
+        )
+        for row in lines
+    ] == list(resnet50(stride_on))
     assert (average['layer'], average['output'], average['macs']) == ('average', [2048], 0)
     assert (fc['layer'], fc['parameters']) == ('fc', 2_049_000)
     assert (net['parameters'], net['macs'], net['layers']) == (25_557_032, macs, 50)
@@ -379,9 +418,16 @@ def test_resnet_50_is_table_1_row_by_row_with_either_stride(stride_on, macs, fie
 
 
 INCEPTION = {  # parameters with biases; output
-    '3a': (163_696, 256), '3b': (388_736, 480), '4a': (376_176, 512), '4b': (449_160, 512),
-    '4c': (510_104, 512), '4d': (605_376, 528), '4e': (868_352, 832), '5a': (1_043_456, 832),
-    '5b': (1_444_080, 1024)}
+    '3a': (163_696, 256),
+    '3b': (388_736, 480),
+    '4a': (376_176, 512),
+    '4b': (449_160, 512),
+    '4c': (510_104, 512),
+    '4d': (605_376, 528),
+    '4e': (868_352, 832),
+    '5a': (1_043_456, 832),
+    '5b': (1_444_080, 1024),
+}
 
 
 def test_googlenets_blocks_are_those_of_table_1_and_its_heads_count_in_training_alone():
@@ -389,18 +435,29 @@ def test_googlenets_blocks_are_those_of_table_1_and_its_heads_count_in_training_
     assert (net['parameters'], net['training_parameters']) == (6_998_552, 13_378_280)
     assert (net['macs'], net['layers']) == (1_582_671_872, 22)
     for block, (parameters, maps) in INCEPTION.items():
-        lines = {row['layer'].split('/')[1]: row for row in net['rows']
-                 if row['layer'].startswith(f'inception_{block}/')}
+        lines = {
+            row['layer'].split('/')[1]: row
+            for row in net['rows']
+            if row['layer'].startswith(f'inception_{block}/')
+        }
         assert len(lines) == 7 and sum(row['parameters'] for row in lines.values()) == parameters
-        assert sum(lines[branch]['output'][2] for branch in ('1x1', '3x3', '5x5', 'pool_proj')
-                   ) == maps
+        assert (
+            sum(lines[branch]['output'][2] for branch in ('1x1', '3x3', '5x5', 'pool_proj')) == maps
+        )
         assert lines['5x5']['kernel'] == [5, 5]
 
 
 def test_the_original_lenet_counts_the_links_of_table_i_not_the_dense_kernel():
     net = models.describe('lenet5_1998')
     assert {row['layer']: row['parameters'] for row in net['rows']} == {
-        'C1': 156, 'S2': 12, 'C3': 1516, 'S4': 32, 'C5': 48120, 'F6': 10164, 'OUT': 0}
+        'C1': 156,
+        'S2': 12,
+        'C3': 1516,
+        'S4': 32,
+        'C5': 48120,
+        'F6': 10164,
+        'OUT': 0,
+    }
     assert (net['parameters'], net['macs']) == (60_000, 326_520)
 
 
@@ -411,6 +468,7 @@ def test_uneven_padding_is_printed_before_and_after():
 
 
 # ---- all nets
+
 
 @pytest.fixture
 def few(monkeypatch):
@@ -452,6 +510,7 @@ def test_markdown_and_console_show_the_same_cells(few, capsys):
 
 def test_a_narrow_console_loses_no_digit(few):
     from rich.console import Console
+
     console = Console(width=60, record=True, file=open('/dev/null', 'w'))
     with console.file:
         console.print(models.table(models.HEADINGS, models.cells(few)))
@@ -474,9 +533,17 @@ def test_the_json_of_one_net_has_its_rows(capsys):
     assert status == 0 and net == models.describe('lenet5')
     assert sum(row['parameters'] for row in net['rows']) == net['parameters'] == 61_706
     assert net['rows'][1] == {
-        'layer': 'S2', 'kind': 'average pool', 'kernel': [2, 2], 'stride': [2, 2],
-        'padding': [[0, 0], [0, 0]], 'groups': 1, 'output': [14, 14, 6], 'parameters': 0,
-        'macs': 0, 'receptive_field': 6}
+        'layer': 'S2',
+        'kind': 'average pool',
+        'kernel': [2, 2],
+        'stride': [2, 2],
+        'padding': [[0, 0], [0, 0]],
+        'groups': 1,
+        'output': [14, 14, 6],
+        'parameters': 0,
+        'macs': 0,
+        'receptive_field': 6,
+    }
 
 
 def test_fields_and_side_change_the_net(capsys):
@@ -495,27 +562,30 @@ def test_channels_change_the_image_too():
     assert (net['input'], net['parameters']) == ([32, 32, 3], 61_706 + 2 * 150)
 
 
-@pytest.mark.parametrize('words, hints', [
-    (['lenet'], ["'lenet'", "'lenet5'"]),
-    (['lenet5', '--nrom=batch'], ["'nrom'", "'norm'"]),
-    (['lenet5', '--norm=bach'], ["'bach'", "'batch'"]),
-    (['lenet5_1998', '--pool=max'], ['trainable']),
-    (['lenet5', '--side=28'], ['28', '32']),
-    (['lenet5', '--side=0'], ['--side', 'at least 1']),
-    (['lenet5', '--classes=ten'], ['classes', 'int', "'ten'"]),
-    (['lenet5', '--overlap=1'], ['overlap', 'True']),
-    (['lenet5', '--classes=-1'], []),
-    (['alexnet', '--groups=7'], ['7 groups', 'do not divide']),
-    (['vgg16', '--maps=64'], ['maps', 'tuple', '(64, 128']),
-    (['lenet5', '--dtype=floaty'], ["'floaty'", 'bfloat16']),
-    (['lenet5', '--norm'], ["'--norm'", '--FIELD=VALUE']),
-    (['lenet5', 'alexnet'], ["'alexnet'"]),
-    (['--norm=batch'], ['name it']),
-    (['--side=32'], ['name it']),
-    (['lenet5', '--figure=x.png'], ['leave out the name']),
-    (['--figure=x.jpg'], ['.png or .svg', "'x.jpg'"]),
-    (['--figure=no/such/folder/x.png'], ['no/such/folder']),
-])
+@pytest.mark.parametrize(
+    'words, hints',
+    [
+        (['lenet'], ["'lenet'", "'lenet5'"]),
+        (['lenet5', '--nrom=batch'], ["'nrom'", "'norm'"]),
+        (['lenet5', '--norm=bach'], ["'bach'", "'batch'"]),
+        (['lenet5_1998', '--pool=max'], ['trainable']),
+        (['lenet5', '--side=28'], ['28', '32']),
+        (['lenet5', '--side=0'], ['--side', 'at least 1']),
+        (['lenet5', '--classes=ten'], ['classes', 'int', "'ten'"]),
+        (['lenet5', '--overlap=1'], ['overlap', 'True']),
+        (['lenet5', '--classes=-1'], []),
+        (['alexnet', '--groups=7'], ['7 groups', 'do not divide']),
+        (['vgg16', '--maps=64'], ['maps', 'tuple', '(64, 128']),
+        (['lenet5', '--dtype=floaty'], ["'floaty'", 'bfloat16']),
+        (['lenet5', '--norm'], ["'--norm'", '--FIELD=VALUE']),
+        (['lenet5', 'alexnet'], ["'alexnet'"]),
+        (['--norm=batch'], ['name it']),
+        (['--side=32'], ['name it']),
+        (['lenet5', '--figure=x.png'], ['leave out the name']),
+        (['--figure=x.jpg'], ['.png or .svg', "'x.jpg'"]),
+        (['--figure=no/such/folder/x.png'], ['no/such/folder']),
+    ],
+)
 def test_a_mistake_is_one_line_and_status_2(words, hints, few, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, out, err = run(capsys, *words)
@@ -537,9 +607,16 @@ def test_describe_raises_the_nets_own_words():
 def crowd():
     """48 nets in a few knots, some of them at the same point."""
     places = itertools.product((1e6, 1.2e6, 1e9, 1.05e9), (1e5, 1.1e5, 2e7, 2.1e7, 2.2e7, 1e8))
-    return [{'name': f'net_number_{i}{twin}', 'family': f'Family{i % 11}', 'macs': macs,
-             'parameters': parameters} for i, (macs, parameters) in enumerate(places)
-            for twin in ('', '_twin')]
+    return [
+        {
+            'name': f'net_number_{i}{twin}',
+            'family': f'Family{i % 11}',
+            'macs': macs,
+            'parameters': parameters,
+        }
+        for i, (macs, parameters) in enumerate(places)
+        for twin in ('', '_twin')
+    ]
 
 
 def labels(figure):
@@ -564,13 +641,19 @@ def test_every_net_is_named_once_inside_the_canvas_and_over_no_other():
 
 def test_families_have_looks_of_their_own_and_axes_their_units(few):
     figure = models.render(few)
-    axes, = figure.axes
+    (axes,) = figure.axes
     assert axes.get_xscale() == axes.get_yscale() == 'log'
     assert (axes.get_xlabel(), axes.get_ylabel()) == ('multiply-adds per image', 'parameters')
     legend = axes.get_legend()
     looks = [(line.get_color(), line.get_marker()) for line in legend.legend_handles]
     assert [text.get_text() for text in legend.get_texts()] == [
-        'LeNet5', 'LeNet5Original', 'MLP', 'AlexNet', 'VGG', 'CifarResNet']
+        'LeNet5',
+        'LeNet5Original',
+        'MLP',
+        'AlexNet',
+        'VGG',
+        'CifarResNet',
+    ]
     assert len(set(looks)) == 6
 
 

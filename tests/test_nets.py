@@ -55,11 +55,18 @@ GOLDEN = {
     'plain50': (25_557_032 - 2_776_576, 3_857_973_248 - 359_661_568, 50, 483),
     'plain101': (44_549_160 - 2_776_576, 7_570_194_432 - 359_661_568, 101, 1027),
     'plain152': (60_192_808 - 2_776_576, 11_282_415_616 - 359_661_568, 152, 1507),
-    **{f'{kind}{6 * n + 2}': (parameters, macs, 6 * n + 2, 28 * n - 3)
-       for kind in ('resnet', 'plain') for n, parameters, macs in (
-           (3, 269_722, 40_551_040), (5, 464_154, 68_862_592), (7, 658_586, 97_174_144),
-           (9, 853_018, 125_485_696), (18, 1_727_962, 252_887_680),
-           (200, 19_421_274, 2_829_238_912))},
+    **{
+        f'{kind}{6 * n + 2}': (parameters, macs, 6 * n + 2, 28 * n - 3)
+        for kind in ('resnet', 'plain')
+        for n, parameters, macs in (
+            (3, 269_722, 40_551_040),
+            (5, 464_154, 68_862_592),
+            (7, 658_586, 97_174_144),
+            (9, 853_018, 125_485_696),
+            (18, 1_727_962, 252_887_680),
+            (200, 19_421_274, 2_829_238_912),
+        )
+    },
 }
 
 
@@ -68,8 +75,13 @@ def test_no_net_lacks_its_row():
 
 
 # A plain net of 1,202 layers takes as long to trace as 20 others, and is traced as plain110 is
-@pytest.mark.parametrize('name', [pytest.param(name, marks=pytest.mark.long)
-                                  if name == 'plain1202' else name for name in GOLDEN])
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(name, marks=pytest.mark.long) if name == 'plain1202' else name
+        for name in GOLDEN
+    ],
+)
 def test_parameters_multiply_adds_layers_and_receptive_field(name):
     net = models.describe(name)
     assert (net['parameters'], net['macs'], net['layers'], net['receptive_field']) == GOLDEN[name]
@@ -88,8 +100,10 @@ CHOICES = [
     ('vgg16', dict(norm='batch', bias=True), 138_365_992),
     ('vgg16', dict(norm='batch'), 138_365_992 - 4_224),
     ('vgg16', dict(head='convolutional'), 138_357_544),
-    ('resnet18', dict(shortcut='A'), 11_515_688), ('resnet34', dict(shortcut='A'), 21_623_848),
-    ('resnet18', dict(shortcut='C'), 12_043_816), ('resnet34', dict(shortcut='C'), 22_716_840),
+    ('resnet18', dict(shortcut='A'), 11_515_688),
+    ('resnet34', dict(shortcut='A'), 21_623_848),
+    ('resnet18', dict(shortcut='C'), 12_043_816),
+    ('resnet34', dict(shortcut='C'), 22_716_840),
     ('resnet50', dict(stride_on='3x3'), 25_557_032),
     ('resnet20', dict(shortcut='B'), 272_474),
     # torchvision's, with batch norm instead of biases; its 3x3 branch must not come out unasked
@@ -97,7 +111,8 @@ CHOICES = [
     ('googlenet', dict(aux=False, norm='batch'), 7_005_832),
     ('googlenet', dict(norm='batch', third_kernel=3), 13_004_888),
     ('googlenet', dict(norm='batch'), 13_385_816),
-    ('googlenet', dict(), 13_378_280), ('googlenet', dict(aux=False), 6_998_552),
+    ('googlenet', dict(), 13_378_280),
+    ('googlenet', dict(aux=False), 6_998_552),
 ]
 
 
@@ -106,8 +121,11 @@ def variables_of(name, side=None, **fields):
     height, width, channels = cnns.NETS[name].input
     images = jax.ShapeDtypeStruct((1, side or height, side or width, channels), jnp.float32)
     net = cnns.build(name, **fields)
-    return net, images, jax.eval_shape(
-        lambda x: net.init(jax.random.PRNGKey(0), x, train=False), images)
+    return (
+        net,
+        images,
+        jax.eval_shape(lambda x: net.init(jax.random.PRNGKey(0), x, train=False), images),
+    )
 
 
 def count(tree):
@@ -116,8 +134,9 @@ def count(tree):
 
 def shape_of(name, layer, side=None, **fields):
     net, images, variables = variables_of(name, side, **fields)
-    return jax.eval_shape(lambda v, x: net.apply(v, x, train=False, features=layer), variables,
-                          images).shape[1:]
+    return jax.eval_shape(
+        lambda v, x: net.apply(v, x, train=False, features=layer), variables, images
+    ).shape[1:]
 
 
 @pytest.mark.parametrize('name, fields, parameters', CHOICES, ids=str)
@@ -133,16 +152,34 @@ def test_resnet50_with_the_stride_on_3x3_costs_more():
 def test_lenet5_layer_by_layer():
     params = variables_of('lenet5_1998')[2]['params']
     assert [count(params[name]) for name in ('C1', 'S2', 'C3', 'S4', 'C5', 'F6')] == [
-        156, 12, 1516, 32, 48120, 10164]
+        156,
+        12,
+        1516,
+        32,
+        48120,
+        10164,
+    ]
     assert [shape_of('lenet5', name)[0] for name in ('C1', 'S2', 'C3', 'S4', 'C5')] == [
-        28, 14, 10, 5, 1]
+        28,
+        14,
+        10,
+        5,
+        1,
+    ]
 
 
 def test_lenet5_has_340908_connections():
     sides = {'C1': 28, 'S2': 14, 'C3': 10, 'S4': 5, 'C5': 1}
-    inputs = {'C1': [25] * 6, 'S2': [4] * 6, 'C3': [25 * len(maps) for maps in lenet.C3_TABLE],
-              'S4': [4] * 16, 'C5': [400] * 120}
-    connections = {name: sides[name]**2 * sum(count + 1 for count in inputs[name]) for name in sides}
+    inputs = {
+        'C1': [25] * 6,
+        'S2': [4] * 6,
+        'C3': [25 * len(maps) for maps in lenet.C3_TABLE],
+        'S4': [4] * 16,
+        'C5': [400] * 120,
+    }
+    connections = {
+        name: sides[name] ** 2 * sum(count + 1 for count in inputs[name]) for name in sides
+    }
     connections |= {'F6': 84 * 121, 'OUT': lenet.CODES.size}
     assert connections == dict(C1=122304, S2=5880, C3=151600, S4=2000, C5=48120, F6=10164, OUT=840)
     assert sum(connections.values()) == 340_908
@@ -159,8 +196,16 @@ def test_scaled_tanh_has_the_papers_value_and_slope():
     assert jax.grad(layers.scaled_tanh)(0.0) == pytest.approx(1.1439333, abs=1e-7)
 
 
-ALEXNET_MAPS = (('conv1', 55, 96), ('pool1', 27, 96), ('conv2', 27, 256), ('pool2', 13, 256),
-                ('conv3', 13, 384), ('conv4', 13, 384), ('conv5', 13, 256), ('pool5', 6, 256))
+ALEXNET_MAPS = (
+    ('conv1', 55, 96),
+    ('pool1', 27, 96),
+    ('conv2', 27, 256),
+    ('pool2', 13, 256),
+    ('conv3', 13, 384),
+    ('conv4', 13, 384),
+    ('conv5', 13, 256),
+    ('pool5', 6, 256),
+)
 
 
 @pytest.mark.parametrize('side', [224, 227])
@@ -176,8 +221,15 @@ def test_alexnet_has_the_same_maps_from_224_and_227(name, side):
 def test_alexnet_layer_by_layer():
     params = variables_of('alexnet')[2]['params']
     assert {name: count(params[name]) for name in params} == dict(
-        conv1=34944, conv2=307456, conv3=885120, conv4=663936, conv5=442624, fc6=37752832,
-        fc7=16781312, fc8=4097000)
+        conv1=34944,
+        conv2=307456,
+        conv3=885120,
+        conv4=663936,
+        conv5=442624,
+        fc6=37752832,
+        fc7=16781312,
+        fc8=4097000,
+    )
     for layer, size, width in ALEXNET_MAPS:
         assert shape_of('alexnet', layer) == (size, size, width)
     fields = {row['layer']: row['receptive_field'] for row in models.describe('alexnet')['rows']}
@@ -204,8 +256,10 @@ def test_the_dense_score_map_of_vgg_has_its_size(side, places):
 
 
 def test_vgg_heads_have_the_same_variables():
-    trees = [jax.tree.map(lambda leaf: leaf.shape, variables_of('vgg16', head=head)[2])
-             for head in ('dense', 'convolutional')]
+    trees = [
+        jax.tree.map(lambda leaf: leaf.shape, variables_of('vgg16', head=head)[2])
+        for head in ('dense', 'convolutional')
+    ]
     assert trees[0] == trees[1]
 
 
@@ -215,18 +269,29 @@ def test_the_dense_head_equals_the_fully_connected_head_at_224():
     images = rng.normal(size=(1, 224, 224, 3)).astype(np.float32)
     full = vgg.VGG(**fields)
     shapes = jax.eval_shape(lambda x: full.init(jax.random.PRNGKey(0), x, train=False), images)
-    variables = jax.tree.map(lambda leaf: 0.3 * rng.normal(size=leaf.shape).astype(np.float32),
-                             shapes)
+    variables = jax.tree.map(
+        lambda leaf: 0.3 * rng.normal(size=leaf.shape).astype(np.float32), shapes
+    )
     expected = full.apply(variables, images, train=False)
     got = vgg.VGG(**fields, head='convolutional').apply(variables, images, train=False)
     assert np.abs(expected).max() > 1e-3
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize('block, width, weights', [
-    ('3a', 256, 163_328), ('3b', 480, 388_096), ('4a', 512, 375_552), ('4b', 512, 448_512),
-    ('4c', 512, 509_440), ('4d', 528, 604_672), ('4e', 832, 867_328), ('5a', 832, 1_042_432),
-    ('5b', 1024, 1_442_816)])
+@pytest.mark.parametrize(
+    'block, width, weights',
+    [
+        ('3a', 256, 163_328),
+        ('3b', 480, 388_096),
+        ('4a', 512, 375_552),
+        ('4b', 512, 448_512),
+        ('4c', 512, 509_440),
+        ('4d', 528, 604_672),
+        ('4e', 832, 867_328),
+        ('5a', 832, 1_042_432),
+        ('5b', 1024, 1_442_816),
+    ],
+)
 def test_inception_blocks_have_their_widths_and_weights(block, width, weights):
     params = variables_of('googlenet')[2]['params'][f'inception_{block}']
     kernels = {name: layer['conv']['kernel'].shape for name, layer in params.items()}
@@ -241,17 +306,24 @@ def test_the_auxiliary_classifiers_have_their_parameters_and_are_absent_at_infer
     net, images, variables = variables_of('googlenet')
     params = variables['params']
     assert (count(params['aux_4a']), count(params['aux_4d'])) == (3_188_840, 3_190_888)
-    _, state = jax.eval_shape(lambda v, x: net.apply(
-        v, x, train=True, rngs={'dropout': jax.random.PRNGKey(0)}, mutable=['auxiliary']),
-        variables, images)
+    _, state = jax.eval_shape(
+        lambda v, x: net.apply(
+            v, x, train=True, rngs={'dropout': jax.random.PRNGKey(0)}, mutable=['auxiliary']
+        ),
+        variables,
+        images,
+    )
     assert {name: one.shape for name, one in state['auxiliary'].items()} == dict(
-        logits_4a=(1, 1000), logits_4d=(1, 1000))
-    _, state = jax.eval_shape(lambda v, x: net.apply(v, x, train=False, mutable=['auxiliary']),
-                              variables, images)
+        logits_4a=(1, 1000), logits_4d=(1, 1000)
+    )
+    _, state = jax.eval_shape(
+        lambda v, x: net.apply(v, x, train=False, mutable=['auxiliary']), variables, images
+    )
     assert not state.get('auxiliary')
     without = {name: tree for name, tree in params.items() if not name.startswith('aux')}
-    jax.eval_shape(lambda v, x: net.clone(aux=False).apply(v, x, train=False),
-                   {'params': without}, images)
+    jax.eval_shape(
+        lambda v, x: net.clone(aux=False).apply(v, x, train=False), {'params': without}, images
+    )
     assert googlenet.AUXILIARY_WEIGHT == 0.3
 
 
@@ -261,11 +333,13 @@ def test_the_naive_block_is_wider_and_the_reduced_one_cheaper():
     assert sum(math.prod(layer['conv']['kernel'].shape) for layer in naive.values()) == 387_072
 
 
-@pytest.mark.parametrize('name, maps', [('cuda_convnet_19pct', (32, 16, 16, 8, 8, 4)),
-                                        ('cuda_convnet_13pct', (24, 12, 12, 6))])
+@pytest.mark.parametrize(
+    'name, maps',
+    [('cuda_convnet_19pct', (32, 16, 16, 8, 8, 4)), ('cuda_convnet_13pct', (24, 12, 12, 6))],
+)
 def test_cuda_convnet_pools_round_up(name, maps):
     names = [f'{kind}{i}' for i in (1, 2, 3) for kind in ('conv', 'pool')]
-    assert tuple(shape_of(name, layer)[0] for layer in names[:len(maps)]) == maps
+    assert tuple(shape_of(name, layer)[0] for layer in names[: len(maps)]) == maps
 
 
 @pytest.mark.parametrize('depth', range(1, 6))
@@ -274,8 +348,9 @@ def test_stacked_3x3_layers_see_2k_plus_1_pixels(depth):
 
     def centre(x):
         for _ in range(depth):
-            x = jax.lax.conv_general_dilated(x, kernel, (1, 1), 'SAME',
-                                             dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+            x = jax.lax.conv_general_dilated(
+                x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+            )
         return x[0, 8, 8, 0]
 
     seen = np.argwhere(jax.grad(centre)(jnp.zeros((1, 17, 17, 1)))[0, ..., 0])
@@ -286,15 +361,26 @@ def test_two_columns_are_one_grouped_convolution():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1, 9, 9, 8)).astype(np.float32)
     layer = layers.Conv(6, 3, 'relu', 'none', padding=1, groups=2)
-    variables = {'params': {'conv': {'kernel': rng.normal(size=(3, 3, 4, 6)).astype(np.float32),
-                                     'bias': rng.normal(size=6).astype(np.float32)}}}
+    variables = {
+        'params': {
+            'conv': {
+                'kernel': rng.normal(size=(3, 3, 4, 6)).astype(np.float32),
+                'bias': rng.normal(size=6).astype(np.float32),
+            }
+        }
+    }
     both = layer.apply(variables, x, train=False)
     single = layers.Conv(3, 3, 'relu', 'none', padding=1)
     for column in range(2):
-        half = {'params': jax.tree.map(lambda leaf: leaf[..., 3 * column:3 * column + 3], variables)
-                ['params']}
-        alone = single.apply(half, x[..., 4 * column:4 * column + 4], train=False)
-        np.testing.assert_allclose(both[..., 3 * column:3 * column + 3], alone, rtol=1e-5, atol=1e-5)
+        half = {
+            'params': jax.tree.map(lambda leaf: leaf[..., 3 * column : 3 * column + 3], variables)[
+                'params'
+            ]
+        }
+        alone = single.apply(half, x[..., 4 * column : 4 * column + 4], train=False)
+        np.testing.assert_allclose(
+            both[..., 3 * column : 3 * column + 3], alone, rtol=1e-5, atol=1e-5
+        )
 
 
 def test_concatenation_of_branches_is_linear():
@@ -304,12 +390,19 @@ def test_concatenation_of_branches_is_linear():
     kernels = [rng.normal(size=(k, k, 4, 3)).astype(np.float32) for k in (1, 3, 5)]
 
     def block(x):
-        return jnp.concatenate([jax.lax.conv_general_dilated(
-            x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
-            for kernel in kernels], -1)
+        return jnp.concatenate(
+            [
+                jax.lax.conv_general_dilated(
+                    x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+                )
+                for kernel in kernels
+            ],
+            -1,
+        )
 
-    np.testing.assert_allclose(block(2 * x - 3 * y), 2 * block(x) - 3 * block(y), rtol=1e-4,
-                               atol=1e-4)
+    np.testing.assert_allclose(
+        block(2 * x - 3 * y), 2 * block(x) - 3 * block(y), rtol=1e-4, atol=1e-4
+    )
 
 
 def stack_weights(kernels, inputs, maps):
@@ -318,8 +411,9 @@ def stack_weights(kernels, inputs, maps):
     for kernel in kernels:
         layer = layers.Conv(maps, kernel, 'relu', 'batch')  # batch norm: no biases
         images = jax.ShapeDtypeStruct((1, kernel, kernel, inputs), jnp.float32)
-        params = jax.eval_shape(lambda x: layer.init(jax.random.PRNGKey(0), x, train=False),
-                                images)['params']
+        params = jax.eval_shape(
+            lambda x: layer.init(jax.random.PRNGKey(0), x, train=False), images
+        )['params']
         total += count(params['conv'])
         inputs = maps
     return total
@@ -343,9 +437,14 @@ def started(name, side, **fields):
     return jax.tree.map(np.asarray, params)
 
 
-@pytest.mark.parametrize('preset, conv4, fc6, bias, last', [
-    ('paper', 0.01, 0.01, 1.0, 0.0), ('caffe', 0.01, 0.005, 0.1, 0.0),
-    ('one_tower', 0.03, 0.01, 1.0, -7.0)])
+@pytest.mark.parametrize(
+    'preset, conv4, fc6, bias, last',
+    [
+        ('paper', 0.01, 0.01, 1.0, 0.0),
+        ('caffe', 0.01, 0.005, 0.1, 0.0),
+        ('one_tower', 0.03, 0.01, 1.0, -7.0),
+    ],
+)
 def test_alexnet_starts_with_its_deviations_and_biases(preset, conv4, fc6, bias, last):
     params = started('alexnet_32px', 32, units=64, initialiser=preset)
     assert params['conv1']['conv']['kernel'].std() == pytest.approx(0.01, rel=0.03)
@@ -363,8 +462,10 @@ def test_alexnet_starts_with_its_deviations_and_biases(preset, conv4, fc6, bias,
 def test_named_initialisers_scale_with_fan_in_and_zero_the_biases(initialiser, gain):
     params = started('alexnet_32px', 32, units=64, initialiser=initialiser)
     # conv4 reads 192 of 384 maps: two columns
-    for kernel, fan_in in ((params['conv4']['conv']['kernel'], 9 * 192),
-                           (params['fc6']['kernel'], 4096)):
+    for kernel, fan_in in (
+        (params['conv4']['conv']['kernel'], 9 * 192),
+        (params['fc6']['kernel'], 4096),
+    ):
         assert kernel.std() == pytest.approx(math.sqrt(gain / fan_in), rel=0.03)
     assert all((params[layer]['bias'] == 0).all() for layer in ('fc6', 'fc7', 'fc8'))
 

@@ -13,9 +13,12 @@ from experiments import config as configs
 from experiments import optim
 from experiments.errors import UserError
 
-PARAMS = {'conv1': {'conv': {'kernel': np.float32([[1.0, -2.0], [0.5, 3.0]]),
-                             'bias': np.float32([0.3, -0.7])}},
-          'fc10': {'kernel': np.float32([[2.0], [-1.0]]), 'bias': np.float32([0.1])}}
+PARAMS = {
+    'conv1': {
+        'conv': {'kernel': np.float32([[1.0, -2.0], [0.5, 3.0]]), 'bias': np.float32([0.3, -0.7])}
+    },
+    'fc10': {'kernel': np.float32([[2.0], [-1.0]]), 'bias': np.float32([0.1])},
+}
 RATES = (0.1, 0.1, 0.1, 0.01, 0.01, 0.001)  # falls in between
 
 
@@ -43,8 +46,10 @@ def updated(config, rates=RATES):
 
 
 def leaves(tree):
-    return {(path[0].key, path[-1].key): np.float64(leaf)
-            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    return {
+        (path[0].key, path[-1].key): np.float64(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
 
 
 def assert_equal(tree, expected):
@@ -108,15 +113,27 @@ def cuda_convnet(w, name):
     return w
 
 
-@pytest.mark.parametrize('rule, fields', [
-    (alexnet, dict(rate_in_velocity=True)),
-    (caffe, dict(rate_in_velocity=True, bias_rate=2.0, bias_decay=0.0)),
-    (pytorch, {}),
-    (pytorch_nesterov, dict(rule='nesterov')),
-    (caffe_nesterov, dict(rule='nesterov', rate_in_velocity=True)),
-    (cuda_convnet, dict(rate_in_velocity=True, bias_rate=2.0, bias_decay=0.0, weight_decay=0.004,
-                        layer_decay__fc10=3.0)),
-], ids=lambda value: getattr(value, '__name__', ''))
+@pytest.mark.parametrize(
+    'rule, fields',
+    [
+        (alexnet, dict(rate_in_velocity=True)),
+        (caffe, dict(rate_in_velocity=True, bias_rate=2.0, bias_decay=0.0)),
+        (pytorch, {}),
+        (pytorch_nesterov, dict(rule='nesterov')),
+        (caffe_nesterov, dict(rule='nesterov', rate_in_velocity=True)),
+        (
+            cuda_convnet,
+            dict(
+                rate_in_velocity=True,
+                bias_rate=2.0,
+                bias_decay=0.0,
+                weight_decay=0.004,
+                layer_decay__fc10=3.0,
+            ),
+        ),
+    ],
+    ids=lambda value: getattr(value, '__name__', ''),
+)
 def test_the_update_is_the_papers_formula_through_two_falls_of_the_rate(rule, fields):
     params = updated(config_of(**dict(weight_decay=0.0005) | fields))
     assert_equal(params, {name: rule(w, name) for name, w in leaves(PARAMS).items()})
@@ -133,8 +150,13 @@ def test_a_gradient_longer_than_the_bound_is_scaled_down_as_one_vector_before_th
     norm = math.sqrt(sum((g**2).sum() for g in leaves(gradients(0)).values()))
     for bound, scale in ((norm / 4, 0.25), (2 * norm, 1.0)):
         params = updated(config_of(clip=bound, weight_decay=0.5), RATES[:1])
-        assert_equal(params, {name: w - 0.1 * (scale * leaves(gradients(0))[name] + 0.5 * w)
-                              for name, w in leaves(PARAMS).items()})
+        assert_equal(
+            params,
+            {
+                name: w - 0.1 * (scale * leaves(gradients(0))[name] + 0.5 * w)
+                for name, w in leaves(PARAMS).items()
+            },
+        )
 
 
 def test_the_average_weighs_the_parameters_of_all_steps_and_not_their_start():
@@ -156,8 +178,9 @@ def test_smoothed_labels_give_the_cross_entropy_to_the_mixed_distribution():
 
 
 def test_a_layer_that_the_net_lacks_is_named_with_the_nearest():
-    with pytest.raises(UserError, match="layer of lenet5 in train.layer_decay 'fc1'. Did you mean "
-                       "'fc10'"):
+    with pytest.raises(
+        UserError, match="layer of lenet5 in train.layer_decay 'fc1'. Did you mean 'fc10'"
+    ):
         optim.update_of(config_of(layer_decay__fc1=1.0), PARAMS)
 
 
@@ -165,8 +188,9 @@ def test_a_layer_that_the_net_lacks_is_named_with_the_nearest():
 
 
 def test_resnet_cifar_has_a_tenth_after_32000_and_48000_steps_and_stops_at_64000():
-    config = config_of(rate=0.1, schedule='milestones', unit='steps', milestones=(32000, 48000),
-                       steps=64000)
+    config = config_of(
+        rate=0.1, schedule='milestones', unit='steps', milestones=(32000, 48000), steps=64000
+    )
     schedule = optim.schedule_of(config, 351)
     rates = [0.1 * schedule(step) for step in range(64000)]
     np.testing.assert_allclose(rates[:32000], 0.1, rtol=1e-12)
@@ -176,8 +200,9 @@ def test_resnet_cifar_has_a_tenth_after_32000_and_48000_steps_and_stops_at_64000
 
 
 def test_googlenet_loses_4_per_cent_every_8_epochs():
-    schedule = optim.schedule_of(config_of(schedule='every', every=8, factors=(0.96,), epochs=250),
-                                 40036)
+    schedule = optim.schedule_of(
+        config_of(schedule='every', every=8, factors=(0.96,), epochs=250), 40036
+    )
     for epoch in (0, 1, 7, 8, 9, 15, 16, 80, 249):
         for step in (0, 40035):
             assert schedule(epoch * 40036 + step) == 0.96 ** (epoch // 8)
@@ -185,8 +210,15 @@ def test_googlenet_loses_4_per_cent_every_8_epochs():
 
 def test_lenet_1998_has_the_papers_rate_in_each_of_its_20_passes():
     schedule = optim.schedule_of(
-        config_of(rate=5e-4, schedule='milestones', milestones=(2, 5, 8, 12),
-                  factors=(0.4, 0.5, 0.5, 0.2), epochs=20), 60000)
+        config_of(
+            rate=5e-4,
+            schedule='milestones',
+            milestones=(2, 5, 8, 12),
+            factors=(0.4, 0.5, 0.5, 0.2),
+            epochs=20,
+        ),
+        60000,
+    )
     passes = [5e-4] * 2 + [2e-4] * 3 + [1e-4] * 3 + [5e-5] * 4 + [1e-5] * 8
     for number, rate in enumerate(passes):
         for step in (0, 59999):
@@ -201,9 +233,11 @@ def test_caffes_quick_googlenet_falls_with_the_root_of_what_is_left():
 
 def test_cosine_falls_from_one_to_zero_over_the_whole_training():
     schedule = optim.schedule_of(config_of(epochs=2), 10)
-    np.testing.assert_allclose([schedule(s) for s in (0, 5, 10, 20)],
-                               [(1 + np.cos(np.pi * s / 20)) / 2 for s in (0, 5, 10, 20)],
-                               atol=1e-12)
+    np.testing.assert_allclose(
+        [schedule(s) for s in (0, 5, 10, 20)],
+        [(1 + np.cos(np.pi * s / 20)) / 2 for s in (0, 5, 10, 20)],
+        atol=1e-12,
+    )
 
 
 @pytest.mark.parametrize('unit, warmup', [('epochs', 1.0), ('steps', 10.0)])
@@ -215,8 +249,9 @@ def test_a_warm_up_rises_in_a_line_before_the_schedule(unit, warmup):
 
 
 def test_a_warm_up_longer_than_the_training_is_refused_with_the_numbers():
-    with pytest.raises(UserError, match='train.warmup is 11 steps, that is 11 steps; the training '
-                       'has 10'):
+    with pytest.raises(
+        UserError, match='train.warmup is 11 steps, that is 11 steps; the training has 10'
+    ):
         optim.schedule_of(config_of(warmup=11.0, unit='steps', epochs=1), 10)
 
 
@@ -254,13 +289,24 @@ def test_resnet_110_starts_with_a_tenth_of_the_rate_until_its_training_error_is_
     assert seen == [0.1, 0.1, 0.1, 1.0, 1.0]
 
 
-@pytest.mark.parametrize('changes, late', [
-    (dict(train__schedule='milestones', train__unit='steps', train__milestones=(5, 9, 10, 20),
-          train__steps=10), '10, 20 steps'),
-    (dict(train__schedule='milestones', train__milestones=(1, 3), train__epochs=3), '3 epochs'),
-    (dict(train__schedule='every', train__every=4.0, train__epochs=3), '4 epochs'),
-    (dict(train__schedule='every', train__every=2.0, train__epochs=3), ''),
-    (dict(train__schedule='cosine', train__milestones=(50,), train__epochs=3), '')])
+@pytest.mark.parametrize(
+    'changes, late',
+    [
+        (
+            dict(
+                train__schedule='milestones',
+                train__unit='steps',
+                train__milestones=(5, 9, 10, 20),
+                train__steps=10,
+            ),
+            '10, 20 steps',
+        ),
+        (dict(train__schedule='milestones', train__milestones=(1, 3), train__epochs=3), '3 epochs'),
+        (dict(train__schedule='every', train__every=4.0, train__epochs=3), '4 epochs'),
+        (dict(train__schedule='every', train__every=2.0, train__epochs=3), ''),
+        (dict(train__schedule='cosine', train__milestones=(50,), train__epochs=3), ''),
+    ],
+)
 def test_a_fall_beyond_the_end_is_said(changes, late):
     config = base.get_config()
     for path, value in changes.items():

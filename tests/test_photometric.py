@@ -10,8 +10,11 @@ from PIL import Image, ImageEnhance
 from experiments import photometric
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (11, 9, 3), np.uint8)
-PILLOW = {'brightness': ImageEnhance.Brightness, 'contrast': ImageEnhance.Contrast,
-          'colour': ImageEnhance.Color}
+PILLOW = {
+    'brightness': ImageEnhance.Brightness,
+    'contrast': ImageEnhance.Contrast,
+    'colour': ImageEnhance.Color,
+}
 
 
 @pytest.mark.parametrize('factor', [0.5, 0.9, 1.0, 1.5])
@@ -29,7 +32,7 @@ def loop(image, factors, order):
         for y in range(image.shape[0]):
             for x in range(image.shape[1]):
                 pixel = image[y, x]
-                grey[y, x] = (pixel @ [0.299, 0.587, 0.114] if len(pixel) == 3 else pixel[0])
+                grey[y, x] = pixel @ [0.299, 0.587, 0.114] if len(pixel) == 3 else pixel[0]
         base = [0, grey.mean(), grey[..., None]][which]
         image = np.clip(base + factors[which] * (image - base), 0, 255)
     return image

@@ -17,11 +17,17 @@ def weights(path, model='resnet18', *, bias=range(CLASSES), **changed):
     import jax
 
     net = convert.build(model, classes=CLASSES)
-    shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), np.zeros((1, 224, 224, 3)),
-                                             train=False))
+    shapes = jax.eval_shape(
+        lambda: net.init(jax.random.key(0), np.zeros((1, 224, 224, 3)), train=False)
+    )
     flat = flax.traverse_util.flatten_dict(shapes, sep='/')
-    made = convert.to_torch(model, flax.traverse_util.unflatten_dict(
-        {name: np.broadcast_to(np.float32(0), leaf.shape) for name, leaf in flat.items()}, sep='/'))
+    made = convert.to_torch(
+        model,
+        flax.traverse_util.unflatten_dict(
+            {name: np.broadcast_to(np.float32(0), leaf.shape) for name, leaf in flat.items()},
+            sep='/',
+        ),
+    )
     made |= {'fc.bias': np.float32(bias), **changed}
     tensors.save(path, {name: tensor for name, tensor in made.items() if tensor is not None})
     return str(path)
@@ -50,11 +56,12 @@ def test_images_are_resized_and_cropped_as_torchvision_does(tmp_path, size):
     x = torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)[None].float()
     width, height = size
     # The rule of its Resize: the shorter side exactly, the longer one rounded down
-    height, width = ((256, int(256 * width / height)) if height <= width
-                     else (int(256 * height / width), 256))
+    height, width = (
+        (256, int(256 * width / height)) if height <= width else (int(256 * height / width), 256)
+    )
     x = torch.nn.functional.interpolate(x, (height, width), mode='bilinear', antialias=True)
     top, left = int(round((height - 224) / 2.0)), int(round((width - 224) / 2.0))
-    expected = x[0, :, top:top + 224, left:left + 224].permute(1, 2, 0).numpy()
+    expected = x[0, :, top : top + 224, left : left + 224].permute(1, 2, 0).numpy()
     assert np.abs(got - expected).max() < 1.05  # Pillow rounds to whole grey levels twice
 
 
@@ -69,9 +76,13 @@ def test_the_middle_is_taken_and_resize_changes_how_much(tmp_path):
     assert (small[:, 2:-2] == 255).all()
 
 
-@pytest.mark.parametrize('model, expected', [
-    ('resnet50', [(1 - 0.485) / 0.229, (0.2 - 0.456) / 0.224, (0 - 0.406) / 0.225]),
-    ('googlenet', [1, -0.6, -1])])
+@pytest.mark.parametrize(
+    'model, expected',
+    [
+        ('resnet50', [(1 - 0.485) / 0.229, (0.2 - 0.456) / 0.224, (0 - 0.406) / 0.225]),
+        ('googlenet', [1, -0.6, -1]),
+    ],
+)
 def test_normalisation_is_that_of_the_training_of_the_weights(model, expected):
     mean, std = predict.NORMALISATION.get(model, predict.IMAGENET)
     got = predict.normalise(np.uint8([255, 51, 0]), np.float32(mean), np.float32(std))
@@ -131,8 +142,9 @@ def test_the_five_best_classes_are_printed_for_each_image(tmp_path, capsys, resn
     first, second = photo(tmp_path / 'a.jpg'), photo(tmp_path / 'b.png', mode='L')
     names = tmp_path / 'names.txt'
     names.write_text('\n'.join(f'kind {i}' for i in range(CLASSES)) + '\n')
-    code, out, err = run(capsys, '--model', 'resnet18', '--weights', resnet, '--classes', names,
-                         first, second)
+    code, out, err = run(
+        capsys, '--model', 'resnet18', '--weights', resnet, '--classes', names, first, second
+    )
     assert (code, err) == (0, '')
     lines = out.splitlines()
     assert lines[0] == first and lines[6] == second and len(lines) == 12
@@ -182,13 +194,34 @@ def test_mistakes_are_one_line_and_status_2(tmp_path, capsys, resnet):
     text.write_bytes((tmp_path / 'a.jpg').read_bytes()[:3000])
     fails(capsys, 'text.jpg cannot be read as an image', *model, text)
     fails(capsys, 'cannot be read as an image', *model, tmp_path)
-    fails(capsys, "unknown model 'resnet51'. Did you mean 'resnet", '--model', 'resnet51',
-          '--weights', resnet, good)
-    fails(capsys, 'there is no file of weights', '--model', 'resnet18', '--weights',
-          tmp_path / 'none.pth', good)
+    fails(
+        capsys,
+        "unknown model 'resnet51'. Did you mean 'resnet",
+        '--model',
+        'resnet51',
+        '--weights',
+        resnet,
+        good,
+    )
+    fails(
+        capsys,
+        'there is no file of weights',
+        '--model',
+        'resnet18',
+        '--weights',
+        tmp_path / 'none.pth',
+        good,
+    )
     fails(capsys, 'Is a directory', '--model', 'resnet18', '--weights', _folder(tmp_path), good)
-    fails(capsys, 'not those of resnet50: missing: layer1.0.conv3.weight', '--model', 'resnet50',
-          '--weights', resnet, good)
+    fails(
+        capsys,
+        'not those of resnet50: missing: layer1.0.conv3.weight',
+        '--model',
+        'resnet50',
+        '--weights',
+        resnet,
+        good,
+    )
     names = tmp_path / 'names.txt'
     names.write_text('one\ntwo\n')
     fails(capsys, 'names 2 classes, the weights have 7', *model, '--classes', names, good)
@@ -215,14 +248,28 @@ def test_weights_that_cannot_be_used_are_refused(tmp_path, capsys):
     import pickle
 
     (tmp_path / 'w.pth').write_bytes(pickle.dumps({'a': 1}))
-    fails(capsys, 'does not begin like a file of torch.save', '--model', 'resnet18', '--weights',
-          tmp_path / 'w.pth', good)
+    fails(
+        capsys,
+        'does not begin like a file of torch.save',
+        '--model',
+        'resnet18',
+        '--weights',
+        tmp_path / 'w.pth',
+        good,
+    )
 
 
 def test_an_image_too_narrow_to_be_resized_is_refused(tmp_path, capsys, resnet):
     Image.new('L', (2000, 2)).save(tmp_path / 'a.png')
-    fails(capsys, 'is 2000x2 pixels, too narrow', '--model', 'resnet18', '--weights', resnet,
-          tmp_path / 'a.png')
+    fails(
+        capsys,
+        'is 2000x2 pixels, too narrow',
+        '--model',
+        'resnet18',
+        '--weights',
+        resnet,
+        tmp_path / 'a.png',
+    )
 
 
 def test_help_names_the_models_and_what_the_files_are(capsys):

@@ -27,8 +27,10 @@ def reported(terminal, clock, monkeypatch, labels=('max [bold]pooling[/]', 'b'))
 def test_every_point_ends_with_one_plain_line_and_its_time(monkeypatch):
     # start; epoch asks for the time once; finish
     text = reported(False, [0, 1, 3.25, 10, 11, 14], monkeypatch)
-    assert text.splitlines() == ['[1/2] max [bold]pooling[/]: test error 1.50 % (3.2 s)',
-                                 '[2/2] b: test error 1.50 % (4.0 s)']
+    assert text.splitlines() == [
+        '[1/2] max [bold]pooling[/]: test error 1.50 % (3.2 s)',
+        '[2/2] b: test error 1.50 % (4.0 s)',
+    ]
 
 
 def test_a_long_point_says_where_it_is_now_and_then(monkeypatch):
@@ -48,7 +50,10 @@ def test_a_long_epoch_says_its_steps_and_a_short_one_does_not(monkeypatch):
             reporter.step(step, 90_000)
         reporter.finish('done')
     assert [line.strip() for line in out.getvalue().splitlines()] == [
-        'a, step 2,000 of 90,000', 'a, step 4,000 of 90,000', '[1/1] a: done (123.0 s)']
+        'a, step 2,000 of 90,000',
+        'a, step 4,000 of 90,000',
+        '[1/1] a: done (123.0 s)',
+    ]
 
 
 @pytest.mark.parametrize('steps', [0, 1])

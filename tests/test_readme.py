@@ -15,8 +15,12 @@ TEXT = (ROOT / 'README.md').read_text()
 BLOCKS = re.findall(r'^```\w*\n(.*?)^```', TEXT, re.M | re.S)
 # The blocks of 'Run it' and 'Test it' install and run the project as they stand, in CI.
 INSTALLING = [line for block in BLOCKS for line in block.splitlines() if 'pip install' in line]
-COMMANDS = [line.split('#')[0].strip() for block in BLOCKS for line in block.splitlines()
-            if line.startswith('python -m experiments.')]
+COMMANDS = [
+    line.split('#')[0].strip()
+    for block in BLOCKS
+    for line in block.splitlines()
+    if line.startswith('python -m experiments.')
+]
 
 
 def test_the_two_headings_have_one_block_each():
@@ -52,7 +56,7 @@ def test_every_command_is_one_the_program_takes(command, root, tmp_path, monkeyp
         assert data.main([word.replace('runs/', f'{tmp_path}/') for word in words]) == 0
         assert bool(asked) == (words[0] == 'prepare')
     else:
-        stored, = words[:1]
+        (stored,) = words[:1]
         (tmp_path / 'copy').mkdir()
         for path in (root / stored).rglob('*.json*'):
             copy = tmp_path / 'copy' / path.relative_to(root / stored)
@@ -73,6 +77,7 @@ def test_every_path_it_names_exists():
 def test_the_field_list_in_an_override_is_real():
     from configs import base
     from experiments.config import flatten
+
     fields = flatten(base.get_config())
     for field in re.findall(r'--config\.([a-z][\w.]+)=', TEXT):
         if field.startswith('model.fields.'):

@@ -16,9 +16,14 @@ from experiments import config as configs
 
 FOLDER = pathlib.Path(__file__).parent.parent / 'configs'
 # Height, channels and images of the train part, classes, of the sets as TFDS has them
-SETS = {'digits': (32, 1, 1437, 10), 'mnist': (28, 1, 60000, 10),
-        'fashion_mnist': (28, 1, 60000, 10), 'cifar10': (32, 3, 50000, 10),
-        'imagenette/160px-v2': (None, 3, 9469, 10), 'imagenet2012': (None, 3, 1281167, 1000)}
+SETS = {
+    'digits': (32, 1, 1437, 10),
+    'mnist': (28, 1, 60000, 10),
+    'fashion_mnist': (28, 1, 60000, 10),
+    'cifar10': (32, 3, 50000, 10),
+    'imagenette/160px-v2': (None, 3, 9469, 10),
+    'imagenet2012': (None, 3, 1281167, 1000),
+}
 
 
 def recipes():
@@ -39,8 +44,9 @@ def dataset(config):
     side = config.data.resize or max(side, config.data.side)
     part = data.Split(np.full((1, side, side, channels), 99, np.uint8), np.zeros(1, np.int32))
     mean, std = data.moments(part.images)
-    return data.Dataset(config.data.name, part, part, part, tuple(map(str, range(classes))), mean,
-                        std, 'made up')
+    return data.Dataset(
+        config.data.name, part, part, part, tuple(map(str, range(classes))), mean, std, 'made up'
+    )
 
 
 def steps_per_epoch(config):
@@ -57,14 +63,21 @@ def test_the_recipe_resolves_and_its_net_takes_what_the_augmentation_gives(recip
     published = cnns.NETS[config.model.name].input
     fields = configs.fields_of(config)
     if size != published or config.model.fields or config.train.layer_decay:
-        net = cnns.build(config.model.name, **fields, classes=len(images.classes),
-                         channels=size[-1])
-        shapes = jax.eval_shape(functools.partial(net.init, train=False), jax.random.PRNGKey(0),
-                                jax.ShapeDtypeStruct((1, *size), jnp.float32))
+        net = cnns.build(
+            config.model.name, **fields, classes=len(images.classes), channels=size[-1]
+        )
+        shapes = jax.eval_shape(
+            functools.partial(net.init, train=False),
+            jax.random.PRNGKey(0),
+            jax.ShapeDtypeStruct((1, *size), jnp.float32),
+        )
         optim.decays_of(config, shapes['params'])  # raises for a layer that the net lacks
     assert views.of(config, images).count in (1, 2, 10, 144)
-    given = jax.eval_shape(augment.of(config, images), jax.random.PRNGKey(0),
-                           jax.ShapeDtypeStruct((2, *images.shape), jnp.uint8))
+    given = jax.eval_shape(
+        augment.of(config, images),
+        jax.random.PRNGKey(0),
+        jax.ShapeDtypeStruct((2, *images.shape), jnp.uint8),
+    )
     assert given.shape == (2, *size)
     optim.schedule_of(config, steps_per_epoch(config))
 
@@ -87,42 +100,67 @@ def test_smoke_makes_every_recipe_two_steps_on_synthetic_images_of_the_sets_size
 # batch, rate, momentum, decay, rate inside, factors of the rate of (weights, biases) and of the
 # decay of biases: Sec. 5 of AlexNet, 3.1 of VGG, 3.4 and 4.2 of ResNet, the files of cuda-convnet
 # and Caffe.
-@pytest.mark.parametrize('recipe, numbers', [
-    ('alexnet_imagenet:paper', (128, 0.01, 0.9, 5e-4, True, 1, 1)),
-    ('alexnet_imagenet:caffe', (256, 0.01, 0.9, 5e-4, True, 2, 0)),
-    ('vgg_imagenet:D', (256, 0.01, 0.9, 5e-4, True, 1, 1)),
-    ('googlenet_imagenet:paper', (32, 0.01, 0.9, 2e-4, True, 1, 1)),
-    ('googlenet_imagenet:quick', (32, 0.01, 0.9, 2e-4, True, 2, 0)),
-    ('resnet_imagenet:34', (256, 0.1, 0.9, 1e-4, False, 1, 1)),
-    ('resnet_cifar10:20', (128, 0.1, 0.9, 1e-4, False, 1, 1)),
-    ('cuda_convnet_cifar10:18pct', (128, 0.001, 0.9, 0.004, True, 2, 0)),
-])
+@pytest.mark.parametrize(
+    'recipe, numbers',
+    [
+        ('alexnet_imagenet:paper', (128, 0.01, 0.9, 5e-4, True, 1, 1)),
+        ('alexnet_imagenet:caffe', (256, 0.01, 0.9, 5e-4, True, 2, 0)),
+        ('vgg_imagenet:D', (256, 0.01, 0.9, 5e-4, True, 1, 1)),
+        ('googlenet_imagenet:paper', (32, 0.01, 0.9, 2e-4, True, 1, 1)),
+        ('googlenet_imagenet:quick', (32, 0.01, 0.9, 2e-4, True, 2, 0)),
+        ('resnet_imagenet:34', (256, 0.1, 0.9, 1e-4, False, 1, 1)),
+        ('resnet_cifar10:20', (128, 0.1, 0.9, 1e-4, False, 1, 1)),
+        ('cuda_convnet_cifar10:18pct', (128, 0.001, 0.9, 0.004, True, 2, 0)),
+    ],
+)
 def test_the_update_has_the_papers_numbers(recipe, numbers):
     fields = source(recipe).make().train
-    assert (fields.batch, fields.rate, fields.momentum, fields.weight_decay,
-            fields.rate_in_velocity, fields.bias_rate, fields.bias_decay) == numbers
+    assert (
+        fields.batch,
+        fields.rate,
+        fields.momentum,
+        fields.weight_decay,
+        fields.rate_in_velocity,
+        fields.bias_rate,
+        fields.bias_decay,
+    ) == numbers
 
 
 # What the net sees: resize, crop, its size, flip, deviation of PCA colour, photometric, what is
 # subtracted, value of white, views of the test. Sec. 2, 4.1 of AlexNet, 3.1, 3.2 of VGG, 6, 7 of
 # GoogLeNet (and Howard 2013), 3.4 and 4.2 of ResNet; the files of cuda-convnet and Caffe.
-@pytest.mark.parametrize('recipe, numbers', [
-    ('alexnet_imagenet:paper', (256, 'random', 227, True, 0.1, False, 'pixel', 255, 'ten')),
-    ('alexnet_imagenet:caffe', (256, 'random', 227, True, 0, False, 'pixel', 255, 'centre')),
-    ('vgg_imagenet:D', (256, 'random', 224, True, 0.1, False, 'channel', 255, 'dense')),
-    ('vgg_imagenet:E-jitter', (512, 'scale', 224, True, 0.1, False, 'channel', 255, 'dense')),
-    ('googlenet_imagenet:paper', (256, 'area', 224, True, 0.1, True, 'channel', 255, '144')),
-    ('googlenet_imagenet:quick', (256, 'random', 224, True, 0, False, 'channel', 255, 'centre')),
-    ('resnet_imagenet:34', (480, 'scale', 224, True, 0.1, False, 'pixel', 1, 'ten')),
-    ('resnet_cifar10:20', (0, 'pad', 0, True, 0, False, 'pixel', 1, 'centre')),
-    ('cuda_convnet_cifar10:80sec', (0, 'none', 0, False, 0, False, 'pixel', 255, 'centre')),
-    ('cuda_convnet_cifar10:11pct', (0, 'random', 24, True, 0, False, 'pixel', 255, 'ten')),
-])
+@pytest.mark.parametrize(
+    'recipe, numbers',
+    [
+        ('alexnet_imagenet:paper', (256, 'random', 227, True, 0.1, False, 'pixel', 255, 'ten')),
+        ('alexnet_imagenet:caffe', (256, 'random', 227, True, 0, False, 'pixel', 255, 'centre')),
+        ('vgg_imagenet:D', (256, 'random', 224, True, 0.1, False, 'channel', 255, 'dense')),
+        ('vgg_imagenet:E-jitter', (512, 'scale', 224, True, 0.1, False, 'channel', 255, 'dense')),
+        ('googlenet_imagenet:paper', (256, 'area', 224, True, 0.1, True, 'channel', 255, '144')),
+        (
+            'googlenet_imagenet:quick',
+            (256, 'random', 224, True, 0, False, 'channel', 255, 'centre'),
+        ),
+        ('resnet_imagenet:34', (480, 'scale', 224, True, 0.1, False, 'pixel', 1, 'ten')),
+        ('resnet_cifar10:20', (0, 'pad', 0, True, 0, False, 'pixel', 1, 'centre')),
+        ('cuda_convnet_cifar10:80sec', (0, 'none', 0, False, 0, False, 'pixel', 255, 'centre')),
+        ('cuda_convnet_cifar10:11pct', (0, 'random', 24, True, 0, False, 'pixel', 255, 'ten')),
+    ],
+)
 def test_the_net_sees_what_the_papers_let_it_see(recipe, numbers):
     config = source(recipe).make()
     fields = config.augment
-    assert (config.data.resize, fields.crop, fields.size, fields.flip, fields.colour,
-            fields.photometric, fields.subtract, fields.white, config.evaluation.views) == numbers
+    assert (
+        config.data.resize,
+        fields.crop,
+        fields.size,
+        fields.flip,
+        fields.colour,
+        fields.photometric,
+        fields.subtract,
+        fields.white,
+        config.evaluation.views,
+    ) == numbers
     assert not fields.affine
 
 
@@ -142,9 +180,13 @@ def test_ranges_and_lengths_that_a_single_recipe_has():
     assert make('lenet_mnist:1998').data.side == 32
 
 
-@pytest.mark.parametrize('recipe, fields', [
-    ('alexnet_imagenet:caffe', dict(initialiser='caffe', alpha_over_n=True, lrn_k=1.0)),
-    ('googlenet_imagenet:quick', dict(alpha_over_n=True, lrn_k=1.0))])
+@pytest.mark.parametrize(
+    'recipe, fields',
+    [
+        ('alexnet_imagenet:caffe', dict(initialiser='caffe', alpha_over_n=True, lrn_k=1.0)),
+        ('googlenet_imagenet:quick', dict(alpha_over_n=True, lrn_k=1.0)),
+    ],
+)
 def test_caffes_copies_are_built_as_caffes(recipe, fields):
     config = source(recipe).make()
     assert config.model.fields.to_dict() == fields
@@ -152,13 +194,16 @@ def test_caffes_copies_are_built_as_caffes(recipe, fields):
     assert all(getattr(net, name) == value for name, value in fields.items())
 
 
-@pytest.mark.parametrize('recipe, epochs, rates', [
-    # (epoch, rate at its start)
-    ('cuda_convnet_cifar10:80sec', 10, ((0, 1e-3), (7, 1e-3), (8, 1e-4), (9, 1e-4))),
-    ('cuda_convnet_cifar10:18pct', 140, ((119, 1e-3), (120, 1e-4), (129, 1e-4), (130, 1e-5))),
-    ('cuda_convnet_cifar10:11pct', 520, ((499, 1e-3), (500, 1e-4), (510, 1e-5))),
-    ('googlenet_imagenet:paper', 250, ((7, 0.01), (8, 0.0096), (16, 0.01 * 0.96**2))),
-])
+@pytest.mark.parametrize(
+    'recipe, epochs, rates',
+    [
+        # (epoch, rate at its start)
+        ('cuda_convnet_cifar10:80sec', 10, ((0, 1e-3), (7, 1e-3), (8, 1e-4), (9, 1e-4))),
+        ('cuda_convnet_cifar10:18pct', 140, ((119, 1e-3), (120, 1e-4), (129, 1e-4), (130, 1e-5))),
+        ('cuda_convnet_cifar10:11pct', 520, ((499, 1e-3), (500, 1e-4), (510, 1e-5))),
+        ('googlenet_imagenet:paper', 250, ((7, 0.01), (8, 0.0096), (16, 0.01 * 0.96**2))),
+    ],
+)
 def test_rates_that_fall_by_epochs_are_the_papers(recipe, epochs, rates):
     config = source(recipe).make()
     schedule = optim.schedule_of(config, steps_per_epoch(config))
@@ -167,12 +212,15 @@ def test_rates_that_fall_by_epochs_are_the_papers(recipe, epochs, rates):
         assert config.train.rate * schedule(epoch * steps_per_epoch(config)) == pytest.approx(rate)
 
 
-@pytest.mark.parametrize('recipe, steps, rates', [
-    ('alexnet_imagenet:caffe', 450_000, ((99_999, 0.01), (100_000, 0.001), (400_000, 1e-6))),
-    ('googlenet_imagenet:quick', 2_400_000, ((0, 0.01), (600_000, 0.01 * 0.75**0.5))),
-    ('resnet_cifar10:110', 64_000, ((31_999, 0.1), (32_000, 0.01), (48_000, 0.001))),
-    ('vgg_imagenet:A', 370_000, ((0, 0.01), (369_999, 0.01))),  # but for the plateaus
-])
+@pytest.mark.parametrize(
+    'recipe, steps, rates',
+    [
+        ('alexnet_imagenet:caffe', 450_000, ((99_999, 0.01), (100_000, 0.001), (400_000, 1e-6))),
+        ('googlenet_imagenet:quick', 2_400_000, ((0, 0.01), (600_000, 0.01 * 0.75**0.5))),
+        ('resnet_cifar10:110', 64_000, ((31_999, 0.1), (32_000, 0.01), (48_000, 0.001))),
+        ('vgg_imagenet:A', 370_000, ((0, 0.01), (369_999, 0.01))),  # but for the plateaus
+    ],
+)
 def test_rates_that_fall_by_steps_are_the_papers(recipe, steps, rates):
     config = source(recipe).make()
     schedule = optim.schedule_of(config, steps_per_epoch(config))
@@ -183,16 +231,25 @@ def test_rates_that_fall_by_steps_are_the_papers(recipe, steps, rates):
 
 def test_the_decay_of_every_layer_of_cuda_convnets_files():
     read = {}
-    for argument, layers in (('80sec', ('conv1', 'fc64', 'fc10')), ('19pct', ('conv3', 'fc10')),
-                             ('18pct', ('conv3', 'fc10')), ('13pct', ('conv2', 'local3', 'fc10')),
-                             ('11pct', ('conv1', 'local4', 'fc10'))):
+    for argument, layers in (
+        ('80sec', ('conv1', 'fc64', 'fc10')),
+        ('19pct', ('conv3', 'fc10')),
+        ('18pct', ('conv3', 'fc10')),
+        ('13pct', ('conv2', 'local3', 'fc10')),
+        ('11pct', ('conv1', 'local4', 'fc10')),
+    ):
         config = source(f'cuda_convnet_cifar10:{argument}').make()
         params = {layer: {'kernel': 0, 'bias': 0} for layer in ('conv1', 'conv2', *layers)}
         decays = optim.decays_of(config, params)
         assert not any(layer['bias'] for layer in decays.values())
         read[argument] = tuple(decays[layer]['kernel'] for layer in layers)
-    assert read == {'80sec': (0.004, 0.03, 0.03), '19pct': (0.004, 3.0), '18pct': (0.004, 1.0),
-                    '13pct': (0.0, 0.004, 0.004), '11pct': (0.0, 0.004, 0.01)}
+    assert read == {
+        '80sec': (0.004, 0.03, 0.03),
+        '19pct': (0.004, 3.0),
+        '18pct': (0.004, 1.0),
+        '13pct': (0.0, 0.004, 0.004),
+        '11pct': (0.0, 0.004, 0.01),
+    }
 
 
 def test_only_resnet_110_and_its_plain_net_start_slowly():

@@ -31,16 +31,24 @@ class Shaky(reading.Records):
         return [(np.full((4, 4, 1), index % 250, np.uint8), 0) for index in indices]
 
 
-@pytest.mark.parametrize('error', [
-    OSError(errno.EMFILE, 'Too many open files'), OSError(errno.EIO, 'Input/output error'),
-    PermissionError(errno.EACCES, 'Permission denied'), MemoryError()])
+@pytest.mark.parametrize(
+    'error',
+    [
+        OSError(errno.EMFILE, 'Too many open files'),
+        OSError(errno.EIO, 'Input/output error'),
+        PermissionError(errno.EACCES, 'Permission denied'),
+        MemoryError(),
+    ],
+)
 def test_what_cannot_be_read_now_is_not_taken_for_broken(error):
     with pytest.raises(UserError, match='record 7 cannot be read.*never left out') as caught:
         reading.one(Shaky({7: error}), 7, GREY)
     assert not isinstance(caught.value, reading.Broken)
 
 
-@pytest.mark.parametrize('error', [OSError('image file is truncated'), ValueError('no'), KeyError()])
+@pytest.mark.parametrize(
+    'error', [OSError('image file is truncated'), ValueError('no'), KeyError()]
+)
 def test_what_does_not_decode_is_broken(error):
     with pytest.raises(reading.Broken, match='record 7 does not decode') as caught:
         reading.one(Shaky({7: error}), 7, GREY)
@@ -48,8 +56,9 @@ def test_what_does_not_decode_is_broken(error):
 
 
 def test_one_broken_record_leaves_the_others():
-    images, labels, faults = reading.many(Shaky({7: ValueError('no')}), range(5, 10), GREY,
-                                          (4, 4, 1), 1)
+    images, labels, faults = reading.many(
+        Shaky({7: ValueError('no')}), range(5, 10), GREY, (4, 4, 1), 1
+    )
     assert [place for place, _ in faults] == [2]
     assert images[:, 0, 0, 0].tolist() == [5, 6, 0, 8, 9]
 
@@ -61,8 +70,9 @@ def test_a_file_of_which_nothing_can_be_read_is_one_error():
     assert records.asked == [32]
 
 
-@pytest.mark.parametrize('shape, step', [((28, 28, 1), reading.CHUNK), ((1500, 1500, 3), 9),
-                                         ((9000, 9000, 3), 1)])
+@pytest.mark.parametrize(
+    'shape, step', [((28, 28, 1), reading.CHUNK), ((1500, 1500, 3), 9), ((9000, 9000, 3), 1)]
+)
 def test_images_read_at_a_time_are_bounded_in_bytes(shape, step):
     assert reading.step_of(shape) == step
     chunks = reading.Chunks(Shaky({}), np.arange(300), GREY, shape, 1)
@@ -76,14 +86,21 @@ def test_chunks_are_all_records_in_order():
     assert read[:, 0, 0, 0].tolist() == [index % 250 for index in range(300)][::-1]
 
 
-@pytest.mark.parametrize('images, labels, message', [
-    (np.zeros((3, 2, 2, 1)), [0, 1, 2], r'are float64 \[3, 2, 2, 1\], they must be uint8'),
-    (np.zeros((3, 2, 2), np.uint8), [0, 1, 2], r'are uint8 \[3, 2, 2\], they must be'),
-    (np.zeros((3, 2, 2, 4), np.uint8), [0, 1, 2], 'they must be uint8'),
-    (np.zeros((3, 2, 2, 1), np.uint8), [0, 1], r'labels of 3 images.*\[2\].*whole numbers \[3\]'),
-    (np.zeros((3, 2, 2, 1), np.uint8), [0.5, 1, 2], 'float64'),
-    (np.zeros((3, 2, 2, 1), np.uint8), [0, 1, 2**40], 'outside 32 bits'),
-])
+@pytest.mark.parametrize(
+    'images, labels, message',
+    [
+        (np.zeros((3, 2, 2, 1)), [0, 1, 2], r'are float64 \[3, 2, 2, 1\], they must be uint8'),
+        (np.zeros((3, 2, 2), np.uint8), [0, 1, 2], r'are uint8 \[3, 2, 2\], they must be'),
+        (np.zeros((3, 2, 2, 4), np.uint8), [0, 1, 2], 'they must be uint8'),
+        (
+            np.zeros((3, 2, 2, 1), np.uint8),
+            [0, 1],
+            r'labels of 3 images.*\[2\].*whole numbers \[3\]',
+        ),
+        (np.zeros((3, 2, 2, 1), np.uint8), [0.5, 1, 2], 'float64'),
+        (np.zeros((3, 2, 2, 1), np.uint8), [0, 1, 2**40], 'outside 32 bits'),
+    ],
+)
 def test_arrays_of_another_kind_are_refused(images, labels, message):
     with pytest.raises(UserError, match=message):
         reading.Arrays(images, np.asarray(labels))

@@ -12,11 +12,23 @@ ARMS = ('average <pooling> & "more"', 'max pooling')
 
 def store(folder, rows, arms=ARMS, seeds=(0, 1, 2), rates=(0.03, 0.1), curves=True, **plan):
     folder.mkdir(exist_ok=True)
-    (folder / 'plan.json').write_text(json.dumps({
-        'title': 'A <b>title</b>', 'dataset_note': 'note <script>alert(1)</script>', 'dataset': 'digits',
-        'model': 'lenet5', 'command': 'python -m experiments.run --only "a<b"', 'arms': list(arms),
-        'seeds': list(seeds), 'rates': list(rates), 'level': 0.95,
-        'points': [row['point'] for row in rows]} | plan))
+    (folder / 'plan.json').write_text(
+        json.dumps(
+            {
+                'title': 'A <b>title</b>',
+                'dataset_note': 'note <script>alert(1)</script>',
+                'dataset': 'digits',
+                'model': 'lenet5',
+                'command': 'python -m experiments.run --only "a<b"',
+                'arms': list(arms),
+                'seeds': list(seeds),
+                'rates': list(rates),
+                'level': 0.95,
+                'points': [row['point'] for row in rows],
+            }
+            | plan
+        )
+    )
     for row in rows:
         results.append(folder / 'results.jsonl', row)
         points = folder / 'points' / row['point']
@@ -24,14 +36,23 @@ def store(folder, rows, arms=ARMS, seeds=(0, 1, 2), rates=(0.03, 0.1), curves=Tr
         (points / 'config.json').write_text(json.dumps({'train.momentum': 0.9, 'title': '<i>'}))
         (points / 'environment.json').write_text(json.dumps({'jax': '0.10.0', 'backend': 'cpu'}))
         if curves:
-            results.append(points / 'metrics.jsonl', {'epoch': 1, 'train/error': 0.5,
-                                                      'validation/error': 0.4, 'seconds': 1.0})
+            results.append(
+                points / 'metrics.jsonl',
+                {'epoch': 1, 'train/error': 0.5, 'validation/error': 0.4, 'seconds': 1.0},
+            )
     return folder
 
 
 def row(index, arm, seed, test=None, status='done', phase='final', rate=0.1, reason=''):
-    made = {'point': f'p{index}', 'arm': arm, 'seed': seed, 'phase': phase, 'status': status,
-            'learning_rate': rate, 'reason': reason}
+    made = {
+        'point': f'p{index}',
+        'arm': arm,
+        'seed': seed,
+        'phase': phase,
+        'status': status,
+        'learning_rate': rate,
+        'reason': reason,
+    }
     if status == 'done':
         made |= {'train/error': test, 'validation/error': test, 'parameters': 61706}
         made |= {'test/error': test} if phase == 'final' else {}
@@ -39,11 +60,24 @@ def row(index, arm, seed, test=None, status='done', phase='final', rate=0.1, rea
 
 
 def complete():
-    rows = [row(f'{arm}{phase}{seed}{rate}', ARMS[arm], seed, 0.1 + arm / 50 + seed / 1e4 + rate / 10,
-                phase=phase, rate=rate)
-            for arm in (0, 1) for phase, seed, rate in (
-                ('select', 7, 0.03), ('select', 7, 0.1), ('final', 0, 0.03), ('final', 1, 0.03),
-                ('final', 2, 0.03))]
+    rows = [
+        row(
+            f'{arm}{phase}{seed}{rate}',
+            ARMS[arm],
+            seed,
+            0.1 + arm / 50 + seed / 1e4 + rate / 10,
+            phase=phase,
+            rate=rate,
+        )
+        for arm in (0, 1)
+        for phase, seed, rate in (
+            ('select', 7, 0.03),
+            ('select', 7, 0.1),
+            ('final', 0, 0.03),
+            ('final', 1, 0.03),
+            ('final', 2, 0.03),
+        )
+    ]
     return rows
 
 
@@ -84,7 +118,15 @@ def page(tmp_path_factory):
 def test_the_page_loads_nothing_and_runs_nothing(page):
     made = Page(page)
     names = {tag for tag, _ in made.tags}
-    assert 'svg' in names and not names & {'script', 'link', 'img', 'iframe', 'object', 'embed', 'base'}
+    assert 'svg' in names and not names & {
+        'script',
+        'link',
+        'img',
+        'iframe',
+        'object',
+        'embed',
+        'base',
+    }
     for tag, attributes in made.tags:
         for name, value in attributes.items():
             assert not name.startswith('on'), (tag, name)
@@ -109,9 +151,17 @@ def test_the_page_holds_finding_table_protocol_environment_and_config(page):
     words = Page(page).words
     # +2.0 points for every seed: no spread, so no conclusion
     assert f'max pooling: +2.0 points against {ARMS[0]} with every one of 3 seeds' in words
-    for text in (*results.HEADINGS, 'not corrected for several comparisons', 'lenet5, 61,706 parameters',
-                 'rate 0.03 rate 0.1', 'seeds: 7', 'read once', '6 of 6 such trainings', 'jax 0.10.0',
-                 '"train.momentum": 0.9'):
+    for text in (
+        *results.HEADINGS,
+        'not corrected for several comparisons',
+        'lenet5, 61,706 parameters',
+        'rate 0.03 rate 0.1',
+        'seeds: 7',
+        'read once',
+        '6 of 6 such trainings',
+        'jax 0.10.0',
+        '"train.momentum": 0.9',
+    ):
         assert text in words, text
 
 
@@ -126,13 +176,25 @@ CASES = {
     'no grid': dict(rows=[row(i, ARMS[0], i, 0.1) for i in range(3)], rates=()),
     'one rate': dict(rows=[row(i, ARMS[0], i, 0.1) for i in range(3)], rates=(0.1,)),
     'one arm': dict(rows=[row(i, 'net', i, 0.1 + i / 100) for i in range(3)], arms=['net']),
-    'only selection': dict(rows=[row(0, ARMS[0], 7, 0.1, phase='select'),
-                                 row(1, ARMS[1], 7, status='failed', phase='select', reason='no <room>')]),
+    'only selection': dict(
+        rows=[
+            row(0, ARMS[0], 7, 0.1, phase='select'),
+            row(1, ARMS[1], 7, status='failed', phase='select', reason='no <room>'),
+        ]
+    ),
     'no curves': dict(rows=complete(), curves=False),
-    'diverged arm': dict(rows=[row(0, ARMS[0], 0, 0.1), row(1, ARMS[1], 0, status='diverged',
-                                                            reason='the loss is nan at step 7')]),
-    'no rate trained': dict(rows=[row(0, ARMS[0], 7, status='diverged', phase='select', reason='nan'),
-                                  row(1, ARMS[0], 0, status='failed', rate=None, reason='none trained')]),
+    'diverged arm': dict(
+        rows=[
+            row(0, ARMS[0], 0, 0.1),
+            row(1, ARMS[1], 0, status='diverged', reason='the loss is nan at step 7'),
+        ]
+    ),
+    'no rate trained': dict(
+        rows=[
+            row(0, ARMS[0], 7, status='diverged', phase='select', reason='nan'),
+            row(1, ARMS[0], 0, status='failed', rate=None, reason='none trained'),
+        ]
+    ),
 }
 
 
@@ -141,8 +203,11 @@ def test_a_report_is_written_from_whatever_there_is(tmp_path, name):
     given = CASES[name]
     text = report.write(store(tmp_path, **given)).read_text()
     made = Page(text)
-    assert not made.open and '<svg' in text and 'nan' not in Page(text).words.replace(' nan at', '').replace(
-        'diverged: nan', '')
+    assert (
+        not made.open
+        and '<svg' in text
+        and 'nan' not in Page(text).words.replace(' nan at', '').replace('diverged: nan', '')
+    )
     for one in given['rows']:
         assert one['reason'] in made.words
     if not any(one['status'] in ('diverged', 'failed') for one in given['rows']):

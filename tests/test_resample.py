@@ -10,8 +10,13 @@ from experiments import resample
 
 IMAGE = np.random.default_rng(0).uniform(0, 255, (13, 17, 1)).astype(np.float32)
 PILLOW = {'bilinear': 'BILINEAR', 'area': 'BOX', 'nearest': 'NEAREST', 'cubic': 'BICUBIC'}
-BOXES = {'smaller': (2.3, 1.7, 10.1, 13.4), 'larger': (4.25, 5.1, 3.4, 4.7),
-         'whole': (0, 0, 13, 17), 'both': (0, 3, 12.6, 5), 'edge': (10, 12, 3, 5)}
+BOXES = {
+    'smaller': (2.3, 1.7, 10.1, 13.4),
+    'larger': (4.25, 5.1, 3.4, 4.7),
+    'whole': (0, 0, 13, 17),
+    'both': (0, 3, 12.6, 5),
+    'edge': (10, 12, 3, 5),
+}
 resize = jax.jit(resample.resize_box, static_argnums=2)
 
 
@@ -21,7 +26,8 @@ def test_each_way_is_pillows(name, box):
     top, left, height, width = BOXES[box]
     got = resize(IMAGE, jnp.float32(BOXES[box]), (5, 7), resample.WAYS.index(name))
     wanted = Image.fromarray(IMAGE[..., 0]).resize(
-        (7, 5), Image.Resampling[PILLOW[name]], box=(left, top, left + width, top + height))
+        (7, 5), Image.Resampling[PILLOW[name]], box=(left, top, left + width, top + height)
+    )
     assert got.shape == (5, 7, 1) and got.dtype == np.float32
     np.testing.assert_allclose(got[..., 0], np.asarray(wanted), atol=2e-3)
 
@@ -30,7 +36,8 @@ def test_the_ways_differ_and_may_differ_within_a_batch():
     images = np.repeat(IMAGE[None], 4, 0)
     box = jnp.float32(BOXES['smaller'])
     got = jax.jit(jax.vmap(lambda image, way: resample.resize_box(image, box, (5, 7), way)))(
-        images, jnp.arange(4))
+        images, jnp.arange(4)
+    )
     for way in range(4):
         np.testing.assert_allclose(got[way], resize(IMAGE, box, (5, 7), way), atol=1e-3)
         for other in range(way):
@@ -39,8 +46,7 @@ def test_the_ways_differ_and_may_differ_within_a_batch():
 
 @pytest.mark.parametrize('way', range(4))
 def test_rows_of_weights_sum_to_one_wherever_the_box_lies(way):
-    function = jax.jit(jax.vmap(lambda start, length: resample.weights(
-        start, length, 9, 32, way)))
+    function = jax.jit(jax.vmap(lambda start, length: resample.weights(start, length, 9, 32, way)))
     random = np.random.default_rng(1)
     length = np.concatenate([random.uniform(1, 32, 300), np.arange(1, 33)]).astype(np.float32)
     start = (random.uniform(0, 1, len(length)) * (32 - length)).astype(np.float32)

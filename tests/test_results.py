@@ -15,8 +15,15 @@ ARMS = ('average', 'max')
 
 
 def row(arm, seed, test, status='done', phase='final', rate=0.1, **more):
-    made = {'point': f'{arm}-{phase}-{seed}-{rate}', 'arm': arm, 'seed': seed, 'phase': phase,
-            'status': status, 'learning_rate': rate, 'reason': ''}
+    made = {
+        'point': f'{arm}-{phase}-{seed}-{rate}',
+        'arm': arm,
+        'seed': seed,
+        'phase': phase,
+        'status': status,
+        'learning_rate': rate,
+        'reason': '',
+    }
     if status == 'done':
         made |= {'train/error': test / 2, 'validation/error': test, 'parameters': 61706}
         if phase == 'final':
@@ -26,15 +33,28 @@ def row(arm, seed, test, status='done', phase='final', rate=0.1, **more):
 
 def experiment(rows, arms=ARMS, seeds=(0, 1, 2), level=0.95, rates=(0.1,), curves=None, **plan):
     return results.Experiment(
-        {'title': 't', 'dataset_note': 'made up', 'arms': list(arms), 'seeds': list(seeds),
-         'rates': list(rates), 'level': level, 'points': [r['point'] for r in rows]} | plan,
-        list(rows), curves or {})
+        {
+            'title': 't',
+            'dataset_note': 'made up',
+            'arms': list(arms),
+            'seeds': list(seeds),
+            'rates': list(rates),
+            'level': level,
+            'points': [r['point'] for r in rows],
+        }
+        | plan,
+        list(rows),
+        curves or {},
+    )
 
 
 def compared(average, maximum, **given):
     """Summary of two arms with these test errors, {seed: fraction}."""
-    rows = [row(arm, seed, value) for arm, errors in zip(ARMS, (average, maximum))
-            for seed, value in errors.items()]
+    rows = [
+        row(arm, seed, value)
+        for arm, errors in zip(ARMS, (average, maximum))
+        for seed, value in errors.items()
+    ]
     return results.summarise(experiment(rows, **given))
 
 
@@ -90,14 +110,25 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch)
     assert path.read_text() == 'old' and [p.name for p in tmp_path.iterdir()] == ['f']
 
 
-PLAN = {'title': 't', 'dataset_note': 'd', 'arms': ['average'], 'seeds': [0], 'rates': [],
-        'level': 0.95, 'points': ['average-final-0-0.1']}
+PLAN = {
+    'title': 't',
+    'dataset_note': 'd',
+    'arms': ['average'],
+    'seeds': [0],
+    'rates': [],
+    'level': 0.95,
+    'points': ['average-final-0-0.1'],
+}
 
 
 def test_loading_keeps_the_last_row_of_the_points_of_the_plan(tmp_path):
     (tmp_path / 'plan.json').write_text(json.dumps(PLAN))
-    for one in (row('average', 0, 0, 'failed'), row('average', 7, 0.5), row('average', 0, 0.25),
-                {'no': 'point'}):
+    for one in (
+        row('average', 0, 0, 'failed'),
+        row('average', 7, 0.5),
+        row('average', 0, 0.25),
+        {'no': 'point'},
+    ):
         results.append(tmp_path / 'results.jsonl', one)
     folder = tmp_path / 'points' / PLAN['points'][0]
     folder.mkdir(parents=True)
@@ -109,11 +140,19 @@ def test_loading_keeps_the_last_row_of_the_points_of_the_plan(tmp_path):
     assert [line['validation/error'] for line in loaded.curves[PLAN['points'][0]]] == [0.7, 0.8]
 
 
-@pytest.mark.parametrize('content, message', [
-    (None, 'no plan.json'), ('{', 'is not JSON'), ('[]', 'lacks title'),
-    (json.dumps({**PLAN, 'arms': []}), 'names no arm'),
-    (json.dumps({k: v for k, v in PLAN.items() if k != 'level'}), 'lacks level')])
-def test_a_folder_without_a_usable_plan_is_an_error_that_says_what_to_do(tmp_path, content, message):
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (None, 'no plan.json'),
+        ('{', 'is not JSON'),
+        ('[]', 'lacks title'),
+        (json.dumps({**PLAN, 'arms': []}), 'names no arm'),
+        (json.dumps({k: v for k, v in PLAN.items() if k != 'level'}), 'lacks level'),
+    ],
+)
+def test_a_folder_without_a_usable_plan_is_an_error_that_says_what_to_do(
+    tmp_path, content, message
+):
     if content is not None:
         (tmp_path / 'plan.json').write_text(content)
     with pytest.raises(UserError, match=f'(?s){message}.*(give the work directory|run the exp)'):
@@ -164,7 +203,9 @@ def test_only_seeds_that_finished_in_both_arms_are_paired():
     difference = summary[1]['difference']
     assert difference.n == 2  # +0.02 and +0.01, in whatever order the rows came
     assert difference.mean == pytest.approx(0.015)
-    assert summary[1]['test_error'].n == 3 and summary[1]['test_error'].mean == pytest.approx(0.83 / 3)
+    assert summary[1]['test_error'].n == 3 and summary[1]['test_error'].mean == pytest.approx(
+        0.83 / 3
+    )
 
 
 def test_the_gap_is_test_minus_train_by_seed():
@@ -175,11 +216,14 @@ def test_the_gap_is_test_minus_train_by_seed():
 
 def test_of_several_views_the_gap_is_that_of_the_centre_and_the_notes_say_so():
     more = {'train/error': 0.1, 'test/centre_error': 0.3}
-    summary = results.summarise(experiment([row('average', seed, 0.2, **more) for seed in (0, 1)],
-                                           arms=['average'], seeds=(0, 1)))
+    summary = results.summarise(
+        experiment(
+            [row('average', seed, 0.2, **more) for seed in (0, 1)], arms=['average'], seeds=(0, 1)
+        )
+    )
     assert summary[0]['gap'].mean == pytest.approx(0.2)  # and not 0.1
     assert summary[0]['centre_error'].mean == pytest.approx(0.3)
-    note, = results.views_notes(summary)
+    (note,) = results.views_notes(summary)
     assert 'average: 30.00 ± 0.00, +20.00 [+20.00, +20.00] above train' in note
     assert note in results.notes(summary)
     assert not results.views_notes(compared({0: 0.2}, {0: 0.3}))
@@ -188,16 +232,22 @@ def test_of_several_views_the_gap_is_that_of_the_centre_and_the_notes_say_so():
 def test_top5_errors_are_told_where_they_were_counted():
     rows = [row('average', 0, 0.2, **{'test/error5': 0.0125}), row('max', 0, 0.2)]
     assert results.top5_notes(results.summarise(experiment(rows, seeds=(0,)))) == [
-        'Top-5 test error, %: average: 1.25.']
+        'Top-5 test error, %: average: 1.25.'
+    ]
 
 
 def test_what_is_missing_is_counted_and_every_failure_kept():
-    rows = [row('average', 0, 0.1), row('average', 1, 0, 'diverged', reason='nan at\nstep 7'),
-            row('average', 1000, 0, 'failed', 'select', 0.3, reason='MemoryError')]
+    rows = [
+        row('average', 0, 0.1),
+        row('average', 1, 0, 'diverged', reason='nan at\nstep 7'),
+        row('average', 1000, 0, 'failed', 'select', 0.3, reason='MemoryError'),
+    ]
     first, second = results.summarise(experiment(rows, seeds=range(4), rates=(0.1, 0.3)))
     assert first['missing'] == '1 diverged, 2 not run'
-    assert first['failures'] == ['seed 1 diverged: nan at step 7',
-                                 'seed 1000 at rate 0.3 (selection) failed: MemoryError']
+    assert first['failures'] == [
+        'seed 1 diverged: nan at step 7',
+        'seed 1000 at rate 0.3 (selection) failed: MemoryError',
+    ]
     assert (second['missing'], second['seeds'], second['learning_rate']) == ('4 not run', 0, None)
 
 
@@ -215,8 +265,16 @@ def test_an_arm_that_no_rate_trained_has_no_rate_and_says_why():
     assert summary['missing'] == 'diverged or failed at every rate tried'
 
 
-@pytest.mark.parametrize('rate, rates, edge', [(0.1, (0.03, 0.1, 0.3), False), (0.3, (0.03, 0.1, 0.3), True),
-                                               (0.03, (0.1, 0.03), True), (0.1, (0.1,), False), (0.1, (), False)])
+@pytest.mark.parametrize(
+    'rate, rates, edge',
+    [
+        (0.1, (0.03, 0.1, 0.3), False),
+        (0.3, (0.03, 0.1, 0.3), True),
+        (0.03, (0.1, 0.03), True),
+        (0.1, (0.1,), False),
+        (0.1, (), False),
+    ],
+)
 def test_a_rate_at_the_edge_of_its_grid_is_marked(rate, rates, edge):
     rows = [row('average', 0, 0.1, rate=rate)]
     made = experiment(rows, rates=rates)
@@ -226,9 +284,14 @@ def test_a_rate_at_the_edge_of_its_grid_is_marked(rate, rates, edge):
 
 def test_time_per_epoch_leaves_out_the_first_epoch_which_compiles():
     rows = [row('average', 0, 0.1), row('max', 0, 0.1)]
-    curves = {rows[0]['point']: [{'epoch': 1, 'seconds': 60.0}, {'epoch': 2, 'seconds': 2.0},
-                                 {'epoch': 3, 'seconds': 4.0}],
-              rows[1]['point']: [{'epoch': 1, 'seconds': 9.0}]}
+    curves = {
+        rows[0]['point']: [
+            {'epoch': 1, 'seconds': 60.0},
+            {'epoch': 2, 'seconds': 2.0},
+            {'epoch': 3, 'seconds': 4.0},
+        ],
+        rows[1]['point']: [{'epoch': 1, 'seconds': 9.0}],
+    }
     summary = results.summarise(experiment(rows, curves=curves))
     assert [arm['seconds_per_epoch'] for arm in summary] == [3.0, 9.0]
 
@@ -249,8 +312,9 @@ def test_lower_and_higher_are_said_only_when_the_interval_leaves_out_zero():
     assert higher == 'max: +2.0 points, 95 % interval +1.8 to +2.2: higher test error than average'
     neither = said(base, {0: 0.08, 1: 0.12, 2: 0.10})
     # differences -2, +1, -2: mean -1, s = sqrt(3), half width 4.303 x 1
-    assert neither == ('max: -1.0 points, 95 % interval -5.3 to +3.3: no detectable difference '
-                       'with 3 seeds')
+    assert neither == (
+        'max: -1.0 points, 95 % interval -5.3 to +3.3: no detectable difference with 3 seeds'
+    )
 
 
 def test_a_sentence_says_how_many_of_the_planned_seeds_it_rests_on():
@@ -268,8 +332,9 @@ def test_an_interval_near_zero_is_not_rounded_to_touch_it():
 
 def test_one_seed_gives_no_conclusion():
     text = said({0: 0.1}, {0: 0.05}, seeds=[0])
-    assert text == ('max: -5.0 points against average with 1 seed: one seed gives no interval, so no '
-                    'conclusion')
+    assert text == (
+        'max: -5.0 points against average with 1 seed: one seed gives no interval, so no conclusion'
+    )
 
 
 def test_an_interval_of_no_width_gives_no_conclusion():
@@ -283,12 +348,14 @@ def test_an_interval_of_no_width_gives_no_conclusion():
 def test_without_a_result_the_arm_at_fault_is_named():
     assert said({0: 0.1}, {}) == 'max: no comparison, because max has no result (3 not run)'
     assert said({}, {0: 0.1}) == 'max: no comparison, because average has no result (3 not run)'
-    assert said({0: 0.1}, {1: 0.1}) == ('max: no comparison, because no seed finished both here and '
-                                        'in average')
+    assert said({0: 0.1}, {1: 0.1}) == (
+        'max: no comparison, because no seed finished both here and in average'
+    )
 
 
 def test_the_table_fits_its_console_and_reads_labels_literally():
     from rich.console import Console
+
     arms = ('non-overlapping [bold]average[/] pooling', 'overlapping max pooling')
     rows = [row(arm, seed, 0.1 + seed / 100) for arm in arms for seed in range(3)]
     console = Console(width=120, record=True, file=open('/dev/null', 'w'))
@@ -308,8 +375,12 @@ def test_the_small_print_says_what_the_intervals_leave_out():
 
 
 def test_the_csv_has_units_in_its_columns_and_nothing_for_the_unknown(tmp_path):
-    rows = [row('average', 0, 0.10), row('average', 1, 0.12), row('max', 0, 0.09),
-            row('max', 1, 0, 'diverged', reason='nan, "at" step 3')]
+    rows = [
+        row('average', 0, 0.10),
+        row('average', 1, 0.12),
+        row('max', 0, 0.09),
+        row('max', 1, 0, 'diverged', reason='nan, "at" step 3'),
+    ]
     results.write_csv(tmp_path / 'r.csv', results.summarise(experiment(rows, seeds=[0, 1])))
     with open(tmp_path / 'r.csv', newline='') as file:
         first, second = csv.DictReader(file)
@@ -321,22 +392,34 @@ def test_the_csv_has_units_in_its_columns_and_nothing_for_the_unknown(tmp_path):
     assert first['difference_to_baseline_mean_points'] == '' == first['difference_pairs']
     assert float(second['difference_to_baseline_mean_points']) == pytest.approx(-1)
     assert second['difference_to_baseline_low_points'] == ''  # one pair: no interval
-    assert [second[k] for k in ('seeds_finished', 'seeds_planned', 'difference_pairs', 'failures')] == [
-        '1', '2', '1', 'seed 1 diverged: nan, "at" step 3']
+    assert [
+        second[k] for k in ('seeds_finished', 'seeds_planned', 'difference_pairs', 'failures')
+    ] == ['1', '2', '1', 'seed 1 diverged: nan, "at" step 3']
     assert 'nan' not in ','.join(first.values())
 
 
 def test_arms_one_factor_apart_are_compared_with_each_other_too():
     settings = {'a': (0, 0), 'b': (0, 1), 'c': (1, 0), 'd': (1, 1)}
-    rows = [row(arm, seed, (0.10 + 0.02 * one - 0.03 * two + 0.001 * seed * (arm == 'd')),
-                overrides={'model.one': one, 'model.two': two})
-            for arm, (one, two) in settings.items() for seed in (0, 1, 2)]
+    rows = [
+        row(
+            arm,
+            seed,
+            (0.10 + 0.02 * one - 0.03 * two + 0.001 * seed * (arm == 'd')),
+            overrides={'model.one': one, 'model.two': two},
+        )
+        for arm, (one, two) in settings.items()
+        for seed in (0, 1, 2)
+    ]
     summary = results.summarise(experiment(rows, arms=list(settings)))
     assert [sorted(arm['neighbours']) for arm in summary] == [[], [], [], ['b', 'c']]
     d = summary[-1]['neighbours']
-    assert d['b'].mean == pytest.approx(0.02 + 0.001) and d['c'].mean == pytest.approx(-0.03 + 0.001)
+    assert d['b'].mean == pytest.approx(0.02 + 0.001) and d['c'].mean == pytest.approx(
+        -0.03 + 0.001
+    )
     half = 4.302652729911275 * 0.001 / 3**0.5  # t(2, 0.975), deviation 0.001 of 3 differences
     assert d['b'].high - d['b'].mean == pytest.approx(half)
     words = results.sentences(summary)
     assert len(words) == 5
-    assert words[-1].startswith('d against c: -2.9 points') and words[-1].endswith('lower test error')
+    assert words[-1].startswith('d against c: -2.9 points') and words[-1].endswith(
+        'lower test error'
+    )

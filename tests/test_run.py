@@ -20,7 +20,7 @@ from PIL import Image
 import cnns
 from experiments import checkpoint, data, results, run, train
 
-TINY = '''
+TINY = """
 from configs import base
 
 def get_config():
@@ -36,7 +36,7 @@ def sweep(add):
     for pool in ('average', 'max'):
         for seed in range(2):
             add(pool + ' pooling', model=dict(pool=pool), seed=seed)
-'''
+"""
 
 
 @pytest.fixture
@@ -64,8 +64,10 @@ def test_a_run_leaves_every_promised_file(finished):
     _, workdir = finished
     rows = rows_of(workdir)
     assert [(row['arm'], row['phase'], row['learning_rate'] in (0.02, 0.05)) for row in rows] == [
-        (arm, phase, True) for arm in ('average pooling', 'max pooling')
-        for phase in ('select', 'select', 'final', 'final')]
+        (arm, phase, True)
+        for arm in ('average pooling', 'max pooling')
+        for phase in ('select', 'select', 'final', 'final')
+    ]
     for row in rows:
         folder = workdir / 'points' / row['point']
         assert json.loads((folder / 'config.json').read_text())['seed'] == row['seed']
@@ -83,7 +85,11 @@ def test_the_chosen_rate_is_the_better_one_on_validation(finished):
     _, workdir = finished
     for arm in ('average pooling', 'max pooling'):
         rows = [row for row in rows_of(workdir) if row['arm'] == arm]
-        trials = {row['learning_rate']: row['validation/error'] for row in rows if row['phase'] == 'select'}
+        trials = {
+            row['learning_rate']: row['validation/error']
+            for row in rows
+            if row['phase'] == 'select'
+        }
         best = min(trials, key=lambda rate: (trials[rate], rate))
         assert {row['learning_rate'] for row in rows if row['phase'] == 'final'} == {best}
 
@@ -91,16 +97,27 @@ def test_the_chosen_rate_is_the_better_one_on_validation(finished):
 def test_two_runs_give_bit_identical_rows(finished, tmp_path):
     config, workdir = finished
     assert run.main(['--config', config, '--workdir', str(tmp_path / 'again')]) == 0
-    assert (tmp_path / 'again' / 'results.jsonl').read_bytes() == (workdir / 'results.jsonl').read_bytes()
+    assert (tmp_path / 'again' / 'results.jsonl').read_bytes() == (
+        workdir / 'results.jsonl'
+    ).read_bytes()
 
 
 def test_the_output_has_plan_progress_table_and_a_sentence(finished, tmp_path, capsys):
     config, _ = finished
     assert run.main(['--config', config, '--workdir', str(tmp_path / 'w')]) == 0
     out = capsys.readouterr().out
-    for words in ('2 arms, 8 points', f'results: {tmp_path / "w"}', 'devices: 1', '[8/8]',
-                  'max pooling: ', '95 % interval', 'with 2 seeds', '1,797 handwritten digits',
-                  'only the first 128 of 1,293 training images', 'test images, in memory'):
+    for words in (
+        '2 arms, 8 points',
+        f'results: {tmp_path / "w"}',
+        'devices: 1',
+        '[8/8]',
+        'max pooling: ',
+        '95 % interval',
+        'with 2 seeds',
+        '1,797 handwritten digits',
+        'only the first 128 of 1,293 training images',
+        'test images, in memory',
+    ):
         assert words in out, words
 
 
@@ -117,12 +134,16 @@ def test_a_changed_config_never_mixes_with_old_rows(tiny, tmp_path, finished, mo
     workdir = tmp_path / 'w'
     shutil.copytree(finished[1], workdir)
     grouped(monkeypatch, known=rows_of(finished[1]))  # whatever they measure
-    assert run.main(['--config', tiny, '--workdir', str(workdir), '--config.train.momentum=0.5']) == 0
+    assert (
+        run.main(['--config', tiny, '--workdir', str(workdir), '--config.train.momentum=0.5']) == 0
+    )
     assert len(rows_of(workdir)) == 16
     experiment = results.load(workdir)
     assert len(experiment.rows) == 8
-    resolved = [json.loads((workdir / 'points' / row['point'] / 'config.json').read_text())
-                for row in experiment.rows]
+    resolved = [
+        json.loads((workdir / 'points' / row['point'] / 'config.json').read_text())
+        for row in experiment.rows
+    ]
     assert {config['train.momentum'] for config in resolved} == {0.5}
 
 
@@ -132,10 +153,11 @@ def photographs(place, count=24, size=8):
             (place / part / name).mkdir(parents=True, exist_ok=True)
             for index in range(count):
                 Image.new('L', (size, size), 150 * label + index).save(
-                    place / part / name / f'{index}.png')
+                    place / part / name / f'{index}.png'
+                )
 
 
-FOLDER = '''
+FOLDER = """
 from configs import base
 
 def get_config():
@@ -152,10 +174,12 @@ def get_config():
 def sweep(add):
     for name in ('relu', 'tanh'):
         add(name, model=dict(activation=name))
-'''
+"""
 
 
-def test_data_that_changed_under_the_same_name_are_refused_beside_old_results(tmp_path, root, capsys):
+def test_data_that_changed_under_the_same_name_are_refused_beside_old_results(
+    tmp_path, root, capsys
+):
     photographs(tmp_path / 'set')
     (tmp_path / 'seen.py').write_text(FOLDER.format(tmp_path / 'set'))
     words = ['--config', str(tmp_path / 'seen.py'), '--workdir', str(tmp_path / 'w')]
@@ -176,10 +200,14 @@ def test_data_that_changed_under_the_same_name_are_refused_beside_old_results(tm
 
 def test_arms_of_other_limits_are_compared_by_what_they_read(tmp_path, root, capsys):
     photographs(tmp_path / 'set')
-    (tmp_path / 'seen.py').write_text(FOLDER.format(tmp_path / 'set').replace(
-        """    for name in ('relu', 'tanh'):
-        add(name, model=dict(activation=name))""", """    for limit in (16, 32):
-        add(str(limit), data=dict(limit=limit))"""))
+    (tmp_path / 'seen.py').write_text(
+        FOLDER.format(tmp_path / 'set').replace(
+            """    for name in ('relu', 'tanh'):
+        add(name, model=dict(activation=name))""",
+            """    for limit in (16, 32):
+        add(str(limit), data=dict(limit=limit))""",
+        )
+    )
     words = ['--config', str(tmp_path / 'seen.py'), '--workdir', str(tmp_path / 'w'), '--only']
     assert run.main([*words, 'limit=16']) == 0
     photographs(tmp_path / 'set', size=9)
@@ -193,16 +221,39 @@ def test_what_needs_no_images_is_checked_before_any_is_read(tmp_path, root, caps
     photographs(tmp_path / 'set')
     (tmp_path / 'seen.py').write_text(FOLDER.format(tmp_path / 'set'))
     monkeypatch.setattr(data.reading, 'many', lambda *_: pytest.fail('read'))
-    for change, message in (('train.devices=7', 'train.devices is 7'),
-                            ('train.batch=2000', '48 images, fewer than one batch of 2000')):
-        assert run.main(['--config', str(tmp_path / 'seen.py'), '--workdir', str(tmp_path / 'w'),
-                         f'--config.{change}', '--config.data.channels=1']) == 2
+    for change, message in (
+        ('train.devices=7', 'train.devices is 7'),
+        ('train.batch=2000', '48 images, fewer than one batch of 2000'),
+    ):
+        assert (
+            run.main(
+                [
+                    '--config',
+                    str(tmp_path / 'seen.py'),
+                    '--workdir',
+                    str(tmp_path / 'w'),
+                    f'--config.{change}',
+                    '--config.data.channels=1',
+                ]
+            )
+            == 2
+        )
         assert message in capsys.readouterr().err
 
 
 def test_an_unknown_set_leaves_no_folder_behind(tiny, tmp_path):
-    assert run.main(['--config', tiny, '--workdir', str(tmp_path / 'w'),
-                     '--config.data.name=folder:nowhere']) == 2
+    assert (
+        run.main(
+            [
+                '--config',
+                tiny,
+                '--workdir',
+                str(tmp_path / 'w'),
+                '--config.data.name=folder:nowhere',
+            ]
+        )
+        == 2
+    )
     assert not (tmp_path / 'w').exists()
 
 
@@ -213,7 +264,9 @@ def test_a_moved_data_folder_is_the_same_data(tmp_path, root, capsys):
         (tmp_path / 'set').unlink(missing_ok=True)
         (tmp_path / 'set').symlink_to(tmp_path / place)
         (tmp_path / 'seen.py').write_text(FOLDER.format(tmp_path / 'set'))
-        assert run.main(['--config', str(tmp_path / 'seen.py'), '--workdir', str(tmp_path / 'w')]) == 0
+        assert (
+            run.main(['--config', str(tmp_path / 'seen.py'), '--workdir', str(tmp_path / 'w')]) == 0
+        )
     assert capsys.readouterr().out.count('finished before, skipped') == 2
 
 
@@ -239,7 +292,8 @@ def test_only_runs_a_part_and_parts_add_up(tiny, tmp_path, finished):
         assert run.main(['--config', tiny, '--workdir', str(workdir), '--only', part]) == 0
         if part == 'pool=max,seed=0':
             assert [(r['arm'], r['phase'], r['seed']) for r in rows_of(workdir)] == [
-                ('max pooling', 'select', 1000)] * 2 + [('max pooling', 'final', 0)]
+                ('max pooling', 'select', 1000)
+            ] * 2 + [('max pooling', 'final', 0)]
     by_point = lambda folder: {row['point']: row for row in rows_of(folder)}
     assert by_point(workdir) == by_point(finished[1])
     assert len(results.load(workdir).rows) == 8
@@ -247,7 +301,10 @@ def test_only_runs_a_part_and_parts_add_up(tiny, tmp_path, finished):
 
 def test_dry_run_prints_the_points_and_writes_nothing(root, tmp_path, capsys):
     workdir = tmp_path / 'w'
-    assert run.main(['--config', 'configs/ablate_pooling.py', '--dry_run', '--workdir', str(workdir)]) == 0
+    assert (
+        run.main(['--config', 'configs/ablate_pooling.py', '--dry_run', '--workdir', str(workdir)])
+        == 0
+    )
     out = capsys.readouterr().out
     assert '4 arms, 32 points' in out and 'overlapping max pooling' in out
     points = [line for line in out.splitlines() if re.search('│ (select|final) +│', line)]
@@ -257,29 +314,69 @@ def test_dry_run_prints_the_points_and_writes_nothing(root, tmp_path, capsys):
     assert not workdir.exists()
 
 
-@pytest.mark.parametrize('words, message', [
-    (['--config', 'configs/ablate_poling.py'], "Did you mean 'configs/ablate_pooling.py'"),
-    (['--config', 'configs/ablate_pooling.py:mnits'], "Did you mean 'mnist'"),
-    (['--config', 'configs/ablate_pooling.py', '--config.train.epoch=3'], "Did you mean 'train.epochs'"),
-    (['--config', 'configs/ablate_pooling.py', '--config.train.epochs=x'], "takes a whole number"),
-    (['--config', 'configs/ablate_pooling.py', '--config.train.epochs'], 'needs a value'),
-    (['--config', 'configs/ablate_pooling.py', '--config.model.norm=bach'], "Did you mean 'batch'"),
-    (['--config', 'configs/ablate_pooling.py', '--config.model.name=lenet5_1998'], "no axis 'pool'"),
-    (['--config', 'configs/ablate_pooling.py', '--config.data.name=mnits'], "Did you mean 'mnist'"),
-    (['--config', 'configs/ablate_pooling.py', '--dryrun'], "Did you mean '--dry_run'"),
-    (['--config', 'configs/ablate_pooling.py', '--only', 'pol=max'], "Did you mean 'pool'"),
-    (['--config', 'configs/ablate_pooling.py', '--config.train.batch=63', '--config.train.devices=4'],
-     '63 = 4 x 15 + 3'),
-    (['--config', 'configs/ablate_pooling.py', '--config.train.batch=2000'], 'fewer than one batch of 2000'),
-    (['--config', 'configs/ablate_pooling.py', '--config.data.side=40'], '32'),
-    (['--config', 'configs/ablate_pooling.py', '--config.train.rate=0.5'], 'would have no effect'),
-    (['--config', 'configs/ablate_pooling.py', '--config.protocol.rates=((0.1,),)'], 'learning rate is'),
-    (['--config', 'configs/ablate_pooling.py', '--config.data.test=train'], 'must not be trained on'),
-    (['--config', 'configs/ablate_pooling.py', '--only', 'pool=max', '--only', 'seed=99'], 'no point'),
-    (['--config'], 'expected one argument'),
-    ([], 'required: --config'),
-    (['--config', 'configs/ablate_pooling.py', 'stray'], 'unrecognized arguments: stray'),
-])
+@pytest.mark.parametrize(
+    'words, message',
+    [
+        (['--config', 'configs/ablate_poling.py'], "Did you mean 'configs/ablate_pooling.py'"),
+        (['--config', 'configs/ablate_pooling.py:mnits'], "Did you mean 'mnist'"),
+        (
+            ['--config', 'configs/ablate_pooling.py', '--config.train.epoch=3'],
+            "Did you mean 'train.epochs'",
+        ),
+        (
+            ['--config', 'configs/ablate_pooling.py', '--config.train.epochs=x'],
+            'takes a whole number',
+        ),
+        (['--config', 'configs/ablate_pooling.py', '--config.train.epochs'], 'needs a value'),
+        (
+            ['--config', 'configs/ablate_pooling.py', '--config.model.norm=bach'],
+            "Did you mean 'batch'",
+        ),
+        (
+            ['--config', 'configs/ablate_pooling.py', '--config.model.name=lenet5_1998'],
+            "no axis 'pool'",
+        ),
+        (
+            ['--config', 'configs/ablate_pooling.py', '--config.data.name=mnits'],
+            "Did you mean 'mnist'",
+        ),
+        (['--config', 'configs/ablate_pooling.py', '--dryrun'], "Did you mean '--dry_run'"),
+        (['--config', 'configs/ablate_pooling.py', '--only', 'pol=max'], "Did you mean 'pool'"),
+        (
+            [
+                '--config',
+                'configs/ablate_pooling.py',
+                '--config.train.batch=63',
+                '--config.train.devices=4',
+            ],
+            '63 = 4 x 15 + 3',
+        ),
+        (
+            ['--config', 'configs/ablate_pooling.py', '--config.train.batch=2000'],
+            'fewer than one batch of 2000',
+        ),
+        (['--config', 'configs/ablate_pooling.py', '--config.data.side=40'], '32'),
+        (
+            ['--config', 'configs/ablate_pooling.py', '--config.train.rate=0.5'],
+            'would have no effect',
+        ),
+        (
+            ['--config', 'configs/ablate_pooling.py', '--config.protocol.rates=((0.1,),)'],
+            'learning rate is',
+        ),
+        (
+            ['--config', 'configs/ablate_pooling.py', '--config.data.test=train'],
+            'must not be trained on',
+        ),
+        (
+            ['--config', 'configs/ablate_pooling.py', '--only', 'pool=max', '--only', 'seed=99'],
+            'no point',
+        ),
+        (['--config'], 'expected one argument'),
+        ([], 'required: --config'),
+        (['--config', 'configs/ablate_pooling.py', 'stray'], 'unrecognized arguments: stray'),
+    ],
+)
 def test_a_mistake_is_one_short_error_and_status_2(root, tmp_path, capsys, words, message):
     assert run.main([*words, '--workdir', str(tmp_path / 'w')]) == 2
     err = capsys.readouterr().err
@@ -288,8 +385,14 @@ def test_a_mistake_is_one_short_error_and_status_2(root, tmp_path, capsys, words
 
 
 def test_an_unprepared_set_ends_before_anything_is_trained(root, tmp_path, capsys):
-    words = ['--config', 'configs/ablate_pooling.py:cifar10', '--config.data.dir', str(tmp_path / 'no'),
-             '--workdir', str(tmp_path / 'w')]
+    words = [
+        '--config',
+        'configs/ablate_pooling.py:cifar10',
+        '--config.data.dir',
+        str(tmp_path / 'no'),
+        '--workdir',
+        str(tmp_path / 'w'),
+    ]
     assert run.main(words) == 2
     assert 'experiments.data prepare cifar10' in capsys.readouterr().err
 
@@ -298,7 +401,10 @@ def test_a_work_directory_of_another_experiment_is_refused(root, finished, capsy
     _, workdir = finished
     before = (workdir / 'results.jsonl').read_bytes()
     assert run.main(['--config', 'configs/ablate_pooling.py', '--workdir', str(workdir)]) == 2
-    assert "holds the experiment 'tiny', this one is 'ablate_pooling-digits'" in capsys.readouterr().err
+    assert (
+        "holds the experiment 'tiny', this one is 'ablate_pooling-digits'"
+        in capsys.readouterr().err
+    )
     assert (workdir / 'results.jsonl').read_bytes() == before
     (tmp_path / 'diary.txt').write_text('mine')
     assert run.main(['--config', 'configs/ablate_pooling.py', '--workdir', str(tmp_path)]) == 2
@@ -319,11 +425,13 @@ def test_a_truncated_last_line_costs_that_point_only(tiny, tmp_path, finished, c
     assert (workdir / 'results.jsonl').read_bytes().startswith(content[:-40])  # only ever added to
 
 
-def test_a_diverging_and_a_failing_point_do_not_stop_the_others(tiny, tmp_path, capsys, monkeypatch):
+def test_a_diverging_and_a_failing_point_do_not_stop_the_others(
+    tiny, tmp_path, capsys, monkeypatch
+):
     plain = train.fit_together
 
     def fit(given_configs, *args, **given):
-        config, = given_configs
+        (config,) = given_configs
         if config.model.pool == 'max' and config.seed == 0:
             return [train.Diverged('the loss is nan at step 7 (epoch 2) with learning rate 0.1')]
         if config.model.pool == 'average' and config.seed == 1:
@@ -334,18 +442,33 @@ def test_a_diverging_and_a_failing_point_do_not_stop_the_others(tiny, tmp_path, 
     workdir = tmp_path / 'w'
     assert run.main(['--config', tiny, '--workdir', str(workdir)]) == 1
     captured = capsys.readouterr()
-    assert 'diverged: max pooling (final, seed 0' in captured.err and 'nan at step 7' in captured.err
-    assert 'failed: average pooling (final, seed 1' in captured.err and 'MemoryError: no room' in captured.err
+    assert (
+        'diverged: max pooling (final, seed 0' in captured.err and 'nan at step 7' in captured.err
+    )
+    assert (
+        'failed: average pooling (final, seed 1' in captured.err
+        and 'MemoryError: no room' in captured.err
+    )
     assert [row['status'] for row in rows_of(workdir)].count('done') == 6
     assert (workdir / 'report.html').exists()
-    monkeypatch.setattr(train, 'fit_together', plain)  # what failed is tried again, what diverged is a result
+    monkeypatch.setattr(
+        train, 'fit_together', plain
+    )  # what failed is tried again, what diverged is a result
     assert run.main(['--config', tiny, '--workdir', str(workdir)]) == 1
     assert [row['status'] for row in results.load(workdir).rows].count('done') == 7
 
 
 def test_a_real_divergence_is_reported_by_point_and_step(tiny, tmp_path, capsys):
-    words = ['--config', tiny, '--workdir', str(tmp_path / 'w'), '--config.protocol.rates=(0.05, 1e30)',
-             '--config.model.activation=relu', '--only', 'pool=max,seed=0']
+    words = [
+        '--config',
+        tiny,
+        '--workdir',
+        str(tmp_path / 'w'),
+        '--config.protocol.rates=(0.05, 1e30)',
+        '--config.model.activation=relu',
+        '--only',
+        'pool=max,seed=0',
+    ]
     assert run.main(words) == 0  # a rate of the grid that diverges is not chosen, and that is all
     captured = capsys.readouterr()
     assert 'diverged: max pooling (select, seed 1000, rate 1e+30): the loss is ' in captured.err
@@ -353,8 +476,14 @@ def test_a_real_divergence_is_reported_by_point_and_step(tiny, tmp_path, capsys)
 
 
 def test_an_arm_that_no_rate_trains_is_reported(tiny, tmp_path, capsys):
-    words = ['--config', tiny, '--workdir', str(tmp_path / 'w'), '--config.protocol.rates=(1e30,)',
-             '--config.model.activation=relu']
+    words = [
+        '--config',
+        tiny,
+        '--workdir',
+        str(tmp_path / 'w'),
+        '--config.protocol.rates=(1e30,)',
+        '--config.model.activation=relu',
+    ]
     assert run.main(words) == 1
     assert 'no learning rate of the grid trained' in capsys.readouterr().err
 
@@ -387,8 +516,14 @@ def test_a_full_disk_keeps_the_finished_points(tiny, tmp_path, capsys, monkeypat
 def test_an_interrupted_sweep_continues_where_it_stopped(sent, tiny, tmp_path, finished, root):
     workdir = tmp_path / 'w'
     command = [sys.executable, '-m', 'experiments.run', '--config', tiny, '--workdir', str(workdir)]
-    process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               text=True, env={**os.environ, 'PYTHONUNBUFFERED': '1'})
+    process = subprocess.Popen(
+        command,
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, 'PYTHONUNBUFFERED': '1'},
+    )
     try:
         deadline = time.time() + 120
         while len(rows_of(workdir)) < 2 and time.time() < deadline:
@@ -409,11 +544,19 @@ def test_an_interrupted_sweep_continues_where_it_stopped(sent, tiny, tmp_path, f
 
 
 def test_a_point_interrupted_between_its_epochs_goes_on_and_ends_the_same(
-        tiny, tmp_path, capsys, monkeypatch):
-    words = ['--config', tiny, '--config.train.epochs=4', '--config.protocol.rates=()',
-             '--only', 'pool=max,seed=0', '--workdir']
+    tiny, tmp_path, capsys, monkeypatch
+):
+    words = [
+        '--config',
+        tiny,
+        '--config.train.epochs=4',
+        '--config.protocol.rates=()',
+        '--only',
+        'pool=max,seed=0',
+        '--workdir',
+    ]
     assert run.main([*words, str(tmp_path / 'whole')]) == 0
-    whole, = rows_of(tmp_path / 'whole')
+    (whole,) = rows_of(tmp_path / 'whole')
     plain, seen = results.append, []
 
     def append(path, row):
@@ -431,21 +574,34 @@ def test_a_point_interrupted_between_its_epochs_goes_on_and_ends_the_same(
     assert (folder / 'checkpoint.msgpack').exists() and not rows_of(tmp_path / 'w')
     capsys.readouterr()
     assert run.main([*words, str(tmp_path / 'w')]) == 0
-    assert 'max pooling (final, seed 0, rate 0.05): goes on after epoch 2' in capsys.readouterr().out
+    assert (
+        'max pooling (final, seed 0, rate 0.05): goes on after epoch 2' in capsys.readouterr().out
+    )
     assert rows_of(tmp_path / 'w') == [whole]
     assert not (folder / 'checkpoint.msgpack').exists()
     weights = 'points/' + whole['point'] + '/weights.msgpack'
     assert (tmp_path / 'w' / weights).read_bytes() == (tmp_path / 'whole' / weights).read_bytes()
-    curve = lambda place: [{k: v for k, v in line.items() if k != 'seconds'}
-                           for line in results.load(place).curves[whole['point']]]
+    curve = lambda place: [
+        {k: v for k, v in line.items() if k != 'seconds'}
+        for line in results.load(place).curves[whole['point']]
+    ]
     assert curve(tmp_path / 'w') == curve(tmp_path / 'whole') and len(curve(tmp_path / 'w')) == 4
 
 
 @pytest.mark.parametrize('together', [1, 2])
 def test_a_disk_that_is_full_for_the_weights_costs_no_row_and_no_weights(
-        tiny, tmp_path, capsys, monkeypatch, together):
-    words = ['--config', tiny, '--config.protocol.rates=()', '--only', 'pool=max', '--workdir',
-             str(tmp_path / 'w'), f'--config.train.together={together}']
+    tiny, tmp_path, capsys, monkeypatch, together
+):
+    words = [
+        '--config',
+        tiny,
+        '--config.protocol.rates=()',
+        '--only',
+        'pool=max',
+        '--workdir',
+        str(tmp_path / 'w'),
+        f'--config.train.together={together}',
+    ]
     plain, calls = checkpoint.save_weights, []
 
     def full(path, variables):
@@ -462,12 +618,14 @@ def test_a_disk_that_is_full_for_the_weights_costs_no_row_and_no_weights(
     assert run.main(words) == 0
     rows = rows_of(tmp_path / 'w')
     assert [row['seed'] for row in rows] == [0, 1]
-    assert all((tmp_path / 'w' / 'points' / row['point'] / 'weights.msgpack').exists()
-               for row in rows)
+    assert all(
+        (tmp_path / 'w' / 'points' / row['point'] / 'weights.msgpack').exists() for row in rows
+    )
 
 
 def test_an_interrupt_between_the_rows_of_a_group_waits_for_all_of_them(
-        tiny, tmp_path, monkeypatch):
+    tiny, tmp_path, monkeypatch
+):
     plain = run.Store.add
 
     def add(self, row):
@@ -476,28 +634,55 @@ def test_an_interrupt_between_the_rows_of_a_group_waits_for_all_of_them(
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(run.Store, 'add', add)
-    assert run.main(['--config', tiny, '--config.protocol.rates=()', '--only', 'pool=max',
-                     '--workdir', str(tmp_path / 'w'), '--config.train.together=2']) == 130
+    assert (
+        run.main(
+            [
+                '--config',
+                tiny,
+                '--config.protocol.rates=()',
+                '--only',
+                'pool=max',
+                '--workdir',
+                str(tmp_path / 'w'),
+                '--config.train.together=2',
+            ]
+        )
+        == 130
+    )
     assert [row['seed'] for row in rows_of(tmp_path / 'w')] == [0, 1]
 
 
-def test_a_checkpoint_that_does_not_fit_starts_the_training_over(tiny, tmp_path, capsys, monkeypatch):
-    words = ['--config', tiny, '--config.protocol.rates=()', '--only', 'pool=max,seed=0',
-             '--workdir', str(tmp_path / 'w')]
-    snapshot = checkpoint.Snapshot(1, 4, (run.optim.Control(),), ({'error': 0.5, 'loss': 1.0},),
-                                   {'step': np.int32(4)})
+def test_a_checkpoint_that_does_not_fit_starts_the_training_over(
+    tiny, tmp_path, capsys, monkeypatch
+):
+    words = [
+        '--config',
+        tiny,
+        '--config.protocol.rates=()',
+        '--only',
+        'pool=max,seed=0',
+        '--workdir',
+        str(tmp_path / 'w'),
+    ]
+    snapshot = checkpoint.Snapshot(
+        1, 4, (run.optim.Control(),), ({'error': 0.5, 'loss': 1.0},), {'step': np.int32(4)}
+    )
     monkeypatch.setattr(checkpoint, 'load', lambda path, made_of: (snapshot, ''))
     assert run.main(words) == 0
     assert 'does not fit' in capsys.readouterr().err
-    row, = rows_of(tmp_path / 'w')
+    (row,) = rows_of(tmp_path / 'w')
     assert row['status'] == 'done' and row['steps'] == 8
 
 
 def test_finished_points_of_another_config_are_said(tiny, tmp_path, finished, capsys, monkeypatch):
     shutil.copytree(finished[1], tmp_path / 'w')
     grouped(monkeypatch, known=rows_of(finished[1]))
-    assert run.main(['--config', tiny, '--workdir', str(tmp_path / 'w'),
-                     '--config.train.momentum=0.5']) == 0
+    assert (
+        run.main(
+            ['--config', tiny, '--workdir', str(tmp_path / 'w'), '--config.train.momentum=0.5']
+        )
+        == 0
+    )
     assert 'note: 8 finished points in' in capsys.readouterr().err
 
 
@@ -520,7 +705,8 @@ def test_weights_are_kept_of_the_final_trainings(finished):
 
 
 def test_an_interrupt_that_comes_back_as_an_error_of_the_point_is_still_an_interrupt(
-        tiny, tmp_path, capsys, monkeypatch):
+    tiny, tmp_path, capsys, monkeypatch
+):
     def fit(*_, **__):  # as C++ code does it
         try:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -540,8 +726,14 @@ def test_the_handlers_of_signals_are_put_back(tiny, tmp_path):
 
 
 def test_a_run_that_failed_before_its_first_point_can_be_repeated(root, tmp_path, capsys):
-    words = ['--config', 'configs/ablate_pooling.py:cifar10', '--config.data.dir', str(tmp_path / 'no'),
-             '--workdir', str(tmp_path / 'w')]
+    words = [
+        '--config',
+        'configs/ablate_pooling.py:cifar10',
+        '--config.data.dir',
+        str(tmp_path / 'no'),
+        '--workdir',
+        str(tmp_path / 'w'),
+    ]
     for _ in range(2):
         assert run.main(words) == 2
         assert 'is not prepared' in capsys.readouterr().err
@@ -588,7 +780,7 @@ def test_an_output_that_cannot_be_written_is_an_error(tiny, tmp_path, capsys, mo
     assert 'the output cannot be written' in capsys.readouterr().err
 
 
-MIXED = '''
+MIXED = """
 from configs import base
 
 def get_config():
@@ -602,7 +794,7 @@ def sweep(add):
     for seed in range(2):
         add('64 [bold]images[/]', data=dict(limit=64), seed=seed)
     add('128 images', data=dict(limit=128), seed=1)
-'''
+"""
 
 
 def test_arms_may_differ_in_their_data_and_seeds_and_need_no_grid(tmp_path, capsys):
@@ -611,7 +803,10 @@ def test_arms_may_differ_in_their_data_and_seeds_and_need_no_grid(tmp_path, caps
     assert run.main(['--config', str(tmp_path / 'mixed.py'), '--workdir', str(workdir)]) == 0
     # one epoch of 64 or 128 images in batches of 32
     assert [(row['arm'], row['seed'], row['steps']) for row in rows_of(workdir)] == [
-        ('64 [bold]images[/]', 0, 2), ('64 [bold]images[/]', 1, 2), ('128 images', 1, 4)]
+        ('64 [bold]images[/]', 0, 2),
+        ('64 [bold]images[/]', 1, 2),
+        ('128 images', 1, 4),
+    ]
     with open(workdir / 'results.csv') as file:
         assert [line['seeds_planned'] for line in csv.DictReader(file)] == ['2', '1']
     out = capsys.readouterr().out
@@ -620,21 +815,36 @@ def test_arms_may_differ_in_their_data_and_seeds_and_need_no_grid(tmp_path, caps
 
 
 def test_an_arm_that_no_rate_trains_keeps_its_older_results(tiny, tmp_path):
-    words = ['--config', tiny, '--workdir', str(tmp_path / 'w'), '--config.model.activation=relu',
-             '--only', 'pool=max,seed=0']
+    words = [
+        '--config',
+        tiny,
+        '--workdir',
+        str(tmp_path / 'w'),
+        '--config.model.activation=relu',
+        '--only',
+        'pool=max,seed=0',
+    ]
     assert run.main([*words, '--config.protocol.rates=0.05']) == 0  # 0.05: train.rate in base too
     done = rows_of(tmp_path / 'w')[-1]
     for _ in range(2):
         assert run.main([*words, '--config.protocol.rates=1e30']) == 1
     added = rows_of(tmp_path / 'w')[2:]
-    assert [(row['status'], row['learning_rate']) for row in added] == [('diverged', 1e30), ('failed', None)]
+    assert [(row['status'], row['learning_rate']) for row in added] == [
+        ('diverged', 1e30),
+        ('failed', None),
+    ]
     assert done['point'] not in {row['point'] for row in added}
 
 
-@pytest.mark.parametrize('name, channels, words', [
-    ('resnet20', 1, ['built for the 1 of pictures; --config.data.channels=3 repeats grey']),
-    ('lenet5', 3, ['built for the 3 of pictures; --config.data.channels=1 turns the images']),
-    ('resnet20', 3, []), ('lenet5', 1, [])])
+@pytest.mark.parametrize(
+    'name, channels, words',
+    [
+        ('resnet20', 1, ['built for the 1 of pictures; --config.data.channels=3 repeats grey']),
+        ('lenet5', 3, ['built for the 3 of pictures; --config.data.channels=1 turns the images']),
+        ('resnet20', 3, []),
+        ('lenet5', 1, []),
+    ],
+)
 def test_other_channels_than_the_papers_are_said(name, channels, words):
     config = types.SimpleNamespace(model=types.SimpleNamespace(name=name))
     lines = run._channels(config, types.SimpleNamespace(name='pictures', shape=(9, 9, channels)))
@@ -650,16 +860,22 @@ def grouped(monkeypatch, change=lambda configs: None, known=()):
     known: rows of these points, given instead of a training.
     """
     plain, groups = train.fit_together, []
-    measured = {(row['overrides']['model.pool'], row['learning_rate'], row['seed']):
-                {key: value for key, value in row.items() if '/' in key or key in (
-                    'epochs', 'steps', 'devices', 'parameters')} for row in known}
+    measured = {
+        (row['overrides']['model.pool'], row['learning_rate'], row['seed']): {
+            key: value
+            for key, value in row.items()
+            if '/' in key or key in ('epochs', 'steps', 'devices', 'parameters')
+        }
+        for row in known
+    }
 
     def fit(configs, *args, **given):
         groups.append([(config.train.rate, config.seed) for config in configs])
         change(configs)
         if known:
-            return [measured[config.model.pool, config.train.rate, config.seed]
-                    for config in configs]
+            return [
+                measured[config.model.pool, config.train.rate, config.seed] for config in configs
+            ]
         return plain(configs, *args, **given)
 
     monkeypatch.setattr(train, 'fit_together', fit)
@@ -667,7 +883,8 @@ def grouped(monkeypatch, change=lambda configs: None, known=()):
 
 
 def test_points_trained_together_leave_the_rows_and_files_of_points_trained_alone(
-        tiny, tmp_path, finished, capsys, monkeypatch):
+    tiny, tmp_path, finished, capsys, monkeypatch
+):
     groups, workdir = grouped(monkeypatch), tmp_path / 'w'
     words = ['--config', tiny, '--workdir', str(workdir), '--config.train.together=2']
     assert run.main(words) == 0
@@ -675,8 +892,12 @@ def test_points_trained_together_leave_the_rows_and_files_of_points_trained_alon
     assert 'devices: 1 (cpu); 2 points together = 1 x 2, each with batches of 32' in out
     assert '[8/8] max pooling (final, seed 1, rate ' in out
     chosen = [row['learning_rate'] for row in rows_of(finished[1]) if row['phase'] == 'final']
-    assert groups == [[(0.02, 1000), (0.05, 1000)], [(chosen[0], 0), (chosen[0], 1)],
-                      [(0.02, 1000), (0.05, 1000)], [(chosen[2], 0), (chosen[2], 1)]]
+    assert groups == [
+        [(0.02, 1000), (0.05, 1000)],
+        [(chosen[0], 0), (chosen[0], 1)],
+        [(0.02, 1000), (0.05, 1000)],
+        [(chosen[2], 0), (chosen[2], 1)],
+    ]
     for one, many in zip(rows_of(finished[1]), rows_of(workdir), strict=True):
         assert one.keys() == many.keys()
         for name, value in one.items():
@@ -685,7 +906,8 @@ def test_points_trained_together_leave_the_rows_and_files_of_points_trained_alon
             assert many[name] == value, name
         folder = workdir / 'points' / many['point']
         assert {path.name for path in folder.iterdir()} == {
-            path.name for path in (finished[1] / 'points' / one['point']).iterdir()}
+            path.name for path in (finished[1] / 'points' / one['point']).iterdir()
+        }
         lines = results.read(folder / 'metrics.jsonl')
         assert [line['epoch'] for line in lines] == [1, 2]
         assert lines[-1]['validation/error'] == many['validation/error']
@@ -702,7 +924,8 @@ def test_a_resumed_run_groups_only_what_is_missing(tiny, tmp_path, finished, cap
     assert [[seed for _, seed in group] for group in groups] == [[0, 1], [1000], [0, 1]]
     assert capsys.readouterr().out.count('finished before, skipped') == 3
     assert sorted(row['point'] for row in rows_of(workdir)) == sorted(
-        row['point'] for row in rows_of(finished[1]))
+        row['point'] for row in rows_of(finished[1])
+    )
 
 
 def test_an_error_fails_the_points_of_its_group_and_no_others(tiny, tmp_path, capsys, monkeypatch):
@@ -715,30 +938,60 @@ def test_an_error_fails_the_points_of_its_group_and_no_others(tiny, tmp_path, ca
     words = ['--config', tiny, '--workdir', str(workdir), '--config.train.together=2']
     assert run.main(words) == 1
     assert capsys.readouterr().err.count('MemoryError: no room') == 2
-    assert [row['status'] for row in rows_of(workdir)] == ['done'] * 2 + ['failed'] * 2 + ['done'] * 4
+    assert [row['status'] for row in rows_of(workdir)] == ['done'] * 2 + ['failed'] * 2 + [
+        'done'
+    ] * 4
 
 
 def test_a_rate_that_diverges_beside_another_is_reported_by_point_and_step(tiny, tmp_path, capsys):
-    words = ['--config', tiny, '--workdir', str(tmp_path / 'w'), '--config.protocol.rates=(0.05, 1e30)',
-             '--config.model.activation=relu', '--only', 'pool=max,seed=0', '--config.train.together=2']
+    words = [
+        '--config',
+        tiny,
+        '--workdir',
+        str(tmp_path / 'w'),
+        '--config.protocol.rates=(0.05, 1e30)',
+        '--config.model.activation=relu',
+        '--only',
+        'pool=max,seed=0',
+        '--config.train.together=2',
+    ]
     assert run.main(words) == 0
-    assert 'diverged: max pooling (select, seed 1000, rate 1e+30): the loss is ' in capsys.readouterr().err
+    assert (
+        'diverged: max pooling (select, seed 1000, rate 1e+30): the loss is '
+        in capsys.readouterr().err
+    )
     assert [(row['status'], row['learning_rate']) for row in rows_of(tmp_path / 'w')] == [
-        ('done', 0.05), ('diverged', 1e30), ('done', 0.05)]
+        ('done', 0.05),
+        ('diverged', 1e30),
+        ('done', 0.05),
+    ]
 
 
 def test_an_interrupt_names_all_points_of_the_group(tiny, tmp_path, capsys, monkeypatch):
     grouped(monkeypatch, lambda configs: os.kill(os.getpid(), signal.SIGTERM))
     words = ['--config', tiny, '--workdir', str(tmp_path / 'w'), '--config.train.together=2']
     assert run.main(words) == 130
-    assert 'interrupted in average pooling (select, seed 1000, rates 0.02, 0.05); finished points ' \
+    assert (
+        'interrupted in average pooling (select, seed 1000, rates 0.02, 0.05); finished points '
         in capsys.readouterr().err
+    )
 
 
-@pytest.mark.parametrize('value, message', [
-    ('0', 'train.together is 0, it must be a number of points from 1'),
-    ('-2', 'train.together is -2'), ('1.5', "'train.together' takes a whole number")])
-def test_a_wrong_number_of_points_together_is_one_short_error(tiny, tmp_path, capsys, value, message):
-    assert run.main(['--config', tiny, '--workdir', str(tmp_path / 'w'),
-                     f'--config.train.together={value}']) == 2
+@pytest.mark.parametrize(
+    'value, message',
+    [
+        ('0', 'train.together is 0, it must be a number of points from 1'),
+        ('-2', 'train.together is -2'),
+        ('1.5', "'train.together' takes a whole number"),
+    ],
+)
+def test_a_wrong_number_of_points_together_is_one_short_error(
+    tiny, tmp_path, capsys, value, message
+):
+    assert (
+        run.main(
+            ['--config', tiny, '--workdir', str(tmp_path / 'w'), f'--config.train.together={value}']
+        )
+        == 2
+    )
     assert message in capsys.readouterr().err

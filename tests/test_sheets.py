@@ -15,11 +15,16 @@ def dataset_of(height=16, width=16, channels=3, classes=3):
     images = np.random.default_rng(0).integers(0, 256, (6, height, width, channels), np.uint8)
     pixels = images.reshape(-1, channels) / 255
     return types.SimpleNamespace(
-        name='noise', shape=(height, width, channels), fingerprint='',
-        stamp='', counted=data.SAMPLE,
+        name='noise',
+        shape=(height, width, channels),
+        fingerprint='',
+        stamp='',
+        counted=data.SAMPLE,
         train=data.Split(images, np.arange(6, dtype=np.int32) % classes),
-        classes=tuple('abcdefg'[:classes]), mean=pixels.mean(0).astype(np.float32),
-        std=pixels.std(0).astype(np.float32))
+        classes=tuple('abcdefg'[:classes]),
+        mean=pixels.mean(0).astype(np.float32),
+        std=pixels.std(0).astype(np.float32),
+    )
 
 
 def config_of(**fields):
@@ -34,8 +39,13 @@ def drawn(figure):
     pictures = [np.asarray(axis.images[0].get_array()) for axis in figure.axes if axis.images]
     words = [text.get_text() for text in figure.texts]
     for axis in figure.axes:
-        words += [axis.get_xlabel(), axis.get_ylabel(), axis.get_title(),
-                  axis.get_title(loc='left'), *(text.get_text() for text in axis.texts)]
+        words += [
+            axis.get_xlabel(),
+            axis.get_ylabel(),
+            axis.get_title(),
+            axis.get_title(loc='left'),
+            *(text.get_text() for text in axis.texts),
+        ]
     return pictures, [word for word in words if word]
 
 
@@ -58,9 +68,15 @@ def test_the_columns_after_the_image_are_draws_of_it_of_the_nets_size():
     image, *parts = pictures
     parts = [np.round(255 * part).astype(int) for part in parts]
     image = np.round(255 * image).astype(int)
-    places = [crop for top in range(8) for left in range(8)
-              for crop in (image[top:top + 9, left:left + 9],
-                           image[top:top + 9, left:left + 9][:, ::-1])]
+    places = [
+        crop
+        for top in range(8)
+        for left in range(8)
+        for crop in (
+            image[top : top + 9, left : left + 9],
+            image[top : top + 9, left : left + 9][:, ::-1],
+        )
+    ]
     assert len({part.tobytes() for part in parts}) > 1
     for part in parts:
         assert any(np.array_equal(part, place) for place in places)
@@ -77,19 +93,38 @@ def test_each_kind_has_a_row_with_its_draws(figure_of_each):
     pictures, words = drawn(figure_of_each)
     assert len(pictures) == 8 * 3
     text = ' '.join(words)
-    for word in ('1 zeros around 12x14', 'a part of 10x10', 'shorter side', 'scaled to 8x8', '%',
-                 'mirrored or not', 'deviation 0.2', 'of 255', 'bright', 'squeeze'):
+    for word in (
+        '1 zeros around 12x14',
+        'a part of 10x10',
+        'shorter side',
+        'scaled to 8x8',
+        '%',
+        'mirrored or not',
+        'deviation 0.2',
+        'of 255',
+        'bright',
+        'squeeze',
+    ):
         assert word in text
 
 
 def test_every_text_lies_inside_the_sheet(figure_of_each):
-    for figure in (figure_of_each,
-                   sheets.augmented(config_of(crop='area', size=8, flip=True, affine=True),
-                                    dataset_of(), count=1, draws=1)):
+    for figure in (
+        figure_of_each,
+        sheets.augmented(
+            config_of(crop='area', size=8, flip=True, affine=True), dataset_of(), count=1, draws=1
+        ),
+    ):
         figure.canvas.draw()
         renderer = figure.canvas.get_renderer()
-        texts = [*figure.texts, *(text for axis in figure.axes
-                                  for text in (axis.xaxis.label, axis.yaxis.label, *axis.texts))]
+        texts = [
+            *figure.texts,
+            *(
+                text
+                for axis in figure.axes
+                for text in (axis.xaxis.label, axis.yaxis.label, *axis.texts)
+            ),
+        ]
         for text in texts:
             if text.get_text():
                 box = text.get_window_extent(renderer)
@@ -127,16 +162,19 @@ def test_kinds_of_the_config_replace_the_papers():
     assert {kind.name for _, kind in sheets.every_kind(config_of(), dataset)} == set(augment.ORDER)
 
 
-@pytest.mark.parametrize('argv, words', [
-    (['--config', 'configs/lenet_mnits.py'], 'Did you mean'),
-    (['--config', 'configs/base.py', '--drows', '3'], "unknown flag '--drows'. Did you mean"),
-    (['--config', 'configs/base.py', '--draws', '0'], '--draws is 0, it must be between'),
-    (['--config', 'configs/base.py', '--config.augment.crop=pat'], "Did you mean 'pad'"),
-    (['--config', 'configs/base.py', '--config.augment.crop'], 'needs a value'),
-    (['--config', 'configs/base.py', '--out', 'sheet.jpg'], 'Let it end in .png'),
-    (['--config', 'configs/base.py', '--config.augment.size=40'], 'does not fit into'),
-    (['--config', 'configs/base.py', '--each', '--views'], 'not allowed with'),
-])
+@pytest.mark.parametrize(
+    'argv, words',
+    [
+        (['--config', 'configs/lenet_mnits.py'], 'Did you mean'),
+        (['--config', 'configs/base.py', '--drows', '3'], "unknown flag '--drows'. Did you mean"),
+        (['--config', 'configs/base.py', '--draws', '0'], '--draws is 0, it must be between'),
+        (['--config', 'configs/base.py', '--config.augment.crop=pat'], "Did you mean 'pad'"),
+        (['--config', 'configs/base.py', '--config.augment.crop'], 'needs a value'),
+        (['--config', 'configs/base.py', '--out', 'sheet.jpg'], 'Let it end in .png'),
+        (['--config', 'configs/base.py', '--config.augment.size=40'], 'does not fit into'),
+        (['--config', 'configs/base.py', '--each', '--views'], 'not allowed with'),
+    ],
+)
 def test_mistakes_end_in_one_line_and_status_2(root, capsys, argv, words):
     assert sheets.main(argv) == 2
     error = capsys.readouterr().err
@@ -145,8 +183,21 @@ def test_mistakes_end_in_one_line_and_status_2(root, capsys, argv, words):
 
 def test_the_command_writes_the_sheet_of_a_config(root, capsys, tmp_path):
     out = tmp_path / 'sheet.png'
-    assert sheets.main(['--config', 'configs/base.py', '--images', '2', '--draws=2',
-                        '--config.augment.affine=true', '--out', str(out)]) == 0
+    assert (
+        sheets.main(
+            [
+                '--config',
+                'configs/base.py',
+                '--images',
+                '2',
+                '--draws=2',
+                '--config.augment.affine=true',
+                '--out',
+                str(out),
+            ]
+        )
+        == 0
+    )
     assert capsys.readouterr().out.strip() == str(out)
     with Image.open(out) as image:
         assert image.size[0] > 400

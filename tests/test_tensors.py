@@ -30,14 +30,42 @@ def group(*parts):
     return b'(' + b''.join(parts) + b't'
 
 
-def tensor(shape=(2, 3), strides=(3, 1), offset=0, count=6, kind='FloatStorage', key='0',
-           function='_rebuild_tensor_v2', legacy=False):
-    storage = group(text('storage'), name_of('torch', kind), text(key), text('cpu'), number(count),
-                    *([b'N'] if legacy else [])) + b'Q'
-    return name_of('torch._utils', function) + group(
-        storage, number(offset), group(*map(number, shape)), group(*map(number, strides)),
-        *([] if function == '_rebuild_tensor' else [
-            b'\x89', name_of('collections', 'OrderedDict') + b')R'])) + b'R'
+def tensor(
+    shape=(2, 3),
+    strides=(3, 1),
+    offset=0,
+    count=6,
+    kind='FloatStorage',
+    key='0',
+    function='_rebuild_tensor_v2',
+    legacy=False,
+):
+    storage = (
+        group(
+            text('storage'),
+            name_of('torch', kind),
+            text(key),
+            text('cpu'),
+            number(count),
+            *([b'N'] if legacy else []),
+        )
+        + b'Q'
+    )
+    return (
+        name_of('torch._utils', function)
+        + group(
+            storage,
+            number(offset),
+            group(*map(number, shape)),
+            group(*map(number, strides)),
+            *(
+                []
+                if function == '_rebuild_tensor'
+                else [b'\x89', name_of('collections', 'OrderedDict') + b')R']
+            ),
+        )
+        + b'R'
+    )
 
 
 def state(**entries):
@@ -57,8 +85,15 @@ def zip_file(path, pickled, values=SIX.tobytes(), compression=zipfile.ZIP_STORED
 
 def legacy_file(path, pickled, values=SIX.tobytes()):
     machine = pickle.dumps({'protocol_version': 1001, 'little_endian': True}, 2)
-    path.write_bytes(pickle.dumps(0x1950a86a20f9469cfc6c, 2) + pickle.dumps(1001, 2) + machine
-                     + pickled + pickle.dumps(['0'], 2) + (6).to_bytes(8, 'little') + values)
+    path.write_bytes(
+        pickle.dumps(0x1950A86A20F9469CFC6C, 2)
+        + pickle.dumps(1001, 2)
+        + machine
+        + pickled
+        + pickle.dumps(['0'], 2)
+        + (6).to_bytes(8, 'little')
+        + values
+    )
     return path
 
 
@@ -74,9 +109,11 @@ def entry(dtype='F32', shape=(2, 3), span=(0, 24)):
 
 def files(folder):
     """One good file of each format, with the same tensor {'a': [[0, 1, 2], [3, 4, 5]]}."""
-    return [safetensors_file(folder / 'a.safetensors', {'a': entry()}),
-            zip_file(folder / 'a.pth', state(a=tensor())),
-            legacy_file(folder / 'b.pth', state(a=tensor(function='_rebuild_tensor', legacy=True)))]
+    return [
+        safetensors_file(folder / 'a.safetensors', {'a': entry()}),
+        zip_file(folder / 'a.pth', state(a=tensor())),
+        legacy_file(folder / 'b.pth', state(a=tensor(function='_rebuild_tensor', legacy=True))),
+    ]
 
 
 def test_each_format_is_read(tmp_path):
@@ -87,13 +124,16 @@ def test_each_format_is_read(tmp_path):
         assert loaded['a'].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-@pytest.mark.parametrize('fields, expected', [
-    (dict(shape=(3, 2), strides=(1, 3)), [[0, 3], [1, 4], [2, 5]]),  # transposed
-    (dict(shape=(2,), strides=(2,), offset=1), [1, 3]),
-    (dict(shape=(2, 2), strides=(0, 1), offset=4), [[4, 5], [4, 5]]),  # expanded
-    (dict(shape=(), strides=(), offset=5), 5),
-    (dict(shape=(0, 3), strides=(3, 1), offset=6), []),
-])
+@pytest.mark.parametrize(
+    'fields, expected',
+    [
+        (dict(shape=(3, 2), strides=(1, 3)), [[0, 3], [1, 4], [2, 5]]),  # transposed
+        (dict(shape=(2,), strides=(2,), offset=1), [1, 3]),
+        (dict(shape=(2, 2), strides=(0, 1), offset=4), [[4, 5], [4, 5]]),  # expanded
+        (dict(shape=(), strides=(), offset=5), 5),
+        (dict(shape=(0, 3), strides=(3, 1), offset=6), []),
+    ],
+)
 def test_strides_and_offsets_pick_the_right_values(tmp_path, fields, expected):
     got = tensors.load(zip_file(tmp_path / 'a.pth', state(a=tensor(**fields))))['a']
     assert got.shape == fields['shape']
@@ -109,16 +149,26 @@ def test_shapes_that_old_files_give_as_torch_size_are_read(tmp_path):
     assert got.tolist() == [[0, 2, 4], [1, 3, 5]]
 
 
-@pytest.mark.parametrize('fields', [
-    dict(offset=1), dict(shape=(3, 3)), dict(strides=(4, 1)), dict(shape=(), strides=(), offset=6),
-    dict(shape=(7,), strides=(1,)), dict(shape=(2,), strides=(2**31 - 1,))])
+@pytest.mark.parametrize(
+    'fields',
+    [
+        dict(offset=1),
+        dict(shape=(3, 3)),
+        dict(strides=(4, 1)),
+        dict(shape=(), strides=(), offset=6),
+        dict(shape=(7,), strides=(1,)),
+        dict(shape=(2,), strides=(2**31 - 1,)),
+    ],
+)
 def test_a_tensor_beyond_its_storage_is_refused(tmp_path, fields):
     with pytest.raises(ValueError, match="a.pth cannot be read: 'a' of .* beyond its storage"):
         tensors.load(zip_file(tmp_path / 'a.pth', state(a=tensor(**fields))))
 
 
-@pytest.mark.parametrize('fields', [
-    dict(offset=-1), dict(strides=(-3, 1)), dict(shape=(-2, 3)), dict(shape=(6,)), dict(count=-6)])
+@pytest.mark.parametrize(
+    'fields',
+    [dict(offset=-1), dict(strides=(-3, 1)), dict(shape=(-2, 3)), dict(shape=(6,)), dict(count=-6)],
+)
 def test_negative_or_unequal_numbers_are_refused(tmp_path, fields):
     with pytest.raises(ValueError, match='describes a (tensor|storage) wrongly'):
         tensors.load(zip_file(tmp_path / 'a.pth', state(a=tensor(**fields))))
@@ -158,20 +208,36 @@ def test_code_in_the_other_pickles_of_the_old_format_does_not_run(tmp_path):
     assert not evil.exists()
 
 
-@pytest.mark.parametrize('module, name', [
-    ('builtins', 'eval'), ('torch.nn.modules.linear', 'Linear'), ('torch', 'load'),
-    ('torch._utils', '_rebuild_qtensor'), ('collections', 'OrderedDict.fromkeys'),
-    ('collections', 'namedtuple'), ('numpy', 'ndarray'), ('torch', 'ComplexFloatStorage')])
+@pytest.mark.parametrize(
+    'module, name',
+    [
+        ('builtins', 'eval'),
+        ('torch.nn.modules.linear', 'Linear'),
+        ('torch', 'load'),
+        ('torch._utils', '_rebuild_qtensor'),
+        ('collections', 'OrderedDict.fromkeys'),
+        ('collections', 'namedtuple'),
+        ('numpy', 'ndarray'),
+        ('torch', 'ComplexFloatStorage'),
+    ],
+)
 def test_every_other_name_is_refused_and_named(tmp_path, module, name):
     pickled = b'\x80\x04' + text(module) + text(name) + b'\x93.'
     with pytest.raises(ValueError, match=re.escape(f'it holds {module}.{name},')):
         tensors.load(zip_file(tmp_path / 'a.pth', pickled))
 
 
-@pytest.mark.parametrize('target', [
-    name_of('torch._utils', '_rebuild_tensor_v2'), name_of('torch._utils', '_rebuild_parameter'),
-    name_of('collections', 'OrderedDict'), name_of('torch', 'FloatStorage'),
-    name_of('torch', 'Size'), tensor()])
+@pytest.mark.parametrize(
+    'target',
+    [
+        name_of('torch._utils', '_rebuild_tensor_v2'),
+        name_of('torch._utils', '_rebuild_parameter'),
+        name_of('collections', 'OrderedDict'),
+        name_of('torch', 'FloatStorage'),
+        name_of('torch', 'Size'),
+        tensor(),
+    ],
+)
 @pytest.mark.parametrize('attribute', ['__call__', '__class__', 'items', 'shape', '__setitem__'])
 def test_a_pickle_cannot_set_attributes_of_what_it_is_given(tmp_path, target, attribute):
     change = b'(' + b'N}' + text(attribute) + name_of('collections', 'OrderedDict') + b'st' + b'b'
@@ -181,9 +247,16 @@ def test_a_pickle_cannot_set_attributes_of_what_it_is_given(tmp_path, target, at
     assert tensors.load(zip_file(tmp_path / 'b.pth', state(a=tensor())))['a'].shape == (2, 3)
 
 
-@pytest.mark.parametrize('huge', [
-    b'r\xff\xff\xff\xff', b'p4294967295\n', b'\x95' + b'\xff' * 7 + b'\x0f',
-    b'\x8e' + b'\xff' * 7 + b'\x0f', b'\x96' + b'\xff' * 7 + b'\x0f'])
+@pytest.mark.parametrize(
+    'huge',
+    [
+        b'r\xff\xff\xff\xff',
+        b'p4294967295\n',
+        b'\x95' + b'\xff' * 7 + b'\x0f',
+        b'\x8e' + b'\xff' * 7 + b'\x0f',
+        b'\x96' + b'\xff' * 7 + b'\x0f',
+    ],
+)
 def test_a_few_bytes_cannot_ask_for_all_memory(tmp_path, huge):
     with pytest.raises(ValueError, match='its pickle is damaged'):
         tensors.load(zip_file(tmp_path / 'a.pth', b'\x80\x04}' + huge + b'.'))
@@ -196,16 +269,23 @@ def test_an_ordered_dict_cannot_hide_its_content(tmp_path):
         tensors.load(zip_file(tmp_path / 'a.pth', b'\x80\x02' + made + hidden + b'.'))
 
 
-@pytest.mark.parametrize('pickled, match', [
-    (state(a=tensor(), epoch=number(3)), r"more than tensors: 'epoch' \(int\)\. .*state_dict"),
-    (state(epoch=number(3), state_dict=b'}' + text('a') + tensor() + b's'),
-     r"'epoch' \(int\), 'state_dict' \(dict\).*torch.load\(FILE\)\['state_dict'\]"),
-    (b'\x80\x02' + tensor() + b'.', 'it holds one tensor, where tensors by name'),
-    (b'\x80\x02]' + tensor() + b'a.', 'it holds one list'),
-    (state(a=text('b')), r"'a' \(str\)"),
-    (b'\x80\x02}' + number(1) + tensor() + b's.', r'1 \(tensor\)'),
-    (b'', 'pickle is damaged'), (b'\x80\x02', 'pickle is damaged'), (b'\xff' * 9, 'damaged'),
-])
+@pytest.mark.parametrize(
+    'pickled, match',
+    [
+        (state(a=tensor(), epoch=number(3)), r"more than tensors: 'epoch' \(int\)\. .*state_dict"),
+        (
+            state(epoch=number(3), state_dict=b'}' + text('a') + tensor() + b's'),
+            r"'epoch' \(int\), 'state_dict' \(dict\).*torch.load\(FILE\)\['state_dict'\]",
+        ),
+        (b'\x80\x02' + tensor() + b'.', 'it holds one tensor, where tensors by name'),
+        (b'\x80\x02]' + tensor() + b'a.', 'it holds one list'),
+        (state(a=text('b')), r"'a' \(str\)"),
+        (b'\x80\x02}' + number(1) + tensor() + b's.', r'1 \(tensor\)'),
+        (b'', 'pickle is damaged'),
+        (b'\x80\x02', 'pickle is damaged'),
+        (b'\xff' * 9, 'damaged'),
+    ],
+)
 def test_a_pickle_of_anything_but_named_tensors_is_refused(tmp_path, pickled, match):
     with pytest.raises(ValueError, match=match):
         tensors.load(zip_file(tmp_path / 'a.pth', pickled))
@@ -228,7 +308,7 @@ def test_a_changed_byte_is_refused_or_gives_arrays_and_never_another_error(tmp_p
         whole = path.read_bytes()
         for place in range(len(whole)):
             damaged = bytearray(whole)
-            damaged[place] ^= (0x01, 0x80, 0xff)[place % 3]
+            damaged[place] ^= (0x01, 0x80, 0xFF)[place % 3]
             path.write_bytes(damaged)
             try:
                 loaded = tensors.load(path)
@@ -237,19 +317,28 @@ def test_a_changed_byte_is_refused_or_gives_arrays_and_never_another_error(tmp_p
             assert all(isinstance(array, np.ndarray) for array in loaded.values())
 
 
-@pytest.mark.parametrize('header, match', [
-    ({'a': entry('F8_E4M3')}, "'a' has dtype 'F8_E4M3'; F64, F32"),
-    ({'a': entry(shape=(2, 2))}, r"'a' of shape \[2, 2\] lies at bytes 0 to 24 of 24"),
-    ({'a': entry(shape=(-2, -3))}, 'whole numbers'), ({'a': entry(shape=(True, 6))}, 'whole'),
-    ({'a': entry(span=(4, 28))}, 'is the file complete'), ({'a': entry(span=(24, 0))}, 'complete'),
-    ({'a': entry(shape=(3,), span=(0, 12))}, '12 bytes at its end belong to no tensor'),
-    ({'a': entry(), 'b': entry(shape=(3,), span=(12, 24))}, 'overlap'),
-    ({'a': entry(shape=(1,), span=(0, 4)), 'b': entry(shape=(1,), span=(20, 24))}, 'a hole'),
-    ({'a': {'dtype': 'F32'}}, 'not described by'), ({'a': 3}, 'not described by'),
-    ({'a': entry(dtype=['F32'])}, 'has dtype'),
-    (b'{"a": 1, "a": 2}', 'gives a name twice'), (b'[]', 'not a JSON object'),
-    (b'{nonsense', 'is not JSON'), (b'\xff\xfe', 'is not JSON'), (b'[' * 100_000, 'is not JSON'),
-])
+@pytest.mark.parametrize(
+    'header, match',
+    [
+        ({'a': entry('F8_E4M3')}, "'a' has dtype 'F8_E4M3'; F64, F32"),
+        ({'a': entry(shape=(2, 2))}, r"'a' of shape \[2, 2\] lies at bytes 0 to 24 of 24"),
+        ({'a': entry(shape=(-2, -3))}, 'whole numbers'),
+        ({'a': entry(shape=(True, 6))}, 'whole'),
+        ({'a': entry(span=(4, 28))}, 'is the file complete'),
+        ({'a': entry(span=(24, 0))}, 'complete'),
+        ({'a': entry(shape=(3,), span=(0, 12))}, '12 bytes at its end belong to no tensor'),
+        ({'a': entry(), 'b': entry(shape=(3,), span=(12, 24))}, 'overlap'),
+        ({'a': entry(shape=(1,), span=(0, 4)), 'b': entry(shape=(1,), span=(20, 24))}, 'a hole'),
+        ({'a': {'dtype': 'F32'}}, 'not described by'),
+        ({'a': 3}, 'not described by'),
+        ({'a': entry(dtype=['F32'])}, 'has dtype'),
+        (b'{"a": 1, "a": 2}', 'gives a name twice'),
+        (b'[]', 'not a JSON object'),
+        (b'{nonsense', 'is not JSON'),
+        (b'\xff\xfe', 'is not JSON'),
+        (b'[' * 100_000, 'is not JSON'),
+    ],
+)
 def test_a_wrong_safetensors_header_is_refused(tmp_path, header, match):
     with pytest.raises(ValueError, match=match):
         tensors.load(safetensors_file(tmp_path / 'a.safetensors', header))
@@ -262,13 +351,16 @@ def test_a_header_longer_than_the_file_is_refused_before_it_is_read(tmp_path):
         tensors.load(path)
 
 
-@pytest.mark.parametrize('changed, match', [
-    (dict(values=SIX.tobytes() + b'\0'), 'data/0 has 25 bytes, not 6 values'),
-    (dict(values=SIX[:5].tobytes()), 'data/0 has 20 bytes'),
-    (dict(compression=zipfile.ZIP_DEFLATED), 'is compressed'),
-    (dict(byteorder=b'middle'), 'byte order'),
-    ({'x/data.pkl': b''}, 'has 2 data.pkl'),
-])
+@pytest.mark.parametrize(
+    'changed, match',
+    [
+        (dict(values=SIX.tobytes() + b'\0'), 'data/0 has 25 bytes, not 6 values'),
+        (dict(values=SIX[:5].tobytes()), 'data/0 has 20 bytes'),
+        (dict(compression=zipfile.ZIP_DEFLATED), 'is compressed'),
+        (dict(byteorder=b'middle'), 'byte order'),
+        ({'x/data.pkl': b''}, 'has 2 data.pkl'),
+    ],
+)
 def test_a_wrong_archive_is_refused(tmp_path, changed, match):
     with pytest.raises(ValueError, match=match):
         tensors.load(zip_file(tmp_path / 'a.pth', state(a=tensor()), **changed))
@@ -294,19 +386,24 @@ def test_another_kind_of_file_is_refused_with_what_can_be_read(tmp_path):
 
 
 def test_big_endian_storages_are_read(tmp_path):
-    path = zip_file(tmp_path / 'a.pth', state(a=tensor()), SIX.astype('>f4').tobytes(),
-                    byteorder=b'big')
+    path = zip_file(
+        tmp_path / 'a.pth', state(a=tensor()), SIX.astype('>f4').tobytes(), byteorder=b'big'
+    )
     assert tensors.load(path)['a'].tolist() == SIX.reshape(2, 3).tolist()
 
 
 # --- against the packages that define the formats --------------------------------------------
 
 ARRAYS = {
-    'float32': np.float32([[1.5, -2, np.inf], [0, 1e-40, 3]]), 'float64': np.float64([1 / 3]),
-    'int64': np.int64(-(2**62)), 'uint8': np.arange(5, dtype=np.uint8),
-    'bool': np.array([True, False]), 'empty': np.zeros((0, 4), np.float32),
+    'float32': np.float32([[1.5, -2, np.inf], [0, 1e-40, 3]]),
+    'float64': np.float64([1 / 3]),
+    'int64': np.int64(-(2**62)),
+    'uint8': np.arange(5, dtype=np.uint8),
+    'bool': np.array([True, False]),
+    'empty': np.zeros((0, 4), np.float32),
     'strided': np.arange(12, dtype=np.float32).reshape(3, 4)[::2, 1:],
-    'transposed': np.arange(6, dtype=np.int32).reshape(2, 3).T}
+    'transposed': np.arange(6, dtype=np.int32).reshape(2, 3).T,
+}
 
 
 def same(got, expected):
@@ -348,16 +445,28 @@ def test_what_torch_saves_is_read(tmp_path, zipped):
     base = torch.arange(12.0)
     made = {name: torch.from_numpy(array.copy()) for name, array in ARRAYS.items() if array.ndim}
     made |= {
-        'scalar': torch.tensor(3), 'half': torch.tensor([0.1, -65504]).half(),
-        'brain': torch.tensor([0.1, -3e38, float('nan')]).bfloat16(), 'view': base[4:8],
-        'columns': base.reshape(3, 4)[:, 1::2], 'turned': base.reshape(3, 4).T,
-        'expanded': torch.ones(1, 3).expand(2, 3), 'shared': base,
-        'parameter': torch.nn.Parameter(torch.ones(2)), 'buffer': torch.zeros(0)}
+        'scalar': torch.tensor(3),
+        'half': torch.tensor([0.1, -65504]).half(),
+        'brain': torch.tensor([0.1, -3e38, float('nan')]).bfloat16(),
+        'view': base[4:8],
+        'columns': base.reshape(3, 4)[:, 1::2],
+        'turned': base.reshape(3, 4).T,
+        'expanded': torch.ones(1, 3).expand(2, 3),
+        'shared': base,
+        'parameter': torch.nn.Parameter(torch.ones(2)),
+        'buffer': torch.zeros(0),
+    }
     torch.save(made, tmp_path / 'a.pth', _use_new_zipfile_serialization=zipped)
     assert zipfile.is_zipfile(tmp_path / 'a.pth') == zipped
-    same(tensors.load(tmp_path / 'a.pth'), {
-        name: (value.float() if value.dtype in (torch.half, torch.bfloat16) else value)
-        .detach().numpy() for name, value in made.items()})
+    same(
+        tensors.load(tmp_path / 'a.pth'),
+        {
+            name: (value.float() if value.dtype in (torch.half, torch.bfloat16) else value)
+            .detach()
+            .numpy()
+            for name, value in made.items()
+        },
+    )
 
 
 @pytest.mark.parametrize('zipped', [True, False])
@@ -373,8 +482,13 @@ def test_a_state_dict_is_read_and_a_whole_module_is_refused(tmp_path, zipped):
 
 def test_16_bit_safetensors_become_float32(tmp_path):
     data = np.float16([0.1, -2]).tobytes() + np.array([0x3F80, 0xC040], '<u2').tobytes()
-    loaded = tensors.load(safetensors_file(tmp_path / 'a.safetensors', {
-        'half': entry('F16', (2,), (0, 4)), 'brain': entry('BF16', (2,), (4, 8))}, data))
+    loaded = tensors.load(
+        safetensors_file(
+            tmp_path / 'a.safetensors',
+            {'half': entry('F16', (2,), (0, 4)), 'brain': entry('BF16', (2,), (4, 8))},
+            data,
+        )
+    )
     same(loaded, {'half': np.float32(np.float16([0.1, -2])), 'brain': np.float32([1, -3])})
 
 

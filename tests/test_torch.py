@@ -30,8 +30,9 @@ def hwio(weight):
 
 def close(got, expected, tolerance):
     assert got.shape == expected.shape
-    np.testing.assert_allclose(got, expected, rtol=tolerance,
-                               atol=tolerance * np.abs(expected).max())
+    np.testing.assert_allclose(
+        got, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max()
+    )
 
 
 def agree(function, module, x):
@@ -48,14 +49,19 @@ def agree(function, module, x):
 # --- convolution -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('kernel, stride, padding, groups, side', [
-    (3, 1, 1, 2, 6),  # AlexNet's columns: each half of the maps reads its own half
-    (3, 1, 1, 4, 5),
-    (7, 2, 3, 1, 14),  # padding at stride 2: SAME would pad 2 before and 3 after
-    (3, 2, 1, 1, 8),  # ... and 0 before and 1 after
-    (3, 2, 1, 1, 7), (1, 2, 0, 1, 8), (1, 2, 0, 1, 7),  # shortcuts: the even pixels
-    (11, 4, 2, 1, 20),  # the last rows are read by no window
-])
+@pytest.mark.parametrize(
+    'kernel, stride, padding, groups, side',
+    [
+        (3, 1, 1, 2, 6),  # AlexNet's columns: each half of the maps reads its own half
+        (3, 1, 1, 4, 5),
+        (7, 2, 3, 1, 14),  # padding at stride 2: SAME would pad 2 before and 3 after
+        (3, 2, 1, 1, 8),  # ... and 0 before and 1 after
+        (3, 2, 1, 1, 7),
+        (1, 2, 0, 1, 8),
+        (1, 2, 0, 1, 7),  # shortcuts: the even pixels
+        (11, 4, 2, 1, 20),  # the last rows are read by no window
+    ],
+)
 def test_convolutions_agree_in_padding_strides_and_groups(kernel, stride, padding, groups, side):
     torch.manual_seed(0)
     there = torch.nn.Conv2d(4, 8, kernel, stride, padding, groups=groups)
@@ -70,7 +76,7 @@ def test_convolutions_agree_in_padding_strides_and_groups(kernel, stride, paddin
     there.zero_grad()
     weights = images(*jax.eval_shape(apply, params, x).shape, seed=9)
     there(theirs(x)).backward(torch.from_numpy(np.moveaxis(weights, -1, 1).copy()))
-    gradient, = jax.vjp(lambda params: apply(params, x), params)[1](weights)
+    (gradient,) = jax.vjp(lambda params: apply(params, x), params)[1](weights)
     close(gradient['kernel'], hwio(there.weight.grad), 1e-4)
     close(gradient['bias'], there.bias.grad.numpy(), 1e-4)
 
@@ -100,20 +106,30 @@ def test_padding_before_is_that_of_resnets_stem():
 
 def test_windows_agree_with_those_of_googlenets_blocks_and_classifiers():
     x = images(2, 14, 14, 3) - 5
-    agree(lambda x: layers.pool_windows(x, 'max', 3, 1, ((1, 1), (1, 1))),
-          torch.nn.MaxPool2d(3, 1, 1), x)
-    agree(lambda x: layers.pool_windows(x, 'average', 5, 3, ((0, 0), (0, 0))),
-          torch.nn.AvgPool2d(5, 3), x)
+    agree(
+        lambda x: layers.pool_windows(x, 'max', 3, 1, ((1, 1), (1, 1))),
+        torch.nn.MaxPool2d(3, 1, 1),
+        x,
+    )
+    agree(
+        lambda x: layers.pool_windows(x, 'average', 5, 3, ((0, 0), (0, 0))),
+        torch.nn.AvgPool2d(5, 3),
+        x,
+    )
 
 
 # --- LRN -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('constants, there', [
-    (dict(k=1.0, alpha_over_n=True), (5, 1e-4, 0.75, 1.0)),  # PyTorch's own
-    (dict(), (5, 5e-4, 0.75, 2.0)),  # the printed formula: alpha is not divided by n
-    (dict(alpha_over_n=True), (5, 1e-4, 0.75, 2.0)),
-    (dict(n=3, k=1.5, alpha=0.01, beta=0.5), (3, 0.03, 0.5, 1.5))])
+@pytest.mark.parametrize(
+    'constants, there',
+    [
+        (dict(k=1.0, alpha_over_n=True), (5, 1e-4, 0.75, 1.0)),  # PyTorch's own
+        (dict(), (5, 5e-4, 0.75, 2.0)),  # the printed formula: alpha is not divided by n
+        (dict(alpha_over_n=True), (5, 1e-4, 0.75, 2.0)),
+        (dict(n=3, k=1.5, alpha=0.01, beta=0.5), (3, 0.03, 0.5, 1.5)),
+    ],
+)
 def test_both_conventions_of_lrn_agree(constants, there):
     x = images(2, 3, 3, 9, scale=60)  # large enough for alpha to matter
     assert np.abs(layers.lrn(x, **constants) / (x * constants.get('k', 2) ** -0.75) - 1).max() > 0.1
@@ -130,24 +146,29 @@ def test_batch_norm_agrees_in_training_and_inference(train, epsilon):
     scale, bias, mean = (rng.normal(size=5).astype(np.float32) for _ in range(3))
     var = rng.uniform(0.005, 0.02, 5).astype(np.float32)  # near that of the images
     there = torch.nn.BatchNorm2d(5, eps=epsilon)
-    there.load_state_dict({key: torch.tensor(value) for key, value in dict(
-        weight=scale, bias=bias, running_mean=mean, running_var=var,
-        num_batches_tracked=0).items()})
+    there.load_state_dict(
+        {
+            key: torch.tensor(value)
+            for key, value in dict(
+                weight=scale, bias=bias, running_mean=mean, running_var=var, num_batches_tracked=0
+            ).items()
+        }
+    )
     there.train(train)
     # The kernel of a 1x1 convolution that changes nothing
     here = layers.Conv(5, 1, None, 'batch', epsilon=epsilon)
-    params = {'conv': {'kernel': jnp.eye(5)[None, None]},
-              'norm': {'scale': scale, 'bias': bias}}
+    params = {'conv': {'kernel': jnp.eye(5)[None, None]}, 'norm': {'scale': scale, 'bias': bias}}
     stats = {'norm': {'mean': mean, 'var': var}}
     x = images(2, 3, 4, 5, scale=0.1) + 0.5  # epsilon shows beside this variance
 
     def apply(params, x):
-        return here.apply({'params': params, 'batch_stats': stats}, x, train=train,
-                          mutable=['batch_stats'])
+        return here.apply(
+            {'params': params, 'batch_stats': stats}, x, train=train, mutable=['batch_stats']
+        )
 
     agree(lambda x: apply(params, x)[0], there, x)
     weights = images(2, 3, 4, 5, seed=9)
-    gradient, = jax.vjp(lambda params: apply(params, x)[0], params)[1](weights)
+    (gradient,) = jax.vjp(lambda params: apply(params, x)[0], params)[1](weights)
     close(gradient['norm']['scale'], there.weight.grad.numpy(), 1e-4)
     close(gradient['norm']['bias'], there.bias.grad.numpy(), 1e-4)
 

@@ -11,8 +11,8 @@ import pytest
 
 import cnns
 from configs import base
-from experiments import config as configs
 from experiments import checkpoint, data, optim, train
+from experiments import config as configs
 from experiments.errors import UserError
 from experiments.evaluate import normalise
 
@@ -24,11 +24,12 @@ def images():
     labels = rng.integers(0, 3, 96).astype(np.int32)
     pixels = rng.integers(0, 60, (96, 32, 32, 1)).astype(np.uint8)
     for index, label in enumerate(labels):
-        pixels[index, 4 + 9 * label:10 + 9 * label] += 180
+        pixels[index, 4 + 9 * label : 10 + 9 * label] += 180
     part = lambda low, high: data.Split(pixels[low:high], labels[low:high])
     mean, std = data.moments(pixels[:64])
-    return data.Dataset('bands', part(0, 64), part(64, 80), part(80, 96), tuple('abcdefghij'), mean,
-                        std, 'made up')
+    return data.Dataset(
+        'bands', part(0, 64), part(64, 80), part(80, 96), tuple('abcdefghij'), mean, std, 'made up'
+    )
 
 
 def config_of(**changes):
@@ -42,8 +43,11 @@ def trained(config, dataset, steps=3):
     program = train.program_of(config, dataset)
     schedule = optim.schedule_of(config, train.length_of(config, dataset).steps_per_epoch)
     state = program.init(config.seed)
-    for step, batch in enumerate(list(data.train_batches(
-            dataset.train, config.train.batch, program.devices, config.seed, 1))[:steps]):
+    for step, batch in enumerate(
+        list(
+            data.train_batches(dataset.train, config.train.batch, program.devices, config.seed, 1)
+        )[:steps]
+    ):
         state, metrics = program.step(state, batch, np.float32(config.train.rate * schedule(step)))
     return jax.device_get((state.params, state.batch_stats, metrics))
 
@@ -65,8 +69,10 @@ def test_metrics_stay_on_the_device_until_their_epoch_ends(images, monkeypatch):
 
 @pytest.mark.parametrize('devices', [2, 4])
 def test_the_same_global_batch_gives_the_same_parameters_on_any_number_of_devices(images, devices):
-    one, many = (trained(config_of(model__norm='batch', train__devices=n, train__rate=0.02), images)
-                 for n in (1, devices))
+    one, many = (
+        trained(config_of(model__norm='batch', train__devices=n, train__rate=0.02), images)
+        for n in (1, devices)
+    )
     assert jax.tree.leaves(one[1]), 'batch norm is on'
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(many), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
@@ -84,7 +90,9 @@ def test_the_step_follows_the_update_rule_written_as_a_loop(images):
     def loss(w, batch):
         x = (batch['image'][0] / 255.0 - images.mean) / images.std
         logits = net.apply({'params': w}, x.astype(np.float32), train=True)
-        return -jnp.take_along_axis(jax.nn.log_softmax(logits), batch['label'][0][:, None], 1).mean()
+        return -jnp.take_along_axis(
+            jax.nn.log_softmax(logits), batch['label'][0][:, None], 1
+        ).mean()
 
     for step, batch in enumerate(list(data.train_batches(images.train, 16, 1, 0, 1))[:3]):
         gradient = jax.grad(loss)(w, batch)
@@ -109,14 +117,31 @@ class Noise:
 
 def drawn(seed, step, devices=2, parts=1):
     """The mean of Noise's draws over devices and micro-batches."""
-    function = train.parallel(functools.partial(
-        train.train_step, net=Noise(), loss=lambda logits, labels: logits[:, 0], parts=parts,
-        update=optim.velocity(0.0, {'w': 1.0}, inside=False),
-        augmented=lambda key, images, first: images), devices, donate=False, shared=1)
-    state = train.State(jnp.int32(step), {'w': jnp.float32(1)}, {}, {'w': jnp.float32(0)}, (),
-                        jax.random.PRNGKey(seed))
-    batch = {'image': np.zeros((devices, 2, 1, 1, 1), np.uint8),
-             'label': np.zeros((devices, 2), np.int32)}
+    function = train.parallel(
+        functools.partial(
+            train.train_step,
+            net=Noise(),
+            loss=lambda logits, labels: logits[:, 0],
+            parts=parts,
+            update=optim.velocity(0.0, {'w': 1.0}, inside=False),
+            augmented=lambda key, images, first: images,
+        ),
+        devices,
+        donate=False,
+        shared=1,
+    )
+    state = train.State(
+        jnp.int32(step),
+        {'w': jnp.float32(1)},
+        {},
+        {'w': jnp.float32(0)},
+        (),
+        jax.random.PRNGKey(seed),
+    )
+    batch = {
+        'image': np.zeros((devices, 2, 1, 1, 1), np.uint8),
+        'label': np.zeros((devices, 2), np.int32),
+    }
     return float(function(state, batch, np.float32(0))[1]['loss'])
 
 
@@ -151,13 +176,32 @@ def linear_steps(steps=2, parts=1, devices=2, decay=0.0):
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(len(images)))
         return images / 255 + jax.vmap(lambda key: jax.random.normal(key, (1, 3, 1)))(keys)
 
-    function = train.parallel(functools.partial(
-        train.train_step, net=Linear(), loss=optim.smoothed(0.1), update=update, augmented=noisy,
-        parts=parts, average=average), devices, donate=False, shared=1)
-    state = train.State(jnp.int32(0), w, {}, update.init(w),
-                        average.init((w, {})) if average else (), jax.random.PRNGKey(0))
-    batch = {'image': rng.integers(0, 256, (8, 1, 3, 1)).astype(np.uint8),
-             'label': rng.integers(0, 4, 8).astype(np.int32)}
+    function = train.parallel(
+        functools.partial(
+            train.train_step,
+            net=Linear(),
+            loss=optim.smoothed(0.1),
+            update=update,
+            augmented=noisy,
+            parts=parts,
+            average=average,
+        ),
+        devices,
+        donate=False,
+        shared=1,
+    )
+    state = train.State(
+        jnp.int32(0),
+        w,
+        {},
+        update.init(w),
+        average.init((w, {})) if average else (),
+        jax.random.PRNGKey(0),
+    )
+    batch = {
+        'image': rng.integers(0, 256, (8, 1, 3, 1)).astype(np.uint8),
+        'label': rng.integers(0, 4, 8).astype(np.int32),
+    }
     batch = {name: data.shard(array, devices) for name, array in batch.items()}
     seen = []
     for step in range(steps):
@@ -190,8 +234,9 @@ def test_the_average_is_what_is_evaluated_with_no_trace_of_the_start(images):
         state, _ = program.step(state, batch, np.float32(0.1))
         seen.append(jax.device_get(state.params))
     mean = jax.tree.map(lambda one, two, three: (one / 4 + two / 2 + three) / 1.75, *seen)
-    for a, b, last in zip(*map(jax.tree.leaves, (program.variables(state)['params'], mean, seen[-1])),
-                          strict=True):
+    for a, b, last in zip(
+        *map(jax.tree.leaves, (program.variables(state)['params'], mean, seen[-1])), strict=True
+    ):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
         assert np.abs(a - last).max() > 1e-5
 
@@ -207,8 +252,9 @@ def first_loss(images, **changes):
     _, metrics = program.step(state, batch, np.float32(0.1))
     seen = normalise(batch['image'][0], images.mean, images.std)
     net = cnns.build('mlp_300', norm='batch')
-    of = lambda part: np.float64(jax.nn.log_softmax(
-        net.apply(variables, part, train=True, mutable=['batch_stats'])[0]))
+    of = lambda part: np.float64(
+        jax.nn.log_softmax(net.apply(variables, part, train=True, mutable=['batch_stats'])[0])
+    )
     return float(metrics['loss']), of, seen, batch['label'][0]
 
 
@@ -231,32 +277,52 @@ def test_micro_batches_are_normalised_each_by_itself(images):
 def noise():
     """Images and labels without a connection: the views of an image disagree."""
     rng = np.random.default_rng(5)
-    part = lambda count: data.Split(rng.integers(0, 256, (count, 32, 32, 1)).astype(np.uint8),
-                                    rng.integers(0, 10, count).astype(np.int32))
+    part = lambda count: data.Split(
+        rng.integers(0, 256, (count, 32, 32, 1)).astype(np.uint8),
+        rng.integers(0, 10, count).astype(np.int32),
+    )
     train_part, validation, test = part(64), part(20), part(300)
-    return data.Dataset('noise', train_part, validation, test, tuple('abcdefghij'),
-                        *data.moments(train_part.images), 'made up')
+    return data.Dataset(
+        'noise',
+        train_part,
+        validation,
+        test,
+        tuple('abcdefghij'),
+        *data.moments(train_part.images),
+        'made up',
+    )
 
 
 def noise_config(**changes):
-    return config_of(**dict(model__name='mlp_300', augment__crop='random', augment__size=28,
-                            train__epochs=1) | changes)
+    return config_of(
+        **dict(model__name='mlp_300', augment__crop='random', augment__size=28, train__epochs=1)
+        | changes
+    )
 
 
 def test_the_test_error_is_that_of_the_views_and_the_centre_error_that_of_the_centre(noise):
     weights = {}
-    row, = train.fit_together([noise_config(evaluation__views='ten', train__ema=0.9)], noise,
-                              read_test=True, on_end=weights.__setitem__)
+    (row,) = train.fit_together(
+        [noise_config(evaluation__views='ten', train__ema=0.9)],
+        noise,
+        read_test=True,
+        on_end=weights.__setitem__,
+    )
     net, labels = cnns.build('mlp_300'), noise.test.labels
     seen = normalise(noise.test.images, noise.mean, noise.std)
     of = lambda part: np.asarray(net.apply(weights[0], part, train=False))
-    crops = [seen[:, top:top + 28, left:left + 28] for top, left in
-             ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2))]
-    chances = np.mean([jax.nn.softmax(of(crop[:, :, ::step])) for crop in crops
-                       for step in (1, -1)], 0)
+    crops = [
+        seen[:, top : top + 28, left : left + 28]
+        for top, left in ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2))
+    ]
+    chances = np.mean(
+        [jax.nn.softmax(of(crop[:, :, ::step])) for crop in crops for step in (1, -1)], 0
+    )
     wrong = lambda scores: np.mean(scores.argmax(1) != labels)
     assert row['test/error'] == pytest.approx(wrong(chances))
-    assert row['test/loss'] == pytest.approx(-np.log(chances[np.arange(300), labels]).mean(), rel=1e-4)
+    assert row['test/loss'] == pytest.approx(
+        -np.log(chances[np.arange(300), labels]).mean(), rel=1e-4
+    )
     assert row['test/centre_error'] == pytest.approx(wrong(of(crops[-1])))
     assert row['test/centre_error'] != row['test/error']
 
@@ -265,8 +331,14 @@ def test_no_field_of_the_test_changes_what_is_validated_on(noise):
     lines, rows = [], []
     for scales in ((), (56,)):
         lines.append([])
-        rows.append(train.fit(noise_config(evaluation__views='ten', evaluation__scales=scales),
-                              noise, lines[-1].append, read_test=True))
+        rows.append(
+            train.fit(
+                noise_config(evaluation__views='ten', evaluation__scales=scales),
+                noise,
+                lines[-1].append,
+                read_test=True,
+            )
+        )
     for line in sum(lines, []):
         del line['seconds']
     assert lines[0] == lines[1]
@@ -276,11 +348,22 @@ def test_no_field_of_the_test_changes_what_is_validated_on(noise):
 
 def test_a_plateau_is_one_of_the_validation_error(images):
     # labels that no training image has: nothing of it is ever learned
-    blind = images._replace(validation=data.Split(images.validation.images,
-                                                  np.full(16, 9, np.int32)))
+    blind = images._replace(
+        validation=data.Split(images.validation.images, np.full(16, 9, np.int32))
+    )
     lines = []
-    train.fit(config_of(train__schedule='plateau', train__plateau=1, train__drops=1,
-                        train__rate=0.005, train__epochs=4), blind, lines.append, read_test=False)
+    train.fit(
+        config_of(
+            train__schedule='plateau',
+            train__plateau=1,
+            train__drops=1,
+            train__rate=0.005,
+            train__epochs=4,
+        ),
+        blind,
+        lines.append,
+        read_test=False,
+    )
     errors = [line['train/error'] for line in lines]
     assert errors[0] > errors[1] and {line['validation/error'] for line in lines} == {1.0}
     assert [line['rate'] for line in lines] == pytest.approx([5e-3, 5e-3, 5e-4, 5e-4])
@@ -288,9 +371,18 @@ def test_a_plateau_is_one_of_the_validation_error(images):
 
 def test_a_length_in_steps_cuts_the_last_epoch_short(images):
     lines = []
-    row = train.fit(config_of(train__steps=6, train__schedule='milestones', train__unit='steps',
-                              train__milestones=(5,), train__factors=(0.5,)),
-                    images, lines.append, read_test=False)
+    row = train.fit(
+        config_of(
+            train__steps=6,
+            train__schedule='milestones',
+            train__unit='steps',
+            train__milestones=(5,),
+            train__factors=(0.5,),
+        ),
+        images,
+        lines.append,
+        read_test=False,
+    )
     assert (row['steps'], row['epochs']) == (6, 2)
     assert [line['step'] for line in lines] == [4, 6]
     assert [line['rate'] for line in lines] == pytest.approx([0.05, 0.025])
@@ -298,45 +390,67 @@ def test_a_length_in_steps_cuts_the_last_epoch_short(images):
 
 def test_a_plateau_lowers_the_rate_of_the_next_epoch(images):
     lines = []
-    train.fit(config_of(train__schedule='plateau', train__plateau=1, train__drops=2,
-                        train__rate=1e-9, train__epochs=5), images, lines.append, read_test=False)
+    train.fit(
+        config_of(
+            train__schedule='plateau',
+            train__plateau=1,
+            train__drops=2,
+            train__rate=1e-9,
+            train__epochs=5,
+        ),
+        images,
+        lines.append,
+        read_test=False,
+    )
     # nothing is learned at such a rate: every epoch but the first is a stall
     assert [line['rate'] for line in lines] == pytest.approx([1e-9, 1e-9, 1e-10, 1e-11, 1e-11])
 
 
 def test_the_net_sees_crops_in_training_and_the_views_in_the_test(images):
-    config = config_of(augment__crop='pad', augment__pad=2, augment__flip=True, train__epochs=1,
-                       evaluation__views='ten')
+    config = config_of(
+        augment__crop='pad',
+        augment__pad=2,
+        augment__flip=True,
+        train__epochs=1,
+        evaluation__views='ten',
+    )
     row = train.fit(config, images, read_test=True)
     assert 0 <= row['test/centre_error'] <= 1 and 'test/error5' in row
     program = train.program_of(config, images)
-    one, two = (program.step(program.init(seed), batch, np.float32(0.1))[1]['loss']
-                for seed in (0, 1) for batch in [next(iter(data.train_batches(
-                    images.train, 16, program.devices, 0, 1)))])
+    one, two = (
+        program.step(program.init(seed), batch, np.float32(0.1))[1]['loss']
+        for seed in (0, 1)
+        for batch in [next(iter(data.train_batches(images.train, 16, program.devices, 0, 1)))]
+    )
     assert one != two
 
 
 def test_a_batch_that_does_not_divide_into_micro_batches_says_so(images):
-    with pytest.raises(UserError, match='train.accumulate=8: the 4 images of a device .a batch of '
-                       '16 over 4.'):
+    with pytest.raises(
+        UserError, match='train.accumulate=8: the 4 images of a device .a batch of 16 over 4.'
+    ):
         train.fit(config_of(train__accumulate=8, train__devices=4), images, read_test=False)
 
 
 def test_arms_that_differ_in_their_schedule_share_a_program(images):
-    one, two = (train.program_of(config_of(train__schedule=schedule, train__epochs=epochs), images)
-                for schedule, epochs in (('constant', 2), ('cosine', 3)))
+    one, two = (
+        train.program_of(config_of(train__schedule=schedule, train__epochs=epochs), images)
+        for schedule, epochs in (('constant', 2), ('cosine', 3))
+    )
     assert one is two
 
 
 def test_the_step_is_traced_once_for_all_seeds_and_rates_of_an_arm(images, monkeypatch):
     traces = []
     plain = train.train_step
-    monkeypatch.setattr(train, 'train_step', lambda *args, **given: (traces.append(1),
-                                                                     plain(*args, **given))[1])
+    monkeypatch.setattr(
+        train, 'train_step', lambda *args, **given: (traces.append(1), plain(*args, **given))[1]
+    )
     train._programs.clear()
     for seed, rate in ((0, 0.1), (1, 0.1), (2, 0.01)):
-        train.fit(config_of(seed=seed, train__rate=rate, model__name='mlp_300'), images,
-                  read_test=False)
+        train.fit(
+            config_of(seed=seed, train__rate=rate, model__name='mlp_300'), images, read_test=False
+        )
     assert len(traces) == 1
     train.fit(config_of(model__activation='relu', model__name='mlp_300'), images, read_test=False)
     assert len(traces) == 2
@@ -344,8 +458,10 @@ def test_the_step_is_traced_once_for_all_seeds_and_rates_of_an_arm(images, monke
 
 
 def test_seed_and_rate_change_the_result(images):
-    losses = {train.fit(config_of(seed=s, train__rate=r), images, read_test=False)['train/loss']
-              for s, r in ((0, 0.01), (1, 0.01), (0, 0.02))}
+    losses = {
+        train.fit(config_of(seed=s, train__rate=r), images, read_test=False)['train/loss']
+        for s, r in ((0, 0.01), (1, 0.01), (0, 0.02))
+    }
     assert len(losses) == 3
 
 
@@ -358,20 +474,27 @@ def test_the_state_is_donated(images):
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
 
 
-@pytest.mark.parametrize('net, loss, rate', [('lenet5', 'cross_entropy', 0.02),
-                                             ('lenet5_1998', 'rbf', 0.002)])
+@pytest.mark.parametrize(
+    'net, loss, rate', [('lenet5', 'cross_entropy', 0.02), ('lenet5_1998', 'rbf', 0.002)]
+)
 def test_training_learns_the_known_answer(images, net, loss, rate):
     lines = []
-    row = train.fit(config_of(model__name=net, train__loss=loss, train__rate=rate, train__epochs=12),
-                    images, lines.append, read_test=True)
+    row = train.fit(
+        config_of(model__name=net, train__loss=loss, train__rate=rate, train__epochs=12),
+        images,
+        lines.append,
+        read_test=True,
+    )
     assert row['test/error'] == 0.0 and row['test/count'] == 16
     assert lines[-1]['train/loss'] < 0.5 * lines[0]['train/loss']
     assert [line['step'] for line in lines] == [4 * epoch for epoch in range(1, 13)]
 
 
 def test_equal_seeds_start_arms_from_equal_weights(images):
-    one, two = (train.program_of(config_of(model__pool=pool), images).init(3).params
-                for pool in ('average', 'max'))
+    one, two = (
+        train.program_of(config_of(model__pool=pool), images).init(3).params
+        for pool in ('average', 'max')
+    )
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         assert (a == b).all()
 
@@ -379,8 +502,11 @@ def test_equal_seeds_start_arms_from_equal_weights(images):
 def test_the_test_part_is_evaluated_once_and_only_when_asked(images, monkeypatch):
     seen = []
     plain = data.eval_batches
-    monkeypatch.setattr(data, 'eval_batches',
-                        lambda split, *rest: (seen.append(split is images.test), plain(split, *rest))[1])
+    monkeypatch.setattr(
+        data,
+        'eval_batches',
+        lambda split, *rest: (seen.append(split is images.test), plain(split, *rest))[1],
+    )
     assert 'test/error' not in train.fit(config_of(), images, read_test=False)
     assert sum(seen) == 0
     train.fit(config_of(), images, read_test=True)
@@ -388,16 +514,25 @@ def test_the_test_part_is_evaluated_once_and_only_when_asked(images, monkeypatch
 
 
 def test_a_loss_that_is_not_finite_names_the_step(images):
-    with pytest.raises(train.Diverged, match=r'the loss is (nan|inf) at step \d+ \(epoch \d+\) with '
-                       r'learning rate 1e\+30'):
+    with pytest.raises(
+        train.Diverged,
+        match=r'the loss is (nan|inf) at step \d+ \(epoch \d+\) with '
+        r'learning rate 1e\+30',
+    ):
         train.fit(config_of(train__rate=1e30, model__activation='relu'), images, read_test=False)
 
 
-@pytest.mark.parametrize('changes, message', [
-    (dict(train__batch=18, train__devices=4), 'batch of 18 images does not divide over 4 devices'),
-    (dict(train__batch=65), '64 images, fewer than one batch of 65'),
-    (dict(train__devices=99), 'train.devices is 99, this machine has 4'),
-])
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (
+            dict(train__batch=18, train__devices=4),
+            'batch of 18 images does not divide over 4 devices',
+        ),
+        (dict(train__batch=65), '64 images, fewer than one batch of 65'),
+        (dict(train__devices=99), 'train.devices is 99, this machine has 4'),
+    ],
+)
 def test_what_does_not_fit_together_is_an_error_with_the_numbers(images, changes, message):
     with pytest.raises(UserError, match=message):
         train.fit(config_of(**changes), images, read_test=False)
@@ -430,26 +565,47 @@ def assert_alike(one, many):
 
 def both(images, changes, seeds, devices, rates=None):
     """Rows and lines of points trained alone on one device, and of the same trained together."""
-    points = [config_of(seed=seed, train__rate=rate, **changes) for seed, rate in
-              zip(seeds, rates or [0.02] * len(seeds))]
+    points = [
+        config_of(seed=seed, train__rate=rate, **changes)
+        for seed, rate in zip(seeds, rates or [0.02] * len(seeds))
+    ]
     alone, together = ([[] for _ in points] for _ in range(2))
-    rows = [train.fit(config, images, lines.append, read_test=True)
-            for config, lines in zip(points, alone)]
+    rows = [
+        train.fit(config, images, lines.append, read_test=True)
+        for config, lines in zip(points, alone)
+    ]
     for config in points:
         configs.set_field(config, 'train.devices', devices)
-    many = train.fit_together(points, images, lambda index, line: together[index].append(line),
-                              read_test=True)
+    many = train.fit_together(
+        points, images, lambda index, line: together[index].append(line), read_test=True
+    )
     for one, two in zip([*rows, *sum(alone, [])], [*many, *sum(together, [])], strict=True):
         assert_alike(one, two)
     return many
 
 
-@pytest.mark.parametrize('changes, count', [
-    (dict(train__ema=0.5, model__norm='batch', augment__crop='pad', train__schedule='plateau',
-          train__plateau=1, train__drops=2, train__steps=10, train__warmup_error=0.7), 1),
-    (dict(train__together=2, model__name='mlp_300'), 2)])
+@pytest.mark.parametrize(
+    'changes, count',
+    [
+        (
+            dict(
+                train__ema=0.5,
+                model__norm='batch',
+                augment__crop='pad',
+                train__schedule='plateau',
+                train__plateau=1,
+                train__drops=2,
+                train__steps=10,
+                train__warmup_error=0.7,
+            ),
+            1,
+        ),
+        (dict(train__together=2, model__name='mlp_300'), 2),
+    ],
+)
 def test_a_training_that_goes_on_ends_as_one_that_was_never_interrupted(
-        images, tmp_path, changes, count):
+    images, tmp_path, changes, count
+):
     """At every epoch, the last one included; the snapshot passes through its file."""
     points = [config_of(seed=seed, **(dict(train__epochs=3) | changes)) for seed in range(count)]
     files, weights = [], {}
@@ -460,9 +616,17 @@ def test_a_training_that_goes_on_ends_as_one_that_was_never_interrupted(
 
     def trained(begun=None, **given):
         lines, ended = [], {}
-        rows = train.fit_together(points, images, lambda index, line: lines.append((
-            index, {name: value for name, value in line.items() if name != 'seconds'})),
-                                  read_test=True, begun=begun, on_end=ended.__setitem__, **given)
+        rows = train.fit_together(
+            points,
+            images,
+            lambda index, line: lines.append(
+                (index, {name: value for name, value in line.items() if name != 'seconds'})
+            ),
+            read_test=True,
+            begun=begun,
+            on_end=ended.__setitem__,
+            **given,
+        )
         return rows, lines, ended
 
     told = []
@@ -473,42 +637,82 @@ def test_a_training_that_goes_on_ends_as_one_that_was_never_interrupted(
         begun, note = checkpoint.load(file, {'x': 1})
         assert begun.epoch == epoch and not note
         again, others, ended = trained(begun)
-        assert again == rows and others == lines[epoch * count:]
+        assert again == rows and others == lines[epoch * count :]
         jax.tree.map(np.testing.assert_array_equal, ended, weights)
 
 
-@pytest.mark.parametrize('changes, devices, seeds', [
-    (dict(), 1, (0, 1, 2)),  # three on one device
-    (dict(model__name='mlp_300', model__norm='batch', train__ema=0.5), 2, (0, 1, 2, 3)),  # two on each
-    pytest.param(  # the same with every part that draws or sums: a program that compiles slowly
-        dict(model__norm='batch', augment__crop='pad', augment__pad=2, train__accumulate=2,
-             evaluation__views='ten'), 2, (3, 4, 5, 6), marks=pytest.mark.long),
-])
+@pytest.mark.parametrize(
+    'changes, devices, seeds',
+    [
+        (dict(), 1, (0, 1, 2)),  # three on one device
+        (
+            dict(model__name='mlp_300', model__norm='batch', train__ema=0.5),
+            2,
+            (0, 1, 2, 3),
+        ),  # two on each
+        pytest.param(  # the same with every part that draws or sums: a program that compiles slowly
+            dict(
+                model__norm='batch',
+                augment__crop='pad',
+                augment__pad=2,
+                train__accumulate=2,
+                evaluation__views='ten',
+            ),
+            2,
+            (3, 4, 5, 6),
+            marks=pytest.mark.long,
+        ),
+    ],
+)
 def test_points_trained_together_have_the_rows_and_lines_of_points_trained_alone(
-        images, changes, devices, seeds):
+    images, changes, devices, seeds
+):
     rows = both(images, changes, seeds, devices)
     assert len({row['train/loss'] for row in rows}) == len(seeds)
 
 
 def test_learning_rates_are_tried_together_and_each_has_its_own_plateau(images):
-    both(images, dict(model__name='mlp_300', train__schedule='plateau', train__plateau=1,
-                      train__drops=1, train__epochs=3), (0, 0), 1, rates=(0.02, 1e-9))
+    both(
+        images,
+        dict(
+            model__name='mlp_300',
+            train__schedule='plateau',
+            train__plateau=1,
+            train__drops=1,
+            train__epochs=3,
+        ),
+        (0, 0),
+        1,
+        rates=(0.02, 1e-9),
+    )
 
 
 @pytest.mark.parametrize('devices', [1, 2])
 def test_dropout_of_points_trained_together_is_that_of_points_trained_alone(devices):
     """The mean of the draws of one device, for two seeds."""
     step = functools.partial(
-        train.train_step, net=Noise(), loss=lambda logits, labels: logits[:, 0],
-        update=optim.velocity(0.0, {'w': 1.0}, inside=False), axis=None,
-        augmented=lambda key, images, first: images)
+        train.train_step,
+        net=Noise(),
+        loss=lambda logits, labels: logits[:, 0],
+        update=optim.velocity(0.0, {'w': 1.0}, inside=False),
+        axis=None,
+        augmented=lambda key, images, first: images,
+    )
     shape = devices, 2 // devices
     function = train.side_by_side(step, devices, (0, 0, 0), donate=False)
     full = lambda value: np.full(shape, value, np.float32)
-    state = train.State(np.full(shape, 4, np.int32), {'w': full(1)}, {}, {'w': full(0)}, (),
-                        np.reshape([jax.random.PRNGKey(seed) for seed in (0, 5)], (*shape, 2)))
-    batch = {'image': np.zeros((*shape, 2, 1, 1, 1), np.uint8),
-             'label': np.zeros((*shape, 2), np.int32)}
+    state = train.State(
+        np.full(shape, 4, np.int32),
+        {'w': full(1)},
+        {},
+        {'w': full(0)},
+        (),
+        np.reshape([jax.random.PRNGKey(seed) for seed in (0, 5)], (*shape, 2)),
+    )
+    batch = {
+        'image': np.zeros((*shape, 2, 1, 1, 1), np.uint8),
+        'label': np.zeros((*shape, 2), np.int32),
+    }
     losses = np.ravel(function(state, batch, full(0))[1]['loss'])
     np.testing.assert_allclose(losses, [drawn(0, 4, devices=1), drawn(5, 4, devices=1)], rtol=1e-6)
 
@@ -517,8 +721,11 @@ def test_a_model_that_diverges_stops_none_of_the_others_and_names_its_step(image
     changes = dict(model__name='mlp_300', model__activation='relu', train__devices=2)
     lines = []
     bad, good = train.fit_together(
-        [config_of(train__rate=rate, seed=1, **changes) for rate in (1e30, 0.02)], images,
-        lambda index, line: lines.append((index, line['epoch'])), read_test=True)
+        [config_of(train__rate=rate, seed=1, **changes) for rate in (1e30, 0.02)],
+        images,
+        lambda index, line: lines.append((index, line['epoch'])),
+        read_test=True,
+    )
     alone = config_of(train__rate=1e30, seed=1, **changes | dict(train__devices=1))
     with pytest.raises(train.Diverged) as caught:
         train.fit(alone, images, read_test=False)
@@ -527,8 +734,10 @@ def test_a_model_that_diverges_stops_none_of_the_others_and_names_its_step(image
     assert good['test/count'] == 16 and np.isfinite(good['test/loss'])
 
 
-@pytest.mark.parametrize('models, devices, used', [(2, 1, 1), (2, 2, 2), (3, 2, 1), (4, 3, 2),
-                                                   (5, 4, 1), (6, 0, 3), (1, 4, 1)])
+@pytest.mark.parametrize(
+    'models, devices, used',
+    [(2, 1, 1), (2, 2, 2), (3, 2, 1), (4, 3, 2), (5, 4, 1), (6, 0, 3), (1, 4, 1)],
+)
 def test_models_are_laid_over_the_most_devices_that_divide_them(models, devices, used):
     config = config_of(train__together=6, train__devices=devices, train__batch=15)
     assert train.device_count(config, models) == used
@@ -543,13 +752,17 @@ def test_programs_of_groups_of_other_sizes_are_others(images):
 
 def test_points_of_different_arms_are_not_trained_together(images):
     with pytest.raises(ValueError, match='differ in model.pool, train.batch;'):
-        train.fit_together([config_of(), config_of(seed=1, model__pool='max', train__batch=8)],
-                           images, read_test=False)
+        train.fit_together(
+            [config_of(), config_of(seed=1, model__pool='max', train__batch=8)],
+            images,
+            read_test=False,
+        )
 
 
 def test_devices_that_train_a_model_each_do_not_speak_to_each_other(images):
-    program = train.program_of(config_of(train__together=2, train__devices=2, model__norm='batch'),
-                               images, 2)
+    program = train.program_of(
+        config_of(train__together=2, train__devices=2, model__norm='batch'), images, 2
+    )
     shapes = lambda *leaves: [jax.ShapeDtypeStruct((2, 1, *shape), kind) for shape, kind in leaves]
     image, label, rate = shapes(((16, 32, 32, 1), np.uint8), ((16,), np.int32), ((), np.float32))
     text = program.step.lower(program.init(0, 1), {'image': image, 'label': label}, rate).as_text()
@@ -559,6 +772,10 @@ def test_devices_that_train_a_model_each_do_not_speak_to_each_other(images):
 
 def test_pmap_is_called_in_one_module_only():
     folder = pathlib.Path(train.__file__).parent.parent
-    users = [path.name for part in ('cnns', 'configs', 'experiments')
-             for path in (folder / part).rglob('*.py') if re.search(r'\bpmap\(', path.read_text())]
+    users = [
+        path.name
+        for part in ('cnns', 'configs', 'experiments')
+        for path in (folder / part).rglob('*.py')
+        if re.search(r'\bpmap\(', path.read_text())
+    ]
     assert users == ['train.py']

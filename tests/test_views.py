@@ -22,8 +22,12 @@ def pictures(n=2, height=16, width=16, seed=0):
 
 def dataset_of(height=16, width=16):
     images = pictures(3, height, width)
-    return types.SimpleNamespace(train=data.Split(images, np.zeros(3, np.int32)),
-                                 shape=(height, width, 3), mean=MEAN, std=STD)
+    return types.SimpleNamespace(
+        train=data.Split(images, np.zeros(3, np.int32)),
+        shape=(height, width, 3),
+        mean=MEAN,
+        std=STD,
+    )
 
 
 def config_of(name, scales=(), **fields):
@@ -37,11 +41,14 @@ def made(name, height=16, width=16, **fields):
     return views.of(config_of(name, **fields), dataset_of(height, width))
 
 
-@pytest.mark.parametrize('name, count', [('centre', 1), ('ten', 10), ('dense', 2),
-                                         ('144', 4 * 3 * 6 * 2), ('150', 3 * 50)])
+@pytest.mark.parametrize(
+    'name, count',
+    [('centre', 1), ('ten', 10), ('dense', 2), ('144', 4 * 3 * 6 * 2), ('150', 3 * 50)],
+)
 def test_the_papers_numbers_of_views(name, count):
-    got = made(name, 256, 340, crop='random', size=224, scales=(256, 384, 512)[
-        :3 if name == '150' else 0])
+    got = made(
+        name, 256, 340, crop='random', size=224, scales=(256, 384, 512)[: 3 if name == '150' else 0]
+    )
     assert got.count == count
     assert sum(group.counts.sum() for group in got.groups) == count
 
@@ -49,8 +56,10 @@ def test_the_papers_numbers_of_views(name, count):
 def test_googlenets_scales_and_squares():
     config = config_of('144', crop='random', size=224)
     assert views.scales_of(config, dataset_of(256, 340)) == (256, 288, 320, 352)
-    lying, square = made('144', 256, 340, crop='random', size=224), made(
-        '144', 256, 256, crop='random', size=224)
+    lying, square = (
+        made('144', 256, 340, crop='random', size=224),
+        made('144', 256, 256, crop='random', size=224),
+    )
     # of a square image the three squares are one, and the whole one is the same at every scale
     assert len(square.groups[0].boxes) == (4 * 5 + 1) * 2 and square.count == 144
     whole = square.groups[0].boxes[:, 2] == 256
@@ -65,7 +74,7 @@ def test_ten_views_are_the_corners_and_the_middle_and_their_mirrors():
     whole = np.asarray(normalise(images, MEAN, STD))
     wanted = []
     for top, left in ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2)):
-        crop = whole[:, top:top + 12, left:left + 12]
+        crop = whole[:, top : top + 12, left : left + 12]
         wanted += [crop, crop[:, :, ::-1]]
     assert len(got) == 10
     for crop in wanted:
@@ -74,7 +83,7 @@ def test_ten_views_are_the_corners_and_the_middle_and_their_mirrors():
 
 def test_the_middle_view_of_all_the_image_is_the_image_as_it_is():
     images = pictures()
-    view, = made('centre')(images)
+    (view,) = made('centre')(images)
     np.testing.assert_allclose(view, normalise(images, MEAN, STD), atol=1e-6)
 
 
@@ -82,7 +91,7 @@ def test_a_larger_scale_shows_the_middle_enlarged():
     """At twice the image's side, 16 of 32 pixels are its middle 8."""
     column = np.arange(0, 160, 10, dtype=np.uint8)
     images = np.broadcast_to(column[None, None, :, None], (1, 16, 16, 3))
-    view, = views.of(config_of('centre', (32,), subtract='channel'), dataset_of())(images)
+    (view,) = views.of(config_of('centre', (32,), subtract='channel'), dataset_of())(images)
     grey = 255 * (np.asarray(view) + MEAN)
     # pixel x of the view has its centre at 4 + (x + 1/2) / 2 of the image, whose pixel c ends at
     # c + 1 and has the value 10 c
@@ -99,12 +108,18 @@ def test_every_view_lies_in_the_image():
                 assert (top + h).max() <= height * 1.00001 and (left + w).max() <= width * 1.00001
 
 
-@pytest.mark.parametrize('crop, scales, name, wanted', [
-    ('none', (256, 512), 'centre', (256,)), ('scale', (256, 512), 'centre', (384,)),
-    ('scale', (256, 512), 'dense', (384,)), ('scale', (256, 512), 'multiscale', (256, 384, 512)),
-    ('scale', (384, 384), 'multiscale', (352, 384, 416)),
-    ('scale', (256, 256), 'multiscale', (224, 256, 288)),
-    ('none', (256, 512), 'multiscale', (224, 256, 288))])
+@pytest.mark.parametrize(
+    'crop, scales, name, wanted',
+    [
+        ('none', (256, 512), 'centre', (256,)),
+        ('scale', (256, 512), 'centre', (384,)),
+        ('scale', (256, 512), 'dense', (384,)),
+        ('scale', (256, 512), 'multiscale', (256, 384, 512)),
+        ('scale', (384, 384), 'multiscale', (352, 384, 416)),
+        ('scale', (256, 256), 'multiscale', (224, 256, 288)),
+        ('none', (256, 512), 'multiscale', (224, 256, 288)),
+    ],
+)
 def test_scales_left_open_are_the_papers(crop, scales, name, wanted):
     config = config_of(name, crop=crop, size=224)
     config.augment.scales = scales
@@ -113,7 +128,7 @@ def test_scales_left_open_are_the_papers(crop, scales, name, wanted):
 
 def test_the_150_views_are_a_grid_of_places_at_three_scales():
     seen = made('150', 256, 256, crop='random', size=224, scales=(224, 256, 288))
-    group, = seen.groups
+    (group,) = seen.groups
     for scale in (224, 256, 288):
         side = 224 * 256 / scale
         boxes = group.boxes[np.isclose(group.boxes[:, 2], side, atol=1e-3)]
@@ -133,8 +148,10 @@ def test_images_that_are_not_square_are_seen_whole(name, height, width):
     np.testing.assert_allclose(mirror, whole if name == 'centre' else whole[:, :, ::-1], atol=1e-5)
 
 
-@pytest.mark.parametrize('height, width, size, scales, fits', [
-    (48, 32, 30, (20,), False), (48, 32, 30, (30,), True), (48, 32, 30, (29,), False)])
+@pytest.mark.parametrize(
+    'height, width, size, scales, fits',
+    [(48, 32, 30, (20,), False), (48, 32, 30, (30,), True), (48, 32, 30, (29,), False)],
+)
 def test_views_fit_by_both_sides(height, width, size, scales, fits):
     config = config_of('ten', scales, crop='random', size=size)
     if fits:
@@ -170,7 +187,8 @@ def test_a_single_view_gives_the_nets_own_logits():
 
 def test_a_class_that_every_view_excludes_has_a_finite_score():
     got = made('ten', crop='random', size=12).logits(
-        lambda x: jnp.zeros((len(x), 2)).at[:, 1].set(-200.0), pictures())
+        lambda x: jnp.zeros((len(x), 2)).at[:, 1].set(-200.0), pictures()
+    )
     np.testing.assert_allclose(got, [[0, -200]] * 2, atol=1e-4)
 
 
@@ -196,16 +214,19 @@ def test_dense_views_slide_the_dense_head_over_the_whole_image():
     dataset = dataset_of(256, 256)
     net = views.net_of(config, dataset, trained)
     images = pictures(1, 256, 256)
-    variables = jax.jit(lambda key: trained.init(
-        key, jnp.zeros((1, 224, 224, 3)), train=False))(jax.random.PRNGKey(0))
+    variables = jax.jit(lambda key: trained.init(key, jnp.zeros((1, 224, 224, 3)), train=False))(
+        jax.random.PRNGKey(0)
+    )
 
     @jax.jit
     def both(variables, images):
         whole = normalise(images, MEAN, STD)
-        maps = [net.apply(variables, x, train=False, features='fc8')
-                for x in (whole, whole[:, :, ::-1])]
+        maps = [
+            net.apply(variables, x, train=False, features='fc8') for x in (whole, whole[:, :, ::-1])
+        ]
         ours = views.of(config, dataset).logits(
-            lambda x: net.apply(variables, x, train=False), images)
+            lambda x: net.apply(variables, x, train=False), images
+        )
         return maps, ours
 
     maps, ours = both(variables, images)
@@ -224,8 +245,10 @@ def test_nets_with_a_global_average_take_dense_views_as_they_are(name):
     assert views.net_of(config, dataset_of(40, 44), net) is net
 
 
-@pytest.mark.parametrize('name, side', [('lenet5', 32), ('mlp_300', 28),
-                                        ('cuda_convnet_13pct', 24), ('alexnet_32px', 32)])
+@pytest.mark.parametrize(
+    'name, side',
+    [('lenet5', 32), ('mlp_300', 28), ('cuda_convnet_13pct', 24), ('alexnet_32px', 32)],
+)
 def test_a_net_that_cannot_read_larger_images_is_refused_for_dense_views(name, side):
     config = config_of('dense', crop='random', size=side)
     config.model.name = name
@@ -238,15 +261,22 @@ def test_other_views_leave_the_net_alone():
     assert views.net_of(config_of('ten'), dataset_of(), net) is net
 
 
-@pytest.mark.parametrize('name, scales, fields, words', [
-    ('tenn', (), {}, "unknown value of evaluation.views 'tenn'. Did you mean 'ten'"),
-    ('ten', (12,), {'size': 14}, '14x14 do not fit.*shorter side is 12.*at least 14'),
-    ('ten', (16, 20), {}, "one scale.*use 'multiscale'"),
-    ('multiscale', (16, 16), {}, 'names a scale twice'),
-    ('144', (16.5,), {}, 'numbers of pixels'),
-    ('centre', (), {'crop': 'area', 'size': 20},
-     '20x20 do not fit into images of 16x16.*at least 20, or augment.size to at most 16'),
-])
+@pytest.mark.parametrize(
+    'name, scales, fields, words',
+    [
+        ('tenn', (), {}, "unknown value of evaluation.views 'tenn'. Did you mean 'ten'"),
+        ('ten', (12,), {'size': 14}, '14x14 do not fit.*shorter side is 12.*at least 14'),
+        ('ten', (16, 20), {}, "one scale.*use 'multiscale'"),
+        ('multiscale', (16, 16), {}, 'names a scale twice'),
+        ('144', (16.5,), {}, 'numbers of pixels'),
+        (
+            'centre',
+            (),
+            {'crop': 'area', 'size': 20},
+            '20x20 do not fit into images of 16x16.*at least 20, or augment.size to at most 16',
+        ),
+    ],
+)
 def test_views_that_do_not_fit_are_named_with_the_remedy(name, scales, fields, words):
     with pytest.raises(UserError, match=words):
         views.of(config_of(name, scales, **fields), dataset_of())
