@@ -16,8 +16,9 @@ import warnings
 
 import jax
 
-from experiments import cache
+from experiments import files
 from experiments.errors import reason
+from experiments.progress import note
 
 # From jaxlib 0.12 on. Convolutions and matrix products by oneDNN, sums by YNNPACK, and the order of
 # operations that needs least memory, since two at once share the caches.
@@ -61,12 +62,12 @@ def keep_compiled(setting: str | None) -> None:
     CPU, steps compiled with `options` compile at every start; all else is kept.
 
     setting: a folder, or 'off'. None: what JAX_COMPILATION_CACHE_DIR says, else the folder
-    'compiled' beside the decoded data sets (cache.folder). A folder that cannot be written is a
+    'compiled' beside the decoded data sets (files.cache_folder). A folder that cannot be written is a
     printed note.
     """
     if setting is None and jax.config.jax_compilation_cache_dir:
         return
-    place = cache.folder(setting)
+    place = files.cache_folder(setting)
     if place is None or not jax.config.jax_enable_compilation_cache:
         jax.config.update('jax_enable_compilation_cache', False)
         return
@@ -76,7 +77,7 @@ def keep_compiled(setting: str | None) -> None:
         if not os.access(place, os.W_OK):
             raise PermissionError(f'no permission to write to {place}')
     except OSError as error:
-        cache.say(
+        note(
             f'compiled programs are not kept in {place} ({reason(error)}). Name another '
             "folder with --compilation_cache, or 'off'."
         )

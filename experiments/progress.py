@@ -113,3 +113,8 @@ class Reporter:
         )
         if self._live:
             self._live.update(self._task, completed=self.finished)
+
+
+def note(text: str) -> None:
+    """Prints a note on standard error, apart from what a command prints as its result."""
+    print(f'note: {text}', file=sys.stderr, flush=True)

@@ -11,9 +11,11 @@ import scipy.stats
 from PIL import Image
 
 from configs import base
-from experiments import augment, data, photometric
+from experiments import data
+from experiments.data import dataset as dataset_module
 from experiments.errors import UserError
-from experiments.evaluate import normalise
+from experiments.preprocess import augment, photometric
+from experiments.train.evaluate import normalise
 
 KEY = jax.random.PRNGKey(3)
 MANY = 40_000  # draws of a distribution
@@ -30,7 +32,7 @@ def dataset_of(images, fingerprint=''):
         shape=images.shape[1:],
         fingerprint=fingerprint,
         stamp='',
-        counted=data.SAMPLE,
+        counted=dataset_module.SAMPLE,
         train=data.Split(images, np.zeros(len(images), np.int32)),
         mean=pixels.mean(0).astype(np.float32),
         std=pixels.std(0).astype(np.float32),

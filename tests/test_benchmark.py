@@ -15,18 +15,16 @@ import numpy as np
 import pytest
 
 import cnns
-from experiments import (
-    benchmark,
-    benchmark_ours,
-    benchmark_profile,
-    benchmark_show,
-    benchmark_sizes,
-    benchmark_torch,
-    models,
-)
-from experiments.benchmark_cases import CASES, chosen, config_of, dataset_of, work_of
-from experiments.config import fields_of, resolve
+from experiments.benchmark import measure as benchmark
+from experiments.benchmark import ours as benchmark_ours
+from experiments.benchmark import profile as benchmark_profile
+from experiments.benchmark import pytorch as benchmark_torch
+from experiments.benchmark import sizes as benchmark_sizes
+from experiments.benchmark import tables as benchmark_show
+from experiments.benchmark.cases import CASES, chosen, config_of, dataset_of, work_of
 from experiments.errors import UserError
+from experiments.models import description as models
+from experiments.plan.config import fields_of, resolve
 
 
 @pytest.fixture
@@ -332,7 +330,7 @@ def test_an_answer_that_takes_too_long_is_left_out(tmp_path):
 
 def test_pytorchs_side_needs_nothing_of_ours():
     code = (
-        'import sys, experiments.benchmark_torch; '
+        'import sys, experiments.benchmark.pytorch; '
         'print([name for name in ("jax", "flax", "cnns", "scipy") if name in sys.modules])'
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
@@ -342,7 +340,7 @@ def test_pytorchs_side_needs_nothing_of_ours():
 @pytest.fixture
 def torch_nets():
     pytest.importorskip('torch', reason='needs PyTorch, to compare with')
-    from experiments import torch_nets
+    from experiments.benchmark import torch_nets
 
     return torch_nets
 

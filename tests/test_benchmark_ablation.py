@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from experiments import benchmark
-from experiments import benchmark_ablation as ablation
+from experiments.benchmark import ablation
+from experiments.benchmark import measure as benchmark
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import benchmark, benchmark_torch
-from experiments import benchmark_operations as operations
+from experiments.benchmark import measure as benchmark
+from experiments.benchmark import operations
+from experiments.benchmark import pytorch as benchmark_torch
 
 TINY = {
     'conv': operations.Operation('conv', (2, 6, 5, 3), 3, 4),

@@ -1,6 +1,7 @@
 """Decoded sets on disk: read again, never wrong, and never in the way of the training."""
 
 import os
+import pathlib
 import shutil
 
 import numpy as np
@@ -8,8 +9,12 @@ import pytest
 from PIL import Image
 
 from configs import base
-from experiments import augment, cache, data
+from experiments import data
+from experiments.data import cache, records
+from experiments.data import dataset as dataset_module
 from experiments.errors import UserError
+from experiments.files import cache_folder
+from experiments.preprocess import augment
 
 ARRAYS = {'images': np.arange(6000, dtype=np.uint8).reshape(10, 600), 'labels': np.arange(10)}
 MADE_OF = ('fingerprint', 'stamp')
@@ -147,9 +152,9 @@ def read(folder, look=False, **changes):
 def decoded(monkeypatch):
     """The records decoded since the start, by name."""
     seen = []
-    plain = data.reading.many
+    plain = records.many
     monkeypatch.setattr(
-        data.reading,
+        records,
         'many',
         lambda records, rows, *rest: (
             seen.extend(records.where(int(row)) for row in rows),
@@ -205,9 +210,9 @@ def sums_of(dataset):
     return augment._train_sums(base.get_config(), dataset)
 
 
-@pytest.mark.parametrize('most', [data.SAMPLE, 7])
+@pytest.mark.parametrize('most', [dataset_module.SAMPLE, 7])
 def test_statistics_are_the_same_streamed_and_in_memory(folder, monkeypatch, most):
-    monkeypatch.setattr(data, 'SAMPLE', most)
+    monkeypatch.setattr(dataset_module, 'SAMPLE', most)
     one, two = (read(folder, stream=stream, cache='off') for stream in ('never', 'always'))
     assert (one.mean == two.mean).all() and (one.std == two.std).all()
     sums, others = sums_of(one), sums_of(two)
@@ -217,7 +222,7 @@ def test_statistics_are_the_same_streamed_and_in_memory(folder, monkeypatch, mos
 
 
 def test_a_look_decodes_a_sample_and_says_so(folder, decoded, capsys, monkeypatch):
-    monkeypatch.setattr(data, 'LOOK', 5 * 64)  # bytes, of images of 8x8
+    monkeypatch.setattr(dataset_module, 'LOOK', 5 * 64)  # bytes, of images of 8x8
     dataset = read(folder, look=True)
     assert dataset.counted == 6 and len(decoded) == 6
     assert 'mean and deviation are those of a fixed sample of 6' in capsys.readouterr().err
@@ -226,7 +231,7 @@ def test_a_look_decodes_a_sample_and_says_so(folder, decoded, capsys, monkeypatc
 
 
 def test_a_look_after_a_training_has_the_trainings_statistics(folder, capsys, monkeypatch):
-    monkeypatch.setattr(data, 'LOOK', 5 * 64)
+    monkeypatch.setattr(dataset_module, 'LOOK', 5 * 64)
     trained = read(folder)
     sums = sums_of(trained)
     dataset = read(folder, look=True)
@@ -251,14 +256,14 @@ def test_a_folder_without_rights_is_a_note(tmp_path, capsys, monkeypatch):
     def refuse(path):
         raise PermissionError(13, 'Permission denied', str(path))
 
-    monkeypatch.setattr(cache.pathlib.Path, 'is_file', refuse)
+    monkeypatch.setattr(pathlib.Path, 'is_file', refuse)
     assert cache.load(str(tmp_path), 'a', (1,), ('x', 'y')) is None
     assert 'cannot be read (PermissionError' in capsys.readouterr().err
 
 
 def test_the_home_of_a_user_that_there_is_not_is_an_error():
     with pytest.raises(UserError, match="data.cache is '~no-such-user/x'"):
-        cache.folder('~no-such-user/x')
+        cache_folder('~no-such-user/x')
 
 
 def test_embedded_sets_are_not_kept(home):

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import checkpoint
-from experiments.optim import Control
-from experiments.train import State
+from experiments import files
+from experiments.train import State, checkpoint
+from experiments.train.optim import Control
 
 STATE = State(
     jnp.int32(7),
@@ -83,7 +83,7 @@ def test_a_write_that_fails_leaves_the_old_file(file, monkeypatch):
     def full(*_):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(checkpoint.results.os, 'replace', full)
+    monkeypatch.setattr(files.os, 'replace', full)
     with pytest.raises(OSError):
         checkpoint.save(file, MADE_OF, SNAPSHOT._replace(epoch=3))
     assert file.read_bytes() == before and list(file.parent.iterdir()) == [file]

@@ -7,9 +7,9 @@ import re
 import pytest
 
 import cnns
-from experiments import config as configs
-from experiments import sweep
 from experiments.errors import UserError
+from experiments.plan import config as configs
+from experiments.plan import sweep
 
 FILES = sorted(
     path

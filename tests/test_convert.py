@@ -32,7 +32,7 @@ PARAMETERS = {  # as published with torchvision's weights
 @pytest.fixture
 def torch_nets():
     pytest.importorskip('torch', reason='needs PyTorch')
-    from experiments import torch_nets
+    from experiments.benchmark import torch_nets
 
     return torch_nets
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from configs import base
-from experiments import data, records, sources
-from experiments.decode import Decoding
+from experiments import data
+from experiments.data import commands, dataset, records, sources
+from experiments.data.decode import Decoding
 from experiments.errors import UserError
 
 
@@ -189,7 +190,7 @@ def test_channels_are_converted_and_it_is_said(monkeypatch, channels, wanted, no
 
 
 def test_streamed_and_in_memory_describe_the_same_data_set(monkeypatch):
-    monkeypatch.setattr(data, 'SAMPLE', 50)
+    monkeypatch.setattr(dataset, 'SAMPLE', 50)
     one, two = (
         data.load(fields(name='synthetic:200x16x3', stream=stream, limit=120))
         for stream in ('never', 'always')
@@ -205,10 +206,10 @@ def test_streamed_and_in_memory_describe_the_same_data_set(monkeypatch):
 
 
 def test_what_does_not_fit_is_streamed(monkeypatch):
-    monkeypatch.setattr(data, 'MEMORY', 1000)
+    monkeypatch.setattr(dataset, 'MEMORY', 1000)
     load = lambda **changes: data.load(fields(name='synthetic:50x16x1', **changes)).train
     assert isinstance(load(), data.Streamed) and isinstance(load(stream='never'), data.Split)
-    monkeypatch.setattr(data, 'MEMORY', 10**6)
+    monkeypatch.setattr(dataset, 'MEMORY', 10**6)
     assert isinstance(load(), data.Split)
 
 
@@ -216,10 +217,10 @@ def test_pages_that_the_system_can_give_back_count_as_free(tmp_path):
     (tmp_path / 'memory.max').write_text('1000\n')
     (tmp_path / 'memory.current').write_text('900\n')
     (tmp_path / 'memory.stat').write_text('anon 300\ninactive_file 400\nactive_file 200\n')
-    assert data._container(str(tmp_path)) == 700
+    assert dataset._container(str(tmp_path)) == 700
     (tmp_path / 'memory.max').write_text('max\n')
     with pytest.raises(ValueError):
-        data._container(str(tmp_path))
+        dataset._container(str(tmp_path))
 
 
 def test_two_parts_that_cannot_be_told_apart_are_refused(monkeypatch):
@@ -595,6 +596,6 @@ def test_prepare_says_what_it_needs(capsys, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, 'tensorflow', None)
-    assert data.main(['prepare', 'mnist']) == 2
+    assert commands.main(['prepare', 'mnist']) == 2
     assert "pip install '.[prepare]'" in capsys.readouterr().err
-    assert data.main(['prepare', 'digits']) == 0
+    assert commands.main(['prepare', 'digits']) == 0

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import data, data_speed, prepared
+from experiments import data
+from experiments.data import commands
+from experiments.data import speed as data_speed
+from experiments.data import tfds as prepared
 
 
 @pytest.fixture(autouse=True)
@@ -32,19 +35,19 @@ def folder(tmp_path):
 
 
 def test_list_names_what_is_prepared_and_what_cannot_be_read(tfds_dir, tmp_path, capsys):
-    assert data.main(['list', '--data_dir', tfds_dir]) == 0
+    assert commands.main(['list', '--data_dir', tfds_dir]) == 0
     out = capsys.readouterr().out
     assert re.search(r'mnist:3.0.1 +train 60,000, test 10,000', out)
     assert 'digits' in out and 'folder:PATH' in out
     place = tmp_path / 'tfds' / 'mnist' / '3.0.1'
     place.mkdir(parents=True)
     (place / 'dataset_info.json').write_text('{')
-    assert data.main(['list', '--data_dir', str(tmp_path / 'tfds')]) == 0
+    assert commands.main(['list', '--data_dir', str(tmp_path / 'tfds')]) == 0
     assert 'cannot be read' in capsys.readouterr().out
 
 
 def test_show_describes_a_set_and_draws_it(capsys):
-    assert data.main(['show', 'digits']) == 0
+    assert commands.main(['show', 'digits']) == 0
     out = capsys.readouterr().out
     dataset = data.load(data_fields('digits'))
     everything = np.concatenate([dataset.train.images, dataset.validation.images]) / 255
@@ -57,7 +60,7 @@ def test_show_describes_a_set_and_draws_it(capsys):
 
 
 def data_fields(name):
-    from experiments.data_commands import fields_of
+    from experiments.data.sources import fields_of
 
     return fields_of(name)
 
@@ -65,28 +68,28 @@ def data_fields(name):
 def test_show_tells_of_mixed_sizes_and_broken_files(folder, capsys):
     (folder / 'dark' / '3.png').write_bytes(b'')
     (folder / 'dark' / 'a.png').write_bytes(b'no image')
-    assert data.main(['show', f'folder:{folder}', '--out', 'sheet.png']) == 0
+    assert commands.main(['show', f'folder:{folder}', '--out', 'sheet.png']) == 0
     out = capsys.readouterr().out
     assert 'mixed sizes: set data.resize' in out and 'do not decode' in out
     assert 'height   8 to 9, median' in out
 
 
 def test_check_names_every_broken_record_and_fails(folder, capsys):
-    assert data.main(['check', f'folder:{folder}']) == 0
+    assert commands.main(['check', f'folder:{folder}']) == 0
     assert '0 of them broken' in capsys.readouterr().out
     for name in ('dark/3', 'light/9'):
         (folder / f'{name}.png').write_bytes((folder / f'{name}.png').read_bytes()[:40])
     for workers in ('0', '1'):
-        assert data.main(['check', f'folder:{folder}', '--workers', workers]) == 1
+        assert commands.main(['check', f'folder:{folder}', '--workers', workers]) == 1
         out = capsys.readouterr().out
         assert set(re.findall(r'(\w+/\d).png does not decode', out)) == {'dark/3', 'light/9'}
 
 
 def test_check_says_that_sizes_differ_where_they_do(folder, capsys):
-    assert data.main(['check', f'folder:{folder}']) == 0
+    assert commands.main(['check', f'folder:{folder}']) == 0
     out = capsys.readouterr().out
     assert 'train: sizes differ, height 8 to 9, width 8 to 8: set data.resize' in out
-    assert data.main(['check', 'digits']) == 0
+    assert commands.main(['check', 'digits']) == 0
     assert 'differ' not in capsys.readouterr().out
 
 
@@ -94,22 +97,24 @@ def test_check_names_a_truncated_shard_once(tfds_dir, tmp_path, capsys):
     shutil.copytree(f'{tfds_dir}/mnist', tmp_path / 'tfds' / 'mnist')
     shard = tmp_path / 'tfds' / 'mnist' / '3.0.1' / 'mnist-train.array_record-00000-of-00001'
     shard.write_bytes(shard.read_bytes()[:500_000])
-    assert data.main(['check', 'mnist', '--data_dir', str(tmp_path / 'tfds')]) == 1
+    assert commands.main(['check', 'mnist', '--data_dir', str(tmp_path / 'tfds')]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and 'is damaged' in ''.join(lines)
     assert 'test: 10,000 records read, 0 of them broken' in lines
 
 
 def test_the_sheet_holds_few_and_small_images(tmp_path, monkeypatch):
-    from experiments import sheets
+    from experiments.data import contact
 
     for name in ('dark', 'light'):
         (tmp_path / 'set' / name).mkdir(parents=True)
         for index in range(30):
             Image.new('RGB', (700, 400)).save(tmp_path / 'set' / name / f'{index}.png')
     drawn = []
-    monkeypatch.setattr(sheets, 'samples', lambda images, *_: drawn.extend(images))
-    assert data.main(['show', f'folder:{tmp_path / "set"}', '--out', str(tmp_path / 'a.png')]) == 0
+    monkeypatch.setattr(contact, 'samples', lambda images, *_: drawn.extend(images))
+    assert (
+        commands.main(['show', f'folder:{tmp_path / "set"}', '--out', str(tmp_path / 'a.png')]) == 0
+    )
     assert len(drawn) == 32 and {image.shape for image in drawn} == {(146, 256, 3)}
 
 
@@ -128,7 +133,7 @@ def test_check_names_a_damaged_record_of_a_tfds_set(tfds_dir, tmp_path, capsys):
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 0xFF
     shard.write_bytes(content)
-    assert data.main(['check', 'mnist', '--data_dir', str(tmp_path / 'tfds')]) == 1
+    assert commands.main(['check', 'mnist', '--data_dir', str(tmp_path / 'tfds')]) == 1
     out = capsys.readouterr().out
     named = re.findall(r'record (\d+) of mnist-test.array_record-\S+ does not decode', out)
     assert 1 <= len(named) <= 10 and 4000 < int(named[0]) < 6000
@@ -156,7 +161,7 @@ def test_check_names_a_damaged_record_of_a_tfds_set(tfds_dir, tmp_path, capsys):
     ],
 )
 def test_mistakes_are_one_line_and_status_2(words, message, capsys):
-    assert data.main(words) == 2
+    assert commands.main(words) == 2
     err = capsys.readouterr().err
     assert err.startswith('error: ') and message in err and 'Traceback' not in err
 
@@ -164,8 +169,8 @@ def test_mistakes_are_one_line_and_status_2(words, message, capsys):
 def test_an_unprepared_set_ends_at_once_with_the_command_to_run(tmp_path):
     """In a process of its own, import included, in processor time: others may be busy."""
     code = (
-        'import resource, sys; from experiments import data; '
-        'status = data.main(sys.argv[1:]); used = resource.getrusage(resource.RUSAGE_SELF); print(used.ru_utime + used.ru_stime); '
+        'import resource, sys; from experiments.data import commands; '
+        'status = commands.main(sys.argv[1:]); used = resource.getrusage(resource.RUSAGE_SELF); print(used.ru_utime + used.ru_stime); '
         'sys.exit(status)'
     )
     done = subprocess.run(
@@ -181,7 +186,7 @@ def test_an_unprepared_set_ends_at_once_with_the_command_to_run(tmp_path):
 
 def test_another_version_or_config_names_what_is_there(tfds_dir, capsys):
     for name in ('imagenette', 'imagenette/320px-v2'):
-        assert data.main(['show', name, '--data_dir', tfds_dir]) == 2
+        assert commands.main(['show', name, '--data_dir', tfds_dir]) == 2
         assert 'Prepared here: imagenette/160px-v2:1.0.0' in capsys.readouterr().err
 
 
@@ -201,7 +206,7 @@ def test_speed_stores_every_round_and_the_environment(folder, monkeypatch):
         '--out',
         'out/speed.json',
     ]
-    assert data.main(words) == 0
+    assert commands.main(words) == 0
     stored = json.loads(open('out/speed.json').read())
     assert stored['images a second'].keys() == {'in memory', 'decode', 'streamed, 0'}
     for values in stored['images a second'].values():
@@ -242,7 +247,7 @@ def test_stored_speeds_become_one_table(tmp_path, capsys):
         {'streamed, 1': [600.4, 1601, 602]},
     )
     two = stored(tmp_path / 'two.json', {'decode': [10, 20, 30]}, cores=9)
-    assert data.main(['speed', '--markdown', one, two]) == 0
+    assert commands.main(['speed', '--markdown', one, two]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:6] == [
         '| images a second | one, 8×8 | two, 8×8 |',

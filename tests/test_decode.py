@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.decode import Decoding, Unfit, border, channels_of, decode
+from experiments.data.decode import Decoding, Unfit, border, channels_of, decode
 
 RNG = np.random.default_rng(0)
 SMOOTH = np.stack(

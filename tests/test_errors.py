@@ -39,7 +39,10 @@ def test_a_defect_of_ours_keeps_its_traceback():
         errors.command(lambda: {}['nothing'])()
 
 
-@pytest.mark.parametrize('module', ['data', 'figures', 'models', 'predict', 'report', 'sheets'])
+@pytest.mark.parametrize(
+    'module',
+    ['data.__main__', 'figures', 'models.__main__', 'predict', 'report.__main__', 'sheets'],
+)
 def test_every_command_is_guarded(module):
     import importlib
 

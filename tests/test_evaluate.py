@@ -9,7 +9,9 @@ import optax
 import pytest
 
 from configs import base
-from experiments import data, evaluate, train, views
+from experiments import data
+from experiments.preprocess import views
+from experiments.train import evaluate, parallel
 
 
 class Linear:
@@ -30,7 +32,7 @@ def test_sums_equal_a_plain_loop_over_the_images(batch, devices):
         rng.integers(0, 256, (23, 4, 4, 1), dtype=np.uint8), rng.integers(0, 3, 23).astype(np.int32)
     )
     weights = np.array([0.3, -0.2, 0.1], np.float32)
-    step = train.parallel(
+    step = parallel.parallel(
         functools.partial(
             evaluate.eval_step,
             net=Linear(),
@@ -60,7 +62,7 @@ def test_filling_that_gives_an_infinite_loss_does_not_count():
     def loss(logits, labels):
         return jnp.where(logits[:, 2] > 0, 1.0, jnp.inf)
 
-    step = train.parallel(
+    step = parallel.parallel(
         functools.partial(
             evaluate.eval_step, net=Linear(), loss=loss, mean=np.float32([0]), std=np.float32([1])
         ),
@@ -106,7 +108,7 @@ def test_the_label_may_be_among_five_where_there_are_more_classes(devices):
     rng = np.random.default_rng(2)
     images = np.stack([rng.permutation(56).reshape(1, 56)[:, :7] for _ in range(23)])
     split = data.Split(images[..., None].astype(np.uint8), rng.integers(0, 7, 23).astype(np.int32))
-    step = train.parallel(
+    step = parallel.parallel(
         functools.partial(
             evaluate.eval_step,
             net=Table(),
@@ -127,7 +129,7 @@ def test_the_label_may_be_among_five_where_there_are_more_classes(devices):
 
 def test_the_five_best_of_few_classes_are_not_counted():
     split = data.Split(np.zeros((3, 1, 1, 1), np.uint8), np.zeros(3, np.int32))
-    step = train.parallel(
+    step = parallel.parallel(
         functools.partial(
             evaluate.eval_step,
             net=Linear(),
@@ -154,7 +156,7 @@ def test_ten_views_of_a_masked_batch_on_two_devices_equal_the_loop_over_images()
     config.augment.update(crop='random', size=4)
     config.evaluation.views = 'ten'
     seen = views.of(config, dataset)
-    step = train.parallel(
+    step = parallel.parallel(
         functools.partial(
             evaluate.eval_step,
             net=Linear(),

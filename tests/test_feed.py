@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from configs import base
-from experiments import data, feed
+from experiments import data
+from experiments.data import feed
+from experiments.data.decode import Decoding
 from experiments.errors import UserError
 
 WAYS = [('never', 0), ('always', 0), ('always', 1), ('always', 2)]
@@ -219,7 +221,7 @@ class Failing(data.Arrays):
 def test_an_error_while_streaming_names_the_record(workers):
     images = np.zeros((20, 4, 4, 1), np.uint8)
     records = Failing(images, np.arange(20) % 10, 'made up')
-    part = data.Streamed(records, np.arange(20), data.Decoding(1), (4, 4, 1), 10, workers)
+    part = data.Streamed(records, np.arange(20), Decoding(1), (4, 4, 1), 10, workers)
     with pytest.raises(
         UserError, match='record 7 does not decode .OSError: no such disk.*experiments.data check'
     ):
@@ -283,7 +285,7 @@ if __name__ == '__main__':
         [sys.executable, str(script)],
         capture_output=True,
         text=True,
-        env=os.environ | {'PYTHONPATH': str(pathlib.Path(data.__file__).parents[1])},
+        env=os.environ | {'PYTHONPATH': str(pathlib.Path(data.__file__).parents[2])},
     )
     assert done.returncode == 0 and 'shared_memory' not in done.stderr, done.stderr
 
@@ -329,9 +331,9 @@ def test_an_error_comes_where_the_element_would_have():
 SCRIPT = """
 import signal, sys, time
 import numpy as np
-from experiments import data, feed
-from experiments.decode import Decoding
-from experiments.sources import Bars
+from experiments import data
+from experiments.data.decode import Decoding
+from experiments.data.sources import Bars
 
 if __name__ == '__main__':
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite run by `&` has it ignored

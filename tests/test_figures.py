@@ -6,7 +6,10 @@ import xml.etree.ElementTree
 
 import pytest
 
-from experiments import figures, results
+from experiments import files
+from experiments.report import figures
+from experiments.report import summary as results
+from experiments.workdir import Experiment
 
 ARMS = (
     'non-overlapping average pooling',
@@ -50,7 +53,7 @@ def experiment(rows, arms, seeds=(0, 1, 2), curves=True, **plan):
                 }
                 for e in range(1, epochs + 1)
             ]
-    return results.Experiment(
+    return Experiment(
         {
             'title': 'Pooling in LeNet-5 on made-up data',
             'dataset_note': 'made up, 3 images',
@@ -266,7 +269,7 @@ def test_drawing_writes_both_files_and_the_command_line_redraws_them(tmp_path, c
     made = CASES['three rows']
     (tmp_path / 'plan.json').write_text(json.dumps(made.plan))
     for one in made.rows:
-        results.append(tmp_path / 'results.jsonl', one)
+        files.append(tmp_path / 'results.jsonl', one)
     assert figures.main([str(tmp_path)]) == 0
     assert (tmp_path / 'figure.png').read_bytes().startswith(b'\x89PNG')
     first = (tmp_path / 'figure.svg').read_text()

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from configs import base
-from experiments import config as configs
 from experiments import data, machine, train
+from experiments.plan import config as configs
+from experiments.train import program as programs
 
 KNOWN = jax.__version_info__ >= (0, 12) and platform.machine() == 'x86_64'
 BATCH = 8
@@ -82,14 +83,14 @@ def test_a_step_learns_the_same_with_and_without_options(monkeypatch):
     learned = []
     for given in (machine.options(), {}):
         monkeypatch.setattr(machine, 'options', lambda fast=True: given)
-        train._programs.clear()  # they are kept with the options they were compiled with
+        programs._programs.clear()  # they are kept with the options they were compiled with
         program, batch = program_of(model__norm='batch')
         assert program.step.options == given
         start = program.init(0)
         before = jax.device_get(start.params)
         state, metrics = program.step(start, batch, np.float32(0.1))
         learned.append(jax.device_get((state.params, state.batch_stats, metrics)))
-    train._programs.clear()
+    programs._programs.clear()
     one, other = learned
     assert any(
         np.abs(a - b).max() > 1e-3

@@ -11,8 +11,9 @@ import pytest
 
 import cnns
 from cnns import layers
-from experiments import models
+from experiments import tables
 from experiments.errors import UserError
+from experiments.models import description as models
 
 
 def conv(features, kernel, stride=1, padding=0, name=None, **fields):
@@ -513,7 +514,7 @@ def test_a_narrow_console_loses_no_digit(few):
 
     console = Console(width=60, record=True, file=open('/dev/null', 'w'))
     with console.file:
-        console.print(models.table(models.HEADINGS, models.cells(few)))
+        console.print(tables.table(models.HEADINGS, models.cells(few)))
     assert '…' not in console.export_text()
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import cnns
 from cnns import alexnet, googlenet, layers, lenet, vgg
-from experiments import models
+from experiments.models import description as models
 
 # name: (parameters, multiply-adds in inference, weight layers, receptive field of the last map)
 GOLDEN = {

@@ -9,9 +9,9 @@ import optax
 import pytest
 
 from configs import base
-from experiments import config as configs
-from experiments import optim
 from experiments.errors import UserError
+from experiments.plan import config as configs
+from experiments.train import optim
 
 PARAMS = {
     'conv1': {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from experiments import photometric
+from experiments.preprocess import photometric
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (11, 9, 3), np.uint8)
 PILLOW = {

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from cnns import convert, tensors
-from experiments import predict
 from experiments.errors import UserError
+from experiments.models import predict
 
 CLASSES = 7
 
@@ -159,7 +159,7 @@ def test_the_five_best_classes_are_printed_for_each_image(tmp_path, capsys, resn
 
 def test_a_whole_net_sees_the_prepared_image(tmp_path, capsys):
     torch = pytest.importorskip('torch', reason='needs PyTorch')
-    from experiments import torch_nets
+    from experiments.benchmark import torch_nets
 
     theirs = torch_nets.randomise(torch_nets.build('resnet18', classes=4))
     theirs.fc.weight.data /= 100  # probabilities that are not 0 and 1

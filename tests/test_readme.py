@@ -8,7 +8,15 @@ import pytest
 
 import cnns
 from cnns.layers import Net
-from experiments import benchmark, data, data_speed, figures, models, predict, report, run, sheets
+from experiments import run
+from experiments.benchmark import measure as benchmark
+from experiments.data import commands
+from experiments.data import speed as data_speed
+from experiments.models import description as models
+from experiments.models import predict
+from experiments.preprocess import sheets
+from experiments.report import figures
+from experiments.report import page as report
 
 ROOT = pathlib.Path(__file__).parent.parent
 TEXT = (ROOT / 'README.md').read_text()
@@ -52,8 +60,8 @@ def test_every_command_is_one_the_program_takes(command, root, tmp_path, monkeyp
             benchmark._check(benchmark._parser().parse_args(words))
     elif module == 'experiments.data':
         asked = []
-        monkeypatch.setattr(data, 'prepare', lambda name, folder: asked.append(name) or name)
-        assert data.main([word.replace('runs/', f'{tmp_path}/') for word in words]) == 0
+        monkeypatch.setattr(commands, 'prepare', lambda name, folder: asked.append(name) or name)
+        assert commands.main([word.replace('runs/', f'{tmp_path}/') for word in words]) == 0
         assert bool(asked) == (words[0] == 'prepare')
     else:
         (stored,) = words[:1]
@@ -76,7 +84,7 @@ def test_every_path_it_names_exists():
 
 def test_the_field_list_in_an_override_is_real():
     from configs import base
-    from experiments.config import flatten
+    from experiments.plan.config import flatten
 
     fields = flatten(base.get_config())
     for field in re.findall(r'--config\.([a-z][\w.]+)=', TEXT):

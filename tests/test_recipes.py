@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 import cnns
-from experiments import augment, data, optim, run, sweep, train, views
-from experiments import config as configs
+from experiments import data, run, train
+from experiments.plan import config as configs
+from experiments.plan import sweep
+from experiments.preprocess import augment, views
+from experiments.train import optim
 
 FOLDER = pathlib.Path(__file__).parent.parent / 'configs'
 # Height, channels and images of the train part, classes, of the sets as TFDS has them

@@ -5,8 +5,8 @@ import errno
 import numpy as np
 import pytest
 
-from experiments import records as reading
-from experiments.decode import Decoding
+from experiments.data import records as reading
+from experiments.data.decode import Decoding
 from experiments.errors import UserError
 
 GREY = Decoding(1)

@@ -5,7 +5,9 @@ import json
 
 import pytest
 
-from experiments import report, results
+from experiments import files
+from experiments.report import page as report
+from experiments.report import summary as results
 
 ARMS = ('average <pooling> & "more"', 'max pooling')
 
@@ -30,13 +32,13 @@ def store(folder, rows, arms=ARMS, seeds=(0, 1, 2), rates=(0.03, 0.1), curves=Tr
         )
     )
     for row in rows:
-        results.append(folder / 'results.jsonl', row)
+        files.append(folder / 'results.jsonl', row)
         points = folder / 'points' / row['point']
         points.mkdir(parents=True)
         (points / 'config.json').write_text(json.dumps({'train.momentum': 0.9, 'title': '<i>'}))
         (points / 'environment.json').write_text(json.dumps({'jax': '0.10.0', 'backend': 'cpu'}))
         if curves:
-            results.append(
+            files.append(
                 points / 'metrics.jsonl',
                 {'epoch': 1, 'train/error': 0.5, 'validation/error': 0.4, 'seconds': 1.0},
             )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import resample
+from experiments.preprocess import resample
 
 IMAGE = np.random.default_rng(0).uniform(0, 255, (13, 17, 1)).astype(np.float32)
 PILLOW = {'bilinear': 'BILINEAR', 'area': 'BOX', 'nearest': 'NEAREST', 'cubic': 'BICUBIC'}

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments import results
+from experiments import files
+from experiments import workdir as workdirs
 from experiments.errors import UserError
+from experiments.report import summary as results
+from experiments.workdir import Experiment
 
 ARMS = ('average', 'max')
 
@@ -32,7 +35,7 @@ def row(arm, seed, test, status='done', phase='final', rate=0.1, **more):
 
 
 def experiment(rows, arms=ARMS, seeds=(0, 1, 2), level=0.95, rates=(0.1,), curves=None, **plan):
-    return results.Experiment(
+    return Experiment(
         {
             'title': 't',
             'dataset_note': 'made up',
@@ -64,34 +67,34 @@ def compared(average, maximum, **given):
 def test_rows_come_back_as_they_were_appended(tmp_path):
     rows = [{'a': 1, 'b': 'ü\n"'}, {'a': 0.1 + 0.2}]
     for one in rows:
-        results.append(tmp_path / 'r.jsonl', one)
-    assert results.read(tmp_path / 'r.jsonl') == rows
+        files.append(tmp_path / 'r.jsonl', one)
+    assert files.read(tmp_path / 'r.jsonl') == rows
     assert (tmp_path / 'r.jsonl').read_bytes().count(b'\n') == 2
 
 
 def test_no_file_is_no_rows(tmp_path):
-    assert results.read(tmp_path / 'none.jsonl') == []
+    assert files.read(tmp_path / 'none.jsonl') == []
 
 
 def test_a_truncated_last_line_is_skipped_with_a_warning_that_names_it(tmp_path):
     path = tmp_path / 'r.jsonl'
     path.write_text('{"a": 1}\n{"a": 2}\n{"a": ')
     with pytest.warns(UserWarning, match=r'r\.jsonl, line 3: not a complete row'):
-        assert results.read(path) == [{'a': 1}, {'a': 2}]
+        assert files.read(path) == [{'a': 1}, {'a': 2}]
 
 
 @pytest.mark.parametrize('fragment', [b'{"a": ', b'{"a": "\xc3', b'17', b'\x00\x00'])
 def test_a_row_appended_after_a_fragment_is_whole(tmp_path, fragment):
     path = tmp_path / 'r.jsonl'
     path.write_bytes(b'{"a": 1}\n' + fragment)
-    results.append(path, {'a': 3})
+    files.append(path, {'a': 3})
     assert path.read_bytes().startswith(b'{"a": 1}\n' + fragment)  # only ever added to
     with pytest.warns(UserWarning, match='line 2'):
-        assert results.read(path) == [{'a': 1}, {'a': 3}]
+        assert files.read(path) == [{'a': 1}, {'a': 3}]
 
 
 def test_a_number_that_is_not_finite_is_stored_as_null(tmp_path):
-    results.append(tmp_path / 'r.jsonl', {'loss': math.nan, 'top': math.inf, 'n': 1, 'e': 0.5})
+    files.append(tmp_path / 'r.jsonl', {'loss': math.nan, 'top': math.inf, 'n': 1, 'e': 0.5})
     refuse = lambda word: pytest.fail(f'{word} is no JSON')
     stored = json.loads((tmp_path / 'r.jsonl').read_text(), parse_constant=refuse)
     assert stored == {'loss': None, 'top': None, 'n': 1, 'e': 0.5}
@@ -99,14 +102,14 @@ def test_a_number_that_is_not_finite_is_stored_as_null(tmp_path):
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
     path = tmp_path / 'f'
-    results.write_whole(path, 'old')
+    files.write_whole(path, 'old')
 
     def broken(*_):
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(results.os, 'replace', broken)
     with pytest.raises(OSError):
-        results.write_whole(path, 'new')
+        files.write_whole(path, 'new')
     assert path.read_text() == 'old' and [p.name for p in tmp_path.iterdir()] == ['f']
 
 
@@ -129,13 +132,13 @@ def test_loading_keeps_the_last_row_of_the_points_of_the_plan(tmp_path):
         row('average', 0, 0.25),
         {'no': 'point'},
     ):
-        results.append(tmp_path / 'results.jsonl', one)
+        files.append(tmp_path / 'results.jsonl', one)
     folder = tmp_path / 'points' / PLAN['points'][0]
     folder.mkdir(parents=True)
     for epoch, value in ((1, 0.9), (2, 0.8), (1, 0.7)):  # started over: the later line counts
-        results.append(folder / 'metrics.jsonl', {'epoch': epoch, 'validation/error': value})
+        files.append(folder / 'metrics.jsonl', {'epoch': epoch, 'validation/error': value})
     with pytest.warns(UserWarning, match='a row without point, arm'):
-        loaded = results.load(tmp_path)
+        loaded = workdirs.load(tmp_path)
     assert [one['test/error'] for one in loaded.rows] == [0.25]
     assert [line['validation/error'] for line in loaded.curves[PLAN['points'][0]]] == [0.7, 0.8]
 
@@ -156,7 +159,7 @@ def test_a_folder_without_a_usable_plan_is_an_error_that_says_what_to_do(
     if content is not None:
         (tmp_path / 'plan.json').write_text(content)
     with pytest.raises(UserError, match=f'(?s){message}.*(give the work directory|run the exp)'):
-        results.load(tmp_path)
+        workdirs.load(tmp_path)
 
 
 # ---- statistics

@@ -18,7 +18,12 @@ import pytest
 from PIL import Image
 
 import cnns
-from experiments import checkpoint, data, results, run, train
+from experiments import files, run, train
+from experiments import workdir as workdirs
+from experiments.data import records
+from experiments.runner import inputs, runner
+from experiments.train import checkpoint, optim
+from experiments.workdir import Store
 
 TINY = """
 from configs import base
@@ -57,7 +62,7 @@ def finished(tmp_path_factory):
 
 
 def rows_of(workdir):
-    return results.read(pathlib.Path(workdir) / 'results.jsonl')
+    return files.read(pathlib.Path(workdir) / 'results.jsonl')
 
 
 def test_a_run_leaves_every_promised_file(finished):
@@ -72,7 +77,7 @@ def test_a_run_leaves_every_promised_file(finished):
         folder = workdir / 'points' / row['point']
         assert json.loads((folder / 'config.json').read_text())['seed'] == row['seed']
         assert json.loads((folder / 'environment.json').read_text())['device_count'] >= 1
-        assert len(results.read(folder / 'metrics.jsonl')) == 2
+        assert len(files.read(folder / 'metrics.jsonl')) == 2
         assert ('test/error' in row) == (row['phase'] == 'final')
     with open(workdir / 'results.csv') as file:
         assert [line['arm'] for line in csv.DictReader(file)] == ['average pooling', 'max pooling']
@@ -138,7 +143,7 @@ def test_a_changed_config_never_mixes_with_old_rows(tiny, tmp_path, finished, mo
         run.main(['--config', tiny, '--workdir', str(workdir), '--config.train.momentum=0.5']) == 0
     )
     assert len(rows_of(workdir)) == 16
-    experiment = results.load(workdir)
+    experiment = workdirs.load(workdir)
     assert len(experiment.rows) == 8
     resolved = [
         json.loads((workdir / 'points' / row['point'] / 'config.json').read_text())
@@ -220,7 +225,7 @@ def test_arms_of_other_limits_are_compared_by_what_they_read(tmp_path, root, cap
 def test_what_needs_no_images_is_checked_before_any_is_read(tmp_path, root, capsys, monkeypatch):
     photographs(tmp_path / 'set')
     (tmp_path / 'seen.py').write_text(FOLDER.format(tmp_path / 'set'))
-    monkeypatch.setattr(data.reading, 'many', lambda *_: pytest.fail('read'))
+    monkeypatch.setattr(records, 'many', lambda *_: pytest.fail('read'))
     for change, message in (
         ('train.devices=7', 'train.devices is 7'),
         ('train.batch=2000', '48 images, fewer than one batch of 2000'),
@@ -296,7 +301,7 @@ def test_only_runs_a_part_and_parts_add_up(tiny, tmp_path, finished):
             ] * 2 + [('max pooling', 'final', 0)]
     by_point = lambda folder: {row['point']: row for row in rows_of(folder)}
     assert by_point(workdir) == by_point(finished[1])
-    assert len(results.load(workdir).rows) == 8
+    assert len(workdirs.load(workdir).rows) == 8
 
 
 def test_dry_run_prints_the_points_and_writes_nothing(root, tmp_path, capsys):
@@ -421,7 +426,7 @@ def test_a_truncated_last_line_costs_that_point_only(tiny, tmp_path, finished, c
     assert captured.out.count('finished before, skipped') == 7
     assert 'results.jsonl' in captured.err
     with pytest.warns(UserWarning, match='not a complete row'):
-        assert len(results.load(workdir).rows) == 8
+        assert len(workdirs.load(workdir).rows) == 8
     assert (workdir / 'results.jsonl').read_bytes().startswith(content[:-40])  # only ever added to
 
 
@@ -455,7 +460,7 @@ def test_a_diverging_and_a_failing_point_do_not_stop_the_others(
         train, 'fit_together', plain
     )  # what failed is tried again, what diverged is a result
     assert run.main(['--config', tiny, '--workdir', str(workdir)]) == 1
-    assert [row['status'] for row in results.load(workdir).rows].count('done') == 7
+    assert [row['status'] for row in workdirs.load(workdir).rows].count('done') == 7
 
 
 def test_a_real_divergence_is_reported_by_point_and_step(tiny, tmp_path, capsys):
@@ -495,19 +500,19 @@ def test_a_work_directory_that_cannot_be_made_is_an_error(tiny, tmp_path, capsys
 
 
 def test_a_full_disk_keeps_the_finished_points(tiny, tmp_path, capsys, monkeypatch):
-    workdir, plain, written = tmp_path / 'w', results.append, []
+    workdir, plain, written = tmp_path / 'w', files.append, []
 
     def append(path, row):
         if len(written) == 8:
             raise OSError(28, 'No space left on device')
         written.append(plain(path, row))
 
-    monkeypatch.setattr(results, 'append', append)
+    monkeypatch.setattr(workdirs, 'append', append)
     assert run.main(['--config', tiny, '--workdir', str(workdir)]) == 2
     err = capsys.readouterr().err
     assert 'No space left on device' in err and 'Finished points kept: 2' in err
     assert len(rows_of(workdir)) == 2
-    monkeypatch.setattr(results, 'append', plain)
+    monkeypatch.setattr(workdirs, 'append', plain)
     assert run.main(['--config', tiny, '--workdir', str(workdir)]) == 0
     assert len(rows_of(workdir)) == 8
 
@@ -557,7 +562,7 @@ def test_a_point_interrupted_between_its_epochs_goes_on_and_ends_the_same(
     ]
     assert run.main([*words, str(tmp_path / 'whole')]) == 0
     (whole,) = rows_of(tmp_path / 'whole')
-    plain, seen = results.append, []
+    plain, seen = files.append, []
 
     def append(path, row):
         plain(path, row)
@@ -565,10 +570,10 @@ def test_a_point_interrupted_between_its_epochs_goes_on_and_ends_the_same(
         if len(seen) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, '_KEEP', 0.0)
-    monkeypatch.setattr(run, '_KEEP_PART', 0)
+    monkeypatch.setattr(runner, '_KEEP', 0.0)
+    monkeypatch.setattr(runner, '_KEEP_PART', 0)
     with monkeypatch.context() as patched:
-        patched.setattr(results, 'append', append)
+        patched.setattr(workdirs, 'append', append)
         assert run.main([*words, str(tmp_path / 'w')]) == 130
     folder = tmp_path / 'w' / 'points' / whole['point']
     assert (folder / 'checkpoint.msgpack').exists() and not rows_of(tmp_path / 'w')
@@ -583,7 +588,7 @@ def test_a_point_interrupted_between_its_epochs_goes_on_and_ends_the_same(
     assert (tmp_path / 'w' / weights).read_bytes() == (tmp_path / 'whole' / weights).read_bytes()
     curve = lambda place: [
         {k: v for k, v in line.items() if k != 'seconds'}
-        for line in results.load(place).curves[whole['point']]
+        for line in workdirs.load(place).curves[whole['point']]
     ]
     assert curve(tmp_path / 'w') == curve(tmp_path / 'whole') and len(curve(tmp_path / 'w')) == 4
 
@@ -602,16 +607,16 @@ def test_a_disk_that_is_full_for_the_weights_costs_no_row_and_no_weights(
         str(tmp_path / 'w'),
         f'--config.train.together={together}',
     ]
-    plain, calls = checkpoint.save_weights, []
+    plain, calls = Store.write, []
 
-    def full(path, variables):
-        calls.append(path)
-        if len(calls) == together:
-            raise OSError(28, 'No space left on device', str(path))
-        plain(path, variables)
+    def full(store, name, content):
+        calls.extend([name] if name.endswith('weights.msgpack') else [])
+        if name.endswith('weights.msgpack') and len(calls) == together:
+            store.fail(OSError(28, 'No space left on device', name))
+        plain(store, name, content)
 
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoint, 'save_weights', full)
+        patched.setattr(Store, 'write', full)
         assert run.main(words) == 2
     err = capsys.readouterr().err
     assert 'weights.msgpack: No space left' in err and rows_of(tmp_path / 'w') == []
@@ -626,14 +631,14 @@ def test_a_disk_that_is_full_for_the_weights_costs_no_row_and_no_weights(
 def test_an_interrupt_between_the_rows_of_a_group_waits_for_all_of_them(
     tiny, tmp_path, monkeypatch
 ):
-    plain = run.Store.add
+    plain = Store.add
 
     def add(self, row):
         plain(self, row)
         if row['seed'] == 0:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(run.Store, 'add', add)
+    monkeypatch.setattr(Store, 'add', add)
     assert (
         run.main(
             [
@@ -665,7 +670,7 @@ def test_a_checkpoint_that_does_not_fit_starts_the_training_over(
         str(tmp_path / 'w'),
     ]
     snapshot = checkpoint.Snapshot(
-        1, 4, (run.optim.Control(),), ({'error': 0.5, 'loss': 1.0},), {'step': np.int32(4)}
+        1, 4, (optim.Control(),), ({'error': 0.5, 'loss': 1.0},), {'step': np.int32(4)}
     )
     monkeypatch.setattr(checkpoint, 'load', lambda path, made_of: (snapshot, ''))
     assert run.main(words) == 0
@@ -847,7 +852,7 @@ def test_an_arm_that_no_rate_trains_keeps_its_older_results(tiny, tmp_path):
 )
 def test_other_channels_than_the_papers_are_said(name, channels, words):
     config = types.SimpleNamespace(model=types.SimpleNamespace(name=name))
-    lines = run._channels(config, types.SimpleNamespace(name='pictures', shape=(9, 9, channels)))
+    lines = inputs.channels(config, types.SimpleNamespace(name='pictures', shape=(9, 9, channels)))
     assert len(lines) == len(words) and all(word in line for word, line in zip(words, lines))
 
 
@@ -908,7 +913,7 @@ def test_points_trained_together_leave_the_rows_and_files_of_points_trained_alon
         assert {path.name for path in folder.iterdir()} == {
             path.name for path in (finished[1] / 'points' / one['point']).iterdir()
         }
-        lines = results.read(folder / 'metrics.jsonl')
+        lines = files.read(folder / 'metrics.jsonl')
         assert [line['epoch'] for line in lines] == [1, 2]
         assert lines[-1]['validation/error'] == many['validation/error']
 

@@ -7,8 +7,11 @@ import pytest
 from PIL import Image
 
 from configs import base
-from experiments import augment, data, sheets
+from experiments import data
+from experiments.data import contact
+from experiments.data import dataset as dataset_module
 from experiments.errors import UserError
+from experiments.preprocess import augment, sheets
 
 
 def dataset_of(height=16, width=16, channels=3, classes=3):
@@ -19,7 +22,7 @@ def dataset_of(height=16, width=16, channels=3, classes=3):
         shape=(height, width, channels),
         fingerprint='',
         stamp='',
-        counted=data.SAMPLE,
+        counted=dataset_module.SAMPLE,
         train=data.Split(images, np.arange(6, dtype=np.int32) % classes),
         classes=tuple('abcdefg'[:classes]),
         mean=pixels.mean(0).astype(np.float32),
@@ -144,7 +147,7 @@ def test_the_views_sheet_says_how_often_a_view_occurs():
 
 def test_samples_of_any_size_and_of_one_channel_are_drawn(tmp_path):
     images = [np.full((h, w, c), 90, np.uint8) for h, w, c in ((8, 9, 1), (30, 20, 3), (5, 5, 1))]
-    path = sheets.samples(images, [0, 1, 0], ('cat', 'a$b'), tmp_path / 'new' / 's.png', 'title')
+    path = contact.samples(images, [0, 1, 0], ('cat', 'a$b'), tmp_path / 'new' / 's.png', 'title')
     with Image.open(path) as image:
         assert image.format == 'PNG' and image.width > 300
 
@@ -152,7 +155,7 @@ def test_samples_of_any_size_and_of_one_channel_are_drawn(tmp_path):
 def test_a_sheet_that_cannot_be_written_is_a_users_error(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(UserError, match='cannot be written'):
-        sheets.samples([np.zeros((4, 4, 1), np.uint8)], [0], ('a',), tmp_path / 'file' / 's.png')
+        contact.samples([np.zeros((4, 4, 1), np.uint8)], [0], ('a',), tmp_path / 'file' / 's.png')
 
 
 def test_kinds_of_the_config_replace_the_papers():

@@ -5,9 +5,9 @@ import pickle
 import numpy as np
 import pytest
 
-from experiments import records, sources
-from experiments.data_commands import fields_of
-from experiments.decode import Decoding
+from experiments.data import records, sources
+from experiments.data.decode import Decoding
+from experiments.data.sources import fields_of
 from experiments.errors import UserError
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from experiments import config as configs
-from experiments import sweep
 from experiments.errors import UserError
+from experiments.plan import config as configs
+from experiments.plan import sweep
 
 
 def source(loop, **fields):

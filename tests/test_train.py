@@ -11,10 +11,11 @@ import pytest
 
 import cnns
 from configs import base
-from experiments import checkpoint, data, optim, train
-from experiments import config as configs
+from experiments import data, train
 from experiments.errors import UserError
-from experiments.evaluate import normalise
+from experiments.plan import config as configs
+from experiments.train import checkpoint, optim, parallel, program
+from experiments.train.evaluate import normalise
 
 
 @pytest.fixture(scope='module')
@@ -117,7 +118,7 @@ class Noise:
 
 def drawn(seed, step, devices=2, parts=1):
     """The mean of Noise's draws over devices and micro-batches."""
-    function = train.parallel(
+    function = parallel.parallel(
         functools.partial(
             train.train_step,
             net=Noise(),
@@ -176,7 +177,7 @@ def linear_steps(steps=2, parts=1, devices=2, decay=0.0):
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(len(images)))
         return images / 255 + jax.vmap(lambda key: jax.random.normal(key, (1, 3, 1)))(keys)
 
-    function = train.parallel(
+    function = parallel.parallel(
         functools.partial(
             train.train_step,
             net=Linear(),
@@ -444,9 +445,9 @@ def test_the_step_is_traced_once_for_all_seeds_and_rates_of_an_arm(images, monke
     traces = []
     plain = train.train_step
     monkeypatch.setattr(
-        train, 'train_step', lambda *args, **given: (traces.append(1), plain(*args, **given))[1]
+        program, 'train_step', lambda *args, **given: (traces.append(1), plain(*args, **given))[1]
     )
-    train._programs.clear()
+    program._programs.clear()
     for seed, rate in ((0, 0.1), (1, 0.1), (2, 0.01)):
         train.fit(
             config_of(seed=seed, train__rate=rate, model__name='mlp_300'), images, read_test=False
@@ -454,7 +455,7 @@ def test_the_step_is_traced_once_for_all_seeds_and_rates_of_an_arm(images, monke
     assert len(traces) == 1
     train.fit(config_of(model__activation='relu', model__name='mlp_300'), images, read_test=False)
     assert len(traces) == 2
-    train._programs.clear()
+    program._programs.clear()
 
 
 def test_seed_and_rate_change_the_result(images):
@@ -699,7 +700,7 @@ def test_dropout_of_points_trained_together_is_that_of_points_trained_alone(devi
         augmented=lambda key, images, first: images,
     )
     shape = devices, 2 // devices
-    function = train.side_by_side(step, devices, (0, 0, 0), donate=False)
+    function = parallel.side_by_side(step, devices, (0, 0, 0), donate=False)
     full = lambda value: np.full(shape, value, np.float32)
     state = train.State(
         np.full(shape, 4, np.int32),
@@ -771,11 +772,11 @@ def test_devices_that_train_a_model_each_do_not_speak_to_each_other(images):
 
 
 def test_pmap_is_called_in_one_module_only():
-    folder = pathlib.Path(train.__file__).parent.parent
+    folder = pathlib.Path(train.__file__).parents[2]
     users = [
         path.name
         for part in ('cnns', 'configs', 'experiments')
         for path in (folder / part).rglob('*.py')
         if re.search(r'\bpmap\(', path.read_text())
     ]
-    assert users == ['train.py']
+    assert users == ['parallel.py']

@@ -9,9 +9,10 @@ import pytest
 
 import cnns
 from configs import base
-from experiments import data, views
+from experiments import data
 from experiments.errors import UserError
-from experiments.evaluate import normalise
+from experiments.preprocess import views
+from experiments.train.evaluate import normalise
 
 MEAN, STD = np.float32([0.4, 0.5, 0.6]), np.float32([0.2, 0.25, 0.3])
 

@@ -1,0 +1,1 @@
+"""Speed, measured beside PyTorch and plain Flax."""

@@ -1,0 +1,144 @@
+"""What the benchmark measures: nets with their batches, as configs and random images.
+
+A case is trained as experiments.run would train it: a config, a data set held in memory, and the
+compiled functions that experiments/train.py makes of the two. The images are random bytes, since
+no speed depends on what they show.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import cnns
+from configs import base
+from experiments import data
+from experiments.errors import one_of
+from experiments.models import description as models
+from experiments.plan.config import AXES
+
+_BYTES = 2**25  # of all images of a case together, unless 8 batches are more
+_BATCHES = 8
+_IMAGES = 8192  # more would only make the order of an epoch longer
+RATE = 1e-3
+
+
+class Case(NamedTuple):
+    """One net at one batch size."""
+
+    net: str  # one of cnns.names()
+    batch: int  # images a step
+    fields: dict[str, Any] = {}  # of the net, axes and others
+    classes: int = 10
+    side: int = 0  # pixels; 0: that of the net's entry
+    small: bool = True  # torch.compile takes seconds, not many minutes
+
+    @property
+    def input(self) -> tuple[int, int, int]:
+        """(H, W, C) of one image."""
+        height, width, channels = cnns.NETS[self.net].input
+        return (self.side or height, self.side or width, channels)
+
+
+def _four(**fields):
+    return Case('cuda_convnet_19pct', 128, fields)
+
+
+def _large(net, batch):
+    return Case(net, batch, classes=1000, small=False)
+
+
+CASES = {
+    'lenet5': Case('lenet5', 128),
+    'four_layer': _four(),  # maximum, then twice the average, over overlapping windows
+    'four_layer_lrn': _four(norm='lrn'),
+    'four_layer_batch': _four(norm='batch'),
+    'four_layer_average': _four(pool='average', overlap=False),
+    'four_layer_average_overlapping': _four(pool='average', overlap=True),
+    'four_layer_max': _four(pool='max', overlap=False),
+    'four_layer_max_overlapping': _four(pool='max', overlap=True),
+    'resnet20': Case('resnet20', 128),
+    'alexnet': _large('alexnet', 16),
+    'vgg11': _large('vgg11', 8),
+    'googlenet': _large('googlenet', 16),
+    'resnet18': _large('resnet18', 16),
+}
+
+
+def chosen(names, batch: int | None = None) -> dict[str, Case]:
+    """The cases of these names, all for none, in the order of CASES; `batch` replaces theirs.
+
+    Raises UserError for a name that is none.
+    """
+    for name in names:
+        if name not in CASES:
+            raise one_of('case', name, CASES)
+    return {
+        name: case._replace(batch=batch) if batch else case
+        for name, case in CASES.items()
+        if not names or name in names
+    }
+
+
+def config_of(case: Case, *, devices: int = 0, dtype: str = 'float32', fast: bool = True):
+    """The config that trains the case; devices: 0 for all, dtype: of the computation."""
+    config = base.get_config()
+    with config.unlocked():
+        config.title = f'benchmark of {case.net}'
+        config.data.name = 'random images'
+        config.model.name = case.net
+        config.model.dtype = dtype
+        for field, value in case.fields.items():
+            group = config.model if field in AXES else config.model.fields
+            group[field] = value
+        if not fast:
+            config.model.fields.fast = False
+        config.train.batch = case.batch
+        config.train.devices = devices
+        config.train.schedule = 'constant'
+        config.train.rate = RATE
+    return config
+
+
+def dataset_of(case: Case) -> data.Dataset:
+    """Random images and labels in memory, the same for every call with this case."""
+    shape = case.input
+    count = max(min(_BYTES // int(np.prod(shape)), _IMAGES), _BATCHES * case.batch)
+    count -= count % case.batch  # every batch is full, of evaluation too
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, *shape), np.uint8)
+    part = data.Split(images, rng.integers(0, case.classes, count).astype(np.int32))
+    # of random bytes: no need to count millions of them
+    mean, std = np.full(shape[-1], 0.5, np.float32), np.full(shape[-1], 0.29, np.float32)
+    return data.Dataset(
+        'random images',
+        part,
+        part,
+        part,
+        tuple(map(str, range(case.classes))),
+        mean,
+        std,
+        'random bytes',
+    )
+
+
+class Work(NamedTuple):
+    """Floating-point operations of one image, a multiplication and an addition being two."""
+
+    train: int
+    infer: int
+    macs: int
+    parameters: int  # in training
+
+
+def work_of(case: Case) -> Work:
+    """Read off the net's traced program, convolutions and matrix products alone.
+
+    A layer's gradients, of its weights and of its input, cost as much as the layer itself each;
+    the first layer needs no gradient of its input. GoogLeNet's auxiliary heads, 0.5 % of its
+    work, are not counted.
+    """
+    net = models.describe(case.net, case.side or None, classes=case.classes, **case.fields)
+    first = next(row['macs'] for row in net['rows'] if row['macs'])
+    return Work(
+        6 * net['macs'] - 2 * first, 2 * net['macs'], net['macs'], net['training_parameters']
+    )

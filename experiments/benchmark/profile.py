@@ -1,0 +1,480 @@
+"""Where a training step's time goes, by kind of operation, from JAX's own trace.
+
+Each operation of the compiled program that the trace names is given a kind by what the program's
+text says of it: what its fusion contains, and the layer it comes from. An instant in which several
+operations run, on several threads or devices, is shared equally between them. What is left of the
+time belongs to the input where the host waits for a batch, and is idle otherwise; so the shares of
+a profile sum to 1.
+
+    convolution       also where it is computed as a matrix product
+    matrix product    of dense layers
+    transpose, copy   nothing but moving: transposes, copies, padding, concatenation
+    pooling, norm     whatever lies in a pooling layer, in batch norm or LRN
+    elementwise       activations, biases, loss, update, normalising the images; their reductions
+    collectives       between devices
+    random numbers    dropout, augmentation
+    unknown           operations that the program's text does not name
+    input             the host gathers a batch and no device works
+    idle              no device works: dispatch, and gaps between operations
+"""
+
+import collections
+import os
+import pathlib
+import re
+import tempfile
+import time
+import warnings
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import jax
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from experiments import style, tables
+from experiments.benchmark import ours as benchmark_ours
+from experiments.benchmark import tables as benchmark_show
+from experiments.errors import UserError
+from experiments.models import description as models
+
+KINDS = (
+    'convolution',
+    'matrix product',
+    'transpose, copy',
+    'pooling',
+    'norm',
+    'elementwise',
+    'collectives',
+    'random numbers',
+    'unknown',
+    'input',
+    'idle',
+)
+_INPUT = 'benchmark: next batch'  # the name of the host's wait in the trace
+_SECONDS = 1.0  # of steps under the profiler, within limits
+
+# --- kinds of the operations -------------------------------------------------------------------
+
+_INSTRUCTION = re.compile(r'^\s*(?:ROOT )?%?([\w.-]+) = (?:\(.*?\)|\S+) ([\w-]+)\(')
+_CALLED = re.compile(
+    r'(?:calls|to_apply|body|condition|true_computation|false_computation)='
+    r'%?([\w.-]+)'
+)
+_BRANCHES = re.compile(r'branch_computations=\{([^}]*)\}')
+_COLLECTIVES = ('all-reduce', 'all-gather', 'all-to-all', 'reduce-scatter', 'collective-')
+_MOVES = (
+    'transpose',
+    'copy',
+    'pad',
+    'concatenate',
+    'slice',
+    'dynamic-slice',
+    'reverse',
+    'dynamic-update-slice',
+    'gather',
+)
+_NEUTRAL = (
+    'parameter',
+    'constant',
+    'bitcast',
+    'broadcast',
+    'iota',
+    'tuple',
+    'get-tuple-element',
+    'reshape',
+    'fusion',
+    'call',
+    'convert',
+)
+_CONTAINERS = ('while', 'conditional', 'call')  # their own operations are in the trace as well
+
+
+class _Instruction(NamedTuple):
+    name: str
+    opcode: str
+    scope: str  # of the source: 'jit(step)/jvp(Net)/conv1/conv/conv_general_dilated'
+    target: str  # of a custom call
+    called: tuple[str, ...]  # names of computations
+
+
+def _computations(text: str) -> dict[str, list[_Instruction]]:
+    """The instructions of each computation of a program's text."""
+    found, current = {}, None
+    for line in text.splitlines():
+        if line.endswith('{') and ' = ' not in line.partition('(')[0]:
+            name = re.match(r'(?:ENTRY )?%?([\w.-]+)', line)
+            if name and not line.startswith('HloModule'):
+                current = found.setdefault(name[1], [])
+            continue
+        match = _INSTRUCTION.match(line)
+        if match and current is not None:
+            called = _CALLED.findall(line)
+            for names in _BRANCHES.findall(line):
+                called += [name.strip().lstrip('%') for name in names.split(',')]
+            scope = re.search(r'op_name="([^"]*)"', line)
+            target = re.search(r'custom_call_target="([^"]*)"', line)
+            current.append(
+                _Instruction(
+                    match[1],
+                    match[2],
+                    scope[1] if scope else '',
+                    target[1] if target else '',
+                    tuple(called),
+                )
+            )
+    return found
+
+
+_LIBRARY = r'__\w+\$\w+$'  # oneDNN's operations are traced with the name of its kernel behind
+
+
+def kinds(text: str, pools: Iterable[str] = ()) -> dict[str, str]:
+    """{operation: kind} of a compiled program's text; 'container' for loops and calls.
+
+    pools: names of the layers that pool, beside those with 'pool' in their name.
+    """
+    computations = _computations(text)
+    pools = frozenset(pools)
+
+    def inside(instruction, seen):
+        yield instruction
+        for name in instruction.called:
+            if name not in seen:
+                for one in computations.get(name, ()):
+                    yield from inside(one, {*seen, name})
+
+    found = {}
+    for instructions in computations.values():
+        for one in instructions:
+            if one.opcode in _CONTAINERS:
+                found[one.name] = 'container'
+            else:
+                found[one.name] = _kind(list(inside(one, set())), pools)
+    return found
+
+
+def _kind(instructions, pools) -> str:
+    """Of an instruction with all that it contains."""
+    own = collections.Counter(_single(one, pools) for one in instructions)
+    for kind in ('collectives', 'convolution', 'matrix product', 'random numbers'):
+        if own[kind]:
+            return kind
+    ranked = [kind for kind, _ in own.most_common() if kind in ('pooling', 'norm', 'elementwise')]
+    if own['moves'] and not ranked:
+        return 'transpose, copy'
+    return ranked[0] if ranked else 'elementwise'
+
+
+def _single(one: _Instruction, pools) -> str | None:
+    """Of an instruction alone; 'moves' for one that computes nothing, None for one that is free."""
+    opcode, scope, target = one.opcode, one.scope, one.target.lower()
+    if opcode.startswith(_COLLECTIVES):
+        return 'collectives'
+    if opcode == 'convolution' or 'conv' in target:
+        return 'convolution'
+    layers = [re.sub(r'^(?:\w+\()*|\)*$', '', part) for part in scope.split('/')]
+    if any(layer in pools or 'pool' in layer.lower() for layer in layers[:-1]):
+        place = 'pooling'
+    elif any(
+        re.search(r'norm|^lrn', layer.lower()) and 'normal' not in layer for layer in layers[:-1]
+    ):
+        place = 'norm'
+    else:
+        place = None
+    if opcode == 'dot' or 'gemm' in target or 'matmul' in target:
+        if scope.endswith('conv_general_dilated') or 'conv' in layers[:-1]:
+            return 'convolution'
+        return place or 'matrix product'
+    if opcode.startswith('rng') or any(
+        word in scope for word in ('threefry', 'random_bits', 'shuffle', '_bernoulli', 'random_')
+    ):
+        return 'random numbers'
+    if opcode.startswith(('reduce-window', 'select-and-scatter')):
+        return place or 'pooling'
+    if opcode in _NEUTRAL:
+        return None
+    if opcode in _MOVES:
+        return place or 'moves'
+    return place or 'elementwise'
+
+
+# --- times -------------------------------------------------------------------------------------
+
+
+class Event(NamedTuple):
+    """Something that ran, in nanoseconds since the start of the trace.
+
+    done: when its work was done, where it left that to other threads at its end.
+    """
+
+    name: str
+    start: float
+    end: float
+    done: float = 0.0
+
+
+def shares(
+    events: list[Event],
+    waits: list[Event],
+    named: dict[str, str],
+    begin: float,
+    end: float,
+    threads: int = 1,
+) -> dict[str, float]:
+    """{kind: share of the time from `begin` to `end`}, all of KINDS, which sum to 1.
+
+    events: operations, of any number of threads and devices; waits: of the host for a batch;
+    threads: of the pool that works on what has been left to it.
+    """
+    edges = [(end, 0, None, None, False)]
+
+    def add(first, last, kind, left=False):
+        if last > first:
+            index = len(edges)
+            edges.extend([(first, 1, index, kind, left), (last, -1, index, kind, left)])
+
+    for event in events:
+        kind = named.get(event.name, 'unknown')
+        add(event.start, event.end, kind)
+        if kind != 'container':
+            add(event.end, event.done, kind, left=True)
+    for wait in waits:
+        add(wait.start, wait.end, 'input')
+    spent, now = collections.Counter(), begin
+    running, left = collections.Counter(), collections.Counter()
+    for moment, change, _, kind, is_left in sorted(edges, key=lambda edge: edge[:2]):
+        moment = min(max(moment, begin), end)
+        if moment > now:
+            _share(spent, +running, +left, threads, moment - now)
+            now = moment
+        if change:
+            (left if is_left else running)[kind] += change
+    total = end - begin
+    return {kind: spent[kind] / total for kind in KINDS}
+
+
+def _share(spent, running, left, threads, time):
+    """Adds the time to the kinds that run: operations before loops around them before waits."""
+    waiting = running.pop('input', 0)
+    containers = running.pop('container', 0)
+    weights = collections.defaultdict(float, running)
+    free = threads - running.total()
+    if left and (free > 0 or not running):
+        for kind, count in left.items():
+            weights[kind] += max(free, 1) * count / left.total()
+    if weights:
+        for kind, weight in weights.items():
+            spent[kind] += time * weight / sum(weights.values())
+    else:
+        spent['unknown' if containers else 'input' if waiting else 'idle'] += time
+
+
+def _read(path, module: str):
+    """(operations of the program, host's waits) of a trace."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', DeprecationWarning)  # of the binding's own types
+        planes = list(jax.profiler.ProfileData.from_file(str(path)).planes)
+        device = [plane for plane in planes if plane.name.startswith('/device:')]
+        found, waits, done = [], [], collections.defaultdict(list)
+        for plane in planes:
+            for line in plane.lines:
+                for event in line.events:
+                    end = event.start_ns + event.duration_ns
+                    if event.name == _INPUT:
+                        waits.append(Event(_INPUT, event.start_ns, end))
+                        continue
+                    if event.name.startswith('end: '):
+                        done[event.name.removeprefix('end: ')].append(event.start_ns)
+                        continue
+                    if event.name.startswith(('$', 'ThreadpoolListener')):
+                        continue
+                    stats = dict(event.stats)
+                    if 'hlo_op' in stats:
+                        found.append(
+                            (
+                                plane in device,
+                                stats.get('hlo_module'),
+                                Event(re.sub(_LIBRARY, '', stats['hlo_op']), event.start_ns, end),
+                            )
+                        )
+    if any(on_device for on_device, *_ in found):
+        found = [one for one in found if one[0]]
+    events = sorted(
+        (event for _, name, event in found if name == module), key=lambda event: event.start
+    )
+    return _until_done(events, done), waits
+
+
+def _until_done(events, done):
+    """The events with the times at which their work was done, where the trace has them."""
+    counts = collections.Counter(event.name for event in events)
+    times = {
+        name: iter(sorted(done[name])) for name, count in counts.items() if len(done[name]) == count
+    }
+    return [
+        event._replace(done=next(times[event.name])) if event.name in times else event
+        for event in events
+    ]
+
+
+def measure(side: benchmark_ours.Side) -> dict:
+    """Runs steps under the profiler: {'seconds' a step, 'steps', 'shares', 'operations'}.
+
+    'operations' are the ten that take longest, [name, kind, layer, share of their sum]. The trace
+    itself slows a step down a little, most where its operations are small.
+    """
+    compiled = side.compiled()
+    text = compiled.as_text()
+    named = kinds(text, _pools(side.case))
+    module = re.search(r'HloModule ([\w.-]+)', text)[1]
+    side.run(1)
+    steps = min(max(round(_SECONDS / side.run(1)[0]), 3), 50)
+    with tempfile.TemporaryDirectory() as place:
+        options = jax.profiler.ProfileOptions()
+        options.python_tracer_level = 0  # it would slow the host down
+        with jax.profiler.trace(place, profiler_options=options):
+            side.run(1)
+            seconds = _annotated(side, steps)
+        (path,) = pathlib.Path(place).rglob('*.xplane.pb')
+        events, waits = _read(path, module)
+    begin = min(wait.start for wait in waits)
+    return {
+        'steps': steps,
+        'seconds': seconds / steps,
+        'shares': shares(events, waits, named, begin, begin + 1e9 * seconds, os.cpu_count() or 1),
+        'operations': _longest([event for event in events if event.start >= begin], named, text),
+    }
+
+
+def _annotated(side, steps) -> float:
+    """The loop of Side.run with its waits named in the trace; seconds."""
+    metrics, begin = [], time.perf_counter()
+    for _ in range(steps):
+        with jax.profiler.TraceAnnotation(_INPUT):
+            part = next(side.batches)
+        metrics.append(side.step(part))
+    jax.block_until_ready((side.state, metrics))
+    return time.perf_counter() - begin
+
+
+def _pools(case) -> list[str]:
+    """The last names of the layers that pool, which a program's scopes have."""
+    rows = models.describe(case.net, case.side or None, classes=case.classes, **case.fields)['rows']
+    return [row['layer'].rpartition('/')[2] for row in rows if row['kind'].endswith('pool')]
+
+
+def _longest(events, named, text, count=10):
+    scopes = dict(re.findall(r'%?([\w.-]+) = .*op_name="([^"]*)"', text))
+    spent = collections.Counter()
+    for event in events:
+        if named.get(event.name) != 'container':
+            spent[event.name] += max(event.end, event.done) - event.start
+    total = sum(spent.values()) or 1
+    return [
+        [name, named.get(name, 'unknown'), scopes.get(name, ''), round(taken / total, 4)]
+        for name, taken in spent.most_common(count)
+    ]
+
+
+# --- showing -----------------------------------------------------------------------------------
+
+
+def shown(name: str, profile: dict) -> str:
+    """The profile in words, kinds with the most time first."""
+    lines = [f'{name}: {1000 * profile["seconds"]:,.1f} ms a step, under the profiler']
+    for kind, share in sorted(profile['shares'].items(), key=lambda item: -item[1]):
+        if share >= 0.0005:
+            lines.append(f'  {kind:16} {100 * share:5.1f} %')
+    lines.append('  the longest operations, as shares of all:')
+    lines += [
+        f'  {100 * share:5.1f} %  {kind:16} {operation}  {scope}'
+        for operation, kind, scope, share in profile['operations']
+    ]
+    return '\n'.join(lines)
+
+
+def _kinds(found) -> list[str]:
+    """The kinds that some profile has, in the order of KINDS."""
+    return [
+        kind
+        for kind in KINDS
+        if any(profile['shares'][kind] >= 0.0005 for profile in found['cases'].values())
+    ]
+
+
+def cells(result: dict) -> list[tuple[str, ...]]:
+    """One line per case: net, ms a step, and the share of each kind in %."""
+    return [
+        (
+            name,
+            f'{1000 * profile["seconds"]:,.1f}',
+            *(f'{100 * profile["shares"][kind]:.1f}' for kind in _kinds(result)),
+        )
+        for name, profile in result['cases'].items()
+    ]
+
+
+def markdown(result: dict) -> str:
+    """README's table."""
+    return (
+        tables.markdown(
+            ('net', 'ms a step', *(f'{kind}, %' for kind in _kinds(result))), cells(result)
+        )
+        + f'\n- {benchmark_show.where(result)}\n'
+    )
+
+
+def print_tables(result: dict) -> None:
+    """Every profile with its longest operations, for a terminal."""
+    for name, profile in result['cases'].items():
+        print(shown(name, profile))
+
+
+def render(result: dict) -> Figure:
+    """A bar per case, cut by kind of operation."""
+    found = _kinds(result)
+    figure = Figure((9, 1.8 + 0.34 * len(result['cases'])), dpi=150, layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    names = list(result['cases'])
+    for index, kind in enumerate(found):
+        before = [
+            100 * sum(profile['shares'][other] for other in found[:index])
+            for profile in result['cases'].values()
+        ]
+        axes.barh(
+            range(len(names)),
+            [100 * profile['shares'][kind] for profile in result['cases'].values()],
+            left=before,
+            color=matplotlib.colormaps['tab20'](KINDS.index(kind)),
+            label=kind,
+        )
+    axes.set_yticks(
+        range(len(names)),
+        [
+            f'{name.replace("_", " ")}, {1000 * profile["seconds"]:,.0f} ms'
+            for name, profile in result['cases'].items()
+        ],
+    )
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlim(0, 100)
+    for side in ('top', 'right', 'left'):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(axis='y', length=0)
+    axes.set_xlabel('share of the step, %')
+    axes.set_title(
+        f"Where a training step's time goes, {benchmark_show.label(result)}",
+        loc='left',
+        fontsize=11,
+    )
+    figure.legend(loc='outside lower center', frameon=False, fontsize=8, ncols=6)
+    return figure
+
+
+def draw(found: list[dict], path: str) -> None:
+    """Writes the figure of one stored file as .png or .svg."""
+    if len(found) > 1:
+        raise UserError('profiles are drawn one file at a time.')
+    style.save(render(found[0]), path)

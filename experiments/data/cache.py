@@ -1,0 +1,102 @@
+"""Decoded sets kept on disk, so that a second start takes seconds.
+
+One uncompressed .npz file per part, written beside its place and moved there at once. Its CRC-32
+sums are checked when it is read, and its header says which files, at which times, it was made of:
+a damaged or stale file is noticed, said, and made again.
+"""
+
+import json
+import os
+import re
+import shutil
+import time
+
+import numpy as np
+
+from experiments.errors import reason
+from experiments.files import cache_folder, digest
+from experiments.progress import note
+
+_VERSION = 2  # of the files; others are made again
+_SPARE = 64 * 2**20  # bytes left free on the disk
+_ABANDONED = 24 * 3600  # seconds after which an unfinished file is removed
+
+
+def load(setting: str | None, what: str, key: tuple, made_of: tuple) -> dict | None:
+    """The arrays saved under (what, key), or None: there are none, or not of these files.
+
+    what: short name in front of the file name. made_of: fingerprint and stamp of the source.
+    """
+    path = _path(setting, what, key)
+    if path is None:
+        return None
+    try:
+        if not path.is_file():
+            return None
+    except OSError as error:  # no rights to look
+        note(
+            f'{path} cannot be read ({reason(error)}); it is made again. Set data.cache to '
+            "another folder or to 'off'."
+        )
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            header = json.loads(bytes(file['header']))
+            if header != _header(key, made_of):
+                note(f'{path} is not of the data as they are now; it is made again')
+                return None
+            return {name: file[name] for name in file.files if name != 'header'}
+    except PermissionError as error:
+        note(f'{path} cannot be read ({reason(error)}); it is made again')
+        return None
+    except Exception as error:  # zipfile and NumPy raise many kinds for a damaged file
+        note(f'{path} is damaged ({reason(error)}); it is made again')
+        return None
+
+
+def save(setting: str | None, what: str, key: tuple, made_of: tuple, arrays: dict) -> None:
+    """Keeps arrays under (what, key). A disk without room or rights is a printed note."""
+    path = _path(setting, what, key)
+    if path is None:
+        return
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    need = sum(array.nbytes for array in arrays.values())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for old in path.parent.glob('.*.npz.*'):
+            if time.time() - old.stat().st_mtime > _ABANDONED:
+                old.unlink(missing_ok=True)
+        free = shutil.disk_usage(path.parent).free
+        if need + _SPARE > free:
+            note(
+                f'decoded images are not kept: {need / 2**20:,.0f} MiB and {path.parent} has '
+                f'{free / 2**20:,.0f} MiB free. Make room, or set data.cache to another folder or '
+                "to 'off'."
+            )
+            return
+        header = json.dumps(_header(key, made_of)).encode()
+        with open(temporary, 'wb') as file:
+            np.savez(file, header=np.frombuffer(header, np.uint8), **arrays)
+        os.replace(temporary, path)
+    except OSError as error:
+        note(
+            f'decoded images are not kept in {path.parent} ({reason(error)}). Make room, or set '
+            "data.cache to another folder or to 'off'."
+        )
+    finally:
+        try:
+            temporary.unlink(missing_ok=True)
+        except OSError:
+            pass
+
+
+def _header(key, made_of):
+    return json.loads(json.dumps([_VERSION, key, made_of]))
+
+
+def _path(setting, what, key):
+    place = cache_folder(setting)
+    if place is None:
+        return None
+    slug = re.sub(r'[^\w.-]+', '_', what).strip('_.')[-60:]
+    return place / f'{slug}-{digest(key)}.npz'

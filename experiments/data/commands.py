@@ -1,0 +1,291 @@
+"""The command `python -m experiments.data`: lists, prepares, shows, checks and times data sets.
+
+python -m experiments.data list
+python -m experiments.data prepare fashion_mnist
+python -m experiments.data show imagenette/160px-v2
+python -m experiments.data check folder:photographs
+python -m experiments.data speed cifar10
+"""
+
+import argparse
+import pathlib
+import re
+import signal
+
+import numpy as np
+
+from experiments import progress
+from experiments.data import feed, sources, tfds
+from experiments.data import records as reading
+from experiments.data import speed as data_speed
+from experiments.data.decode import Decoding
+from experiments.errors import UserError, check_writable, command
+
+_LOOKED_AT = 5000  # images of each part that `show` decodes
+_SHEET = 32  # images drawn at most
+_SHOWN = 256  # pixels of a side that a drawn image has at most
+
+
+def list_sets(args) -> int:
+    print('embedded:  digits, synthetic[:COUNTxSIDExCHANNELS]')
+    print('folders:   folder:PATH, one subfolder of images per class')
+    found = tfds.names(args.data_dir)
+    where = tfds.where(args.data_dir)
+    print(f'prepared in {where}:' if found else f'prepared in {where}: none')
+    for name in found:
+        try:
+            builder = tfds.open_builder(name, args.data_dir)
+            words = ', '.join(
+                f'{part} {info.num_examples:,}' for part, info in builder.info.splits.items()
+            )
+        except UserError as error:
+            words = f'cannot be read: {error}'
+        print(f'    {name:32} {words}')
+    return 0
+
+
+def show(args) -> int:
+    slug = re.sub(r'[^\w.-]+', '_', args.name).strip('_.')[-100:]
+    out = pathlib.Path(args.out or f'{slug or "sheet"}.png')
+    if out.suffix.lower() != '.png':
+        raise UserError(f'a sheet is a PNG image; --out is {args.out}. Let it end in .png.')
+    source = sources.find(sources.fields_of(args.name, args.data_dir))
+    check_writable(out)  # before the minutes that reading may take
+    print(source.note)
+    print(f'{len(source.classes)} classes: {_some(source.classes)}')
+    for part, records in source.splits.items():
+        rows = np.sort(np.random.default_rng(0).permutation(len(records))[:_LOOKED_AT])
+        how = Decoding(reading.channels(records), args.resize, upright=records.upright)
+        levels, sizes, labels, broken = 0, [], [], 0
+        for row in progress.told(rows, f'{part}: reading', len(rows), 1):
+            try:
+                image, label = reading.one(records, int(row), how)
+            except reading.Broken:
+                broken += 1
+                continue
+            levels = levels + np.stack(
+                [np.bincount(image[..., c].ravel(), minlength=256) for c in range(image.shape[-1])]
+            )
+            sizes.append(image.shape[:2])
+            labels.append(label)
+        whole = len(rows) == len(records)
+        print(
+            f'\n{part}: {len(records):,} images'
+            + ('' if whole else f'; of {len(rows):,} drawn from them:')
+        )
+        if not sizes:
+            print('  none decodes')
+            continue
+        if records.labels is not None:
+            labels = records.labels
+        _print_part(source.classes, sizes, levels, labels, how.channels)
+        if broken:
+            print(
+                f'  {broken} do not decode: name them with python -m experiments.data check '
+                f'{args.name}'
+            )
+    _sheet(source, args, out)
+    print(f'\nsheet of images: {out}')
+    return 0
+
+
+def _print_part(classes, sizes, levels, labels, channels):
+    heights, widths = (sorted(values) for values in zip(*sizes))
+    if heights[0] == heights[-1] and widths[0] == widths[-1]:
+        print(f'  size     {heights[0]}x{widths[0]}x{channels}')
+    else:
+        middle = len(sizes) // 2
+        print(
+            f'  height   {heights[0]} to {heights[-1]}, median {heights[middle]}; width '
+            f'{widths[0]} to {widths[-1]}, median {widths[middle]}; {channels} channels; mixed '
+            'sizes: set data.resize'
+        )
+    grey = np.arange(256) / 255
+    mean = levels @ grey / levels.sum(1)
+    std = np.sqrt(np.maximum(levels @ grey**2 / levels.sum(1) - mean**2, 0))
+    print(
+        f'  mean     {" ".join(f"{value:.4f}" for value in mean)} (of 1; of 255: '
+        f'{" ".join(f"{255 * value:.2f}" for value in mean)})'
+    )
+    print(f'  std      {" ".join(f"{value:.4f}" for value in std)}')
+    labels = np.asarray(labels)
+    inside = labels[(labels >= 0) & (labels < len(classes))]
+    counts = np.bincount(inside, minlength=len(classes))
+    print('  a class  ' + _some([f'{name} {count}' for name, count in zip(classes, counts)]))
+    if len(inside) < len(labels):
+        print(f'  {len(labels) - len(inside)} labels outside 0..{len(classes) - 1}')
+
+
+def _some(words, most: int = 20) -> str:
+    left = len(words) - most
+    return ', '.join(words[:most]) + (f' and {left} more' if left > 0 else '')
+
+
+def _sheet(source, args, out):
+    """Draws images of the first part, as they are decoded, with their classes."""
+    from PIL import Image
+
+    from experiments.data import contact  # brings in matplotlib
+
+    records = next(iter(source.splits.values()))
+    how = Decoding(reading.channels(records), args.resize, upright=records.upright)
+    images, labels = [], []
+    for place in np.random.default_rng(0).permutation(len(records))[: 4 * _SHEET]:
+        try:
+            image, label = reading.one(records, int(place), how)
+        except reading.Broken:
+            continue
+        if 0 <= label < len(source.classes):
+            if max(image.shape[:2]) > _SHOWN:  # photographs are drawn smaller than they are
+                small = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+                small.thumbnail((_SHOWN, _SHOWN), Image.Resampling.BILINEAR, reducing_gap=2)
+                image = np.asarray(small).reshape(*small.size[::-1], image.shape[-1])
+            images.append(image)
+            labels.append(label)
+        if len(images) == _SHEET:
+            break
+    if not images:
+        raise UserError(f'{args.name}: no image that could be drawn.')
+    contact.samples(images, labels, source.classes, out, source.note)
+
+
+def check(args) -> int:
+    source = sources.find(sources.fields_of(args.name, args.data_dir))
+    bad = 0
+    for part, records in source.splits.items():
+        chunks = Checked(records, reading.channels(records), len(source.classes))
+        found, sides = 0, []
+        read = (
+            feed.stream(chunks, args.workers, 0, len(chunks))
+            if args.workers
+            else (chunks[index] for index in range(len(chunks)))
+        )
+        read = progress.told(read, f'{part}: reading', len(records), reading.CHUNK)
+        try:
+            for chunk in read:
+                sides.append(chunk['sides'])
+                for message in chunk['faults']:
+                    found += 1
+                    print(message, flush=True)
+        except UserError as error:  # of a whole file: none of its records can be read
+            print(f'{part}: {error}', flush=True)
+            bad += 1
+            continue
+        print(f'{part}: {len(records):,} records read, {found} of them broken', flush=True)
+        low, high = np.min([low for low, _ in sides], 0), np.max([high for _, high in sides], 0)
+        if (low < high).any():
+            print(
+                f'{part}: sizes differ, height {low[0]} to {high[0]}, width {low[1]} to '
+                f'{high[1]}: set data.resize to train on them',
+                flush=True,
+            )
+        bad += found
+    return 1 if bad else 0
+
+
+_LARGEST = np.iinfo(np.int32).max  # pixels
+
+
+class Checked:
+    """Reads and decodes the records of chunks: what is wrong with them ('faults', messages), and
+    the lowest and highest height and width ('sides', int [2, 2])."""
+
+    def __init__(self, records, channels: int, classes: int):
+        self.records, self.classes = records, classes
+        self.how = Decoding(channels, upright=records.upright)
+
+    def __len__(self):
+        return -(-len(self.records) // reading.CHUNK)
+
+    def __getitem__(self, index):
+        start = int(index) * reading.CHUNK
+        rows, faults = range(start, min(start + reading.CHUNK, len(self.records))), []
+        shapes = []
+        for row, (image, label, fault, _) in zip(rows, reading.each(self.records, rows, self.how)):
+            fault = fault or reading.label_fault(self.records, row, label, self.classes)
+            if fault:
+                faults.append(str(fault))
+            if image is not None:
+                shapes.append(image.shape[:2])
+        nothing = [(_LARGEST, _LARGEST)], [(0, 0)]  # changes neither the lowest nor the highest
+        sides = np.array([np.min(shapes or nothing[0], 0), np.max(shapes or nothing[1], 0)])
+        return {'faults': faults, 'sides': sides}
+
+
+COMMANDS = {'list': list_sets, 'show': show, 'check': check, 'speed': data_speed.speed}
+
+
+# --- command line
+
+
+def prepare(name: str, data_dir: str | None = None) -> str:
+    """Downloads and prepares a TFDS data set as array_record files; returns where it lies.
+
+    Raises:
+      UserError: TensorFlow is not installed, or TFDS cannot prepare the set (its reason is given).
+    """
+    if name.partition(':')[0] in sources.SOURCES:
+        return f'{name} needs no preparation'
+    return tfds.prepare(name, data_dir)
+
+
+@command
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(prog='python -m experiments.data', description='Data sets.')
+    commands = parser.add_subparsers(dest='command', required=True)
+
+    def add(name, words, named=True, count=None):
+        made = commands.add_parser(name, help=words, description=words)
+        if named:
+            made.add_argument(
+                'name',
+                nargs=count,
+                help="'digits', 'folder:PATH', or a TFDS name such as 'imagenette/160px-v2'",
+            )
+        made.add_argument('--data_dir', help="of TFDS sets; default: $TFDS_DATA_DIR, or TFDS's own")
+        return made
+
+    add('list', 'the data sets that are ready to use', named=False)
+    add(
+        'prepare',
+        'download a TFDS data set and write it as array_record files (needs '
+        'TensorFlow: .[prepare])',
+    )
+    show = add('show', 'classes, counts, sizes, mean and deviation, and a sheet of images')
+    show.add_argument('--resize', type=int, default=0, help='pixels, as data.resize')
+    show.add_argument('--out', metavar='FILE.png', help='of the sheet; default: NAME.png')
+    check = add('check', 'read every record and name the broken ones (status 1 if any)')
+    check.add_argument('--workers', type=int, default=0, help='processes that decode')
+    speed = add('speed', 'measure images a second, decoded and fed', count='?')
+    speed.add_argument('--resize', type=int, default=0, help='pixels, as data.resize')
+    speed.add_argument('--batch', type=int, default=128)
+    speed.add_argument('--rounds', type=int, default=5, help='repetitions of each measurement')
+    speed.add_argument('--seconds', type=float, default=10.0, help='length of each at most')
+    speed.add_argument(
+        '--epochs',
+        type=int,
+        default=0,
+        help='also: memory in each of so many epochs of the streamed set',
+    )
+    speed.add_argument('--out', metavar='FILE.json', help='where the numbers are stored')
+    speed.add_argument(
+        '--markdown',
+        nargs='+',
+        metavar='FILE.json',
+        help='print stored numbers as a table; measure nothing',
+    )
+    args = parser.parse_args(argv)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        if args.command == 'prepare':
+            print(prepare(args.name, args.data_dir))
+            return 0
+        for flag, most in (('resize', 4096), ('workers', 1024), ('epochs', 10**6)):
+            if not 0 <= getattr(args, flag, 0) <= most:
+                raise UserError(
+                    f'--{flag} is {getattr(args, flag)}, it must be between 0 and {most}.'
+                )
+        return COMMANDS[args.command](args)
+    finally:
+        feed.close()

@@ -1,0 +1,99 @@
+"""A contact sheet: images in rows, drawn with their classes."""
+
+import io
+import textwrap
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from experiments.errors import UserError
+from experiments.files import write_whole
+
+LINE = 0.2  # inches, a line of text
+
+CELL = 1.5  # inches, an image with its margin
+
+
+def samples(images, labels, classes, path, title: str = '', columns: int = 8) -> Path:
+    """Draws images with their classes, row by row, and returns the path of the PNG.
+
+    images: uint8 [n, H, W, C] or a list of [h, w, C] of any sizes, C 1 or 3; labels: int [n];
+    classes: their names. Raises UserError where the file cannot be written.
+    """
+    columns = max(1, min(columns, len(images)))
+    figure, axes, _ = grid(-(-len(images) // columns), columns, title, captions=1)
+    for axis, image, label in zip(axes.flat, images, labels):
+        show(axis, np.asarray(image) / 255)
+        axis.set_xlabel(short(classes[label]), fontsize=7)
+    return write(figure, path)
+
+
+def grid(rows, columns, title, captions=0, titles=False):
+    """(figure, axes [rows, columns], a text axis above each row)."""
+    width = max(columns * CELL, 6 if titles else 4)  # inches; the longest title of a row fits
+    lines = textwrap.wrap(title.replace('$', r'\$'), int(width * 13)) if title else []
+    top = LINE * (len(lines) + 0.5)
+    heads = LINE * 1.6 if titles else 0
+    below = LINE * (0.4 + 0.6 * captions) if captions else 0
+    row = CELL + heads + below
+    first = LINE * (0.4 if titles or captions else 1.2)  # the titles of the columns
+    height = top + first + rows * row
+    figure = Figure((width, height), dpi=120)
+    FigureCanvasAgg(figure)
+    figure.text(0.08 / width, 1 - 0.08 / height, '\n'.join(lines), va='top', fontsize=10)
+    left = 0.0 if titles or captions else LINE * 1.5  # the classes beside the rows
+    cell = (width - left) / columns
+    axes, frames = np.empty((rows, columns), object), []
+    for i in range(rows):
+        bottom = height - top - first - (i + 1) * row + below
+        for j in range(columns):
+            axis = figure.add_axes(
+                (
+                    (left + j * cell + 0.05) / width,
+                    (bottom + 0.05) / height,
+                    (cell - 0.1) / width,
+                    (CELL - 0.1) / height,
+                )
+            )
+            axis.set_axis_off()
+            axes[i, j] = axis
+        frames.append(
+            figure.add_axes((0.08 / width, (bottom + CELL) / height, 0.9, (heads or 0.01) / height))
+        )
+        frames[-1].set_axis_off()
+    return figure, axes, frames
+
+
+def show(axis, image):
+    """Draws float [h, w, C] on [0, 1]; small images keep their pixels."""
+    image = np.clip(image, 0, 1)
+    if image.shape[-1] != 3:
+        image = image[..., :1].repeat(3, -1)
+    axis.imshow(image, interpolation='nearest' if image.shape[0] <= 64 else 'antialiased')
+    axis.set_axis_on()
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for spine in axis.spines.values():
+        spine.set_linewidth(0.5)
+
+
+def short(text) -> str:
+    text = str(text).replace('$', r'\$')
+    return text if len(text) <= 22 else text[:20] + '...'
+
+
+def write(figure: Figure, path) -> Path:
+    """Writes a figure as PNG, whole or not at all; returns the path. Raises UserError."""
+    path = Path(path)
+    png = io.BytesIO()
+    figure.savefig(png, format='png')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, png.getvalue())
+    except OSError as error:
+        raise UserError(
+            f'the sheet cannot be written to {path}: {error.strerror}. Give another --out.'
+        ) from error
+    return path

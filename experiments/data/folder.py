@@ -1,0 +1,292 @@
+"""A folder of images with one subfolder per class as a data set.
+
+    photographs/daisy/1.jpg        photographs/train/daisy/1.jpg
+    photographs/rose/2.png    or   photographs/validation/daisy/2.jpg   ('val', 'valid', 'dev' too)
+                                   photographs/test/daisy/3.jpg
+
+Classes are the subfolders' names in alphabetical order; what lies deeper belongs to its class, but
+for hidden folders. A part that has no folder of its own is taken from the training images by a hash
+of 'class/file name', so that it is the same everywhere and stays the same when files are added.
+"""
+
+import hashlib
+import os
+import pathlib
+
+import numpy as np
+
+from experiments.data.records import Records, Source
+from experiments.errors import UserError, nearest, reason
+from experiments.files import digest
+
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.ppm', '.pgm', '.tif', '.tiff')
+# Names of the folders of the parts, in whatever case
+_FOLDERS = {
+    'train': ('train', 'training'),
+    'validation': ('validation', 'val', 'valid', 'dev'),
+    'test': ('test', 'testing'),
+}
+
+
+class Files(Records):
+    """Image files in the order of the hash of their names: a mixture of all classes."""
+
+    upright = True
+    together = 1  # photographs may be large, and are files of their own
+
+    def __init__(
+        self, name: str, root: pathlib.Path, files: list[str], labels: list[int], cut: str = ''
+    ):
+        self.name, self._root, self._files, self.cut = name, str(root), files, cut
+        self.home = str(root.resolve())
+        self.labels = np.asarray(labels, np.int32)
+        stats = [_stat(os.path.join(root, file)) for file in files]
+        self.fingerprint = digest(
+            'files', files, [stat.st_size for stat in stats], self.labels.tobytes()
+        )
+        self.stamp = digest([stat.st_mtime_ns for stat in stats])
+
+    def __len__(self):
+        return len(self._files)
+
+    def where(self, index):
+        return os.path.join(self._root, self._files[index])
+
+    def fetch(self, indices):
+        return [
+            (pathlib.Path(self.where(index)).read_bytes(), int(self.labels[index]))
+            for index in indices
+        ]
+
+
+def folder(fields) -> Source:
+    """'folder:PATH': its parts 'train', 'validation' and 'test', each given or taken by hash.
+
+    Raises:
+      UserError: no such folder, no classes, an empty class, or a class that train lacks.
+    """
+    root = _root(fields.name)
+    given = _parts(root)
+    classes = _classes(given['train'])
+    found, ignored, seen = {}, [], {}
+    for part, place in given.items():
+        found[part] = _files(place, classes, ignored, seen)
+    taken = [part for part in ('test', 'validation') if part not in given]
+    if fields.test in found:
+        taken = [part for part in taken if part != 'test']
+    if fields.train in ('validation', 'test'):  # then nothing else is held out of that part
+        taken = [part for part in taken if part in (fields.train, fields.test)]
+    pool = found['train']
+    for number, part in enumerate(taken):
+        low, high = number * fields.validation, (number + 1) * fields.validation
+        found[part] = [item for item in pool if low <= item[0] < high]
+        found['train'] = [item for item in found['train'] if not low <= item[0] < high]
+        if not found[part] or not found['train']:
+            raise UserError(
+                f'{root}: {len(pool)} images with data.validation={fields.validation:g} leave '
+                f'{len(found["train"])} to train on and {len(found[part])} for the {part} part, '
+                f'which has no folder of its own; both need some. Raise data.validation, add '
+                f"images, or divide them into folders 'train', 'validation' and 'test'."
+            )
+    splits = {
+        part: Files(
+            f'{root} {part!r}',
+            given.get(part, given['train']),
+            [file for _, file, _ in sorted(items)],
+            [label for _, _, label in sorted(items)],
+            f'{taken} {fields.validation}' if taken else '',
+        )
+        for part, items in found.items()
+    }
+    note = f'images in the folder {root.name}'
+    if taken:
+        note += f"; {' and '.join(taken)} part taken by the hash of the files' names"
+    if ignored:
+        note += f'; {len(ignored)} other files ignored, such as {ignored[0]}'
+    # the part to validate on may be the one that is tested or trained on
+    own = (
+        'validation'
+        if ('validation' in splits and 'validation' not in (fields.train, fields.test))
+        else ''
+    )
+    return Source(splits, classes, note, validation=own)
+
+
+def _parts(root: pathlib.Path) -> dict[str, pathlib.Path]:
+    """{part: its folder}; {'train': root} where the classes lie in root itself."""
+    inside = _subfolders(root)
+    found = {
+        part: [root / name for name in inside if name.lower() in names]
+        for part, names in _FOLDERS.items()
+    }
+    given = {part: places[0] for part, places in found.items() if places}
+    others = [name for name in inside if root / name not in given.values()]
+    if not given or others and not any(_subfolders(place) for place in given.values()):
+        _check_classes(root, inside)
+        return {'train': root}  # classes may be named as parts are, such as 'train' beside 'bus'
+    twice = next((places for places in found.values() if len(places) > 1), None)
+    if twice:
+        raise UserError(
+            f'{root} has {twice[0].name!r} and {twice[1].name!r}, two folders for one '
+            'part. Rename or remove one of them.'
+        )
+    if 'train' not in given:
+        raise UserError(
+            f'{root}: it has a folder {next(iter(given.values())).name!r} but none '
+            "named 'train' for the classes to be trained on."
+        )
+    if others:
+        names = ', '.join(name for names in _FOLDERS.values() for name in names)
+        raise UserError(
+            f'{root / others[0]} lies beside {given["train"].name!r} and is no part of '
+            f'the data by its name. Parts are named {names}. Rename it, or move it '
+            'elsewhere.'
+        )
+    return given
+
+
+def _check_classes(root, names) -> None:
+    """UserError where the folders look like parts: none holds images, all hold the same folders."""
+    inside = [_subfolders(root / name) for name in names]
+    alike = len(names) > 1 and len(inside[0]) > 1 and all(one == inside[0] for one in inside)
+    if alike and not any(
+        _is_image(entry.name) for name in names for entry in os.scandir(root / name)
+    ):
+        raise UserError(
+            f'{root}: its folders {", ".join(names[:3])} hold no images but the same '
+            f'folders {", ".join(inside[0][:3])}. If those are the classes, name the '
+            "folders above them 'train', 'validation' and 'test'; if "
+            f"{', '.join(names[:3])} are, move them into a folder 'train'."
+        )
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith('.') and name.lower().endswith(SUFFIXES)
+
+
+def _root(name: str) -> pathlib.Path:
+    path = name.partition(':')[2]
+    advice = 'Name one as data.name=folder:PATH; it holds one subfolder of images per class.'
+    try:
+        root = pathlib.Path(path).expanduser()
+        if not path or not root.is_dir():
+            raise UserError(f'{name}: there is no such folder. {advice}')
+    except (RuntimeError, ValueError, OSError) as error:  # no such home, a null byte, no rights
+        raise UserError(
+            f'{name}: that folder cannot be found ({str(error).rstrip(".")}). {advice}'
+        ) from error
+    return root
+
+
+def _stat(path):
+    try:
+        return os.stat(path)
+    except FileNotFoundError as error:
+        raise UserError(
+            f'{path} is a link to a file that is not there. Mend or remove it.'
+        ) from error
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError) -> UserError:
+    return UserError(
+        f'{error.filename} cannot be read ({reason(error)}). Change its rights, or '
+        'take it out of the folder.'
+    )
+
+
+def _raise(error):
+    raise _unreadable(error) from error
+
+
+def _walk(place, seen: dict[str, str]):
+    """(folder, file name) of all files below, links to folders followed, hidden folders left out.
+
+    seen: {real folder: its name} of all that were walked, of other classes and parts too.
+
+    Raises UserError: a folder that cannot be read, or that was met before.
+    """
+    for base, folders, files in os.walk(place, onerror=_raise, followlinks=True):
+        real = os.path.realpath(base)
+        if real in seen:
+            raise UserError(
+                f'{base} and {seen[real]} are one and the same folder, {real}: its '
+                'images would count twice. Remove the link.'
+            )
+        seen[real] = base
+        folders[:] = [name for name in folders if not name.startswith('.')]
+        yield from ((base, name) for name in files)
+
+
+def _subfolders(place):
+    try:
+        found = sorted(
+            entry.name
+            for entry in os.scandir(place)
+            if entry.is_dir() and not entry.name.startswith('.')
+        )
+    except OSError as error:
+        raise _unreadable(error) from error
+    _check_name(*found)
+    return found
+
+
+def _check_name(*names):
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:  # bytes that are no UTF-8: cannot be printed or stored
+            raise UserError(
+                f'{os.fsencode(name)!r}: the name of this file or folder is not UTF-8. Rename it.'
+            ) from error
+
+
+def _classes(place):
+    classes = tuple(_subfolders(place))
+    if not classes:
+        raise UserError(f'{place} has no subfolders: it needs one per class, with its images.')
+    if len(classes) < 2:
+        raise UserError(
+            f'{place} has one subfolder only, {classes[0]!r}: a classifier needs two '
+            'classes or more. Name the folder whose subfolders are the classes.'
+        )
+    return classes
+
+
+def _files(place, classes, ignored, seen):
+    """[(number in [0, 1) from the name's hash, 'class/name', label)]"""
+    items = []
+    there = set(_subfolders(place))
+    strange, lost = sorted(there - set(classes)), [name for name in classes if name not in there]
+    if lost:
+        raise UserError(
+            f'{place} has no folder {lost[0]!r}, a class of the training part: every '
+            'part needs images of every class. Add it, or remove the class.'
+        )
+    if strange:
+        raise UserError(
+            f'{place / strange[0]}: no class of the training part.{nearest(strange[0], classes)}'
+        )
+    for label, name in enumerate(classes):
+        count = len(items)
+        for base, file in _walk(place / name, seen):
+            _check_name(file)
+            path = pathlib.Path(base, file)
+            relative = path.relative_to(place).as_posix()
+            if not _is_image(file):
+                ignored.append(relative)
+                continue
+            items.append((_mark(relative), relative, label))
+        if len(items) == count:
+            raise UserError(
+                f'{place / name}: the class folder holds no images '
+                f'({", ".join(suffix[1:] for suffix in SUFFIXES)}). Remove it, or add '
+                'some.'
+            )
+    return items
+
+
+def _mark(name: str) -> float:
+    hashed = hashlib.sha256(name.encode(errors='surrogateescape')).digest()
+    return int.from_bytes(hashed[:6], 'big') / 2**48

@@ -1,0 +1,318 @@
+"""Random access to the images of a source, before they are decoded, and their decoding in bulk."""
+
+import hashlib
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.data.decode import Decoding, Unfit, channels_of, decode
+from experiments.errors import UserError, reason, shown
+from experiments.files import digest
+
+CHUNK = 128  # records read at a time, at most
+_BYTES = 64 * 2**20  # of decoded images read at a time; one image may have more
+
+
+class Broken(UserError):
+    """A record that does not decode; `index` is its place among its records."""
+
+    def __init__(self, message: str, index: int = -1):
+        super().__init__(message)
+        self.index = index
+
+    def __reduce__(self):  # crosses from a worker process
+        return Broken, (str(self), self.index)
+
+
+class Records:
+    """One part of a source: images that lie somewhere, read by index. Base class.
+
+    A source sets or overrides what is named here; an instance is pickled to worker processes.
+    """
+
+    name = ''  # of the source and the part, for messages
+    labels: np.ndarray | None = None  # int32 [N], or None when only reading the images tells
+    size: tuple = (None, None, None)  # (H, W, C) of every image; None: differs, or not known
+    upright = False  # turn photographs as their EXIF orientation says
+    embedded = False  # costs nothing to read again: not cached
+    fingerprint = ''  # of names and sizes: the same wherever the same data lie; never left empty
+    home = ''  # where the files lie
+    cut = ''  # by which rule the part was taken from those files, where it was
+    stamp = ''  # changes with every change of the files, if only of their times
+    ranges: dict | None = None  # {file: [(first, end)]} of records, to see that parts are apart
+    together = 32  # records that one `fetch` is asked for at most, whose bytes then lie in memory
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def fetch(self, indices: Sequence[int]) -> list[tuple]:
+        """(bytes of an image file or uint8 [h, w, C], label) of each; raises for a broken one."""
+        raise NotImplementedError
+
+    def where(self, index: int) -> str:
+        """Names a record in a message."""
+        return f'record {index}'
+
+
+class Source(NamedTuple):
+    """What a source gives: its parts by name, its classes, and what is said of it.
+
+    Parts are in mixed order: the last images of the train part become the validation part.
+    """
+
+    splits: dict[str, Records]  # every part there is, not yet read
+    classes: tuple[str, ...]
+    note: str  # said beside every number: which data, and how exact
+    part: Callable[[str], Records] | None = None  # reads names such as 'train[:90%]' too
+    validation: str = ''  # the part to validate on, where the data have one of their own
+
+
+class Arrays(Records):
+    """Images in memory: uint8 [N, H, W, 1 or 3], labels int [N].
+
+    Raises:
+      UserError: arrays of other types or shapes, or not one label an image.
+    """
+
+    embedded = True
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, name: str = ''):
+        images, labels = np.asarray(images), np.asarray(labels)
+        what = f'images of {name}' if name else 'images'
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
+            raise UserError(
+                f'{what} are {images.dtype} {list(images.shape)}, they must be uint8 '
+                '[N, H, W, 1 or 3] with values from 0 to 255: grey images need a last '
+                'axis of 1, fractions of 1 must be multiplied by 255 and rounded.'
+            )
+        if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
+            raise UserError(
+                f'labels of {len(images)} {what} are {labels.dtype} '
+                f'{list(labels.shape)}, they must be whole numbers [{len(images)}].'
+            )
+        if len(labels) and not -(2**31) <= labels.min() <= labels.max() < 2**31:
+            raise UserError(
+                f'labels of {what} lie outside 32 bits: {labels.min()} to {labels.max()}.'
+            )
+        self.images, self.labels, self.name = images, labels.astype(np.int32), name
+        self.size = images.shape[1:]
+        self.fingerprint = digest(images.shape, images, self.labels)
+
+    def __len__(self):
+        return len(self.labels)
+
+    def fetch(self, indices):
+        return [(self.images[index], self.labels[index]) for index in indices]
+
+
+def channels(records: Records, looked_at: int = 100) -> int:
+    """Channels of the images: given, or 1 if the first hundred are all grey, else 3."""
+    if records.size[2]:
+        return records.size[2]
+    for index in range(min(looked_at, len(records))):
+        try:
+            ((raw, _),) = records.fetch([index])
+            if channels_of(raw) == 3:
+                return 3
+        except Exception:  # a broken one is named where it is decoded
+            continue
+    return 1
+
+
+def shape(records: Records, how: Decoding) -> tuple[int, int, int]:
+    """(H, W, C) of the decoded images, from the first that decodes where nothing says it.
+
+    Raises:
+      Broken: none of the first hundred decodes.
+    """
+    side = how.side or how.resize
+    if side:
+        return side, side, how.channels
+    if records.size[0] and records.size[1]:
+        return (*records.size[:2], how.channels)
+    for index in range(min(100, len(records))):
+        try:
+            return one(records, index, how)[0].shape
+        except Broken as error:
+            first = error
+    raise first if len(records) else UserError(f'{records.name} is empty.')
+
+
+def one(records: Records, index: int, how: Decoding) -> tuple[np.ndarray, int]:
+    """The decoded image and label of one record.
+
+    Raises:
+      Broken: it does not decode.
+      UserError: it is unfit, or cannot be read at all, which may pass: no rights, a disk that
+        fails, too many open files, no memory.
+    """
+    try:
+        ((raw, label),) = records.fetch([index])
+        return decode(raw, how), label
+    except UserError:
+        raise
+    except Unfit as error:
+        raise UserError(f'{records.name}: {records.where(index)} {error}.') from error
+    except (OSError, MemoryError) as error:
+        if isinstance(error, OSError) and error.errno is None:  # Pillow's, of damaged bytes
+            raise _broken(records, index, error) from error
+        raise UserError(
+            f'{records.name}: {records.where(index)} cannot be read '
+            f'({reason(error)}). Mend that and run the same command again; such a '
+            'record is never left out.'
+        ) from error
+    except Exception as error:  # every reader and decoder has kinds of its own
+        raise _broken(records, index, error) from error
+
+
+def _broken(records, index, error):
+    return Broken(
+        f'{records.name}: {records.where(index)} does not decode ({reason(error)}).', index
+    )
+
+
+def each(records: Records, indices: Sequence[int], how: Decoding):
+    """Yields (image, label, fault, raw) of every record: the decoded image and what it was before,
+    or a UserError and None in the place of what there is not.
+
+    Raises:
+      UserError: none can be read.
+    """
+    for start in range(0, len(indices), records.together):
+        some = [int(index) for index in indices[start : start + records.together]]
+        fetched = _fetch_all(records, some)
+        for place, index in enumerate(some):
+            raw = label = image = fault = None
+            try:
+                ((raw, label),) = records.fetch([index]) if fetched is None else [fetched[place]]
+                image = decode(raw, how)
+            except Exception:
+                try:
+                    image, label = one(records, index, how)  # again, for the message
+                except UserError as error:
+                    fault = error
+            if fault is None:
+                try:
+                    label = _whole(records, index, label)
+                except UserError as error:
+                    fault = error
+            yield image, label, fault, raw
+
+
+def many(
+    records: Records,
+    indices: Sequence[int],
+    how: Decoding,
+    shape: tuple,
+    classes: int,
+    hashes: list | None = None,
+):
+    """Decodes records: (uint8 [n, *shape], int32 [n], faults).
+
+    faults: [(place among the indices, UserError)] of the records that are broken, of another shape
+    or labelled outside 0..classes - 1; their places hold zeros. `hashes` gets 32 bytes a record,
+    of its bytes before they are decoded and of its label.
+
+    Raises:
+      UserError: none can be read.
+    """
+    images, labels = np.zeros((len(indices), *shape), np.uint8), np.zeros(len(indices), np.int32)
+    faults = []
+    for place, (image, label, fault, raw) in enumerate(each(records, indices, how)):
+        if hashes is not None:
+            hashes.append(_hash(raw, label))
+        if fault is None and image.shape != shape:
+            fault = UserError(
+                f'{records.name}: {records.where(int(indices[place]))} is {_size(image.shape)}, '
+                f'others are {_size(shape)}. Set data.resize to the pixels of the shorter side: '
+                'the centre square is then used of every image.'
+            )
+        fault = fault or label_fault(records, int(indices[place]), label, classes)
+        if fault is None:
+            images[place], labels[place] = image, label
+        else:
+            faults.append((place, fault))
+    return images, labels, faults
+
+
+def label_fault(records: Records, index: int, label: int, classes: int) -> UserError | None:
+    """The error of a label outside 0..classes - 1."""
+    if 0 <= label < classes:
+        return None
+    return UserError(
+        f'{records.name}: {records.where(index)} has label {label}, outside 0..{classes - 1}.'
+    )
+
+
+def _hash(raw, label) -> bytes:
+    """32 bytes."""
+    if isinstance(raw, np.ndarray):
+        raw = np.ascontiguousarray(raw).data
+    elif not isinstance(raw, bytes):
+        raw = repr(raw).encode()
+    return hashlib.sha256(hashlib.sha256(raw).digest() + str(label).encode()).digest()
+
+
+def _whole(records, index, label) -> int:
+    try:
+        return operator.index(label)
+    except TypeError as error:
+        raise UserError(
+            f'{records.name}: {records.where(index)} has label {shown(label)}, which '
+            'is no whole number.'
+        ) from error
+
+
+def _fetch_all(records: Records, indices: Sequence[int]):
+    """What `fetch` gives, or None where one of them is broken.
+
+    Raises:
+      UserError: none can be read, such as those of a damaged file.
+    """
+    try:
+        return records.fetch(indices)
+    except Broken:
+        return None
+    except UserError:
+        raise
+    except Exception:  # every reader has kinds of its own
+        return None
+
+
+def _size(shape):
+    return 'x'.join(map(str, shape))
+
+
+def step_of(shape: Sequence[int]) -> int:
+    """How many images of this shape are read at a time, so that memory does not grow with it."""
+    return max(1, min(CHUNK, _BYTES // max(math.prod(shape), 1)))
+
+
+class Chunks:
+    """The decoded records in chunks of `step_of` images, by index; read by the feed's workers."""
+
+    def __init__(self, records: Records, rows: np.ndarray, how: Decoding, shape, classes: int):
+        self.records, self.rows, self.how = records, rows, how
+        self.shape, self.classes, self.step = shape, classes, step_of(shape)
+
+    def __len__(self):
+        return -(-len(self.rows) // self.step)
+
+    def __getitem__(self, index):
+        rows = self.rows[int(index) * self.step : (int(index) + 1) * self.step]
+        hashes = []
+        images, labels, faults = many(
+            self.records, rows, self.how, self.shape, self.classes, hashes
+        )
+        return {
+            'image': images,
+            'label': labels,
+            'hash': b''.join(hashes),
+            'fault': [
+                (place, int(rows[place]), isinstance(error, Broken), str(error))
+                for place, error in faults
+            ],
+        }

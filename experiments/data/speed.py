@@ -1,0 +1,402 @@
+"""Images a second, decoded and fed, of a data set on this machine; stored as JSON."""
+
+import datetime
+import json
+import math
+import os
+import pathlib
+import platform
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+from experiments.data import feed, sources
+from experiments.data import records as reading
+from experiments.data.decode import Decoding
+from experiments.errors import UserError, check_writable, reason
+
+WORKERS = (1, 2)
+_FILES = 4000  # images that the plain loader reads, as files
+_WARM = 3  # batches before the clock starts: processes and caches have started
+
+
+def speed(args) -> int:
+    """Measures the ways of feeding in turn, `rounds` times; prints and stores every number.
+
+    in memory     batches of decoded images, gathered by index
+    decode        records read and decoded in this process, nothing else
+    streamed, n   experiments/feed.py with n worker processes
+    plain, n      a loader as PyTorch's users write it: image files, Pillow, n worker processes
+    """
+
+    if args.markdown:
+        print(markdown(args.markdown))
+        return 0
+    if not args.name:
+        raise UserError('speed needs the name of a set to measure, or --markdown FILE...')
+    if min(args.rounds, args.batch) < 1 or not 0 < args.seconds < math.inf:
+        raise UserError('--rounds and --batch must be at least 1, --seconds positive.')
+    source = sources.find(sources.fields_of(args.name, args.data_dir))
+    records = next(iter(source.splits.values()))
+    how = Decoding(reading.channels(records), args.resize, upright=records.upright)
+    shape = reading.shape(records, how)
+    if len(records) < args.batch:
+        raise UserError(f'{args.name} has {len(records)} images, fewer than --batch={args.batch}.')
+    classes = len(source.classes)
+    part = lambda workers: feed.Streamed(
+        records, np.arange(len(records)), how, shape, classes, workers
+    )
+    if args.out:
+        check_writable(args.out)  # before minutes of measuring, not after them
+    rates, starts = _rates(args, records, part)
+    memory = _memory(part, args) if args.epochs else None
+    result = {
+        'set': args.name,
+        'shape': [int(size) for size in shape],
+        'batch': args.batch,
+        'images a second': rates,
+        'seconds to the first batch': starts,
+        'plain loader': _plain_kind(),
+        'highest MiB in each epoch': memory,
+        'environment': environment(),
+    }
+    print()
+    for name, values in rates.items():
+        print(
+            f'{name:12} median {np.median(values):12,.0f} images/s '
+            f'({min(values):,.0f} to {max(values):,.0f})'
+        )
+    if args.out:
+        _write(args.out, json.dumps(result, indent=1) + '\n')
+        print(f'stored in {args.out}')
+    return 0
+
+
+def _write(path, text: str) -> None:
+    try:
+        pathlib.Path(path).write_text(text)
+    except OSError as error:
+        raise UserError(
+            f'{path} cannot be written ({reason(error)}). Give another --out.'
+        ) from error
+
+
+def _rates(args, records, part) -> tuple[dict, dict]:
+    """({way: [images a second]}, {way: [seconds to the first batch]}), an entry a round."""
+    one = part(0)
+    count = min(len(one), max(args.batch, 2**30 // int(np.prod(one.shape))))
+    held = feed.Split(*one.read(np.arange(count)))
+    with tempfile.TemporaryDirectory() as place:
+        files = _write_files(records, pathlib.Path(place))
+        ways = {
+            'in memory': lambda: feed.train_batches(held, args.batch, 1, 0, _next()),
+            'decode': lambda: _decoding(one, args.batch),
+        }
+        for workers in (0, *WORKERS):
+            ways[f'streamed, {workers}'] = lambda n=workers: _streaming(part(n), args.batch)
+        for workers in WORKERS if files else ():
+            ways[f'plain, {workers}'] = lambda n=workers: plain(files, one.how, args.batch, n)
+        rates = {name: [] for name in ways}
+        starts = {name: [] for name in ways}
+        for number in range(args.rounds):
+            for name, make in ways.items():
+                rate, start = _measure(make, args.batch, args.seconds)
+                rates[name].append(rate)
+                starts[name].append(start)
+                print(
+                    f'round {number + 1}/{args.rounds}  {name:12} {rate:12,.0f} images/s, first '
+                    f'batch after {start:.2f} s',
+                    flush=True,
+                )
+    return rates, starts
+
+
+def _memory(part, args) -> dict[str, list[float]]:
+    """{way: [highest MiB of this process and its workers in each epoch]} of the streamed set."""
+    import psutil  # comes with grain
+
+    def used():
+        own = psutil.Process()
+        total = 0
+        for process in (own, *own.children(recursive=True)):
+            try:
+                # shared pages count once; rss where the system does not tell them apart
+                info = process.memory_full_info()
+                total += getattr(info, 'pss', info.rss)
+            except psutil.NoSuchProcess:
+                continue
+        return round(total / 2**20, 1)
+
+    found = {}
+    for workers in WORKERS:
+        one, lines = part(workers), []
+        for epoch in range(args.epochs):
+            highest = 0
+            for step, _ in enumerate(feed.train_batches(one, args.batch, 1, 0, epoch)):
+                if step % 20 == 0:
+                    highest = max(highest, used())
+            lines.append(highest)
+            print(
+                f'streamed, {workers}: epoch {epoch + 1}/{args.epochs}, at most {highest:,.1f} MiB',
+                flush=True,
+            )
+        feed.close()
+        found[f'streamed, {workers}'] = lines
+    return found
+
+
+# --- stored numbers as a table -----------------------------------------------------------------
+
+
+def markdown(paths) -> str:
+    """Files that `speed` stored as one Markdown table, a column each, and where they come from.
+
+    Cells are the median of the rounds with the lowest and the highest, images a second; the last
+    rows the highest MiB in each epoch of the streamed set. Raises UserError: no such file.
+    """
+    found = [_stored(path) for path in paths]
+    names = [f'{one["set"]}, {"×".join(map(str, one["shape"][:2]))}' for one in found]
+    ways = dict.fromkeys(way for one in found for way in one['images a second'])
+    rows = [('images a second', *names), ('---', *['---:'] * len(found))]
+    rows += [(way, *(_rounds(one['images a second'].get(way)) for one in found)) for way in ways]
+    ways = dict.fromkeys(way for one in found for way in one['highest MiB in each epoch'] or ())
+    rows += [(f'MiB in each epoch, {way}', *(_epochs(one, way) for one in found)) for way in ways]
+    lines = ['| ' + ' | '.join(row) + ' |' for row in rows]
+    told = {name: _origin(one) for name, one in zip(names, found)}
+    if len({*told.values()}) == 1:
+        told = {'All': told[names[0]]}
+    loads = [f'{one["environment"]["load"][1]:.1f}' for one in found]  # of five minutes
+    return '\n'.join(
+        [
+            *lines,
+            '',
+            *(f'{name}: {words}.' for name, words in told.items()),
+            f'Processes that wanted a core at the end of the measurement: {", ".join(loads)}.',
+        ]
+    )
+
+
+def _stored(path) -> dict:
+    try:
+        found = json.loads(pathlib.Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f'{path} cannot be read: {reason(error)}') from error
+    needed = {
+        'set',
+        'shape',
+        'batch',
+        'images a second',
+        'plain loader',
+        'highest MiB in each epoch',
+        'environment',
+    }
+    if not isinstance(found, dict) or not needed <= found.keys():
+        raise UserError(f'{path} is no file of python -m experiments.data speed --out.')
+    return found
+
+
+def _rounds(values) -> str:
+    if not values:
+        return ''
+    return f'{np.median(values):,.0f} ({min(values):,.0f} to {max(values):,.0f})'
+
+
+def _epochs(one, way) -> str:
+    values = (one['highest MiB in each epoch'] or {}).get(way, ())
+    return ', '.join(f'{value:,.0f}' for value in values)
+
+
+def _origin(one) -> str:
+    given = one['environment']
+    rounds = {len(values) for values in one['images a second'].values()}
+    versions = ', '.join(f'{name} {given["versions"][name]}' for name in ('grain', 'Pillow', 'jax'))
+    return (
+        f'batches of {one["batch"]}, median (lowest to highest) of {max(rounds)} rounds, '
+        f'{given["cpu"]}, {given["cores"]} cores, Python {given["python"]}, {versions}, '
+        f'{given["date"]}; plain is {one["plain loader"]}'
+    )
+
+
+# --- measuring ---------------------------------------------------------------------------------
+
+
+def environment() -> dict:
+    """What the numbers depend on: the machine, the versions and how busy it was."""
+    from importlib import metadata
+
+    models = [
+        line.split(':', 1)[1].strip()
+        for line in _lines('/proc/cpuinfo')
+        if line.startswith('model name')
+    ]
+    versions = {
+        name: metadata.version(name)
+        for name in ('numpy', 'Pillow', 'grain', 'array_record', 'tensorflow-datasets', 'jax')
+    }
+    return {
+        'date': datetime.date.today().isoformat(),
+        'python': platform.python_version(),
+        'system': platform.system(),
+        'cpu': models[0] if models else platform.machine(),
+        'cores': len(os.sched_getaffinity(0))
+        if hasattr(os, 'sched_getaffinity')
+        else os.cpu_count(),
+        'load': os.getloadavg(),
+        'versions': versions,
+    }
+
+
+def _lines(path):
+    try:
+        return pathlib.Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+_epoch = 0
+
+
+def _next() -> int:
+    global _epoch
+    _epoch += 1
+    return _epoch
+
+
+def _measure(make, batch, seconds):
+    """(images a second once it runs, seconds to the first batch)."""
+    begin, batches, count = time.perf_counter(), iter(()), 0
+    first = None
+    while True:
+        value = next(batches, None)
+        if value is None:  # the first pass, or another
+            batches = make()
+            value = next(batches)
+        count += 1
+        now = time.perf_counter()
+        if first is None:
+            first = now - begin
+        if count == _WARM:
+            begin = now
+        if count > _WARM and now - begin > seconds:
+            break
+    getattr(batches, 'close', lambda: None)()
+    feed.close()
+    return (count - _WARM) * batch / (now - begin), first
+
+
+def _streaming(part, batch):
+    while True:
+        yield from feed.train_batches(part, batch, 1, 0, _next())
+
+
+def _decoding(part, batch):
+    for start in range(0, len(part) - batch + 1, batch):
+        yield part.read(np.arange(start, start + batch))
+
+
+# --- a plain loader ----------------------------------------------------------------------------
+
+
+def _write_files(records, place) -> list:
+    """The first records as image files, [(path, label)]; [] when they are no files' bytes."""
+    files = []
+    for start in range(0, min(_FILES, len(records)), reading.CHUNK):
+        rows = range(start, min(start + reading.CHUNK, len(records), _FILES))
+        for row, (raw, label) in zip(rows, records.fetch(rows)):
+            if not isinstance(raw, bytes):
+                return []
+            path = place / f'{row}.image'
+            path.write_bytes(raw)
+            files.append((str(path), label))
+    return files
+
+
+class Images:
+    """A map-style data set as the PyTorch tutorials write it."""
+
+    def __init__(self, files, resize: int, channels: int):
+        self.files, self.resize, self.mode = files, resize, 'L' if channels == 1 else 'RGB'
+
+    def __len__(self):
+        return len(self.files)
+
+    def __getitem__(self, index):
+        from PIL import Image
+
+        path, label = self.files[index]
+        with Image.open(path) as image:
+            image = image.convert(self.mode)
+        if self.resize:
+            scale = self.resize / min(image.size)
+            width, height = (max(self.resize, round(size * scale)) for size in image.size)
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+            left, top = (width - self.resize) // 2, (height - self.resize) // 2
+            image = image.crop((left, top, left + self.resize, top + self.resize))
+        return np.array(image), label
+
+
+def _plain_kind() -> str:
+    try:
+        import torch
+
+        return f'torch.utils.data.DataLoader {torch.__version__}'
+    except ImportError:
+        return 'multiprocessing, one queue of results'
+
+
+def plain(files, how, batch: int, workers: int):
+    """Shuffled batches of the image files, decoded in worker processes, for ever."""
+    images = Images(files, how.resize, how.channels)
+    try:
+        import torch
+    except ImportError:
+        yield from _pool(images, batch, workers)
+    loader = torch.utils.data.DataLoader(
+        images,
+        batch,
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        persistent_workers=True,
+        multiprocessing_context='spawn',
+    )
+    while True:
+        yield from loader
+
+
+def _pool(images, batch, workers):
+    import multiprocessing
+
+    context = multiprocessing.get_context('spawn')
+    tasks, results = context.Queue(), context.Queue(2 * workers)
+    team = [
+        context.Process(target=_work, args=(images, tasks, results), daemon=True)
+        for _ in range(workers)
+    ]
+    for process in team:
+        process.start()
+    try:
+        order, place, asked, waiting = np.arange(0), 0, 0, {}
+        for step in range(sys.maxsize):
+            while asked < step + 2 * workers:
+                if len(order) - place < batch:
+                    order, place = np.random.permutation(len(images)), 0
+                tasks.put((asked, order[place : place + batch]))
+                asked, place = asked + 1, place + batch
+            while step not in waiting:
+                number, value = results.get()
+                waiting[number] = value
+            yield waiting.pop(step)
+    finally:
+        for process in team:
+            process.terminate()
+            process.join()
+
+
+def _work(images, tasks, results):
+    while True:
+        number, rows = tasks.get()
+        pixels, labels = zip(*(images[row] for row in rows))
+        results.put((number, (np.stack(pixels), np.array(labels))))

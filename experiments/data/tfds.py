@@ -1,0 +1,266 @@
+"""Prepared TFDS data sets, read from their array_record files without TensorFlow."""
+
+import logging
+import os
+import pathlib
+import re
+import shlex
+
+import numpy as np
+
+from experiments.data.records import Records, Source
+from experiments.errors import UserError, nearest, reason
+from experiments.files import digest
+
+_DIR = '~/tensorflow_datasets (TFDS_DATA_DIR is not set)'
+
+
+def prepared(fields) -> Source:
+    """The set `fields.name` ('name', 'name/config', 'name:version') under `fields.dir`.
+
+    Its parts are its splits, and whatever TFDS's own syntax makes of them: 'train[:90%]',
+    'train+test'. It needs an 'image' of 8 bits and a 'label' that is a class.
+    """
+    builder = open_builder(fields.name, fields.dir)
+    form = getattr(builder.info.file_format, 'value', builder.info.file_format)
+    if form != 'array_record':
+        raise UserError(
+            f'{fields.name} is prepared as {form} files in {builder.data_path}; only '
+            'array_record files are read. Prepare it a second time, in another '
+            f'folder: python -m experiments.data prepare {fields.name} --data_dir DIR'
+        )
+    features = builder.info.features
+    if not {'image', 'label'} <= set(features):
+        raise UserError(
+            f'{fields.name} has the features {", ".join(features)}; training a '
+            "classifier needs 'image' and 'label'."
+        )
+    if not hasattr(features['label'], 'names'):
+        raise UserError(
+            f"{fields.name}: its 'label' is a {type(features['label']).__name__}, no "
+            'name of a class; only classification sets are read.'
+        )
+    if not hasattr(features['image'], 'shape') or features['image'].np_dtype != np.uint8:
+        raise UserError(
+            f"{fields.name}: its 'image' is {features['image']}; only sets of 8-bit "
+            'images are read.'
+        )
+    size = (*features['image'].shape[:2], features['image'].shape[-1])
+
+    def part(name):
+        return Split(builder, fields.name, fields.dir, name, size)
+
+    return Source(
+        {name: part(name) for name in builder.info.splits},
+        tuple(features['label'].names),
+        f'{fields.name} {builder.version} as prepared in this TFDS data_dir',
+        part,
+    )
+
+
+class Split(Records):
+    """The records of one split or sub-split; opened anew in every process that reads it."""
+
+    def __init__(self, builder, name: str, folder: str | None, part: str, size: tuple):
+        self._set, self._dir, self._part = name, folder, part
+        self.name = f'{name} {part!r}'
+        self.size = (*size[:2], size[2] if size[2] in (1, 3) else None)
+        self._opened = None
+        try:
+            info = builder.info.splits[part]
+            instructions = info.file_instructions
+        except Exception as error:  # ValueError, KeyError, AssertionError by the kind of mistake
+            raise UserError(
+                f'{name} has no split {part!r}.{nearest(part, builder.info.splits)} It has: '
+                f"{', '.join(builder.info.splits)}, and parts of them such as 'train[:90%]'. "
+                'Set data.train or data.test.'
+            ) from error
+        self._count = info.num_examples
+        files = [pathlib.Path(piece.filename) for piece in instructions]
+        self.home = str(files[0].parent.resolve()) if files else ''
+        self.ranges, self._pieces = {}, []
+        for path, piece in zip(files, instructions, strict=True):
+            stop = piece.skip + (
+                piece.take if piece.take >= 0 else piece.examples_in_shard - piece.skip
+            )
+            self.ranges.setdefault(path.name, []).append((piece.skip, stop))
+            self._pieces.append((path.name, piece.skip, stop - piece.skip))
+        # what is there is never written again, so the rest has to go first
+        again = (
+            f'Remove the folder {self.home} and prepare the set again: python -m '
+            f'experiments.data prepare {name}{_into(folder)}'
+        )
+        lost = [path for path in files if not path.is_file()]
+        if lost:
+            raise UserError(f'{name}: the file {lost[0]} of split {part!r} is missing. {again}')
+        if self._count <= 0:  # below: a part such as train[90%:10%]
+            raise UserError(f'{name}: split {part!r} is empty.')
+        stats = [path.stat() for path in files]
+        self._files = {
+            str(path): piece.examples_in_shard
+            for path, piece in zip(files, instructions, strict=True)
+        }
+        self._again = again
+        self.fingerprint = digest(
+            builder.info.full_name, part, self._pieces, [stat.st_size for stat in stats]
+        )
+        self.stamp = digest([stat.st_mtime_ns for stat in stats])
+
+    def __len__(self):
+        return self._count
+
+    def __getstate__(self):
+        return self.__dict__ | {'_opened': None}
+
+    @property
+    def labels(self):
+        return None  # inside the records
+
+    def where(self, index):
+        for name, first, count in self._pieces:
+            if index < count:
+                return f'record {first + index} of {name}'
+            index -= count
+        return f'record {index}'
+
+    def fetch(self, indices):
+        if self._opened is None:
+            self._opened = self._open()
+        return [
+            (record['image'], int(record['label']))
+            for record in self._opened.__getitems__([int(index) for index in indices])
+        ]
+
+    def _open(self):
+        import tensorflow_datasets as tfds
+
+        for path, count in self._files.items():
+            self._check(path, count)
+        try:
+            source = open_builder(self._set, self._dir).as_data_source(
+                self._part, decoders={'image': tfds.decode.SkipDecoding()}
+            )
+            if len(source.data_source) != self._count:
+                raise ValueError(f'{len(source.data_source)} records instead of {self._count}')
+        except UserError:
+            raise
+        except Exception as error:  # array_record raises many kinds
+            raise UserError(
+                f'{self.name} cannot be read ({reason(error)}). {self._again}'
+            ) from error
+        return source
+
+    def _check(self, path: str, expected: int) -> None:
+        """UserError for a file that cannot be opened now, or whose index at its end is damaged."""
+        from array_record.python import array_record_module
+
+        try:
+            open(path, 'rb').close()
+        except OSError as error:
+            raise UserError(
+                f'{self.name}: the file {path} cannot be read ({reason(error)}). Mend '
+                'that and run the same command again.'
+            ) from error
+        try:
+            reader = array_record_module.ArrayRecordReader(path)
+            count, sound = reader.num_records(), reader.ok()
+            reader.close()
+            if not sound or count != expected:
+                raise ValueError(f'{count} records instead of {expected}')
+        except Exception as error:  # array_record raises many kinds
+            raise UserError(
+                f'{self.name}: the file {path} is damaged ({reason(error)}). {self._again}'
+            ) from error
+
+
+def open_builder(name: str, folder: str | None):
+    """The TFDS builder of a prepared set.
+
+    Raises:
+      UserError: an unknown name (with the nearest), a version, config or package that is not
+        there, or a set that is not prepared (with the command that prepares it).
+    """
+    logging.getLogger('absl').setLevel(logging.ERROR)  # its advice on decoders is not ours to give
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(name, data_dir=folder)
+    except tfds.core.DatasetNotFoundError as error:
+        raise _unknown(name, tfds, folder) from error
+    except Exception as error:
+        if not re.fullmatch(r'\w+(/[\w.+-]+)?(:[\w.*]+)?', name):  # no name of any set
+            raise _unknown(name, tfds, folder) from error
+        # an unknown version or config, a package or a file that it lacks
+        raise UserError(
+            f'data set {name!r} cannot be opened: {_first_line(error)}.{_variants(name, folder)}'
+        ) from error
+    if not builder.is_prepared():
+        raise UserError(
+            f'data set {name!r} is not prepared in {where(folder)}.{_variants(name, folder)} '
+            "Prepare it once with\n    pip install '.[prepare]' && python -m experiments.data "
+            f'prepare {name}{_into(folder)}\n'
+            'or point TFDS_DATA_DIR (or --config.data.dir) to a data_dir that holds it.'
+        )
+    return builder
+
+
+def _into(folder):
+    return f' --data_dir {shlex.quote(folder)}' if folder else ''
+
+
+def names(folder: str | None = None) -> list[str]:
+    """'name/config:version' of every set prepared under a data_dir."""
+    root = pathlib.Path(folder or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets')
+    found = sorted(root.expanduser().glob('*/**/dataset_info.json'))
+    parts = [path.parent.relative_to(root.expanduser()).parts for path in found]
+    return [f'{"/".join(part[:-1])}:{part[-1]}' for part in parts if 2 <= len(part) <= 3]
+
+
+def prepare(name: str, folder: str | None = None) -> str:
+    """Downloads and prepares a TFDS data set as array_record files; returns where it lies.
+
+    Raises:
+      UserError: TensorFlow is not installed, or TFDS cannot prepare the set (its reason is given).
+    """
+    try:
+        import tensorflow  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            "preparing a data set needs TensorFlow (reading one does not): pip install '.[prepare]'"
+        ) from error
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(name, data_dir=folder, file_format='array_record')
+        builder.download_and_prepare()
+    except tfds.core.DatasetNotFoundError as error:
+        raise _unknown(name, tfds, folder) from error
+    except Exception as error:
+        raise UserError(f'TFDS could not prepare {name!r}: {_first_line(error)}') from error
+    return f'{name} is prepared in {builder.data_path}'
+
+
+def _unknown(name, tfds, folder):
+    known = [*names(folder), *tfds.list_builders(with_community_datasets=False)]
+    bare = [text.partition(':')[0] for text in known]
+    close = nearest(name, ('digits', 'synthetic', *bare))
+    return UserError(
+        f'unknown data set {name!r}.{close} Allowed: digits, synthetic, folder:PATH, '
+        'and every TFDS name.'
+    )
+
+
+def _variants(name, folder):
+    stem = name.partition(':')[0].partition('/')[0]
+    there = [known for known in names(folder) if known.split(':')[0].split('/')[0] == stem]
+    return f' Prepared here: {", ".join(there)}.' if stem and there else ''
+
+
+def where(folder):
+    return folder or os.environ.get('TFDS_DATA_DIR') or _DIR
+
+
+def _first_line(error: Exception) -> str:
+    text = re.sub(r'^Failed to construct dataset .*?, builder_kwargs .*?}": ', '', str(error))
+    lines = text.strip().splitlines()
+    return f'{type(error).__name__}: {lines[0].rstrip(".")}' if lines else type(error).__name__

@@ -1,0 +1,116 @@
+"""Files: written whole or not at all, rows of JSON, digests of content, the user's cache folder."""
+
+import hashlib
+import json
+import math
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.errors import UserError
+
+_HASHED_AT_ONCE = 64 * 2**20  # bytes of an array that are copied to be hashed
+
+
+def append(path: str | os.PathLike, row: dict[str, Any]) -> None:
+    """Adds one row as one JSON line and forces it to the disk.
+
+    A last line without its newline was cut off by a crash. The new row then starts on a line of its
+    own, so that the fragment stays alone and `read` can skip it. JSON has no nan and no infinity:
+    such a value is stored as null.
+
+    Raises OSError (disk full, read-only), TypeError (row is not JSON).
+    """
+    row = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }
+    line = json.dumps(row, sort_keys=True).encode() + b'\n'  # ASCII, so one row is one line
+    with open(path, 'ab+') as file:
+        if file.seek(0, os.SEEK_END) > 0:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b'\n':
+                line = b'\n' + line
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """Rows of a file of JSON lines, in order; [] if there is no such file.
+
+    A line that is not a JSON object (what a crash leaves) is skipped with a warning that names file
+    and line.
+    """
+    try:
+        lines = Path(path).read_bytes().split(b'\n')
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        else:
+            warnings.warn(f'{path}, line {number}: not a complete row, skipped', stacklevel=2)
+    return rows
+
+
+def write_whole(path: str | os.PathLike, data: bytes | str) -> None:
+    """Writes a file so that it is the old one or the new one, never half of it.
+
+    Raises OSError (disk full, read-only).
+    """
+    path = Path(path)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def digest(*parts) -> str:
+    """Sixteen hexadecimal digits of a hash of bytes, arrays' bytes, and of anything with a stable
+    repr."""
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            total.update(part.nbytes.to_bytes(8, 'little'))
+            step = max(1, _HASHED_AT_ONCE // max(part[:1].nbytes, 1))
+            for start in range(0, len(part), step):  # not all of a large array copied at once
+                total.update(np.ascontiguousarray(part[start : start + step]).data)
+            continue
+        part = part if isinstance(part, bytes) else repr(part).encode()
+        total.update(len(part).to_bytes(8, 'little'))
+        total.update(part)
+    return total.hexdigest()[:16]
+
+
+def cache_folder(setting: str | None) -> Path | None:
+    """data.cache -> the folder, or None for 'off'. Default: $XDG_CACHE_HOME/cnns, ~/.cache/cnns.
+
+    Raises UserError for the home of a user that there is not.
+    """
+    if setting == 'off':
+        return None
+    try:
+        if setting:
+            return Path(setting).expanduser()
+        base = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    except RuntimeError as error:  # no home, or none of that user
+        if not setting:
+            return None
+        raise UserError(
+            f"data.cache is {setting!r}: {error} Name a folder that can be made, or 'off'."
+        ) from error
+    return Path(base) / 'cnns'

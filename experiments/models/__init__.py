@@ -1,0 +1,1 @@
+"""Descriptions of the nets, and predictions with their weights."""

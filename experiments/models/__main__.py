@@ -1,0 +1,8 @@
+"""The command `python -m experiments.models`."""
+
+import sys
+
+from experiments.models.description import main
+
+if __name__ == '__main__':
+    sys.exit(main())

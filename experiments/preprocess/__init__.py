@@ -1,0 +1,1 @@
+"""What the net sees of an image, in training and in evaluation."""

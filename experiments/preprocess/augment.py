@@ -1,0 +1,546 @@
+"""What the net sees of a training image, drawn anew every time: the papers' augmentations.
+
+    augment = of(config, dataset)
+    images = augment(key, batch['image'])    # uint8 [n, H, W, C] -> float32 [n, h, w, C]
+
+All of it runs on the device, inside the compiled step. Each kind of augmentation is a `Kind`: its
+draws for one image, a function of a key, and what they do to the image, a function without chance.
+Image i of a batch draws from fold_in(key, first + i), so a batch cut over devices or micro-batches
+draws what the whole batch would, if each part says where it starts.
+
+The order is fixed, whatever is switched on, and each kind draws from a key of its own: switching
+one off changes nothing that the others draw.
+
+    1  photometric distortions
+    2  pixels / 255, minus the mean of the train part, per channel or per pixel
+    3  affine distortion
+    4  crop
+    5  flip
+    6  colour
+    7  divided by the standard deviation ('channel_std'), or times `white`
+
+The mean goes before the crop, so that the zeros around a padded image are the mean and not black,
+and so that a mean per pixel belongs to the place in the image and not to the place in the crop:
+this is the order of the papers that have it (Krizhevsky et al. 2012, Sec. 2; He et al. 2015,
+Sec. 4.2).
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.data import dataset as dataset_module
+from experiments.errors import UserError, one_of, shown
+from experiments.preprocess import photometric, resample
+
+CROPS = ('none', 'pad', 'random', 'scale', 'area')
+SUBTRACT = ('channel', 'channel_std', 'pixel')
+INTERPOLATIONS = ('bilinear', 'random')
+ORDER = ('photometric', 'affine', 'crop', 'flip', 'colour')
+# Each kind's key is fold_in(key, its number): numbers stay when kinds are added
+KEYS = {'affine': 0, 'crop': 1, 'flip': 2, 'colour': 3, 'photometric': 4}
+
+AREA = (0.08, 1.0)  # of the image (Szegedy et al. 2014, Sec. 6)
+ASPECT = (3 / 4, 4 / 3)  # width / height, the same place
+
+# LeCun et al. 1998 give no ranges; these are ours. A few digits of MNIST then touch the edge of
+# 32x32 pixels, where they may be cut.
+SHIFT = 2 / 28  # of the image's height and width
+SCALE = 0.15  # enlarged or shrunk by at most this factor
+SQUEEZE = 0.15  # width times up to this factor, height divided by it, or the reverse
+SHEAR = 0.3  # pixels to the side for each pixel of height
+UNDISTORTED = 0.1  # 60,000 of their 600,000 images were the undistorted ones
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """One kind of augmentation.
+
+    draw: key -> the draws of one image, a dict of scalars and small arrays.
+    apply: (image [H, W, C], draws) -> image [h, w, C]. Nothing outside the image is ever read.
+    title: what a contact sheet says.
+    """
+
+    name: str
+    title: str
+    draw: Callable
+    apply: Callable
+
+    def draws(self, key, n: int, first=0):
+        """The draws of images first, ..., first + n - 1: `draw`'s dict, each value [n, ...]."""
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(n))
+        return jax.vmap(self.draw)(keys)
+
+    def __call__(self, key, images, first=0):
+        """[n, H, W, C] -> [n, h, w, C]; `first`: place of images[0] in the global batch."""
+        return jax.vmap(self.apply)(images, self.draws(key, len(images), first))
+
+
+# --- kinds -----------------------------------------------------------------------------------
+
+
+def flip() -> Kind:
+    """Every second image mirrored, at random: left becomes right (Krizhevsky 2012, Sec. 4.1).
+
+    Draws: mirrored, bool. The dtype is kept.
+    """
+
+    def apply(image, draws):
+        return jnp.where(draws['mirrored'], image[:, ::-1], image)
+
+    return Kind(
+        'flip', 'mirrored or not', lambda key: {'mirrored': jax.random.bernoulli(key)}, apply
+    )
+
+
+def random_crop(shape, size, pad: int = 0) -> Kind:
+    """A crop of `size` (h, w) at one of (H - h + 1) (W - w + 1) places, all as likely.
+
+    224 or 227 of 256x256 for AlexNet (Krizhevsky et al. 2012, Sec. 4.1: with the mirror images
+    33 x 33 x 2 views, of which the paper counts 32 x 32 x 2 = 2048), 24 of 32x32 for cuda-convnet.
+    With `pad` pixels of zeros on every edge before, it is He et al. 2015, Sec. 4.2: 4 pixels
+    around 32x32, a crop of 32x32.
+
+    Draws: box, int32 [4]: top, left, height, width in pixels of the image, the first two negative
+    where the crop starts in the padding. The dtype is kept.
+    """
+    places = [shape[axis] + 2 * pad - size[axis] + 1 for axis in (0, 1)]
+
+    def draw(key):
+        top, left = (
+            jax.random.randint(part, (), -pad, places[axis] - pad)
+            for axis, part in enumerate(jax.random.split(key))
+        )
+        return {'box': jnp.stack([top, left, *size])}
+
+    def apply(image, draws):
+        image = jnp.pad(image, ((pad, pad), (pad, pad), (0, 0)))
+        top, left = draws['box'][:2] + pad
+        return jax.lax.dynamic_slice(image, (top, left, 0), (*size, image.shape[-1]))
+
+    around = f'{pad} zeros around {times(shape)}, then ' if pad else ''
+    of = '' if pad else f' of {times(shape)}'
+    return Kind('crop', f'{around}a part of {times(size)}{of}', draw, apply)
+
+
+def scale_jitter(shape, size, scales) -> Kind:
+    """The image scaled to a shorter side S, a whole number from scales[0] to scales[1], then a
+    crop of `size` (h, w) at any place of it (Simonyan & Zisserman 2014, Sec. 3.1: S from 256 to
+    512, crops of 224; He et al. 2015, Sec. 3.4: S from 256 to 480).
+
+    Scaling and crop are one linear interpolation, with the filter widened where it shrinks; the
+    filter sees the pixels next to the crop too, as it would if the whole image were scaled.
+
+    Draws: S, int32; box, float32 [4]: top, left, height, width in pixels of the image.
+    """
+    short = min(shape[:2])
+
+    def draw(key):
+        keys = jax.random.split(key, 3)
+        s = jax.random.randint(keys[0], (), scales[0], scales[1] + 1)
+        ends = [jnp.floor_divide(shape[axis] * s, short) - size[axis] + 1 for axis in (0, 1)]
+        corner = jnp.stack(
+            [jax.random.randint(keys[axis + 1], (), 0, ends[axis]) for axis in (0, 1)]
+        )
+        box = jnp.concatenate([corner, jnp.array(size)]).astype(jnp.float32) * (short / s)
+        return {'S': s, 'box': box}
+
+    words = f'{scales[0]}' if scales[0] == scales[1] else f'{scales[0]} to {scales[1]}'
+    title = f'a part of {times(size)} of the image scaled to a shorter side of {words}'
+    return Kind('crop', title, draw, lambda image, draws: resize_box(image, draws['box'], size))
+
+
+def area_crop(shape, size, interpolation: str = 'bilinear') -> Kind:
+    """A part of 8 to 100 % of the image's area, all areas as likely, its width / height between
+    3/4 and 4/3, at any place, scaled to `size` (h, w) (Szegedy et al. 2014, Sec. 6).
+
+    The logarithm of the aspect is uniform over what fits at the drawn area, so that upright and
+    lying parts are as likely. In an image longer than 4:3 no part of such an aspect has the whole
+    area; there the area ends at the largest that fits. Linear interpolation, the filter widened
+    where it shrinks, or with 'random' one of resample.WAYS, all as likely (the same place).
+
+    Draws: area, float32, a fraction; box, float32 [4]: top, left, height, width in pixels; with
+    'random' way, int32, a place in resample.WAYS.
+    """
+    height, width = shape[:2]
+    whole = width / height
+    largest = min(AREA[1], ASPECT[1] / whole, whole / ASPECT[0])
+    smallest = min(AREA[0], largest)
+
+    def draw(key):
+        keys = jax.random.split(key, 4)
+        area = jax.random.uniform(keys[0], (), minval=smallest, maxval=largest)
+        low = jnp.log(jnp.maximum(ASPECT[0], whole * area))
+        high = jnp.log(jnp.minimum(ASPECT[1], whole / area))
+        aspect = jnp.exp(low + (high - low) * jax.random.uniform(keys[1], ()))
+        pixels = area * height * width
+        h = jnp.minimum(jnp.sqrt(pixels / aspect), height)
+        w = jnp.minimum(jnp.sqrt(pixels * aspect), width)
+        top = jax.random.uniform(keys[2], ()) * (height - h)
+        left = jax.random.uniform(keys[3], ()) * (width - w)
+        draws = {'area': area, 'box': jnp.stack([top, left, h, w])}
+        if interpolation == 'random':  # a key apart, so that the part is the same without it
+            draws['way'] = jax.random.randint(jax.random.fold_in(key, 1), (), 0, len(resample.WAYS))
+        return draws
+
+    def apply(image, draws):
+        if interpolation == 'random':
+            return resample.resize_box(image, draws['box'], size, draws['way'])
+        return resize_box(image, draws['box'], size)
+
+    by = ' by one of four interpolations' if interpolation == 'random' else ''
+    return Kind(
+        'crop', f'a part of 8 to 100 % of the area, scaled to {times(size)}{by}', draw, apply
+    )
+
+
+def resize_box(image, box, size):
+    """The part `box` of an image scaled to `size`: [H, W, C] -> float32 [h, w, C].
+
+    box: top, left, height, width, float32 in pixels, inside the image; the values may be traced,
+    the size not. Linear interpolation between the centres of pixels; where it shrinks, the filter
+    is as wide as a pixel of the result, so that nothing aliases.
+    """
+    scale = jnp.array(size, jnp.float32) / box[2:]
+    return jax.image.scale_and_translate(
+        image.astype(jnp.float32),
+        (*size, image.shape[-1]),
+        (0, 1),
+        scale,
+        -box[:2] * scale,
+        'linear',
+        antialias=True,
+    )
+
+
+class Components(NamedTuple):
+    """Principal components of the pixels of a set, on [0, 1]: the columns of `vectors`."""
+
+    values: np.ndarray  # float32 [C], eigenvalues (variances), the largest first
+    vectors: np.ndarray  # float32 [C, C], the largest entry of each column positive
+
+
+def colour(components: Components, std: float) -> Kind:
+    """sum_i a_i l_i p_i added to every pixel of an image, a_i ~ N(0, std^2) drawn once an image,
+    with the eigenvalues l_i and vectors p_i of the pixels' covariance (Krizhevsky et al. 2012,
+    Sec. 4.1, std 0.1).
+
+    The formula depends on the scale, for l_i is a variance: pixels are on [0, 1] here, where it
+    moves them by about 0.02. On 0 to 255 the same formula would move them by over a thousand.
+    Nothing is clipped.
+
+    Draws: alpha, float32 [C]. uint8 images are divided by 255; float ones must be on [0, 1], or
+    that minus a mean.
+    """
+    steps = jnp.asarray(components.vectors * components.values, jnp.float32)
+
+    def apply(image, draws):
+        if image.dtype == jnp.uint8:
+            image = image.astype(jnp.float32) / 255
+        return image + jnp.dot(steps, draws['alpha'], precision='highest')
+
+    return Kind(
+        'colour',
+        f'colour along the principal components, deviation {std:g}',
+        lambda key: {'alpha': std * jax.random.normal(key, components.values.shape)},
+        apply,
+    )
+
+
+def affine(shape) -> Kind:
+    """Shift, scale, squeeze and horizontal shear together, each uniform in its range, about the
+    centre (LeCun et al. 1998, Sec. III-B; the ranges SHIFT, SCALE, SQUEEZE, SHEAR are ours). One
+    image in ten stays as it is, as in their training set.
+
+    Where the distorted image does not reach, the edge is repeated: zeros would be grey bars on a
+    mean-free digit. Linear interpolation.
+
+    Draws: shift, float32 [2], pixels down and right; scale, squeeze, shear, float32 scalars: a
+    pixel at (y, x) from the centre goes to (y scale / squeeze, (x + shear y) scale squeeze).
+    """
+    height, width = shape[:2]
+
+    def draw(key):
+        keys = jax.random.split(key, 5)
+        distorted = ~jax.random.bernoulli(keys[0], UNDISTORTED)
+        uniform = lambda key, shape=(): distorted * jax.random.uniform(key, shape, minval=-1)
+        return {
+            'shift': uniform(keys[1], (2,)) * SHIFT * jnp.array([height, width]),
+            'scale': (1 + SCALE) ** uniform(keys[2]),
+            'squeeze': (1 + SQUEEZE) ** uniform(keys[3]),
+            'shear': SHEAR * uniform(keys[4]),
+        }
+
+    def apply(image, draws):
+        centre = jnp.array([height - 1, width - 1]) / 2
+        y, x = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing='ij')
+        y, x = y - centre[0] - draws['shift'][0], x - centre[1] - draws['shift'][1]
+        y = y * draws['squeeze'] / draws['scale']
+        x = x / (draws['squeeze'] * draws['scale']) - draws['shear'] * y
+        return jax.vmap(
+            lambda plane: jax.scipy.ndimage.map_coordinates(
+                plane, [y + centre[0], x + centre[1]], order=1, mode='nearest'
+            ),
+            in_axes=-1,
+            out_axes=-1,
+        )(image.astype(jnp.float32))
+
+    return Kind('affine', 'shift, scale, squeeze and shear', draw, apply)
+
+
+def photo() -> Kind:
+    """Brightness, contrast and colour, each by a factor from 0.5 to 1.5 and in a random order
+    (Howard 2013, Some improvements on deep convolutional neural network based image
+    classification; used by Szegedy et al. 2014, Sec. 6).
+
+    Images are on 0 to 255, uint8 or float; the result is float32 on 0 to 255, not rounded.
+
+    Draws: factors, float32 [3], of photometric.NAMES; order, int32, a place in photometric.ORDERS.
+    """
+
+    def draw(key):
+        keys = jax.random.split(key)
+        return {
+            'factors': jax.random.uniform(
+                keys[0], (len(photometric.NAMES),), minval=photometric.LOW, maxval=photometric.HIGH
+            ),
+            'order': jax.random.randint(keys[1], (), 0, len(photometric.ORDERS)),
+        }
+
+    def apply(image, draws):
+        return photometric.distort(image.astype(jnp.float32), draws['factors'], draws['order'])
+
+    return Kind(
+        'photometric', 'brightness, contrast and colour by 0.5 to 1.5, in any order', draw, apply
+    )
+
+
+# --- statistics of the train part ------------------------------------------------------------
+
+
+def pca(images) -> Components:
+    """The principal components of the pixels of images, uint8 [N, H, W, C], on [0, 1]."""
+    return _components(*_sums([np.asarray(images)]))
+
+
+def pixel_mean(images) -> np.ndarray:
+    """The mean image, float32 [H, W, C] on [0, 1], of uint8 [N, H, W, C]."""
+    count, total, _ = _sums([np.asarray(images)])
+    return (total / count / 255).astype(np.float32)
+
+
+_BYTES = 64 * 2**20  # of pixels in float64 at a time
+
+
+def _sums(chunks):
+    """Count of images, their sum [H, W, C] and the sum of products [C, C] over pixels, exact."""
+    count, total, products = 0, 0, 0
+    for images in chunks:
+        count += len(images)
+        total += images.sum(0, dtype=np.int64)
+        step = max(1, _BYTES // (8 * math.prod(images.shape[1:])))
+        for start in range(0, len(images), step):
+            # whole numbers, whose sums float64 holds exactly up to 2**53
+            pixels = images[start : start + step].reshape(-1, images.shape[-1]).astype(np.float64)
+            products += (pixels.T @ pixels).astype(np.int64)
+    return count, total, products
+
+
+def _components(count, total, products) -> Components:
+    pixels = count * total.shape[0] * total.shape[1]
+    mean = total.sum((0, 1)) / pixels
+    covariance = (products / pixels - np.outer(mean, mean)) / 255**2
+    values, vectors = np.linalg.eigh(covariance)
+    values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
+    # an eigenvector's sign is any solver's choice; this makes it the same everywhere
+    largest = vectors[np.abs(vectors).argmax(0), np.arange(len(values))]
+    return Components(
+        values.astype(np.float32), (vectors * np.where(largest < 0, -1, 1)).astype(np.float32)
+    )
+
+
+def _train_sums(config, dataset):
+    """The sums over the train part, or where it is large over a fixed sample (data.statistic)."""
+    name = (dataset.fingerprint, dataset.stamp, dataset.counted, tuple(dataset.shape))
+    if dataset.fingerprint and name in _known:
+        return _known[name]
+    names = 'count', 'total', 'products'
+    sums = dataset_module.statistic(
+        dataset,
+        config.data,
+        'sums',
+        'mean image and colour components',
+        lambda chunks: dict(zip(names, map(np.asarray, _sums(chunks)))),
+    )
+    sums = int(sums['count']), sums['total'], sums['products']
+    _known.clear()
+    _known[name] = sums
+    return sums
+
+
+_known: dict = {}  # of the last data set: the arms of a sweep mostly share one
+
+
+# --- of a config -----------------------------------------------------------------------------
+
+
+def shape_of(dataset) -> tuple[int, int, int]:
+    """(H, W, C) of the images that the feed delivers."""
+    return tuple(dataset.shape)
+
+
+def size_of(config, dataset) -> tuple[int, int, int]:
+    """(h, w, C) of the images that the net sees, in training and, but for dense views, after it.
+
+    Raises:
+      UserError: fields of config.augment that are unknown or do not fit the images.
+    """
+    fields, (height, width, channels) = config.augment, shape_of(dataset)
+    _check(fields, height, width)
+    if fields.size:
+        return fields.size, fields.size, channels
+    if fields.crop == 'scale':
+        return min(height, width), min(height, width), channels
+    return height, width, channels
+
+
+def kinds_of(config, dataset) -> tuple[Kind, ...]:
+    """The kinds of augmentation that a config switches on, in their order. Raises UserError."""
+    fields, shape = config.augment, shape_of(dataset)
+    size = size_of(config, dataset)[:2]
+    kinds = []
+    if fields.photometric:
+        kinds.append(photo())
+    if fields.affine:
+        kinds.append(affine(shape))
+    if fields.crop in ('pad', 'random'):
+        kinds.append(random_crop(shape, size, fields.pad if fields.crop == 'pad' else 0))
+    elif fields.crop == 'scale':
+        kinds.append(scale_jitter(shape, size, tuple(fields.scales)))
+    elif fields.crop == 'area':
+        kinds.append(area_crop(shape, size, fields.interpolation))
+    if fields.flip:
+        kinds.append(flip())
+    if fields.colour:
+        kinds.append(colour(components_of(config, dataset), fields.colour))
+    return tuple(kinds)
+
+
+def of(config, dataset) -> Callable[..., Any]:
+    """The augmentation of a config: function(key, images uint8 [n, H, W, C], first=0) -> float32
+    [n, h, w, C], ready for the net.
+
+    `first` is the place of images[0] in the global batch: axis_index * n where devices share it.
+
+    Raises:
+      UserError: fields of config.augment that are unknown or do not fit the images.
+    """
+    kinds, start, end = (
+        kinds_of(config, dataset),
+        subtract_of(config, dataset),
+        scale_of(config, dataset),
+    )
+    size = size_of(config, dataset)[:2]
+    before = [kind for kind in kinds if kind.name == 'photometric']
+    after = kinds[len(before) :]
+
+    def augment(key, images, first=0):
+        def drawn(kind, images):
+            return kind(jax.random.fold_in(key, KEYS[kind.name]), images, first)
+
+        for kind in before:
+            images = drawn(kind, images)
+        images = start(images)
+        for kind in after:
+            images = drawn(kind, images)
+        return end(centre_crop(images, size))  # cuts nothing off after another crop
+
+    return augment
+
+
+def components_of(config, dataset) -> Components:
+    """The principal components of the pixels of the train part."""
+    return _components(*_train_sums(config, dataset))
+
+
+def subtract_of(config, dataset) -> Callable:
+    """images [n, H, W, C] on 0 to 255 -> images / 255 minus the mean: step 2."""
+    if config.augment.subtract == 'pixel':
+        count, total, _ = _train_sums(config, dataset)
+        mean = (total / count / 255).astype(np.float32)
+    else:
+        mean = np.asarray(dataset.mean, np.float32)
+    return lambda images: images.astype(jnp.float32) / 255 - mean
+
+
+def scale_of(config, dataset) -> Callable:
+    """What comes last: the division by the standard deviation, or a white pixel's value."""
+    if config.augment.subtract == 'channel_std':
+        std = np.asarray(dataset.std, np.float32)
+        return lambda images: images / std
+    white = config.augment.get('white', 1.0)
+    return (lambda images: images) if white == 1 else (lambda images: images * white)
+
+
+def centre_crop(images, size):
+    """The middle of images: [..., H, W, C] -> [..., h, w, C]; an odd rest falls to the far edge."""
+    top, left = ((n - m) // 2 for n, m in zip(images.shape[-3:-1], size))
+    return images[..., top : top + size[0], left : left + size[1], :]
+
+
+def _check(fields, height, width) -> None:
+    for name, allowed in (
+        ('crop', CROPS),
+        ('subtract', SUBTRACT),
+        ('interpolation', INTERPOLATIONS),
+    ):
+        if fields[name] not in allowed:
+            raise one_of(f'value of augment.{name}', fields[name], allowed)
+    for name in ('size', 'pad', 'colour'):
+        if not fields[name] >= 0:
+            raise UserError(f'augment.{name} is {fields[name]}, it must be a number from 0.')
+    crop, size, pad = fields.crop, fields.size, fields.pad
+    if fields.interpolation == 'random' and crop != 'area':
+        raise UserError(
+            f"augment.interpolation='random' belongs to augment.crop='area'; the crop "
+            f"is {crop!r}. Set the interpolation to 'bilinear'."
+        )
+    room = 2 * pad if crop == 'pad' else 0
+    words = f'images of {times((height, width))}' + (f' with {pad} zeros around' if room else '')
+    if crop in ('none', 'pad', 'random') and size > min(height, width) + room:
+        raise UserError(
+            f'augment.size: a crop of {times((size, size))} does not fit into {words}. '
+            f'Set it to at most {min(height, width) + room}, or '
+            f'data.resize to at least {size - room}.'
+        )
+    everything = not size or (size, size) == (height + room, width + room)
+    if crop in ('pad', 'random') and everything and not (crop == 'pad' and pad and not size):
+        raise UserError(
+            f'augment.crop={crop!r} has one place only for {times((size, size))} in '
+            f'{words}. Set augment.size below {min(height, width) + room}'
+            f'{", augment.pad above 0" if crop == "pad" else ""} or augment.crop to '
+            "'none'."
+        )
+    if crop == 'scale':
+        scales = tuple(fields.scales)
+        if len(scales) != 2 or not all(type(s) is int for s in scales) or scales[0] > scales[1]:
+            raise UserError(
+                f'augment.scales is {shown(scales)}, it must be the lowest and the '
+                'highest number of pixels of the shorter side, such as 256,512.'
+            )
+        if scales[0] < (size or min(height, width)):
+            raise UserError(
+                f'augment.scales starts at a shorter side of {scales[0]}, smaller than '
+                f'the crop of {size or min(height, width)}. Raise it or lower '
+                'augment.size.'
+            )
+
+
+def times(shape) -> str:
+    """'224x224'."""
+    return f'{shape[0]}x{shape[1]}'

@@ -1,0 +1,274 @@
+"""Contact sheets: what a config's augmentation and evaluation make of images of its train part.
+
+    python -m experiments.sheets --config configs/lenet_mnist.py --config.augment.affine=true
+    python -m experiments.sheets --config configs/lenet_mnist.py --each
+    python -m experiments.sheets --config configs/lenet_mnist.py --views
+
+The plain sheet has a row for each image: the image, then what the net sees of it in several
+epochs. --each has a row for each kind of augmentation, as the config sets it or else as its paper
+does in proportion to the image, all of one image, with what was drawn; the frames on the left show
+where the parts come from. --views has the views that an evaluation averages.
+
+Images are drawn as the net gets them, only with the mean of the channels added back and values
+outside 0 to 1 cut off.
+"""
+
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from experiments import data
+from experiments.data import contact
+from experiments.errors import UserError, command
+from experiments.plan import config as configs
+from experiments.preprocess import augment, photometric, resample, views
+from experiments.style import COLOURS
+
+MOST = 60  # images of a sheet of views
+_SUBTRACTED = {
+    'channel': 'mean of each channel subtracted',
+    'channel_std': 'each channel to mean 0 and deviation 1',
+    'pixel': 'mean of each pixel subtracted',
+}
+
+
+# --- sheets ----------------------------------------------------------------------------------
+
+
+def augmented(config, dataset, count: int = 4, draws: int = 7) -> Figure:
+    """A row for each of `count` images of the train part: the image, then `draws` draws of it."""
+    images, labels = chosen(dataset, count, config.seed)
+    function = jax.jit(augment.of(config, dataset))
+    keys = jax.random.split(jax.random.PRNGKey(config.seed), draws)
+    seen = np.stack([as_shown(function(key, images), config, dataset) for key in keys], 1)
+    kinds = augment.kinds_of(config, dataset)
+    words = '; then '.join(kind.title for kind in kinds) or 'nothing is drawn at random'
+    words = f'{dataset.name}, {_SUBTRACTED[config.augment.subtract]}; {words}'
+    figure, axes, _ = contact.grid(count, draws + 1, words)
+    for row, image, parts, label in zip(axes, images, seen, labels):
+        contact.show(row[0], image / 255)
+        row[0].set_ylabel(contact.short(dataset.classes[label]), fontsize=8)
+        for axis, part in zip(row[1:], parts):
+            contact.show(axis, part)
+    axes[0, 0].set_title(f'image {augment.times(images.shape[1:3])}', fontsize=8)
+    axes[0, 1].set_title(f'the net sees {augment.times(seen.shape[2:4])}', fontsize=8, loc='left')
+    return figure
+
+
+def each(config, dataset, draws: int = 7) -> Figure:
+    """A row for each kind of augmentation, of one image of the train part."""
+    images, labels = chosen(dataset, 1, config.seed)
+    kinds = every_kind(config, dataset)
+    name = f'{dataset.name}, {dataset.classes[labels[0]]}: each kind of augmentation alone'
+    figure, axes, frames = contact.grid(len(kinds), draws + 1, name, captions=2, titles=True)
+    # without the mean, as in augment.py, so that zeros are the mean here too
+    many = np.repeat(images / np.float32(255) - dataset.mean, draws, 0)
+    for (source, kind), row, frame in zip(kinds, axes, frames):
+        key = jax.random.fold_in(jax.random.PRNGKey(config.seed + 1), augment.KEYS[kind.name])
+        drawn = jax.device_get(kind.draws(key, draws))
+        if kind.name == 'photometric':  # comes before the mean is subtracted
+            pixels = np.asarray(jax.jit(kind)(key, np.repeat(images, draws, 0))) / 255
+        else:
+            pixels = np.asarray(jax.jit(kind)(key, many)) + dataset.mean
+        frame.text(0, 0.15, f'{source}: {kind.title}', fontsize=9, weight='bold')
+        contact.show(row[0], images[0] / 255)
+        row[0].set_xlabel('the image', fontsize=7)
+        for i, (axis, image) in enumerate(zip(row[1:], pixels)):
+            contact.show(axis, image)
+            own = {name: value[i] for name, value in drawn.items()}
+            axis.set_xlabel(caption(own), fontsize=7)
+            if kind.name == 'crop':
+                _frame(row[0], axis, own['box'], COLOURS[i % len(COLOURS)])
+            if kind.name == 'colour':
+                moved = np.round(255 * np.mean(image - images[0] / 255, (0, 1))) + 0.0  # no -0
+                axis.set_xlabel(
+                    f'{caption(own)}\n{" ".join(f"{v:+.0f}" for v in moved)} of 255', fontsize=7
+                )
+        if kind.name == 'crop':
+            _widen(row[0], drawn['box'])
+    return figure
+
+
+def viewed(config, dataset) -> Figure:
+    """The views of config.evaluation of one image of the train part, the image first."""
+    images, labels = chosen(dataset, 1, config.seed)
+    made = views.of(config, dataset)
+    counts = np.concatenate([group.counts for group in made.groups])
+    different = jax.jit(lambda x: made(x))(images)
+    left_out = max(len(different) - MOST, 0)
+    title = (
+        f'{dataset.name}, {dataset.classes[labels[0]]}: evaluation views {made.name!r}, '
+        f'{made.count} in all'
+    )
+    if made.count != len(different):
+        title += f', {len(different)} different (xN: occurs N times)'
+    if left_out:
+        title += f'; {left_out} are not drawn'
+    columns = min(len(different[:MOST]) + 1, 12)
+    figure, axes, _ = contact.grid(
+        -(-(len(different[:MOST]) + 1) // columns), columns, title, captions=1
+    )
+    contact.show(axes.flat[0], images[0] / 255)
+    axes.flat[0].set_xlabel(f'image {augment.times(images.shape[1:3])}', fontsize=7)
+    for axis, view, count in zip(list(axes.flat)[1:], different, counts):
+        contact.show(axis, as_shown(view, config, dataset)[0])
+        times = f' x{count}' if count > 1 else ''
+        axis.set_xlabel(augment.times(view.shape[1:3]) + times, fontsize=7)
+    return figure
+
+
+def every_kind(config, dataset) -> list[tuple[str, augment.Kind]]:
+    """[(paper, kind)] of all kinds: with a config's values where it switches them on, else with
+    the papers' in proportion to the image."""
+    height, width, _ = shape = augment.shape_of(dataset)
+    short, given = min(height, width), config.augment
+    size = augment.size_of(config, dataset)[:2]
+    on = {kind.name: kind for kind in augment.kinds_of(config, dataset)}
+    crops = {
+        'pad': (
+            'ResNet on CIFAR-10',
+            lambda: augment.random_crop(shape, (height, width), max(short // 8, 1)),
+        ),
+        'random': ('AlexNet', lambda: augment.random_crop(shape, (max(short * 7 // 8, 1),) * 2)),
+        'scale': (
+            'VGG',
+            lambda: augment.scale_jitter(
+                shape, (short, short), (-(-short * 8 // 7), short * 16 // 7)
+            ),
+        ),
+        'area': ('GoogLeNet', lambda: augment.area_crop(shape, size, 'random')),
+    }
+    kinds = [
+        (paper, on['crop'] if given.crop == name else make())
+        for name, (paper, make) in crops.items()
+    ]
+    components = augment.components_of(config, dataset)
+    return [
+        *kinds,
+        ('AlexNet', augment.flip()),
+        ('AlexNet', on.get('colour', augment.colour(components, 0.1))),
+        ('Howard 2013', augment.photo()),
+        ('LeNet-5 of 1998', augment.affine(shape)),
+    ]
+
+
+def chosen(dataset, count: int, seed: int):
+    """uint8 [n, H, W, C] and int32 [n]: images of the train part, other ones for another seed."""
+    total = len(dataset.train.labels)
+    rows = np.random.default_rng(seed).choice(total, min(count, total), replace=False)
+    images, labels = dataset.train.read(rows)
+    return np.asarray(images), np.asarray(labels)
+
+
+def as_shown(images, config, dataset):
+    """What a net gets, as pixels on [0, 1]: steps 2 and 7 of augment.py undone per channel."""
+    images = np.asarray(images, np.float32)
+    if config.augment.subtract == 'channel_std':
+        images = images * dataset.std
+    else:
+        images = images / config.augment.white
+    return images + dataset.mean
+
+
+def caption(draws: dict) -> str:
+    """What was drawn for one image, in a line or two."""
+    if 'mirrored' in draws:
+        return 'mirrored' if draws['mirrored'] else 'as it is'
+    if 'S' in draws:
+        return f'shorter side {draws["S"]}'
+    if 'area' in draws:
+        way = f'\n{resample.WAYS[draws["way"]]}' if 'way' in draws else ''
+        return f'{100 * draws["area"]:.0f} %, aspect {draws["box"][3] / draws["box"][2]:.2f}{way}'
+    if 'factors' in draws:
+        short = 'bright', 'contrast', 'colour'  # photometric.NAMES, to fit below an image
+        steps = [
+            f'{short[i]} {draws["factors"][i]:.2f}' for i in photometric.ORDERS[draws['order']]
+        ]
+        return f'{steps[0]},\n{steps[1]}, {steps[2]}'
+    if 'box' in draws:
+        return f'top {draws["box"][0]}, left {draws["box"][1]}'
+    if 'alpha' in draws:
+        return 'alpha ' + ' '.join(f'{value:+.2f}' for value in draws['alpha'])
+    if not draws['shift'].any() and draws['scale'] == draws['squeeze'] == 1:
+        return 'as it is'
+    return (
+        f'shift {draws["shift"][0]:+.1f} {draws["shift"][1]:+.1f}, scale {draws["scale"]:.2f}'
+        f'\nsqueeze {draws["squeeze"]:.2f}, shear {draws["shear"]:+.2f}'
+    )
+
+
+# --- drawing ---------------------------------------------------------------------------------
+
+
+def _frame(whole, part, box, colour):
+    """Marks on the image where a part comes from, in the colour of the part's own frame."""
+    top, left, height, width = box
+    whole.add_patch(
+        Rectangle(
+            (left - 0.5, top - 0.5), width, height, fill=False, lw=1.2, color=colour, clip_on=False
+        )
+    )
+    for spine in part.spines.values():
+        spine.set(color=colour, linewidth=2)
+
+
+def _widen(whole, boxes):
+    """Room around an image for frames that reach into its padding."""
+    low = np.minimum(boxes[:, :2].min(0), 0) - 0.5
+    right, bottom = whole.get_xlim()[1], whole.get_ylim()[0]
+    ends = (boxes[:, :2] + boxes[:, 2:]).max(0) - 0.5
+    whole.set_xlim(low[1], max(ends[1], right))
+    whole.set_ylim(max(ends[0], bottom), low[0])
+
+
+# --- command line ----------------------------------------------------------------------------
+
+
+def parse(argv):
+    """(flags, [(field, value)]) of a command line. Raises UserError."""
+    parser = configs.parser('python -m experiments.sheets', __doc__.split('\n')[0])
+    parser.add_argument('--out', metavar='FILE', help='default: sheet.png')
+    parser.add_argument('--images', type=int, default=4, metavar='N', help='rows, default 4')
+    parser.add_argument(
+        '--draws', type=int, default=7, metavar='N', help='draws of each image, default 7'
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        '--each', action='store_true', help='one row for each kind of augmentation, of one image'
+    )
+    which.add_argument('--views', action='store_true', help='the views of an evaluation')
+    args, assignments = configs.parse(parser, argv)
+    for flag in ('images', 'draws'):
+        if not 1 <= getattr(args, flag) <= 50:
+            raise UserError(f'--{flag} is {getattr(args, flag)}, it must be between 1 and 50.')
+    return args, assignments
+
+
+@command
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    args, assignments = parse(sys.argv[1:] if argv is None else argv)
+    config = configs.load(args.config).make()
+    for path, value in assignments:
+        configs.set_field(config, path, value)
+    configs.resolve(config)
+    out = Path(args.out or 'sheet.png')
+    if out.suffix.lower() != '.png':
+        raise UserError(f'a sheet is a PNG image; --out is {args.out}. Let it end in .png.')
+    dataset = data.load(config.data, look=True)
+    if args.each:
+        figure = each(config, dataset, args.draws)
+    elif args.views:
+        figure = viewed(config, dataset)
+    else:
+        figure = augmented(config, dataset, args.images, args.draws)
+    print(contact.write(figure, out))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

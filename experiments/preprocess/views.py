@@ -1,0 +1,299 @@
+"""The views of an image that a net is evaluated on; their soft-max is averaged.
+
+    views = of(config, dataset)
+    logits = views.logits(apply, batch['image'])    # uint8 [n, H, W, C] -> float32 [n, classes]
+
+    'centre'      the middle                                                            1
+    'ten'         4 corners and the middle, mirrored too                               10
+                  (Krizhevsky et al. 2012, Sec. 4.1)
+    'dense'       the whole image, mirrored too: fc6 slides over it                     2
+                  (Simonyan & Zisserman 2014, Sec. 3.2)
+    'multiscale'  the same at several scales                                   2 a scale
+                  (the same, Sec. 4.2; He et al. 2015, Sec. 3.4)
+    '144'         4 scales x 3 squares x (4 corners, the middle, the square scaled down)
+                  x 2 mirrors (Szegedy et al. 2014, Sec. 7)                           144
+    '150'         3 scales x 5x5 places x 2 mirrors                                   150
+                  (Simonyan & Zisserman 2014, Sec. 3.2)
+
+Views are made one at a time, so memory does not grow with their number, and a net is compiled once
+for each size of a view. Where the feed delivers squares, GoogLeNet's three squares of a scale are
+one and the same; equal views are computed once and counted as often as they occur.
+
+config.evaluation.scales are shorter sides in pixels. Left empty, they are the papers': of training
+with a shorter side from low to high, (low + high) / 2 and for 'multiscale' and '150' low, middle
+and high (Sec. 4.1 and 4.2 of VGG); of training with one shorter side that one, and for 'multiscale'
+and '150' 32 pixels less and more (Sec. 4.2; below 256 pixels an eighth, which is ours); for '144'
+8/7, 9/7, 10/7 and 11/7 of the side the net sees (256, 288, 320, 352 for 224).
+
+Difference from the papers: images of several shapes reach the net as centre squares (data.resize),
+since a batch has one shape. 'dense' sees all of that square, where VGG saw all of the image.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.errors import UserError, one_of, shown
+from experiments.preprocess import augment
+
+VIEWS = ('centre', 'ten', 'dense', 'multiscale', '144', '150')
+DENSE = ('dense', 'multiscale')
+MANY = {'multiscale', '144', '150'}  # those with several scales
+
+
+class Group(NamedTuple):
+    """Views of one size: parts of the image, in its own pixels."""
+
+    size: tuple[int, int]
+    boxes: np.ndarray  # float32 [k, 4]: top, left, height, width
+    mirrored: np.ndarray  # bool [k]
+    counts: np.ndarray  # int [k]: how often the view occurs
+
+
+class Views(NamedTuple):
+    """The views of a config. `count` counts equal ones as often as they occur."""
+
+    name: str
+    count: int
+    groups: tuple[Group, ...]
+    prepare: Callable  # uint8 [n, H, W, C] -> float32 minus the mean
+    finish: Callable  # of a view: divided by the standard deviation
+
+    def __call__(self, images) -> list:
+        """All different views of images uint8 [n, H, W, C]: float32 [n, h, w, C], ready for the
+        net. For looking and for tests: an evaluation never holds more than one."""
+        images = self.prepare(images)
+        return [
+            self._view(images, group, box, mirrored)
+            for group in self.groups
+            for box, mirrored in zip(group.boxes, group.mirrored)
+        ]
+
+    def logits(self, apply: Callable, images):
+        """One score for each image and class: of a single view `apply`'s own logits, of several
+        the logarithm of their mean soft-max.
+
+        apply: float32 [n, h, w, C] -> logits [n, classes]. images: uint8 [n, H, W, C].
+        """
+        images = self.prepare(images)
+        if self.count == 1:
+            (group,) = self.groups
+            return apply(self._view(images, group, group.boxes[0], group.mirrored[0]))
+        total = -jnp.inf
+        for group in self.groups:
+
+            def scores(box, mirrored, group=group):
+                return jax.nn.log_softmax(apply(self._view(images, group, box, mirrored)))
+
+            def add(total, view):
+                box, mirrored, count = view
+                # in logarithms, so that a class that every view excludes has a finite score
+                return jnp.logaddexp(total, scores(box, mirrored) + jnp.log(count)), None
+
+            boxes = jnp.asarray(group.boxes)
+            like = jax.eval_shape(scores, boxes[0], False)
+            views = boxes, jnp.asarray(group.mirrored), jnp.asarray(group.counts, like.dtype)
+            total, _ = jax.lax.scan(
+                add, jnp.broadcast_to(total, like.shape).astype(like.dtype), views
+            )
+        return total - np.log(self.count)
+
+    def _view(self, images, group, box, mirrored):
+        if _exact(group):
+            top, left = jnp.round(box[:2]).astype(jnp.int32)
+            view = jax.lax.dynamic_slice(
+                images, (0, top, left, 0), (len(images), *group.size, images.shape[-1])
+            )
+        else:
+            view = jax.vmap(lambda image: augment.resize_box(image, box, group.size))(images)
+        return self.finish(jnp.where(mirrored, view[:, :, ::-1], view))
+
+
+def _exact(group) -> bool:
+    """Whether the views are pixels of the image as they are."""
+    return bool((group.boxes[:, 2:] == group.size).all() and (group.boxes % 1 == 0).all())
+
+
+# --- the views of a config -------------------------------------------------------------------
+
+
+def of(config, dataset) -> Views:
+    """The views of config.evaluation.
+
+    Raises:
+      UserError: unknown views, scales that are no whole numbers or too small for a view, too many
+        scales, or fields of config.augment that do not fit the images.
+    """
+    name, shape = config.evaluation.views, augment.shape_of(dataset)
+    if name not in VIEWS:
+        raise one_of('value of evaluation.views', name, VIEWS)
+    size = augment.size_of(config, dataset)[:2]
+    scales = scales_of(config, dataset)
+    if name not in DENSE:
+        _check_fit(name, size, shape, scales)
+    boxes = {
+        'centre': _middle,
+        'ten': _ten,
+        'dense': _whole,
+        'multiscale': _whole,
+        '144': _squares,
+        '150': _grid,
+    }[name]
+    groups: dict[tuple, dict] = {}
+    for scale in scales:
+        # the image's sides at this scale, and pixels of the image for one pixel there
+        factor = min(shape[:2]) / scale
+        sides = _sides(shape, scale)
+        for (top, left, height, width), view in boxes(sides, size):
+            box = tuple(np.float32([top, left, height, width]) * np.float32(factor))
+            if boxes is _whole:
+                box = (0.0, 0.0, *map(float, shape[:2]))
+            for mirrored in (False, True)[: 1 if name == 'centre' else 2]:
+                counts = groups.setdefault(view, {})
+                counts[box, mirrored] = counts.get((box, mirrored), 0) + 1
+    made = tuple(
+        Group(
+            view,
+            np.float32([box for box, _ in counts]),
+            np.array([mirrored for _, mirrored in counts]),
+            np.array(list(counts.values())),
+        )
+        for view, counts in groups.items()
+    )
+    return Views(
+        name,
+        sum(int(group.counts.sum()) for group in made),
+        made,
+        augment.subtract_of(config, dataset),
+        augment.scale_of(config, dataset),
+    )
+
+
+def _sides(shape, scale: int) -> tuple[int, int]:
+    """Height and width of images of this shape with a shorter side of `scale`."""
+    return tuple(n * scale // min(shape[:2]) for n in shape[:2])
+
+
+def _check_fit(name, size, shape, scales) -> None:
+    """UserError unless views of `size` fit into the images at every scale."""
+    sides = _sides(shape, min(scales))
+    if name == '144':  # views are taken of squares
+        sides = (min(sides),) * 2
+    if size[0] <= sides[0] and size[1] <= sides[1]:
+        return
+    short = min(shape[:2])
+    least = max(
+        max(size) if name == '144' else -(-size[axis] * short // shape[axis]) for axis in (0, 1)
+    )
+    raise UserError(
+        f'evaluation.views={name!r}: views of {augment.times(size)} do not fit into '
+        f'images of {augment.times(sides)}, whose shorter side is {min(scales)}. Set '
+        f'evaluation.scales to at least {least}, or augment.size to at most '
+        f'{min(sides)}.'
+    )
+
+
+def scales_of(config, dataset) -> tuple[int, ...]:
+    """The shorter sides, in pixels, at which the images are seen in evaluation."""
+    name, given = config.evaluation.views, tuple(config.evaluation.scales)
+    if given:
+        if not all(type(scale) is int and scale > 0 for scale in given):
+            raise UserError(f'evaluation.scales is {shown(given)}, it must hold numbers of pixels.')
+        if len(set(given)) != len(given):
+            raise UserError(f'evaluation.scales names a scale twice: {given}.')
+        if name not in MANY and len(given) > 1:
+            raise UserError(
+                f'evaluation.views={name!r} looks at one scale, evaluation.scales has '
+                f"{len(given)}. Give one, or use 'multiscale'."
+            )
+        return given
+    short = min(augment.shape_of(dataset)[:2])
+    low = high = middle = short
+    if config.augment.crop == 'scale':
+        low, high = config.augment.scales
+        middle = (low + high) // 2
+    if low == high:
+        step = min(32, middle // 8)  # the papers' 32 pixels would leave nothing of small images
+        low, high = middle - step, middle + step
+    if name == '144':
+        side = max(augment.size_of(config, dataset)[:2])
+        return tuple(round(side * sevenths / 7) for sevenths in (8, 9, 10, 11))
+    return (low, middle, high) if name in MANY else (middle,)
+
+
+def _middle(sides, size):
+    yield (*((n - m) // 2 for n, m in zip(sides, size)), *size), size
+
+
+def _corners(sides, size):
+    down, right = (n - m for n, m in zip(sides, size))
+    for top, left in ((0, 0), (0, right), (down, 0), (down, right)):
+        yield (top, left, *size), size
+
+
+def _ten(sides, size):
+    yield from _corners(sides, size)
+    yield from _middle(sides, size)
+
+
+def _whole(sides, size):
+    yield (0, 0, *sides), sides
+
+
+def _squares(sides, size):
+    side = min(sides)
+    for third in range(3):  # left, middle, right; of an upright image top, middle, bottom
+        top, left = ((n - side) * third // 2 for n in sides)
+        square = (side, side)
+        for (down, right, *box), view in (*_ten(square, size), ((0, 0, *square), size)):
+            yield (top + down, left + right, *box), view
+
+
+def _grid(sides, size):
+    for down in range(5):
+        for right in range(5):
+            yield (
+                (*((n - m) * step // 4 for n, m, step in zip(sides, size, (down, right))), *size),
+                size,
+            )
+
+
+# --- the net that looks at them --------------------------------------------------------------
+
+
+def net_of(config, dataset, net) -> Any:
+    """The net to evaluate with, whose variables are those of `net`: `net` itself, or for dense
+    views of a net with a dense head the same net with head='convolutional'.
+
+    Raises:
+      UserError: the net does not take images of the views' sizes.
+    """
+    if config.evaluation.views not in DENSE:
+        return net
+    if getattr(net, 'head', None) == 'dense':
+        net = net.clone(head='convolutional')
+    channels = augment.shape_of(dataset)[2]
+
+    def parameters(size):
+        images = jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
+        key = jax.ShapeDtypeStruct((2,), jnp.uint32)
+        variables = jax.eval_shape(lambda key, x: net.init(key, x, train=False), key, images)
+        return jax.tree.map(lambda leaf: leaf.shape, variables)
+
+    trained = parameters(augment.size_of(config, dataset)[:2])
+    for group in of(config, dataset).groups:
+        try:
+            fits, why = parameters(group.size) == trained, ''
+        except ValueError as error:
+            fits, why = False, f' ({error})'
+        if not fits:
+            raise UserError(
+                f'evaluation.views={config.evaluation.views!r} shows the net whole images of '
+                f'{group.size[0]}x{group.size[1]}; {config.model.name} cannot read them with '
+                f'the weights it is trained with{why}. Use a net with a global average or VGG, or '
+                "evaluation.views='ten'."
+            )
+    return net

@@ -1,0 +1,1 @@
+"""From rows to a summary, tables, figures and a page."""

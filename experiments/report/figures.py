@@ -1,0 +1,302 @@
+"""The figure of an experiment, drawn from its stored rows alone.
+
+    python -m experiments.figures WORKDIR [--out STEM]
+
+writes STEM.png and STEM.svg (default: WORKDIR/figure). Three panels: learning curves, test error
+per arm, paired difference of each arm to the baseline (none where there is one arm). One arm has
+one colour everywhere; an arm or seed without a result is named as such, never left out in silence.
+"""
+
+import argparse
+import io
+import os
+import re
+import sys
+import textwrap
+from pathlib import Path
+
+import matplotlib
+import matplotlib.ticker
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from experiments import workdir
+from experiments.errors import command
+from experiments.files import write_whole
+from experiments.report import summary as results
+from experiments.style import COLOURS, GREY, svg
+
+WIDTH = 12.0  # inches
+
+
+def _plain(text):
+    """Keeps matplotlib from reading $...$ in a label as mathematics."""
+    return str(text).replace('$', r'\$')
+
+
+def _wrap(text, width):
+    return '\n'.join(textwrap.wrap(_plain(text), width))
+
+
+def _curve(experiment, points, key):
+    """{epoch: percents of the points that have this metric then}, ascending."""
+    found = {}
+    for point in points:
+        for line in experiment.curves.get(point, []):
+            if line.get(key) is not None and np.isfinite(line[key]):
+                found.setdefault(line['epoch'], []).append(100 * line[key])
+    return dict(sorted(found.items()))
+
+
+def _draw_curves(axes, experiment, colours):
+    """Means over finished seeds, a band around validation; seeds that broke off end in a cross."""
+    validation, training = [], []
+    for arm, colour in colours.items():
+        points = [row['point'] for row in results.finished(experiment, arm).values()]
+        curve = _curve(experiment, points, 'validation/error')
+        if curve:
+            level = experiment.plan['level']
+            mean, low, high, _ = np.array([results.interval(v, level) for v in curve.values()]).T
+            axes.plot(list(curve), mean, color=colour, lw=1.5, marker='.', ms=4)
+            axes.fill_between(list(curve), np.maximum(low, 0), high, color=colour, lw=0, alpha=0.18)
+            validation.extend(mean)
+        curve = _curve(experiment, points, 'train/error')
+        if curve:
+            mean = [np.mean(values) for values in curve.values()]
+            axes.plot(list(curve), mean, '--', color=colour, lw=1.2, marker='.', ms=3)
+            training.extend(mean)
+        for row in results.arm_rows(experiment, arm, 'final'):
+            if row['status'] != 'done':
+                curve = _curve(experiment, [row['point']], 'validation/error')
+                if curve:
+                    values = [value for (value,) in curve.values()]
+                    axes.plot(list(curve), values, color=colour, lw=0.8, marker='x', markevery=[-1])
+                    validation.extend(values)
+    axes.set_title('Learning curves')
+    if not validation + training:
+        axes.set_axis_off()
+        axes.text(
+            0.5, 0.5, 'no learning curves stored', transform=axes.transAxes, ha='center', color=GREY
+        )
+        return
+    axes.set_xlabel('epoch')
+    axes.set_ylabel('error, %')
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    axes.grid(alpha=0.25)
+    _scale_errors(axes, validation, training)
+
+
+def _scale_errors(axes, validation, training):
+    """Vertical axis by the means alone: the band of two seeds can be huge."""
+    positive = [value for value in validation or training if value > 0]
+    top = max(validation + training)
+    if not positive or max(positive) < 10 * min(positive):
+        axes.set_ylim(0, 1.1 * top or 1)
+        return
+    # A first epoch ten times worse than the last would flatten what the reader came for. Training
+    # error may run out at the bottom: what matters is the spread of the validation error.
+    least = min(value for value in validation + training if value > 0)
+    axes.set_yscale('log', nonpositive='clip')
+    axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter('%g'))
+    axes.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    axes.set_ylim(max(0.8 * least, min(positive) / 10), 1.25 * top)
+
+
+def _draw_interval(axes, y, interval, colour):
+    """A dot with its interval, in percent; the dot alone where one seed gives no interval."""
+    width = 0 if interval.n < 2 else 100 * (interval.high - interval.mean)
+    axes.errorbar(
+        100 * interval.mean, y, xerr=width or None, fmt='o', color=colour, ms=6, capsize=4, lw=1.8
+    )
+
+
+def _remark(axes, y, text):
+    """A remark on the row of an arm, in the middle of the panel whatever its scale."""
+    axes.text(
+        0.5,
+        y,
+        text,
+        transform=axes.get_yaxis_transform(),
+        ha='center',
+        va='center',
+        color=GREY,
+        fontsize=8,
+        fontstyle='italic',
+        bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 1},
+    )
+
+
+def _dots(axes, y, values, colour):
+    axes.plot(
+        [100 * value for value in values],
+        [y + 0.2] * len(values),
+        'o',
+        color=colour,
+        ms=4,
+        alpha=0.4,
+        mew=0,
+    )
+
+
+def _draw_test_error(axes, experiment, summary, colours):
+    for y, arm in enumerate(summary):
+        values = [row['test/error'] for row in results.finished(experiment, arm['arm']).values()]
+        if values:
+            _dots(axes, y, values, colours[arm['arm']])
+            _draw_interval(axes, y, arm['test_error'], colours[arm['arm']])
+        if arm['missing'] and values:
+            _remark(axes, y + 0.4, arm['missing'])
+        elif arm['missing']:
+            _remark(axes, y, f'no result: {arm["missing"]}')
+    if summary[0]['seeds']:
+        axes.axvline(100 * summary[0]['test_error'].mean, color=colours[summary[0]['arm']], lw=0.8)
+    axes.set_title('Test error')
+    axes.set_xlabel('test error, %')
+
+
+def _draw_differences(axes, experiment, summary, colours):
+    baseline = results.finished(experiment, summary[0]['arm'])
+    if any(arm['difference'].n for arm in summary[1:]):
+        axes.axvline(0, color='black', lw=0.8)
+    _remark(axes, 0, 'baseline')
+    for y, arm in enumerate(summary[1:], start=1):
+        if not arm['difference'].n:
+            _remark(axes, y, 'no seed finished in both arms')
+            continue
+        rows = results.finished(experiment, arm['arm'])
+        _dots(
+            axes,
+            y,
+            [
+                row['test/error'] - baseline[seed]['test/error']
+                for seed, row in rows.items()
+                if seed in baseline
+            ],
+            colours[arm['arm']],
+        )
+        _draw_interval(axes, y, arm['difference'], colours[arm['arm']])
+    axes.set_title('Paired difference')
+    axes.set_xlabel('test error minus baseline, points')
+
+
+def _frame_rows(axes, drawn):
+    """Common looks of the two panels with one row per arm; no invented scale on an empty one."""
+    for side in ('top', 'right', 'left'):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(axis='y', length=0)
+    if drawn:
+        axes.margins(x=0.08)
+        axes.grid(axis='x', alpha=0.25)
+    else:
+        axes.set_xticks([])
+
+
+def _legend(figure, summary, colours):
+    handles, labels = [], []
+    for arm in summary:
+        n = f'n = {arm["seeds"]}'
+        if arm['missing']:
+            n += f' of {arm["seeds_expected"]}; {arm["missing"]}'
+        handles.append(Line2D([], [], color=colours[arm['arm']], lw=3))
+        labels.append(_wrap(f'{arm["arm"]} ({n})', 130))
+    handles += [Line2D([], [], color=GREY, ls='-'), Line2D([], [], color=GREY, ls='--')]
+    labels += ['validation, end of epoch', 'training, average during epoch']
+    if any('diverged' in arm['missing'] or 'failed' in arm['missing'] for arm in summary):
+        handles.append(Line2D([], [], color=GREY, lw=0.8, marker='x'))
+        labels.append('one seed that broke off')
+    longest = max(len(line) for label in labels for line in label.split('\n'))
+    figure.legend(
+        handles,
+        labels,
+        loc='outside lower center',
+        frameon=False,
+        fontsize=8,
+        ncols=max(1, min(3, 160 // (longest + 6))),
+    )  # about 160 letters fit in a line
+
+
+def render(experiment: workdir.Experiment) -> Figure:
+    """Draws an experiment, however incomplete, and returns the figure."""
+    plan = experiment.plan
+    summary = results.summarise(experiment)
+    colours = {arm: COLOURS[index % len(COLOURS)] for index, arm in enumerate(plan['arms'])}
+
+    title = _wrap(plan['title'], 100)
+    note = _wrap(
+        f'{plan["dataset_note"]}. Bands (validation) and intervals: '
+        f'{results.percent(plan["level"])} Student t over seeds, each for itself, not '
+        'corrected for several comparisons; they do not cover the sampling of test '
+        'images. Faint dots: single seeds.'.replace(' %', '\N{NO-BREAK SPACE}%'),
+        200,
+    )
+    head = 0.3 + 0.24 * (title.count('\n') + 1) + 0.15 * (note.count('\n') + 1)  # inches
+    labels = [_wrap(arm['arm'], 18) for arm in summary]
+    row = max(0.6, 0.25 + 0.17 * max(label.count('\n') + 1 for label in labels))
+    height = head + max(3.9, 1.6 + row * len(summary))
+    figure = Figure((WIDTH, height), dpi=150, layout='constrained')
+    FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - head / height), w_pad=0.08)
+    figure.text(0.012, 1 - 0.12 / height, title, fontsize=13, va='top', linespacing=1.2)
+    figure.text(
+        0.012,
+        1 - (0.2 + 0.24 * (title.count('\n') + 1)) / height,
+        note,
+        fontsize=7.5,
+        va='top',
+        color=GREY,
+    )
+
+    # One arm has nothing to be compared with: no third panel
+    widths = (1.35, 1, 1) if len(summary) > 1 else (1.35, 1)
+    left, middle, *others = figure.subplots(1, len(widths), width_ratios=widths)
+    _draw_curves(left, experiment, colours)
+    _draw_test_error(middle, experiment, summary, colours)
+    _frame_rows(middle, any(arm['seeds'] for arm in summary))
+    for right in others:
+        right.sharey(middle)
+        _draw_differences(right, experiment, summary, colours)
+        _frame_rows(right, any(arm['difference'].n for arm in summary[1:]))
+        right.tick_params(labelleft=False)
+    middle.set_yticks(range(len(summary)), labels)
+    for label, colour in zip(middle.get_yticklabels(), colours.values(), strict=True):
+        label.set_color(colour)
+    middle.set_ylim(len(summary) - 0.45, -0.55)
+    _legend(figure, summary, colours)
+    figure.draw_without_rendering()
+    figure.set_layout_engine('none')  # laid out anew at each drawing, it would creep
+    return figure
+
+
+def draw(experiment: workdir.Experiment, stem: str | os.PathLike) -> tuple[Path, Path]:
+    """Writes stem.png and stem.svg and returns their paths. Raises OSError."""
+    figure = render(experiment)
+    png = io.BytesIO()
+    figure.savefig(png, format='png')
+    paths = Path(f'{stem}.png'), Path(f'{stem}.svg')
+    for path, data in zip(paths, (png.getvalue(), svg(figure)), strict=True):
+        write_whole(path, data)
+    return paths
+
+
+@command
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog='python -m experiments.figures',
+        description='Draws the figure of an experiment from its stored rows.',
+    )
+    parser.add_argument('workdir', help='work directory of a run')
+    parser.add_argument(
+        '--out', metavar='STEM', help='write STEM.png and STEM.svg (default: WORKDIR/figure)'
+    )
+    args = parser.parse_args(argv)
+    stem = re.sub(r'\.(png|svg)$', '', args.out or str(Path(args.workdir) / 'figure'))
+    print(*draw(workdir.load(args.workdir), stem), sep='\n')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""The report of an experiment: one HTML file that needs nothing else, no network and no scripts.
+
+    python -m experiments.report WORKDIR [--markdown]
+
+writes WORKDIR/report.html from the stored rows: what they support, table, figure, protocol, data,
+environment, resolved config, failures. With --markdown it prints table and sentences instead.
+"""
+
+import argparse
+import json
+import os
+import re
+import statistics
+import sys
+from html import escape
+from pathlib import Path
+
+from experiments.errors import command
+from experiments.files import write_whole
+from experiments.report import figures
+from experiments.report import summary as results
+from experiments.workdir import load
+
+STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; line-height: 1.25; } h2 { font-size: 1.15rem; margin-top: 2rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; }
+th, td { text-align: left; padding: 0.25rem 0.9rem 0.25rem 0; white-space: nowrap;
+  border-bottom: 1px solid #8886; font-variant-numeric: tabular-nums; }
+.notes { color: #777; font-size: 0.85rem; }
+figure { margin: 0; background: white; border-radius: 6px; }
+figure svg { display: block; width: 100%; min-width: 44rem; height: auto; }
+code, pre { font-size: 0.85rem; overflow-wrap: anywhere; white-space: pre-wrap; }
+"""
+
+
+def _table(headings, rows):
+    """HTML table of escaped strings; the first column heads its row."""
+    lines = [
+        '<div class="wide"><table><thead><tr>'
+        + ''.join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
+        + '</tr></thead><tbody>'
+    ]
+    for first, *others in rows:
+        lines.append(
+            f'<tr><th scope="row">{escape(first)}</th>'
+            + ''.join(f'<td>{escape(cell)}</td>' for cell in others)
+            + '</tr>'
+        )
+    return '\n'.join(lines) + '</tbody></table></div>'
+
+
+def _list(texts):
+    return '<ul>' + '\n'.join(f'<li>{escape(text)}</li>' for text in texts) + '</ul>'
+
+
+def _figure(experiment):
+    """The figure as an svg element: what belongs to a file of its own is cut off."""
+    text = figures.svg(figures.render(experiment))
+    text = re.sub(r'<metadata>.*?</metadata>', '', text[text.index('<svg') :], flags=re.DOTALL)
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', '', text)  # HTML knows the namespaces of svg
+    label = f'Learning curves, test error and paired differences: {experiment.plan["title"]}'
+    text = text.replace('<svg', f'<svg role="img" aria-label="{escape(label)}"', 1)
+    return f'<figure class="wide">{text}</figure>'
+
+
+def _selection(experiment, summary):
+    """How the learning rate came about: validation error of every rate tried, per arm."""
+    rates = sorted(experiment.plan['rates'])
+    selecting = [row for row in experiment.rows if row['phase'] == 'select']
+    if len(rates) < 2:
+        used = sorted({*rates, *(arm['learning_rate'] for arm in summary)} - {None})
+        words = ', '.join(f'{rate:g}' for rate in used) or 'not known before the first training'
+        return f'<p>Learning rate: {words}; none was selected.</p>'
+    lines = []
+    for arm in summary:
+        line = [arm['arm']]
+        for rate in rates:
+            rows = [
+                row
+                for row in selecting
+                if row['arm'] == arm['arm'] and row['learning_rate'] == rate
+            ]
+            errors = [row['validation/error'] for row in rows if row['status'] == 'done']
+            cell = f'{100 * statistics.mean(errors):.2f}' if errors else ''
+            broken = ', '.join(sorted({row['status'] for row in rows} - {'done'}))
+            cell = ', '.join(text for text in (cell, broken) if text) or 'not run'
+            line.append(cell + (' (chosen)' if rate == arm['learning_rate'] else ''))
+        lines.append(line)
+    seeds = ', '.join(map(str, sorted({row['seed'] for row in selecting}))) or 'none yet'
+    return (
+        '<p>The learning rate was chosen for each arm by its validation error at the end of '
+        f'training (seeds: {escape(seeds)}), in percent:</p>'
+        + _table(['arm', *(f'rate {rate:g}' for rate in rates)], lines)
+    )
+
+
+def _protocol(experiment, summary):
+    plan = experiment.plan
+    seeds = ', '.join(map(str, plan['seeds']))
+    final = [row for row in experiment.rows if row['phase'] == 'final']
+    planned = sum(arm['seeds_expected'] for arm in summary)
+    return (
+        _selection(experiment, summary)
+        + f'<p>Every arm is trained at its rate with the seeds {escape(seeds)}; a seed gives '
+        'all arms the same data order. The test images are read once, at the end of a '
+        'training; no '
+        f'epoch is picked. {len(final)} of {planned} such trainings have ended.</p>'
+    )
+
+
+def _stored(workdir, experiment, name):
+    """A JSON file of the first point that has it, the final points of the baseline first."""
+    baseline = results.arm_rows(experiment, experiment.plan['arms'][0], 'final')
+    for row in baseline + experiment.rows:
+        try:
+            return json.loads((workdir / 'points' / row['point'] / name).read_bytes())
+        except (FileNotFoundError, ValueError):
+            continue
+    return {}
+
+
+def write(workdir: str | os.PathLike) -> Path:
+    """Writes report.html into a work directory and returns its path.
+
+    Raises UserError (not a work directory of a run), OSError (disk full, read-only).
+    """
+    workdir = Path(workdir)
+    experiment = load(workdir)
+    plan, summary = experiment.plan, results.summarise(experiment)
+    parameters = sorted({arm['parameters'] for arm in summary if arm['parameters'] is not None})
+    net = plan.get('model', '') + ''.join(f', {count:,} parameters' for count in parameters)
+    failures = [f'{arm["arm"]}: {failure}' for arm in summary for failure in arm['failures']]
+    findings = results.sentences(summary) or ['One arm: nothing to compare.']
+    environment = _stored(workdir, experiment, 'environment.json')
+    config = _stored(workdir, experiment, 'config.json')
+    body = [
+        f'<h1>{escape(plan["title"])}</h1>',
+        f'<p>{escape(net)}; {escape(plan.get("dataset", ""))}. Made by '
+        f'<code>{escape(plan.get("command", ""))}</code></p>',
+        '<h2>What the runs support</h2>',
+        _list(findings),
+        '<h2>Table</h2>',
+        _table(results.HEADINGS, results.cells(summary)),
+        '<div class="notes">',
+        _list(
+            note
+            for note in results.notes(summary) + results.top5_notes(summary)
+            if note not in failures
+        ),
+        '</div>',
+        '<h2>Figure</h2>',
+        _figure(experiment),
+        '<h2>Protocol</h2>',
+        _protocol(experiment, summary),
+        '<h2>Data</h2>',
+        f'<p>{escape(plan["dataset_note"])}</p>',
+        '<h2>Failures</h2>',
+        _list(failures) if failures else '<p>None.</p>',
+        '<h2>Environment</h2>',
+        _table(('what', 'value'), [(key, str(value)) for key, value in sorted(environment.items())])
+        if environment
+        else '<p>None stored.</p>',
+        '<details><summary>Resolved config of a point of the baseline</summary>',
+        f'<pre>{escape(json.dumps(config, indent=2, sort_keys=True))}</pre></details>',
+    ]
+    page = (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<title>{escape(plan["title"])}</title><style>{STYLE}</style></head>\n<body>\n'
+        + '\n'.join(body)
+        + '\n</body></html>\n'
+    )
+    path = workdir / 'report.html'
+    write_whole(path, page)
+    return path
+
+
+def markdown(workdir: str | os.PathLike) -> str:
+    """The table of an experiment and its sentences as Markdown. Raises UserError as write does."""
+    summary = results.summarise(load(workdir))
+    rows = [
+        results.HEADINGS,
+        ('---', *['---:'] * (len(results.HEADINGS) - 1)),
+        *results.cells(summary),
+    ]
+    lines = ['| ' + ' | '.join(row) + ' |' for row in rows]
+    words = results.sentences(summary) + results.views_notes(summary)
+    return '\n'.join([*lines, '', *(f'- {sentence}' for sentence in words)])
+
+
+@command
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog='python -m experiments.report',
+        description='Writes WORKDIR/report.html from the stored rows of an experiment.',
+    )
+    parser.add_argument('workdir', help='work directory of a run')
+    parser.add_argument(
+        '--markdown',
+        action='store_true',
+        help='print the table and what it supports as Markdown; write nothing',
+    )
+    args = parser.parse_args(argv)
+    print(markdown(args.workdir) if args.markdown else write(args.workdir))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""A training between two epochs as one file, so that an interrupted one goes on where it stopped;
+and the weights of a finished one.
+
+    points/NAME/checkpoint.msgpack    while a point is trained
+    points/NAME/weights.msgpack       of a finished point: {'params': ..., 'batch_stats': ...}
+
+Both are what flax.serialization makes of a tree of arrays. The weights are read with
+
+    variables = flax.serialization.msgpack_restore(pathlib.Path(FILE).read_bytes())
+    logits = net.apply(variables, images, train=False)
+"""
+
+import json
+import os
+import pathlib
+from typing import Any, NamedTuple
+
+import flax.serialization
+import jax
+import numpy as np
+
+from experiments.errors import reason
+from experiments.files import write_whole
+from experiments.train.optim import Control
+
+_VERSION = 1  # of the files; others are left alone and the training starts over
+
+
+class Misfit(Exception):
+    """A snapshot whose state is not that of the training: of another structure or other shapes."""
+
+
+class Snapshot(NamedTuple):
+    """A training between two epochs; with its config and its data, all that it needs to go on."""
+
+    epoch: int  # epochs done
+    step: int  # steps done
+    controls: tuple[Control, ...]  # of each of the points trained together
+    validation: tuple[dict[str, float], ...]  # of each, after the last epoch
+    state: Any  # the trainer's State, or what flax.serialization.to_state_dict makes of it
+
+
+def save(path: str | os.PathLike, made_of: dict[str, Any], snapshot: Snapshot) -> None:
+    """Writes the file whole or leaves the old one. made_of: {what: value} that a later run is
+    compared with.
+
+    Raises OSError (disk full, read-only).
+    """
+    controls = [list(control) for control in snapshot.controls]
+    header = json.dumps(
+        [_VERSION, made_of, snapshot.epoch, snapshot.step, controls, list(snapshot.validation)]
+    )
+    state = flax.serialization.to_state_dict(jax.device_get(snapshot.state))
+    write_whole(
+        path,
+        flax.serialization.msgpack_serialize(
+            {'header': header, 'state': jax.tree.map(np.asarray, state)}
+        ),
+    )
+
+
+def load(path: str | os.PathLike, made_of: dict[str, Any]) -> tuple[Snapshot | None, str]:
+    """The snapshot of a file, and why there is none: '' if there is no file."""
+    try:
+        data = pathlib.Path(path).read_bytes()
+    except FileNotFoundError:
+        return None, ''
+    except OSError as error:
+        return None, f'{path} cannot be read ({reason(error)}); the training starts over'
+    try:
+        content = flax.serialization.msgpack_restore(data)
+        version, of, epoch, step, controls, validation = json.loads(content['header'])
+        differ = [
+            what for what, value in json.loads(json.dumps(made_of)).items() if of.get(what) != value
+        ]
+        snapshot = Snapshot(
+            epoch,
+            step,
+            tuple(Control(*control) for control in controls),
+            tuple(validation),
+            content['state'],
+        )
+    except Exception as error:  # msgpack raises many kinds for a damaged file
+        return None, f'{path} is damaged ({reason(error)}); the training starts over'
+    if version != _VERSION:
+        differ = ['version of the file']
+    if differ:
+        return None, f'{path} is of another {", ".join(differ)}; the training starts over'
+    return snapshot, ''
+
+
+def restored(snapshot: Snapshot, like):
+    """The snapshot's state on the devices where `like`, a state of the same training, is.
+
+    Raises Misfit: it is not.
+    """
+    try:
+        state = flax.serialization.from_state_dict(like, snapshot.state)
+    except (ValueError, KeyError, AttributeError) as error:
+        raise Misfit(reason(error)) from error
+
+    def place(like, leaf):
+        if (like.shape, like.dtype) != (leaf.shape, leaf.dtype):
+            raise Misfit(f'{leaf.dtype}{leaf.shape} instead of {like.dtype}{like.shape}')
+        # a copy: the step gives its arguments' memory away
+        return jax.device_put(np.array(leaf), like.sharding)
+
+    return jax.tree.map(place, like, state)
+
+
+def weights(variables) -> bytes:
+    """The content of a file of weights: {'params': ..., 'batch_stats': ...}, of arrays."""
+    return flax.serialization.msgpack_serialize(
+        jax.tree.map(np.asarray, flax.serialization.to_state_dict(variables))
+    )

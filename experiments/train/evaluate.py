@@ -1,0 +1,90 @@
+"""Evaluation that counts every image once, whatever the batch size and the number of devices."""
+
+from collections.abc import Callable, Iterable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.train.parallel import AXIS
+
+TOP = 5  # the five best classes may hold the right one: the second error, of ImageNet's papers
+_AHEAD = 4  # batches that wait on the device at most
+
+
+def normalise(images, mean, std, dtype=jnp.float32):
+    """uint8 [..., C] -> (images / 255 - mean) / std per channel, as `dtype`."""
+    return ((images.astype(jnp.float32) / 255 - mean) / std).astype(dtype)
+
+
+def rank(logits, labels):
+    """How many classes stand before the right one: int32 [n], 0 where it is the best.
+
+    logits [n, classes], labels int [n]. Of equal scores the first stands before, as in argmax; a
+    score that is not a number stands before every other.
+    """
+    own = jnp.take_along_axis(logits, labels[:, None], -1)
+    first = jnp.arange(logits.shape[-1]) < labels[:, None]
+    # negated, since every comparison with nan is false
+    before = jnp.where(first, ~(own > logits), ~(own >= logits))
+    return jnp.where(jnp.arange(logits.shape[-1]) == labels[:, None], False, before).sum(-1)
+
+
+def eval_step(
+    variables, batch, *, net, loss: Callable, mean=None, std=None, views=None, axis=AXIS
+) -> dict:
+    """Sums over one batch, on all devices: {'loss', 'errors', 'count'}, float32 scalars, and
+    'errors5', of labels not among the five best, where there are more than five classes.
+
+    batch: {'image': uint8 [n, H, W, C], 'label': int32 [n], 'mask': float32 [n]}, this device's
+    part; images with mask 0 are filling and count for nothing. Statistics are the stored ones.
+    views: the `views.Views` that the net looks at; without, the images as they are, normalised by
+    mean and std. Of several views, the loss is that of their mean soft-max. axis: name of the
+    device axis, None where the batch is whole.
+    """
+
+    def apply(images):
+        return net.apply(variables, images, train=False)
+
+    if views is None:
+        logits = apply(normalise(batch['image'], mean, std))
+    else:
+        logits = views.logits(apply, batch['image'])
+    mask, place = batch['mask'], rank(logits, batch['label'])
+    # where, not a product: filling of zeros may give a loss that is not finite
+    losses = jnp.where(mask > 0, loss(logits, batch['label']), 0)
+    sums = {'loss': losses.sum(), 'errors': ((place > 0) * mask).sum(), 'count': mask.sum()}
+    if logits.shape[-1] > TOP:
+        sums['errors5'] = ((place >= TOP) * mask).sum()
+    return jax.lax.psum(sums, axis) if axis else sums
+
+
+def evaluate(step: Callable, variables, batches: Iterable[dict], count: int) -> dict[str, float]:
+    """Mean loss, error (fraction) and image count over all batches; 'error5' if the step counts it.
+
+    Where the step evaluates several models, its sums are arrays of equal shapes, and so are the
+    means, as nested lists.
+
+    Raises:
+      RuntimeError: the masks do not sum to `count`, the size of the split.
+    """
+    sums = []
+    for batch in batches:
+        sums.append(step(variables, batch))
+        if len(sums) > _AHEAD:  # else a fast feed would fill the device with waiting images
+            sums[-_AHEAD - 1] = jax.device_get(sums[-_AHEAD - 1])
+    sums = jax.device_get(sums)
+    total = {
+        key: np.asarray(sum(np.asarray(part[key], np.float64) for part in sums))
+        for key in {'loss', 'errors', 'count'}.union(*sums)
+    }
+    if (total['count'] != count).any():
+        raise RuntimeError(f'evaluated {total["count"].max():.0f} images of a split of {count}')
+    means = {
+        'loss': (total['loss'] / count).tolist(),
+        'error': (total['errors'] / count).tolist(),
+        'count': count,
+    }
+    if 'errors5' in total:
+        means['error5'] = (total['errors5'] / count).tolist()
+    return means

@@ -1,0 +1,75 @@
+"""Functions mapped over the devices of this process. This is the only module that calls pmap."""
+
+import jax
+
+from experiments import machine
+
+AXIS = 'devices'  # name of the pmapped axis, here and in train.py
+
+
+class Parallel:
+    """A pmapped function with compiler options, which jax.pmap itself does not take.
+
+    It is compiled once for every shape of its arguments after the first.
+    """
+
+    def __init__(self, mapped, options: dict):
+        self.mapped, self.options = mapped, options
+        self._known = {}
+
+    def lower(self, *args):
+        return self.mapped.lower(*args)
+
+    def compiled(self, *args):
+        """The executable for arguments of these shapes; args can be jax.ShapeDtypeStructs."""
+        key = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(args[1:]))
+        if key not in self._known:
+            self._known[key] = machine.compiled(self.lower(*args), self.options)
+        return self._known[key]
+
+    def __call__(self, *args):
+        return self.compiled(*args)(*args) if self.options else self.mapped(*args)
+
+
+def parallel(function, devices: int, *, donate: bool, shared: int = 0, fast: bool = True):
+    """pmaps function(state, batch, *shared) over the first `devices` local devices.
+
+    Only the batch has a device axis; `shared` arguments after it are the same everywhere. `fast`
+    allows the compiler options of machine.py.
+    """
+    mapped = jax.pmap(
+        function,
+        axis_name=AXIS,
+        in_axes=(None, 0) + (None,) * shared,
+        out_axes=None,
+        devices=jax.local_devices()[:devices],
+        donate_argnums=(0,) if donate else (),
+    )
+    return Parallel(mapped, machine.options(fast))
+
+
+def side_by_side(function, devices: int, axes: tuple, *, donate: bool, fast: bool = True):
+    """pmaps function(*args) of one model so that it works on [devices, models] of them at once.
+
+    axes: 0 for an argument whose leaves have the two leading axes, the first one always, None for
+    one that is the same for all models. Results have both axes. Devices do not wait for each
+    other.
+    """
+
+    def on_device(*args):
+        if len(jax.tree.leaves(args[0])[0]) > 1:
+            return jax.vmap(function, in_axes=axes)(*args)
+        # vmap would make a grouped convolution of every convolution, which is slower
+        alone = [
+            arg if axis is None else jax.tree.map(lambda leaf: leaf[0], arg)
+            for arg, axis in zip(args, axes, strict=True)
+        ]
+        return jax.tree.map(lambda leaf: leaf[None], function(*alone))
+
+    mapped = jax.pmap(
+        on_device,
+        in_axes=axes,
+        devices=jax.local_devices()[:devices],
+        donate_argnums=(0,) if donate else (),
+    )
+    return Parallel(mapped, machine.options(fast))

@@ -1,0 +1,140 @@
+"""Imports run one way: between the wings of the house, and between the files of a wing."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+# From the ground up: a wing imports those before it, itself, and nothing after it.
+WINGS = (
+    'cnns.axes',
+    'cnns.fast',
+    'cnns',
+    'configs',
+    'experiments.errors',
+    'experiments.files',
+    'experiments.progress',
+    'experiments.environment',
+    'experiments.machine',
+    'experiments.tables',
+    'experiments.style',
+    'experiments.workdir',
+    'experiments.plan',
+    'experiments.data',
+    'experiments.preprocess',
+    'experiments.train',
+    'experiments.models',
+    'experiments.report',
+    'experiments.runner',
+    'experiments.benchmark',
+    'experiments.figures',
+    'experiments.sheets',
+    'experiments.predict',
+    'experiments.run',
+)
+
+
+def modules() -> dict[str, pathlib.Path]:
+    """{'experiments.data.feed': its file} of all modules of the project."""
+    found = {}
+    for folder in ('cnns', 'configs', 'experiments'):
+        for path in sorted((ROOT / folder).rglob('*.py')):
+            name = '.'.join(path.relative_to(ROOT).with_suffix('').parts)
+            found[name.removesuffix('.__init__')] = path
+    return found
+
+
+def arrows(known: dict[str, pathlib.Path]) -> dict[str, set[str]]:
+    """{module: modules of ours that it imports}, inside functions too."""
+    found = {}
+    for name, path in known.items():
+        package = name if path.name == '__init__.py' else name.rpartition('.')[0]
+        found[name] = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                targets = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                base = node.module or ''
+                if node.level:
+                    base = '.'.join([package, base] if base else [package])
+                # a name of a package is a module of it or something that its __init__ holds
+                targets = [
+                    f'{base}.{alias.name}' if f'{base}.{alias.name}' in known else base
+                    for alias in node.names
+                ]
+            else:
+                continue
+            found[name] |= {target for target in targets if target in known and target != name}
+    return found
+
+
+def wing(name: str) -> str:
+    """The wing that a module belongs to: the longest entry of WINGS that its name begins with."""
+    matches = [one for one in WINGS if name == one or name.startswith(f'{one}.')]
+    return max(matches, key=len) if matches else ''
+
+
+def circle(found: dict[str, set[str]]) -> list[str]:
+    """The modules of a circle of imports, [] where there is none."""
+    state: dict[str, int] = {}
+
+    def visit(name, path):
+        state[name] = 1
+        for target in sorted(found[name]):
+            if state.get(target) == 1:
+                return [*path[path.index(target) :], target]
+            if target not in state and (met := visit(target, [*path, target])):
+                return met
+        state[name] = 2
+        return []
+
+    for name in found:
+        if name not in state and (met := visit(name, [name])):
+            return met
+    return []
+
+
+def facades(found, known):
+    """Without the arrows of a package's __init__ to its own modules, which others import through it."""
+    return {
+        name: {target for target in targets if not target.startswith(f'{name}.')}
+        if known[name].name == '__init__.py'
+        else targets
+        for name, targets in found.items()
+    }
+
+
+def test_every_module_belongs_to_a_wing():
+    assert [name for name in modules() if name != 'experiments' and not wing(name)] == []
+
+
+def test_no_wing_imports_one_above_it():
+    against = [
+        f'{name} -> {target}'
+        for name, targets in arrows(modules()).items()
+        for target in targets
+        if name != 'experiments'
+        and WINGS.index(wing(target)) > WINGS.index(wing(name))
+        and not target.startswith(f'{name}.')
+    ]
+    assert against == []
+
+
+def test_no_circle_of_imports():
+    known = modules()
+    assert circle(facades(arrows(known), known)) == []
+
+
+def test_cnns_imports_nothing_of_ours_and_configs_only_configs():
+    for name, targets in arrows(modules()).items():
+        folder = name.partition('.')[0]
+        if folder in ('cnns', 'configs'):
+            assert {target.partition('.')[0] for target in targets} <= {folder}, name
+
+
+@pytest.mark.parametrize('made', [{'a': {'b'}, 'b': {'c'}, 'c': {'a'}}, {'a': {'b'}, 'b': {'a'}}])
+def test_a_circle_is_found(made):
+    assert circle(made)
+    assert circle({'a': {'b'}, 'b': set()}) == []
