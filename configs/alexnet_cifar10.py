@@ -5,8 +5,8 @@
 Expected: not measured here. Time: not measured here.
 
 The paper's net with a first convolution of 5x5 at stride 1 and 1024 units in fc6 and fc7. Weights
-start as He et al.'s: the paper's deviation of 0.01 is for pixels of 0 to 255. The recipe (padding,
-crop, mirror, a cosine over 60 epochs) is ours, for comparisons of nets and axes.
+are initialised as He et al. do: the paper's deviation of 0.01 is for pixels of 0 to 255. The recipe
+(padding, crop, mirror, a cosine over 60 epochs) is ours, for comparisons of nets and axes.
 """
 
 from configs import base

@@ -4,25 +4,25 @@
     python -m experiments.run --config configs/alexnet_imagenet.py:caffe      # Caffe's copy
 
 Expected: not measured here. The paper's single net has 40.7 / 18.2 % top-1 / top-5 error on the
-validation part of ILSVRC-2012 with ten crops; Caffe's copy 42.9 / 19.8 % with the centre alone,
-after 360,000 of its 450,000 steps.
-Time: not measured here; the paper's was 5 to 6 days on two GPUs of 2012.
+validation split of ILSVRC-2012 with ten crops; Caffe's copy 42.9 / 19.8 % with the centre alone,
+after 360,000 of its 450,000 steps. Time: not measured here; the paper's was 5 to 6 days on two GPUs
+of 2012.
 
 The paper (Sec. 2, 4, 5): shorter side scaled to 256, centre square, random crop, mirror, PCA
-colour, the mean image subtracted from pixels of 0 to 255; batch 128, 90 epochs, rate 0.01 divided
-by 10 when the validation error stalls, three times; the rate and the decay inside the velocity.
-Caffe: batch 256, a tenth every 100,000 of 450,000 steps, biases with twice the rate and no decay,
-no colour; biases start at 0.1 instead of 1, fc6 and fc7 with deviation 0.005 instead of 0.01; LRN
-with k = 1 and alpha / n.
+colour, the mean image subtracted from pixels of 0 to 255; batch 128, 90 epochs, learning rate 0.01
+divided by 10 when the validation error stalls, three times; learning rate and weight decay inside
+the velocity. Caffe: batch 256, a tenth every 100,000 of 450,000 steps, biases with twice the
+learning rate and no decay, no colour; biases are initialised with 0.1 instead of 1, fc6 and fc7
+with deviation 0.005 instead of 0.01; LRN with k = 1 and alpha / n.
 
 Differences from the paper:
 - crops of 227, with which its maps come out as printed; it says 224;
 - PCA colour is computed and added on pixels of 0 to 1, with a deviation of 0.1, before they are
   turned into 0 to 255; the paper does not say on which scale;
-- the rate falls after 5 epochs without a better validation error, of 2 % of the training images
-  held out; it gives no number;
+- the learning rate falls after 5 epochs without a better validation error, of 2 % of the training
+  images held out; it gives no number;
 - 'caffe' sees the centre square too; Caffe's script squeezes the whole image into a square;
-- the test part is the validation part of ILSVRC, read once: the real one has no labels.
+- the test split is the validation split of ILSVRC, read once: the real one has no labels.
 """
 
 from configs import base

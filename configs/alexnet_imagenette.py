@@ -5,9 +5,9 @@
 Expected: not measured here. Time: not measured here.
 
 Imagenette is ten classes of ImageNet, about 9,500 photographs to train on, here with a shorter side
-of 160 pixels enlarged to 256; its validation part is the test part. Crops,
-mirror, colour and ten crops are the paper's. Weights start as He et al.'s: the paper's deviation
-of 0.01 is for pixels of 0 to 255 and 90 epochs of a million images.
+of 160 pixels enlarged to 256; its validation split is the test split. Crops,
+mirror, colour and ten crops are the paper's. Weights are initialised as He et al. do: the paper's
+deviation of 0.01 is for pixels of 0 to 255 and 90 epochs of a million images.
 """
 
 from configs import base

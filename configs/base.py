@@ -13,7 +13,7 @@ whole recipe in seconds (see `smoke`):
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-# Courses of the learning rate, as factors of its highest value; t is the fraction of steps done.
+# Schedules of the learning rate, as factors of its highest value; t is the fraction of steps done.
 SCHEDULES = {
     'constant': '1',
     'cosine': '(1 + cos(pi t)) / 2, down to 0',
@@ -30,14 +30,14 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.title = 'LeNet-5 on the embedded digits'  # heading of the table, figure and report
 
-    # The data: read and split by experiments/data.py.
+    # The data: read and split by experiments/data.
     config.data = ml_collections.ConfigDict()
     config.data.name = 'digits'  # 'digits', or any TFDS name: 'mnist', 'imagenette/160px-v2', ...
     config.data.dir = placeholder(str)  # TFDS data_dir; None: $TFDS_DATA_DIR, or TFDS's own default
     config.data.train = 'train'  # name of the split that is divided into train and validation
     config.data.test = 'test'  # name of the split read once, at the end
     config.data.validation = 0.1  # fraction of the train split held out: its last images
-    config.data.limit = 0  # images used of the train part, the first ones; 0: all
+    config.data.limit = 0  # images used of the train split, the first ones; 0: all
     config.data.side = 0  # pixels; smaller images get a border of zeros up to this; 0: as they are
     config.data.resize = 0  # pixels; shorter side scaled to this, then the centre square; 0: off
     config.data.channels = 0  # 1 (grey) or 3 (colour) that images are turned into; 0: as they are
@@ -56,7 +56,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.dtype = 'float32'  # of the computation: 'float32', 'bfloat16'; parameters: float32
     config.model.fields = ml_collections.ConfigDict()  # other fields of the net: dict(shortcut='B')
 
-    # What the net sees of a training image, drawn anew every time: experiments/augment.py.
+    # What the net sees of a training image, drawn anew every time: experiments/preprocess.
     config.augment = ml_collections.ConfigDict()
     config.augment.crop = 'none'  # 'none', 'pad' (ResNet), 'random' (AlexNet), 'scale', 'area'
     config.augment.size = 0  # pixels, height and width that the net sees; 0: all of the image
@@ -70,48 +70,48 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment.subtract = 'channel_std'  # mean of 'channel' or 'pixel'; '_std': then divide
     config.augment.white = 1.0  # value of a white pixel, black being 0: 1, or 255 (AlexNet, Caffe)
 
-    # The views of a test image, whose soft-max is averaged: experiments/views.py. Of the train and
-    # validation parts the net sees the centre alone, at the scale of the training.
+    # The views of a test image, whose softmax is averaged: experiments/preprocess/views.py. Of the
+    # train and validation splits the net sees the centre alone, at the scale of the training.
     config.evaluation = ml_collections.ConfigDict()
     config.evaluation.views = 'centre'  # 'centre', 'ten', 'dense', 'multiscale', '144', '150'
     config.evaluation.scales = ()  # pixels, shorter sides of the test images; (): the papers'
 
-    # The training: experiments/train.py and experiments/optim.py.
+    # The training: experiments/train.
     config.train = ml_collections.ConfigDict()
     config.train.loss = 'cross_entropy'  # 'cross_entropy', or 'rbf' (LeNet-5 1998, Eq. 9)
     config.train.label_smoothing = 0.0  # probability spread evenly over all classes; 0: off
     config.train.batch = 128  # images a step, over all devices together
     config.train.accumulate = 1  # micro-batches that a batch is computed in, to save memory
-    config.train.epochs = 10  # passes over the train part; the last partial batch is left out
+    config.train.epochs = 10  # passes over the train split; the last partial batch is left out
     config.train.steps = 0  # length in steps instead, the last epoch cut short; 0: `epochs`
 
-    # The learning rate is `rate`, times what the schedule and the warm-up say.
+    # The learning rate is `rate` times the factors of the schedule and of the warm-up.
     config.train.rate = 0.05  # learning rate at its highest
     config.train.schedule = 'cosine'  # one of SCHEDULES
     config.train.unit = 'epochs'  # of `milestones`, `every` and `warmup`: 'epochs' or 'steps'
-    config.train.milestones = ()  # units after which the rate falls, for 'milestones'
+    config.train.milestones = ()  # units after which the learning rate falls, for 'milestones'
     config.train.every = 8.0  # units between two falls, for 'every' (GoogLeNet: 8 epochs)
     config.train.plateau = 5  # epochs without a lower validation error before a fall of 'plateau'
     config.train.drops = 3  # falls of 'plateau' at most
     config.train.power = 0.5  # of what is left of the training, for 'polynomial'
     config.train.factors = (0.1,)  # of a fall: one for all, or one for each of `milestones`
     config.train.warmup = 0.0  # units of linear rise from 0 to `rate`
-    config.train.warmup_error = 0.0  # start at 0.1 `rate` until an epoch's error is below; 0: off
+    config.train.warmup_error = 0.0  # 0.1 `rate` until an epoch's error is below this; 0: off
 
     # The update: w moves along a velocity, which the gradient changes.
     config.train.rule = 'momentum'  # 'momentum' (heavy ball) or 'nesterov'
-    config.train.momentum = 0.9  # part of the velocity that stays at every step
-    config.train.rate_in_velocity = False  # the rate inside (AlexNet, Caffe) or outside (PyTorch)
+    config.train.momentum = 0.9  # fraction of the velocity that stays at every step
+    config.train.rate_in_velocity = False  # learning rate inside (AlexNet, Caffe) or outside
     config.train.weight_decay = 0.0  # L2 added to the gradient, biases and norms included
     config.train.layer_decay = ml_collections.ConfigDict()  # of single layers: dict(fc10=1.0)
-    config.train.bias_rate = 1.0  # of biases, as a factor of the rate (Caffe: 2)
+    config.train.bias_rate = 1.0  # of biases, as a factor of the learning rate (Caffe: 2)
     config.train.bias_decay = 1.0  # of biases, as a factor of weight_decay (Caffe: 0)
     config.train.clip = 0.0  # largest norm of the gradient of all parameters together; 0: off
     config.train.ema = 0.0  # decay a step of the averaged parameters that are evaluated; 0: off
     config.train.devices = 0  # local devices that share each batch, or `together`; 0: all
-    config.train.together = 1  # points of an arm trained at once, each whole on one device
+    config.train.together = 1  # runs of an arm trained at once, each whole on one device
 
-    # The protocol: experiments/sweep.py. An empty grid trains every point at train.rate.
+    # The protocol: experiments/plan/runs.py. An empty grid trains every run at train.rate.
     config.protocol = ml_collections.ConfigDict()
     config.protocol.rates = ()  # learning rates tried for each arm, judged on validation error
     config.protocol.selection_seeds = (1000,)  # seeds of those trials, apart from the final ones

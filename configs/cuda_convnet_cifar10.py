@@ -12,30 +12,29 @@
 Time: 80sec 8 minutes on 2 CPU cores that did other work, the others not measured here; the author's
 were 80 s, 20, 20, 25 and 75 minutes on a GPU of 2011.
 
-From the files: batch 128, the rate inside the velocity, 0.001 for weights and 0.002 for biases,
-which have no decay; the decay of every layer; pixels of 0 to 255 minus the mean image. 13pct and
-11pct see random 24x24 crops and mirror images, and ten of them in the test. The two differ not in
-LRN alone: local3 has 32 and 64 maps, and fc10 another decay. Toggle model.norm of one to measure
-LRN.
+From the files: batch 128; the learning rate inside the velocity, 0.001 for weights and 0.002 for
+biases; no weight decay of biases; the weight decay of every layer; pixels of 0 to 255 minus the
+mean image. 13pct and 11pct see random 24x24 crops and mirror images, and ten of them in the test.
+The two differ not in LRN alone: local3 has 32 and 64 channels, and fc10 another decay. Toggle
+model.norm of one to measure LRN.
 
 Differences and gaps:
 - for 13pct and 11pct the files crop first and subtract the middle 24x24 of the mean image from
   every crop; here each pixel's own mean is subtracted before the crop;
-- 11pct's file lowers the rate of weights only; here that of biases falls with it;
+- 11pct's file lowers the learning rate of weights only; here that of biases falls with it;
 - 13pct's length is not the author's, whose 25 minutes are fewer epochs than 11pct's 75;
 - the author's last step trains on the validation images too; here they stay out, so that 45,000
-  images are trained on and no choice is made on the test part. A little more error is to be
-  expected;
-- the files say when to lower the rate for 80sec (after 8 epochs), 18pct (120, then 10 more) and
-  11pct (about 500, then 10 more). 19pct has 18pct's schedule here, 13pct has 11pct's; 80sec ends 2
-  epochs after its fall, as Caffe's copy of the recipe does.
+  images are trained on and no choice is made on the test split. Expect a little more error;
+- the files say when to lower the learning rate for 80sec (after 8 epochs), 18pct (120, then 10
+  more) and 11pct (about 500, then 10 more). 19pct has 18pct's schedule here, 13pct has 11pct's;
+  80sec ends 2 epochs after its fall, as Caffe's copy of the recipe does.
 """
 
 from configs import base
 
 ARGUMENTS = ('80sec', '19pct', '18pct', '13pct', '11pct')
 
-# Epochs after which the rate falls to a tenth, and all epochs.
+# Epochs after which the learning rate falls to a tenth, and all epochs.
 SCHEDULES = {
     '80sec': ((8,), 10),
     '19pct': ((120, 130), 140),

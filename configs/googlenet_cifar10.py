@@ -5,7 +5,7 @@
 Expected: not measured here. Time: not measured here.
 
 With batch norm, as public repositories train it (about 95 % accuracy). --config.model.norm=lrn is
-nearer to the paper's net, at a lower rate. The recipe is ours.
+nearer to the paper's net, at a lower learning rate. The recipe is ours.
 """
 
 from configs import base

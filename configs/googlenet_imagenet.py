@@ -7,21 +7,21 @@ Expected: not measured here. The paper's single net has 10.07 % top-5 error with
 with 10 and 7.89 % with 144 (Table 3); Caffe's quick copy 31.3 / 11.1 % top-1 / top-5 with the
 centre alone. Time: not measured here.
 
-The paper (Sec. 6, 7): momentum 0.9, the rate 4 % lower every 8 epochs, averaged weights in the
-test; crops of 8 to 100 % of the area, random interpolation, Howard's photometric distortions; 144
-crops in the test. It gives no first rate, batch, length or decay: 0.01, 32, 250 epochs and 0.0002
-are those of Caffe's copy. 'quick' is Caffe's quick solver: 2.4 million steps, the rate falls with
-the root of what is left, biases with twice the rate and no decay, crops of 224 of 256, LRN with
-k = 1 and alpha / n.
+The paper (Sec. 6, 7): momentum 0.9, the learning rate 4 % lower every 8 epochs, averaged weights in
+the test; crops of 8 to 100 % of the area, random interpolation, Howard's photometric distortions;
+144 crops in the test. It gives no first learning rate, batch, length or decay: 0.01, 32, 250 epochs
+and 0.0002 are those of Caffe's copy. 'quick' is Caffe's quick solver: 2.4 million steps, the
+learning rate falls with the square root of what is left, biases with twice that rate and no decay,
+crops of 224 of 256, LRN with k = 1 and alpha / n.
 
 Differences from the paper:
 - its average is 'Polyak averaging' without a number; here an exponential one with decay 0.9999;
-- crops, of training and of the test, lie in the centre square scaled to 256; the three squares of
-  a scale are then one;
+- crops, of training and of the test, lie in the centre square scaled to 256; the three squares of a
+  scale are then one;
 - random interpolation, which the paper began late, from the first step on; the ranges of the
   photometric distortions are Howard's (factors of 0.5 to 1.5 in random order, then AlexNet's PCA
   colour), of which the paper says no more than his name;
-- the weights' start is Caffe's ("xavier"), whose readme names it as a difference from the original;
+- weights are initialised as in Caffe's copy ("xavier"), whose readme names it as a difference;
 - 2 % of the training images are held out to validate on;
 - plain instead of asynchronous steps.
 """

@@ -5,7 +5,7 @@
 Expected: not measured here. Time: not measured here.
 
 Imagenette is ten classes of ImageNet, about 9,500 photographs to train on, here with a shorter side
-of 160 pixels enlarged to 256; its validation part is the test part. Batch norm is
+of 160 pixels enlarged to 256; its validation split is the test split. Batch norm is
 ours; --config.model.norm=lrn is the paper's net.
 """
 

@@ -1,4 +1,4 @@
-"""LeNet-5 on MNIST (LeCun et al. 1998, Sec. III): three seeds at a rate chosen on validation.
+"""LeNet-5 on MNIST (LeCun et al. 1998, Sec. III): three seeds, learning rate chosen on validation.
 
     python -m experiments.run --config configs/lenet_mnist.py           # the modern form
     python -m experiments.run --config configs/lenet_mnist.py:1998      # the original
@@ -6,13 +6,13 @@
 
 The paper reports 0.95 % test error for the original after 20 passes, 0.8 % with distorted images
 (shift, scale, squeeze and shear, drawn anew at every step here; the paper added 540,000 fixed
-copies). Measured test errors and times of the first two forms stand in README, generated from the
-stored rows; 'distorted' is not measured here.
+copies). Measured test errors and times of the first two forms stand in
+experiments/stored/README.md, generated from the stored rows; 'distorted' is not measured here.
 
 Differences from the paper:
-- 54,000 of its 60,000 training images are trained on, the others choose the rate;
+- 54,000 of its 60,000 training images are trained on, the others choose the learning rate;
 - 5 ('1998') or 10 ('modern') passes instead of 20;
-- it took single images, with a rate for every weight from an estimate of the loss's second
+- it took single images, with a learning rate for every weight from an estimate of the loss's second
   derivatives (stochastic diagonal Levenberg-Marquardt, App. C) times 5e-4 for 2 passes, 2e-4 for 3,
   1e-4 for 3, 5e-5 for 4 and 1e-5 for 8. Those numbers mean nothing without that estimate, which
   needs a backward pass of its own for every layer and is not built; here all forms are trained with

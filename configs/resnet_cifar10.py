@@ -16,10 +16,10 @@ A tenth of the length: --config.train.steps=6400 --config.train.milestones=3200,
 Expected: not measured here. Time: not measured here.
 
 The paper: the mean image subtracted, 4 pixels of padding, random crop of 32, mirror; batch 128,
-rate 0.1, a tenth of it after 32,000 and again after 48,000 of 64,000 steps, decay 0.0001, 45,000
-images to train and 5,000 to validate on. 110 starts at a rate of 0.01 until the training error is
-below 80 %, which is judged at the end of an epoch here (351 steps; the paper: about 400). Where
-the rate stands in the velocity is not said; here outside.
+learning rate 0.1, divided by 10 after 32,000 and after 48,000 of 64,000 steps; weight decay 0.0001;
+45,000 images to train and 5,000 to validate on. 110 has a learning rate of 0.01 until the training
+error is below 80 %, which is judged at the end of an epoch here (351 steps; the paper: about 400).
+The paper does not say whether the learning rate is inside the velocity; here it is outside.
 """
 
 from configs import base

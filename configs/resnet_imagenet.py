@@ -11,13 +11,13 @@
 Expected: not measured here. Time: not measured here.
 
 The paper (Sec. 3.4): shorter side drawn from 256 to 480, crop of 224, mirror, PCA colour, the mean
-image subtracted; batch 256, rate 0.1 divided by 10 when the error stalls, 600,000 steps at most,
-decay 0.0001. 18 has option A in its Table 2 and B here, as 34 and the deeper ones.
+image subtracted; batch 256, learning rate 0.1 divided by 10 when the error stalls, 600,000 steps at
+most, weight decay 0.0001. 18 has option A in its Table 2 and B here, as 34 and the deeper ones.
 
 Differences from the paper:
 - crops lie in the centre square of the image, not in all of it;
-- the rate falls after 5 epochs without a better validation error, of 2 % of the training images
-  held out, three times at most; it gives no number;
+- the learning rate falls after 5 epochs without a better validation error, of 2 % of the training
+  images held out, three times at most; it gives no number;
 - the ten crops are those of a shorter side of 256.
 """
 

@@ -5,10 +5,11 @@
 
 Expected: the whole recipe is not measured here. Two epochs of resnet18 at 64 pixels, one seed
 (`--config.train.epochs=2 --config.train.warmup=0.2 --config.augment.size=64
---config.evaluation.views=centre`), stand in README, generated from the stored row.
+--config.evaluation.views=centre`), stand in
+experiments/stored/README.md, generated from the stored row.
 
 Imagenette is ten classes of ImageNet, about 9,500 photographs to train on, here with a shorter side
-of 160 pixels; its validation part is the test part. The recipe is ours.
+of 160 pixels; its validation split is the test split. The recipe is ours.
 """
 
 from configs import base

@@ -6,7 +6,7 @@
 Expected: not measured here. Time: not measured here.
 
 With batch norm, as public repositories train it (92 to 94 % accuracy for column D): without, 13
-convolutions start slowly. --config.model.norm=none is the paper's net. The recipe is ours.
+convolutions train slowly at first. --config.model.norm=none is the paper's net. The recipe is ours.
 """
 
 from configs import base

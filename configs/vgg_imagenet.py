@@ -15,20 +15,20 @@ Expected: not measured here. Time: not measured here; the paper's was 2 to 3 wee
 2013.
 
 The paper (Sec. 3.1): crops of 224 of an image with shorter side 256, or one drawn from 256 to 512
-with 'jitter', mirror, PCA colour, the mean colour subtracted; batch 256, 370,000 steps, rate 0.01
-divided by 10 when the validation error stalls, three times; decay 0.0005.
+with 'jitter', mirror, PCA colour, the mean colour subtracted; batch 256, 370,000 steps, learning
+rate 0.01 divided by 10 when the validation error stalls, three times; weight decay 0.0005.
 
 Differences from the paper:
-- weights start as Glorot & Bengio's, which its own remark of Sec. 3.1 recommends, instead of from
-  a trained column A;
+- weights are initialised as Glorot & Bengio do, which a footnote of Sec. 3.1 recommends, and not
+  from a trained column A;
 - crops lie in the centre square of the image, not in all of it, and the dense test sees that
   square, not all of the image: a batch has one shape;
-- the jittered forms are trained like the others, from the start; the paper fine-tunes them from a
-  net trained at a single scale of 384 (Sec. 3.1), which itself began with one of 256;
+- the jittered forms are trained like the others, from scratch; the paper fine-tunes them from a net
+  trained at a single scale of 384 (Sec. 3.1), which itself began with one of 256;
 - PCA colour is computed and added on pixels of 0 to 1, with a deviation of 0.1, before they are
   turned into 0 to 255; the papers do not say on which scale;
-- the rate falls after 5 epochs without a better validation error, of 2 % of the training images
-  held out; it gives no number;
+- the learning rate falls after 5 epochs without a better validation error, of 2 % of the training
+  images held out; it gives no number;
 - the gradient of a batch is computed in 4 micro-batches, to fit one GPU of 80 GB: the same
   gradient, with other draws of dropout. Lower train.accumulate with more GPUs.
 """

@@ -6,7 +6,7 @@
 Expected: not measured here. Time: not measured here.
 
 Imagenette is ten classes of ImageNet, about 9,500 photographs to train on, here with a shorter side
-of 160 pixels; its validation part is the test part. Batch norm and the global
+of 160 pixels; its validation split is the test split. Batch norm and the global
 average instead of fc6 and fc7 are ours: 120 million weights are too many for so few images.
 """
 
