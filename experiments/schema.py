@@ -1,0 +1,204 @@
+"""What the files of a work directory may hold: one schema for everything that is read back.
+
+    fault(row, ROW)            'learning_rate is "fast", it must be a positive number', or ''
+
+A file that was cut off, edited or damaged must neither end a command with a traceback nor change a
+table without a word. Whoever reads a file names what does not fit and leaves it out.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from experiments.errors import shown
+
+STATUSES = ('done', 'diverged', 'failed')
+PHASES = ('select', 'final')
+
+
+class Kind(NamedTuple):
+    """The values that a field may have: a test, and the words for them in a message."""
+
+    fits: Callable[[Any], bool]
+    words: str
+
+
+def _number(value) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def one_of(*values) -> Kind:
+    return Kind(
+        lambda value: value in values if isinstance(value, str) else False,
+        'one of ' + ', '.join(values),
+    )
+
+
+def or_none(kind: Kind) -> Kind:
+    return Kind(lambda value: value is None or kind.fits(value), f'{kind.words}, or null')
+
+
+def list_of(kind: Kind, least: int = 0) -> Kind:
+    return Kind(
+        lambda value: (
+            isinstance(value, list) and len(value) >= least and all(map(kind.fits, value))
+        ),
+        f'a list, each {kind.words}' + (f', at least {least}' if least else ''),
+    )
+
+
+def dict_of(kind: Kind) -> Kind:
+    return Kind(
+        lambda value: isinstance(value, dict) and all(map(kind.fits, value.values())),
+        f'an object, each value {kind.words}',
+    )
+
+
+ANY = Kind(lambda value: True, 'anything')
+TEXT = Kind(lambda value: isinstance(value, str), 'text')
+# Control characters would reach the terminal, the figure and the page
+LINE = Kind(
+    lambda value: isinstance(value, str) and value.isprintable() and value.strip() != '',
+    'a line of text',
+)
+NAME = Kind(
+    lambda value: isinstance(value, str) and re.fullmatch('[0-9a-f]{12}', value) is not None,
+    'twelve hexadecimal digits',
+)
+COUNT = Kind(lambda value: type(value) is int and value >= 0, 'a whole number from 0')
+NUMBER = Kind(_number, 'a finite number')
+POSITIVE = Kind(lambda value: _number(value) and value > 0, 'a positive number')
+FRACTION = Kind(lambda value: _number(value) and 0 <= value <= 1, 'a fraction from 0 to 1')
+SECONDS = Kind(lambda value: _number(value) and value >= 0, 'a number of seconds')
+OBJECT = Kind(lambda value: isinstance(value, dict), 'an object')
+
+# Metrics are named 'split/metric'. A loss may be null: JSON has no infinity.
+METRICS = {
+    'loss': or_none(NUMBER),
+    'error': FRACTION,
+    'error5': FRACTION,
+    'centre_error': FRACTION,
+    'count': COUNT,
+}
+
+
+class Schema(NamedTuple):
+    """Fields that an object must have, fields that it may have; others are left alone, but for
+    metrics."""
+
+    needed: Mapping[str, Kind]
+    known: Mapping[str, Kind] = {}
+
+
+ROW = Schema(
+    {
+        'point': NAME,
+        'arm': LINE,
+        'phase': one_of(*PHASES),
+        'seed': COUNT,
+        'status': one_of(*STATUSES),
+        'learning_rate': or_none(POSITIVE),
+    },
+    {
+        'experiment': TEXT,
+        'overrides': OBJECT,
+        'reason': TEXT,
+        'dataset': TEXT,
+        'data_found': TEXT,
+        'git_revision': or_none(TEXT),
+        'code': TEXT,
+        'model': TEXT,
+        'epochs': COUNT,
+        'steps': COUNT,
+        'devices': COUNT,
+        'parameters': COUNT,
+    },
+)
+CURVE = Schema(
+    {'epoch': Kind(lambda value: type(value) is int and value > 0, 'a whole number from 1')},
+    {'step': COUNT, 'rate': or_none(NUMBER), 'seconds': SECONDS},
+)
+PLAN = Schema(
+    {
+        'title': LINE,
+        'dataset_note': TEXT,
+        'arms': list_of(LINE, least=1),
+        'seeds': list_of(COUNT),
+        'rates': list_of(POSITIVE),
+        'level': Kind(lambda value: _number(value) and 0 < value < 1, 'a number between 0 and 1'),
+        'points': list_of(NAME),
+    },
+    {
+        'experiment': TEXT,
+        'command': TEXT,
+        'dataset': TEXT,
+        'model': TEXT,
+        'epochs': COUNT,
+        'arm_seeds': dict_of(list_of(COUNT)),
+        'runs': dict_of(OBJECT),
+    },
+)
+
+
+def fault(value: Any, schema: Schema) -> str:
+    """What does not fit in an object that was read back, in one line; '' if all does."""
+    if not isinstance(value, dict):
+        return f'{shown(value)} is no object'
+    missing = [name for name in schema.needed if name not in value]
+    if missing:
+        return f'it lacks {", ".join(missing)}'
+    kinds = {**schema.known, **schema.needed}
+    for name, given in value.items():
+        kind = kinds.get(name)
+        if kind is None and '/' in name:
+            kind = METRICS.get(name.partition('/')[2])
+        if kind is not None and not kind.fits(given):
+            return f'{name} is {shown(given)}, it must be {kind.words}'
+    return ''
+
+
+def row_fault(row: Any) -> str:
+    """`fault` of a row, and fields that contradict each other."""
+    found = fault(row, ROW)
+    if found:
+        return found
+    if row['status'] == 'done':
+        needed = ['train/error', 'validation/error'] + ['test/error'] * (row['phase'] == 'final')
+        missing = [name for name in needed if row.get(name) is None]
+        if missing:
+            return f'it is done, but lacks {", ".join(missing)}'
+    if row['learning_rate'] is None and row['status'] == 'done':
+        return 'it is done, but learning_rate is null'
+    return ''
+
+
+def plan_fault(plan: Any) -> str:
+    """`fault` of a plan, and fields that contradict each other."""
+    found = fault(plan, PLAN)
+    if found:
+        return found
+    for name in ('arms', 'points', 'seeds', 'rates'):
+        if len(set(plan[name])) != len(plan[name]):
+            return f'{name} names something twice'
+    strange = set(plan.get('arm_seeds', {})) ^ set(plan['arms'])
+    if 'arm_seeds' in plan and strange:
+        return f'arm_seeds and arms differ in {shown(sorted(strange)[0])}'
+    return ''
+
+
+def parse(text: bytes | str) -> Any:
+    """JSON without nan and infinity, of any depth.
+
+    Raises:
+      ValueError: it is none.
+    """
+
+    def refuse(constant):
+        raise ValueError(f'{constant} is no number of JSON')
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError as error:
+        raise ValueError('it is nested too deeply') from error
