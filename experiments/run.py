@@ -1,11 +1,11 @@
-"""Trains every point of a config and ends with a table, a figure and a report.
+"""Trains all runs of a config and ends with a table, a figure and a report.
 
     python -m experiments.run --config configs/ablate_pooling.py
     python -m experiments.run --config configs/ablate_pooling.py:mnist --only pool=max,seed=0
     python -m experiments.run --config configs/lenet_mnist.py --config.train.epochs=2 --dry_run
 
-The same command again continues where it stopped: finished points are skipped. Exit status: 0 all
-well, 1 some point diverged or failed, 2 a mistake in what was asked, 130 interrupted.
+The same command again continues where it stopped: finished runs are skipped. Exit status: 0 all
+well, 1 some run diverged or failed, 2 a mistake in what was asked, 130 interrupted.
 """
 
 import argparse
@@ -17,18 +17,18 @@ import sys
 if __name__ == '__main__':  # until main takes over, Ctrl-C in the imports ends without a traceback
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-import jax
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from experiments import data, machine, train
+from experiments import machine
 from experiments.errors import UserError, reason
 from experiments.plan import config as configs
-from experiments.plan import sweep
-from experiments.runner import inputs, interrupts, runner
-from experiments.train import optim
-from experiments.workdir import Store
+from experiments.plan import runs as planning
+from experiments.plan.runs import Plan
+from experiments.runner import inputs, interrupts, outputs
+from experiments.runner.runner import Runner
+from experiments.workdir import WorkDir
 
 _WORKDIRS = 'runs'
 _WIDTH = 120  # columns, where no terminal says how wide it is
@@ -50,13 +50,13 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except OSError as error:  # of the terminal or a pipe: files of the work directory say their own
         print(
-            f'error: the output cannot be written ({reason(error)}). Finished points are kept; '
+            f'error: the output cannot be written ({reason(error)}). Finished runs are kept; '
             'run the same command again to continue.',
             file=sys.stderr,
         )
         return 2
     except KeyboardInterrupt:
-        print('interrupted before the first point', file=sys.stderr)
+        print('interrupted before the first run', file=sys.stderr)
         return 130
     finally:
         for number, handler in previous.items():
@@ -65,61 +65,33 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv, console) -> int:
     args, assignments = parse(argv)
-    source = configs.load(args.config)
-    whole = sweep.plan(source, assignments)
-    made = sweep.only(whole, ','.join(args.only or ()))
-    workdir = pathlib.Path(args.workdir or pathlib.Path(_WORKDIRS) / source.name)
-    _say_plan(made, workdir, console)
+    file = configs.load(args.config)
+    whole = planning.plan(file, assignments)
+    plan = planning.only(whole, ','.join(args.only or ()))
+    folder = pathlib.Path(args.workdir or pathlib.Path(_WORKDIRS) / file.name)
+    _print_plan(plan, folder, console)
     if args.dry_run:
-        _say_points(made, console)
+        _print_runs(plan, console)
         return 0
     machine.keep_compiled(args.compilation_cache)
-    opened = {}
-    for arm in made.arms:  # what can be wrong without a look at the images is said at once
-        config = made.finals(arm, None)[0].config
-        train.device_count(config, min(config.train.together, len(arm.seeds)))
-        key = inputs.key(config.data)
-        opened[key] = opened.get(key) or data.parts_of(config.data)
-    store = Store(workdir, source.name)
-    datasets = inputs.read_data(made, opened)
-    inputs.check_data(whole, datasets, store)
-    said = {}  # what is the same for several arms is said once
-    for arm in made.arms:  # the batch, the devices, the net and the images fit, before any training
-        config, dataset = made.finals(arm, None)[0].config, datasets[arm.label]
-        steps_per_epoch = train.length_of(config, dataset).steps_per_epoch
-        optim.schedule_of(config, steps_per_epoch)
-        late = optim.never(config, steps_per_epoch)
-        if late:
-            said[late] = None
-        models = min(config.train.together, len(arm.seeds))
-        devices = train.program_of(config, dataset, models).devices
-        said[
-            f'data: {dataset.note}; {len(dataset.train.labels):,} train, '
-            f'{len(dataset.validation.labels):,} validation, '
-            f'{len(dataset.test.labels):,} test images, '
-            f'{"streamed" if isinstance(dataset.train, data.Streamed) else "in memory"}'
-        ] = None
-        layout = (
-            f'batch {config.train.batch} = {devices} x {config.train.batch // devices}'
-            if config.train.together == 1
-            else f'{models} points together = {devices} x '
-            f'{models // devices}, each with batches of {config.train.batch}'
-        )
-        said[f'devices: {devices} ({jax.local_devices()[0].device_kind}); {layout}'] = None
-        said |= dict.fromkeys(inputs.channels(config, dataset))
-    for line in sorted(said):
+    opened = inputs.open_data(plan)
+    workdir = WorkDir(folder, file.name)
+    datasets = inputs.read_data(plan, opened)
+    inputs.check_data(whole, datasets, workdir)
+    for line in inputs.describe(plan, datasets):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    sweeper = runner.Runner(whole, made, datasets, store, console, shlex.join(argv))
-    other = inputs.other_code(store.rows.values(), sweeper.environment)
+    runner = Runner(whole, plan, datasets, workdir, console, shlex.join(argv))
+    other = inputs.other_code(workdir.rows.values(), runner.environment)
     if other:
         print(other, file=sys.stderr)
     try:
-        sweeper.run()
-        return sweeper.finish()
+        runner.run()
+        outputs.write(workdir, console)
+        return outputs.status(runner.bad_rows())
     except KeyboardInterrupt:
-        kept = sum(name in store.rows for name in sweeper.names)
+        kept = sum(name in workdir.rows for name in runner.names)
         print(
-            f'\ninterrupted in {sweeper.current}; finished points kept in {workdir}: {kept}. '
+            f'\ninterrupted in {runner.current}; finished runs kept in {folder}: {kept}. '
             'Run the same command again to continue.',
             file=sys.stderr,
         )
@@ -131,51 +103,47 @@ def parse(argv) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     parser = configs.parser('python -m experiments.run', __doc__.split('\n')[0])
     parser.add_argument('--workdir', metavar='DIR', help=f'default: {_WORKDIRS}/CONFIG-ARGUMENT')
     parser.add_argument(
-        '--only', action='append', metavar='KEY=VALUE,...', help='run a part of the sweep'
+        '--only', action='append', metavar='KEY=VALUE,...', help='train a part of the runs'
     )
     parser.add_argument(
         '--compilation_cache',
         metavar='DIR',
         help="folder of compiled programs, or 'off'; default: the user's cache",
     )
-    parser.add_argument('--dry_run', action='store_true', help='print the points and stop')
+    parser.add_argument('--dry_run', action='store_true', help='print the runs and stop')
     return configs.parse(parser, argv)
 
 
-def _say_plan(made: sweep.Plan, workdir, console) -> None:
-    trials = len(made.rates) * len(made.config.protocol.selection_seeds) if made.rates else 0
-    finals = sum(len(arm.seeds) for arm in made.arms)
-    arms = f'{len(made.arms)} {"arm" if len(made.arms) == 1 else "arms"}'
-    points = f'{trials * len(made.arms) + finals} points'
-    table = Table(title=Text(f'{made.config.title}: {arms}, {points}'), title_justify='left')
+def _print_plan(plan: Plan, folder, console) -> None:
+    count = sum(len(plan.trials(arm)) + len(arm.seeds) for arm in plan.arms)
+    arms = f'{len(plan.arms)} {"arm" if len(plan.arms) == 1 else "arms"}'
+    runs = f'{count} {"run" if count == 1 else "runs"}'
+    table = Table(title=Text(f'{plan.config.title}: {arms}, {runs}'), title_justify='left')
     for column in ('arm', 'changes', 'learning rate', 'final seeds'):
         table.add_column(column)
-    for arm in made.arms:
+    grid = ', '.join(f'{rate:g}' for rate in plan.rates)
+    for arm in plan.arms:
         changes = ', '.join(f'{path}={value}' for path, value in arm.overrides.items())
-        rate = (
-            f'chosen on validation from {", ".join(f"{r:g}" for r in made.rates)}'
-            if made.rates
-            else f'{made.finals(arm, None)[0].rate:g}'
-        )
+        rate = f'chosen on validation from {grid}' if grid else f'{arm.config.train.rate:g}'
         table.add_row(Text(arm.label), Text(changes or '-'), rate, ', '.join(map(str, arm.seeds)))
     console.print(table)
-    console.print(f'results: {workdir}', highlight=False)
+    console.print(f'results: {folder}', highlight=False)
 
 
-def _say_points(made: sweep.Plan, console) -> None:
-    """Every point in the order of the run; a name needs the rate, which selection chooses."""
-    table = Table(title='points', title_justify='left')
+def _print_runs(plan: Plan, console) -> None:
+    """Every run in its order; the name of a final run needs the learning rate, once chosen."""
+    table = Table(title='runs', title_justify='left')
     for column in ('arm', 'phase', 'seed', 'learning rate', 'name'):
         table.add_column(column)
-    for arm in made.arms:
-        for point in (*made.selections(arm), *made.finals(arm, None)):
-            known = point.rate is not None
+    for arm in plan.arms:
+        for run in (*plan.trials(arm), *plan.finals(arm, None)):
+            known = run.rate is not None
             table.add_row(
                 Text(arm.label),
-                point.phase,
-                str(point.seed),
-                f'{point.rate:g}' if known else 'the chosen one',
-                point.name if known else '',
+                run.phase,
+                str(run.seed),
+                f'{run.rate:g}' if known else 'the chosen one',
+                run.name if known else '',
             )
     console.print(table)
 

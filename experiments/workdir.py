@@ -55,19 +55,19 @@ def load(workdir: str | os.PathLike) -> Experiment:
     except ValueError as error:
         raise UserError(
             f'{workdir / "plan.json"} is not JSON ({error}): run the experiment again '
-            'to write it anew; finished points are kept'
+            'to write it anew; finished runs are kept'
         ) from None
     needed = ('title', 'dataset_note', 'arms', 'seeds', 'rates', 'level', 'points')
     missing = [key for key in needed if not isinstance(plan, dict) or key not in plan]
     if missing:
         raise UserError(
             f'{workdir / "plan.json"} lacks {", ".join(missing)}: run the experiment '
-            'again to write it anew; finished points are kept'
+            'again to write it anew; finished runs are kept'
         )
     if not plan['arms']:
         raise UserError(
             f'{workdir / "plan.json"} names no arm: run the experiment again to write '
-            'it anew; finished points are kept'
+            'it anew; finished runs are kept'
         )
     last = {row['point']: row for row in read_points(workdir)}
     curves = {}
@@ -82,7 +82,7 @@ def load(workdir: str | os.PathLike) -> Experiment:
     return Experiment(plan, [last[point] for point in plan['points'] if point in last], curves)
 
 
-class Store:
+class WorkDir:
     """The files of a work directory. It only ever adds: nothing finished is overwritten."""
 
     def __init__(self, folder: Path, experiment: str):
@@ -136,7 +136,7 @@ class Store:
         raise UserError(
             f'cannot write to {error.filename or self.folder}: '
             f'{error.strerror or error}. Finished '
-            f'points kept: {kept}. Free space or permissions, or name another '
+            f'runs kept: {kept}. Free space or permissions, or name another '
             '--workdir; then run the same command again.'
         ) from error
 

@@ -24,7 +24,7 @@ from experiments.benchmark import tables as benchmark_show
 from experiments.benchmark.cases import CASES, chosen, config_of, dataset_of, work_of
 from experiments.errors import UserError
 from experiments.models import description as models
-from experiments.plan.config import fields_of, resolve
+from experiments.plan.checks import fields_of, resolve
 
 
 @pytest.fixture

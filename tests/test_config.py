@@ -8,8 +8,9 @@ import pytest
 
 import cnns
 from experiments.errors import UserError
+from experiments.plan import checks
 from experiments.plan import config as configs
-from experiments.plan import sweep
+from experiments.plan import runs
 
 FILES = sorted(
     path
@@ -35,7 +36,7 @@ def test_every_config_and_argument_resolves_and_is_locked(path):
         source = configs.load(f'{path}:{argument}' if argument else str(path))
         config = source.make()
         assert config.is_locked
-        assert configs.resolve(config)['model.name']
+        assert checks.resolve(config)['model.name']
         suffix = argument or ''.join(arguments(path)[:1])
         assert source.name == f'{path.stem}-{suffix}'.rstrip('-')
 
@@ -154,7 +155,7 @@ def test_a_value_no_run_could_use_is_refused(path, value, message):
     config = base()
     configs.set_field(config, path, value)
     with pytest.raises(UserError, match=message):
-        configs.resolve(config)
+        checks.resolve(config)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_a_field_of_a_net_has_the_nets_own_type(name, field, value, message):
     configs.set_field(config, 'model.name', name)
     configs.set_field(config, f'model.fields.{field}', value)
     with pytest.raises(UserError, match=re.escape(message)):
-        configs.resolve(config)
+        checks.resolve(config)
 
 
 def test_an_axis_the_net_lacks_is_refused_with_its_reason():
@@ -183,12 +184,12 @@ def test_an_axis_the_net_lacks_is_refused_with_its_reason():
     configs.set_field(config, 'model.name', 'lenet5_1998')
     configs.set_field(config, 'model.pool', 'max')
     with pytest.raises(UserError, match="has no axis 'pool'.*trainable"):
-        configs.resolve(config)
+        checks.resolve(config)
 
 
 def test_the_resolved_config_spells_out_the_papers_choice():
-    flat = configs.resolve(base())
-    assert [flat[f'model.{axis}'] for axis in configs.AXES] == ['tanh', 'average', False, 'none']
+    flat = checks.resolve(base())
+    assert [flat[f'model.{axis}'] for axis in checks.AXES] == ['tanh', 'average', False, 'none']
 
 
 def test_a_field_that_is_no_axis_is_refused_and_an_axis_without_a_field_too(monkeypatch):
@@ -196,15 +197,15 @@ def test_a_field_that_is_no_axis_is_refused_and_an_axis_without_a_field_too(monk
     with config.unlocked():
         config.model.skip = 'yes'
     with pytest.raises(UserError, match='model.skip would have no effect: it is no axis of AXES'):
-        configs.resolve(config)
-    monkeypatch.setattr(configs, 'AXES', (*configs.AXES, 'skip'))
+        checks.resolve(config)
+    monkeypatch.setattr(checks, 'AXES', (*checks.AXES, 'skip'))
     with pytest.raises(UserError, match='no model.skip') as caught:
-        configs.resolve(base())
+        checks.resolve(base())
     assert 'placeholder in configs/base.py' in str(caught.value)
 
 
 def test_the_axes_are_those_of_the_layers():
-    assert set(configs.AXES) == set(cnns.layers.AXES) == set(configs.AXES) & set(base().model)
+    assert set(checks.AXES) == set(cnns.layers.AXES) == set(checks.AXES) & set(base().model)
 
 
 def test_the_name_depends_on_what_is_learned_and_on_nothing_else():
@@ -212,7 +213,7 @@ def test_the_name_depends_on_what_is_learned_and_on_nothing_else():
         config = base()
         if path:
             configs.set_field(config, path, value)
-        return configs.digest(configs.resolve(config), phase)
+        return checks.digest(checks.resolve(config), phase)
 
     assert name() == name('title', 'x') == name('data.dir', 'd') == name('train.devices', 2)
     assert name() == name('model.pool', 'average')  # the default, spelled out
@@ -260,7 +261,7 @@ def test_a_selection_seed_given_twice_is_refused():
     configs.set_field(config, 'protocol.rates', (0.1, 0.2))
     configs.set_field(config, 'protocol.selection_seeds', (3, 3))
     with pytest.raises(UserError, match='must hold different whole numbers'):
-        configs.resolve(config)
+        checks.resolve(config)
 
 
 START = 'from configs import base\n'
@@ -302,7 +303,7 @@ def test_a_config_file_that_returns_nonsense_is_reported(tmp_path, text, message
         configs.load(str(path)).make()
 
 
-def test_fields_of_the_net_are_read_as_values_name_the_point_and_reach_the_net():
+def test_fields_of_the_net_are_read_as_values_name_the_run_and_reach_the_net():
     config = base()
     for path, text in (
         ('model.name', 'resnet18'),
@@ -312,14 +313,14 @@ def test_fields_of_the_net_are_read_as_values_name_the_point_and_reach_the_net()
         ('model.fields.bottleneck', 'true'),
     ):
         configs.set_field(config, path, text)
-    assert configs.fields_of(config) == dict(
+    assert checks.fields_of(config) == dict(
         shortcut='A', maps=32, blocks=(1, 1, 1, 1), bottleneck=True
     )
-    flat = configs.resolve(config)
+    flat = checks.resolve(config)
     assert flat['model.fields.maps'] == 32
     other = config.copy_and_resolve_references()
     configs.set_field(other, 'model.fields.maps', 16)
-    assert configs.digest(flat, 'final') != configs.digest(configs.resolve(other), 'final')
+    assert checks.digest(flat, 'final') != checks.digest(checks.resolve(other), 'final')
 
 
 def test_a_sweep_can_set_fields_of_the_net(tmp_path):
@@ -330,8 +331,8 @@ def test_a_sweep_can_set_fields_of_the_net(tmp_path):
         'def sweep(add):\n  for kind in "AB":\n'
         '    add(kind, model=dict(fields=dict(shortcut=kind)))'
     )
-    plan = sweep.plan(configs.load(str(path)))
-    assert [configs.fields_of(plan.finals(arm, None)[0].config) for arm in plan.arms] == [
+    plan = runs.plan(configs.load(str(path)))
+    assert [checks.fields_of(arm.config) for arm in plan.arms] == [
         {'shortcut': 'A'},
         {'shortcut': 'B'},
     ]

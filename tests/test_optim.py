@@ -10,6 +10,7 @@ import pytest
 
 from configs import base
 from experiments.errors import UserError
+from experiments.plan import checks
 from experiments.plan import config as configs
 from experiments.train import optim
 
@@ -26,7 +27,7 @@ def config_of(**changes):
     config = base.get_config()
     for path, value in changes.items():
         configs.set_field(config, 'train.' + path.replace('__', '.'), value)
-    configs.resolve(config)
+    checks.resolve(config)
     return config
 
 

@@ -12,8 +12,9 @@ import pytest
 
 import cnns
 from experiments import data, run, train
+from experiments.plan import checks
 from experiments.plan import config as configs
-from experiments.plan import sweep
+from experiments.plan import runs
 from experiments.preprocess import augment, views
 from experiments.train import optim
 
@@ -58,13 +59,13 @@ def steps_per_epoch(config):
 
 @pytest.mark.parametrize('recipe', recipes())
 def test_the_recipe_resolves_and_its_net_takes_what_the_augmentation_gives(recipe):
-    plan = sweep.plan(source(recipe))
+    plan = runs.plan(source(recipe))
     config = plan.config
-    assert plan.source.name == recipe.replace(':', '-')
+    assert plan.file.name == recipe.replace(':', '-')
     images = dataset(config)
     size = augment.size_of(config, images)
     published = cnns.NETS[config.model.name].input
-    fields = configs.fields_of(config)
+    fields = checks.fields_of(config)
     if size != published or config.model.fields or config.train.layer_decay:
         net = cnns.build(
             config.model.name, **fields, classes=len(images.classes), channels=size[-1]
@@ -89,9 +90,9 @@ def test_the_recipe_resolves_and_its_net_takes_what_the_augmentation_gives(recip
 def test_smoke_makes_every_recipe_two_steps_on_synthetic_images_of_the_sets_size(recipe):
     whole = source(recipe).make()
     separator = ',' if ':' in recipe else ':'
-    plan = sweep.plan(source(f'{recipe}{separator}smoke'))
+    plan = runs.plan(source(f'{recipe}{separator}smoke'))
     config = plan.config
-    assert plan.source.name == recipe.replace(':', '-') + '-smoke'
+    assert plan.file.name == recipe.replace(':', '-') + '-smoke'
     assert config.train.steps == 2 and not plan.rates
     assert config.data.name.startswith('synthetic:10x')
     side, channels = map(int, config.data.name.split('x')[1:])

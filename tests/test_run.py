@@ -21,9 +21,9 @@ import cnns
 from experiments import files, run, train
 from experiments import workdir as workdirs
 from experiments.data import records
-from experiments.runner import inputs, runner
+from experiments.runner import checkpoints, inputs
 from experiments.train import checkpoint, optim
-from experiments.workdir import Store
+from experiments.workdir import WorkDir
 
 TINY = """
 from configs import base
@@ -112,7 +112,7 @@ def test_the_output_has_plan_progress_table_and_a_sentence(finished, tmp_path, c
     assert run.main(['--config', config, '--workdir', str(tmp_path / 'w')]) == 0
     out = capsys.readouterr().out
     for words in (
-        '2 arms, 8 points',
+        '2 arms, 8 runs',
         f'results: {tmp_path / "w"}',
         'devices: 1',
         '[8/8]',
@@ -126,7 +126,7 @@ def test_the_output_has_plan_progress_table_and_a_sentence(finished, tmp_path, c
         assert words in out, words
 
 
-def test_finished_points_are_skipped_and_nothing_is_added(finished, capsys, monkeypatch):
+def test_finished_runs_are_skipped_and_nothing_is_added(finished, capsys, monkeypatch):
     config, workdir = finished
     before = (workdir / 'results.jsonl').read_bytes()
     monkeypatch.setattr(train, 'fit_together', lambda *_, **__: pytest.fail('trained again'))
@@ -197,7 +197,7 @@ def test_data_that_changed_under_the_same_name_are_refused_beside_old_results(
         capsys.readouterr()
         assert run.main([*words, *more]) == 2
         err = capsys.readouterr().err
-        assert 'has changed: 1 of 1 finished points' in err and 'name another --workdir' in err
+        assert 'has changed: 1 of 1 finished runs' in err and 'name another --workdir' in err
     assert (tmp_path / 'w' / 'results.jsonl').read_bytes() == before
     photographs(tmp_path / 'set')
     assert run.main(words) == 0 and len(rows_of(tmp_path / 'w')) == 2
@@ -217,7 +217,7 @@ def test_arms_of_other_limits_are_compared_by_what_they_read(tmp_path, root, cap
     assert run.main([*words, 'limit=16']) == 0
     photographs(tmp_path / 'set', size=9)
     assert run.main([*words, 'limit=32']) == 2
-    assert 'has changed: 1 of 1 finished points' in capsys.readouterr().err
+    assert 'has changed: 1 of 1 finished runs' in capsys.readouterr().err
     photographs(tmp_path / 'set')
     assert run.main([*words, 'limit=32']) == 0
 
@@ -275,7 +275,7 @@ def test_a_moved_data_folder_is_the_same_data(tmp_path, root, capsys):
     assert capsys.readouterr().out.count('finished before, skipped') == 2
 
 
-def test_results_of_other_code_are_said_and_unknown_data_too(tiny, tmp_path, finished, capsys):
+def test_results_of_other_code_are_reported_and_unknown_data_too(tiny, tmp_path, finished, capsys):
     config, done = finished
     shutil.copytree(done, tmp_path / 'w')
     rows = [json.loads(line) for line in (done / 'results.jsonl').read_text().splitlines()]
@@ -285,13 +285,13 @@ def test_results_of_other_code_are_said_and_unknown_data_too(tiny, tmp_path, fin
     (tmp_path / 'w' / 'results.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows))
     assert run.main(['--config', tiny, '--workdir', str(tmp_path / 'w')]) == 0
     err = capsys.readouterr().err
-    assert '8 of 8 finished points do not say which images' in err
+    assert '8 of 8 finished runs do not say which images' in err
     assert 'trained by other code, of revision aaaaaaaaaaaa;' in err
     assert run.main(['--config', config, '--workdir', str(done)]) == 0
     assert 'note' not in capsys.readouterr().err
 
 
-def test_only_runs_a_part_and_parts_add_up(tiny, tmp_path, finished):
+def test_only_runs_a_part_and_splits_add_up(tiny, tmp_path, finished):
     workdir = tmp_path / 'w'
     for part in ('pool=max,seed=0', 'pool=average', 'seed=1', ''):
         assert run.main(['--config', tiny, '--workdir', str(workdir), '--only', part]) == 0
@@ -304,14 +304,14 @@ def test_only_runs_a_part_and_parts_add_up(tiny, tmp_path, finished):
     assert len(workdirs.load(workdir).rows) == 8
 
 
-def test_dry_run_prints_the_points_and_writes_nothing(root, tmp_path, capsys):
+def test_dry_run_prints_the_runs_and_writes_nothing(root, tmp_path, capsys):
     workdir = tmp_path / 'w'
     assert (
         run.main(['--config', 'configs/ablate_pooling.py', '--dry_run', '--workdir', str(workdir)])
         == 0
     )
     out = capsys.readouterr().out
-    assert '4 arms, 32 points' in out and 'overlapping max pooling' in out
+    assert '4 arms, 32 runs' in out and 'overlapping max pooling' in out
     points = [line for line in out.splitlines() if re.search('│ (select|final) +│', line)]
     assert len(points) == 32
     named = [line for line in points if re.search(r' [0-9a-f]{12} ', line)]
@@ -375,7 +375,7 @@ def test_dry_run_prints_the_points_and_writes_nothing(root, tmp_path, capsys):
         ),
         (
             ['--config', 'configs/ablate_pooling.py', '--only', 'pool=max', '--only', 'seed=99'],
-            'no point',
+            'no run',
         ),
         (['--config'], 'expected one argument'),
         ([], 'required: --config'),
@@ -416,7 +416,7 @@ def test_a_work_directory_of_another_experiment_is_refused(root, finished, capsy
     assert 'is not empty' in capsys.readouterr().err
 
 
-def test_a_truncated_last_line_costs_that_point_only(tiny, tmp_path, finished, capsys):
+def test_a_truncated_last_line_costs_that_run_only(tiny, tmp_path, finished, capsys):
     workdir = tmp_path / 'w'
     shutil.copytree(finished[1], workdir)
     content = (workdir / 'results.jsonl').read_bytes()
@@ -430,9 +430,7 @@ def test_a_truncated_last_line_costs_that_point_only(tiny, tmp_path, finished, c
     assert (workdir / 'results.jsonl').read_bytes().startswith(content[:-40])  # only ever added to
 
 
-def test_a_diverging_and_a_failing_point_do_not_stop_the_others(
-    tiny, tmp_path, capsys, monkeypatch
-):
+def test_a_diverging_and_a_failing_run_do_not_stop_the_others(tiny, tmp_path, capsys, monkeypatch):
     plain = train.fit_together
 
     def fit(given_configs, *args, **given):
@@ -463,7 +461,7 @@ def test_a_diverging_and_a_failing_point_do_not_stop_the_others(
     assert [row['status'] for row in workdirs.load(workdir).rows].count('done') == 7
 
 
-def test_a_real_divergence_is_reported_by_point_and_step(tiny, tmp_path, capsys):
+def test_a_real_divergence_is_reported_by_run_and_step(tiny, tmp_path, capsys):
     words = [
         '--config',
         tiny,
@@ -499,7 +497,7 @@ def test_a_work_directory_that_cannot_be_made_is_an_error(tiny, tmp_path, capsys
     assert 'cannot write to' in capsys.readouterr().err
 
 
-def test_a_full_disk_keeps_the_finished_points(tiny, tmp_path, capsys, monkeypatch):
+def test_a_full_disk_keeps_the_finished_runs(tiny, tmp_path, capsys, monkeypatch):
     workdir, plain, written = tmp_path / 'w', files.append, []
 
     def append(path, row):
@@ -510,7 +508,7 @@ def test_a_full_disk_keeps_the_finished_points(tiny, tmp_path, capsys, monkeypat
     monkeypatch.setattr(workdirs, 'append', append)
     assert run.main(['--config', tiny, '--workdir', str(workdir)]) == 2
     err = capsys.readouterr().err
-    assert 'No space left on device' in err and 'Finished points kept: 2' in err
+    assert 'No space left on device' in err and 'Finished runs kept: 2' in err
     assert len(rows_of(workdir)) == 2
     monkeypatch.setattr(workdirs, 'append', plain)
     assert run.main(['--config', tiny, '--workdir', str(workdir)]) == 0
@@ -538,7 +536,7 @@ def test_an_interrupted_sweep_continues_where_it_stopped(sent, tiny, tmp_path, f
     finally:
         process.kill()
     assert process.returncode == 130, err
-    assert 'finished points kept in' in err and 'Run the same command again' in err
+    assert 'finished runs kept in' in err and 'Run the same command again' in err
     assert 'Traceback' not in err
     kept = (workdir / 'results.jsonl').read_bytes()
     assert 2 <= kept.count(b'\n') < 8
@@ -548,7 +546,7 @@ def test_an_interrupted_sweep_continues_where_it_stopped(sent, tiny, tmp_path, f
     assert names(workdir) == names(finished[1])  # each point once, in the same order
 
 
-def test_a_point_interrupted_between_its_epochs_goes_on_and_ends_the_same(
+def test_a_run_interrupted_between_its_epochs_goes_on_and_ends_the_same(
     tiny, tmp_path, capsys, monkeypatch
 ):
     words = [
@@ -570,8 +568,8 @@ def test_a_point_interrupted_between_its_epochs_goes_on_and_ends_the_same(
         if len(seen) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, '_KEEP', 0.0)
-    monkeypatch.setattr(runner, '_KEEP_PART', 0)
+    monkeypatch.setattr(checkpoints, '_INTERVAL', 0.0)
+    monkeypatch.setattr(checkpoints, '_INTERVAL_FACTOR', 0)
     with monkeypatch.context() as patched:
         patched.setattr(workdirs, 'append', append)
         assert run.main([*words, str(tmp_path / 'w')]) == 130
@@ -580,7 +578,7 @@ def test_a_point_interrupted_between_its_epochs_goes_on_and_ends_the_same(
     capsys.readouterr()
     assert run.main([*words, str(tmp_path / 'w')]) == 0
     assert (
-        'max pooling (final, seed 0, rate 0.05): goes on after epoch 2' in capsys.readouterr().out
+        'max pooling (final, seed 0, rate 0.05): continues after epoch 2' in capsys.readouterr().out
     )
     assert rows_of(tmp_path / 'w') == [whole]
     assert not (folder / 'checkpoint.msgpack').exists()
@@ -607,7 +605,7 @@ def test_a_disk_that_is_full_for_the_weights_costs_no_row_and_no_weights(
         str(tmp_path / 'w'),
         f'--config.train.together={together}',
     ]
-    plain, calls = Store.write, []
+    plain, calls = WorkDir.write, []
 
     def full(store, name, content):
         calls.extend([name] if name.endswith('weights.msgpack') else [])
@@ -616,7 +614,7 @@ def test_a_disk_that_is_full_for_the_weights_costs_no_row_and_no_weights(
         plain(store, name, content)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Store, 'write', full)
+        patched.setattr(WorkDir, 'write', full)
         assert run.main(words) == 2
     err = capsys.readouterr().err
     assert 'weights.msgpack: No space left' in err and rows_of(tmp_path / 'w') == []
@@ -631,14 +629,14 @@ def test_a_disk_that_is_full_for_the_weights_costs_no_row_and_no_weights(
 def test_an_interrupt_between_the_rows_of_a_group_waits_for_all_of_them(
     tiny, tmp_path, monkeypatch
 ):
-    plain = Store.add
+    plain = WorkDir.add
 
     def add(self, row):
         plain(self, row)
         if row['seed'] == 0:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(Store, 'add', add)
+    monkeypatch.setattr(WorkDir, 'add', add)
     assert (
         run.main(
             [
@@ -679,7 +677,9 @@ def test_a_checkpoint_that_does_not_fit_starts_the_training_over(
     assert row['status'] == 'done' and row['steps'] == 8
 
 
-def test_finished_points_of_another_config_are_said(tiny, tmp_path, finished, capsys, monkeypatch):
+def test_finished_runs_of_another_config_are_reported(
+    tiny, tmp_path, finished, capsys, monkeypatch
+):
     shutil.copytree(finished[1], tmp_path / 'w')
     grouped(monkeypatch, known=rows_of(finished[1]))
     assert (
@@ -688,10 +688,10 @@ def test_finished_points_of_another_config_are_said(tiny, tmp_path, finished, ca
         )
         == 0
     )
-    assert 'note: 8 finished points in' in capsys.readouterr().err
+    assert 'note: 8 finished runs in' in capsys.readouterr().err
 
 
-def test_a_finished_point_keeps_no_checkpoint(tiny, tmp_path, finished):
+def test_a_finished_run_keeps_no_checkpoint(tiny, tmp_path, finished):
     shutil.copytree(finished[1], tmp_path / 'w')
     left = tmp_path / 'w' / 'points' / rows_of(finished[1])[0]['point'] / 'checkpoint.msgpack'
     left.write_bytes(b'of a group that was interrupted')
@@ -709,7 +709,7 @@ def test_weights_are_kept_of_the_final_trainings(finished):
     assert net.apply(variables, np.zeros((2, 32, 32, 1)), train=False).shape == (2, 10)
 
 
-def test_an_interrupt_that_comes_back_as_an_error_of_the_point_is_still_an_interrupt(
+def test_an_interrupt_that_comes_back_as_an_error_of_the_run_is_still_an_interrupt(
     tiny, tmp_path, capsys, monkeypatch
 ):
     def fit(*_, **__):  # as C++ code does it
@@ -730,7 +730,7 @@ def test_the_handlers_of_signals_are_put_back(tiny, tmp_path):
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_a_run_that_failed_before_its_first_point_can_be_repeated(root, tmp_path, capsys):
+def test_a_run_that_failed_before_its_first_run_can_be_repeated(root, tmp_path, capsys):
     words = [
         '--config',
         'configs/ablate_pooling.py:cifar10',
@@ -850,9 +850,9 @@ def test_an_arm_that_no_rate_trains_keeps_its_older_results(tiny, tmp_path):
         ('lenet5', 1, []),
     ],
 )
-def test_other_channels_than_the_papers_are_said(name, channels, words):
-    config = types.SimpleNamespace(model=types.SimpleNamespace(name=name))
-    lines = inputs.channels(config, types.SimpleNamespace(name='pictures', shape=(9, 9, channels)))
+def test_other_channels_than_the_papers_are_reported(name, channels, words):
+    images = types.SimpleNamespace(name='pictures', shape=(9, 9, channels))
+    lines = [line for line in [inputs._channels_line(name, images)] if line]
     assert len(lines) == len(words) and all(word in line for word, line in zip(words, lines))
 
 
@@ -887,14 +887,14 @@ def grouped(monkeypatch, change=lambda configs: None, known=()):
     return groups
 
 
-def test_points_trained_together_leave_the_rows_and_files_of_points_trained_alone(
+def test_runs_trained_together_leave_the_rows_and_files_of_runs_trained_alone(
     tiny, tmp_path, finished, capsys, monkeypatch
 ):
     groups, workdir = grouped(monkeypatch), tmp_path / 'w'
     words = ['--config', tiny, '--workdir', str(workdir), '--config.train.together=2']
     assert run.main(words) == 0
     out = capsys.readouterr().out
-    assert 'devices: 1 (cpu); 2 points together = 1 x 2, each with batches of 32' in out
+    assert 'devices: 1 (cpu); 2 runs together = 1 x 2, each with batches of 32' in out
     assert '[8/8] max pooling (final, seed 1, rate ' in out
     chosen = [row['learning_rate'] for row in rows_of(finished[1]) if row['phase'] == 'final']
     assert groups == [
@@ -933,7 +933,7 @@ def test_a_resumed_run_groups_only_what_is_missing(tiny, tmp_path, finished, cap
     )
 
 
-def test_an_error_fails_the_points_of_its_group_and_no_others(tiny, tmp_path, capsys, monkeypatch):
+def test_an_error_fails_the_runs_of_its_group_and_no_others(tiny, tmp_path, capsys, monkeypatch):
     def change(configs):
         if configs[0].model.pool == 'average' and configs[0].seed == 0:
             raise MemoryError('no room')
@@ -948,7 +948,7 @@ def test_an_error_fails_the_points_of_its_group_and_no_others(tiny, tmp_path, ca
     ] * 4
 
 
-def test_a_rate_that_diverges_beside_another_is_reported_by_point_and_step(tiny, tmp_path, capsys):
+def test_a_rate_that_diverges_beside_another_is_reported_by_run_and_step(tiny, tmp_path, capsys):
     words = [
         '--config',
         tiny,
@@ -972,12 +972,12 @@ def test_a_rate_that_diverges_beside_another_is_reported_by_point_and_step(tiny,
     ]
 
 
-def test_an_interrupt_names_all_points_of_the_group(tiny, tmp_path, capsys, monkeypatch):
+def test_an_interrupt_names_all_runs_of_the_group(tiny, tmp_path, capsys, monkeypatch):
     grouped(monkeypatch, lambda configs: os.kill(os.getpid(), signal.SIGTERM))
     words = ['--config', tiny, '--workdir', str(tmp_path / 'w'), '--config.train.together=2']
     assert run.main(words) == 130
     assert (
-        'interrupted in average pooling (select, seed 1000, rates 0.02, 0.05); finished points '
+        'interrupted in average pooling (select, seed 1000, rates 0.02, 0.05); finished runs '
         in capsys.readouterr().err
     )
 
@@ -985,14 +985,12 @@ def test_an_interrupt_names_all_points_of_the_group(tiny, tmp_path, capsys, monk
 @pytest.mark.parametrize(
     'value, message',
     [
-        ('0', 'train.together is 0, it must be a number of points from 1'),
+        ('0', 'train.together is 0, it must be a number of runs from 1'),
         ('-2', 'train.together is -2'),
         ('1.5', "'train.together' takes a whole number"),
     ],
 )
-def test_a_wrong_number_of_points_together_is_one_short_error(
-    tiny, tmp_path, capsys, value, message
-):
+def test_a_wrong_number_of_runs_together_is_one_short_error(tiny, tmp_path, capsys, value, message):
     assert (
         run.main(
             ['--config', tiny, '--workdir', str(tmp_path / 'w'), f'--config.train.together={value}']

@@ -665,7 +665,7 @@ def test_a_training_that_goes_on_ends_as_one_that_was_never_interrupted(
         ),
     ],
 )
-def test_points_trained_together_have_the_rows_and_lines_of_points_trained_alone(
+def test_runs_trained_together_have_the_rows_and_lines_of_runs_trained_alone(
     images, changes, devices, seeds
 ):
     rows = both(images, changes, seeds, devices)
@@ -689,7 +689,7 @@ def test_learning_rates_are_tried_together_and_each_has_its_own_plateau(images):
 
 
 @pytest.mark.parametrize('devices', [1, 2])
-def test_dropout_of_points_trained_together_is_that_of_points_trained_alone(devices):
+def test_dropout_of_runs_trained_together_is_that_of_runs_trained_alone(devices):
     """The mean of the draws of one device, for two seeds."""
     step = functools.partial(
         train.train_step,
@@ -751,7 +751,7 @@ def test_programs_of_groups_of_other_sizes_are_others(images):
     assert train.program_of(config_of(train__together=3, seed=4), images, 3) is programs[2]
 
 
-def test_points_of_different_arms_are_not_trained_together(images):
+def test_runs_of_different_arms_are_not_trained_together(images):
     with pytest.raises(ValueError, match='differ in model.pool, train.batch;'):
         train.fit_together(
             [config_of(), config_of(seed=1, model__pool='max', train__batch=8)],

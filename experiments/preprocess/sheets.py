@@ -24,6 +24,7 @@ from matplotlib.patches import Rectangle
 from experiments import data
 from experiments.data import contact
 from experiments.errors import UserError, command
+from experiments.plan import checks
 from experiments.plan import config as configs
 from experiments.preprocess import augment, photometric, resample, views
 from experiments.style import COLOURS
@@ -255,7 +256,7 @@ def main(argv: list[str] | None = None) -> int:
     config = configs.load(args.config).make()
     for path, value in assignments:
         configs.set_field(config, path, value)
-    configs.resolve(config)
+    checks.resolve(config)
     out = Path(args.out or 'sheet.png')
     if out.suffix.lower() != '.png':
         raise UserError(f'a sheet is a PNG image; --out is {args.out}. Let it end in .png.')

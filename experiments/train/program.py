@@ -14,7 +14,8 @@ import cnns
 import cnns.lenet
 from experiments import data
 from experiments.errors import UserError
-from experiments.plan.config import compiled, fields_of, resolve
+from experiments.plan.checks import compiled, fields_of
+from experiments.plan.config import flatten
 from experiments.preprocess import augment, views
 from experiments.train import optim
 from experiments.train.evaluate import eval_step
@@ -91,7 +92,7 @@ def program_of(config, dataset: data.Dataset, models: int = 1) -> Program:
     """
     arm = json.dumps(
         [
-            compiled(resolve(config)),
+            compiled(flatten(config)),
             device_count(config, models),
             models,
             augment.shape_of(dataset),

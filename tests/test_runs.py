@@ -5,7 +5,7 @@ import pytest
 
 from experiments.errors import UserError
 from experiments.plan import config as configs
-from experiments.plan import sweep
+from experiments.plan import runs
 
 
 def source(loop, **fields):
@@ -17,7 +17,7 @@ def source(loop, **fields):
             configs.set_field(config, path.replace('__', '.'), value)
         return config
 
-    return configs.Source('made_up', make, loop)
+    return configs.ConfigFile('made_up', make, loop)
 
 
 def four_arms(add):
@@ -28,7 +28,7 @@ def four_arms(add):
 
 
 def test_the_sweep_becomes_arms_in_order_with_paired_seeds():
-    plan = sweep.plan(source(four_arms))
+    plan = runs.plan(source(four_arms))
     assert [arm.label for arm in plan.arms] == [
         'average False',
         'average True',
@@ -41,11 +41,11 @@ def test_the_sweep_becomes_arms_in_order_with_paired_seeds():
     assert (point.config.seed, point.config.train.rate) == (1, 0.25)
 
 
-def test_selection_tries_every_rate_and_shares_no_name_with_the_final_points():
-    plan = sweep.plan(
+def test_selection_tries_every_rate_and_shares_no_name_with_the_final_runs():
+    plan = runs.plan(
         source(four_arms, protocol__rates=(0.1, 0.2), protocol__selection_seeds=(0, 7))
     )
-    trials = plan.selections(plan.arms[0])
+    trials = plan.trials(plan.arms[0])
     assert [(p.rate, p.seed) for p in trials] == [(0.1, 0), (0.1, 7), (0.2, 0), (0.2, 7)]
     finals = plan.finals(plan.arms[0], 0.1)
     assert not {p.name for p in trials} & {p.name for p in finals}
@@ -54,17 +54,17 @@ def test_selection_tries_every_rate_and_shares_no_name_with_the_final_points():
 def test_epochs_that_would_have_no_effect_are_refused():
     steps = source(None, train__steps=100)
     with pytest.raises(UserError, match='train.epochs would have no effect.*100 steps.*steps=0'):
-        sweep.plan(steps, [('train.epochs', '2')])
-    made = sweep.plan(steps, [('train.steps', '0'), ('train.epochs', '2')])
+        runs.plan(steps, [('train.epochs', '2')])
+    made = runs.plan(steps, [('train.steps', '0'), ('train.epochs', '2')])
     assert (made.config.train.steps, made.config.train.epochs) == (0, 2)
     arm = source(lambda add: add('a', train=dict(epochs=3)), train__steps=100)
     with pytest.raises(UserError, match="arm 'a' sets train.epochs, which would have no effect"):
-        sweep.plan(arm)
-    sweep.plan(source(lambda add: add('a', train=dict(epochs=3, steps=0)), train__steps=100))
+        runs.plan(arm)
+    runs.plan(source(lambda add: add('a', train=dict(epochs=3, steps=0)), train__steps=100))
 
 
-def test_a_config_without_sweep_is_one_point():
-    plan = sweep.plan(source(None))
+def test_a_config_without_sweep_is_one_run():
+    plan = runs.plan(source(None))
     assert [(arm.label, arm.seeds) for arm in plan.arms] == [('lenet5', (0,))]
 
 
@@ -83,7 +83,7 @@ def test_a_config_without_sweep_is_one_point():
             lambda add: [add('a', seed=0), add('b', seed=0, model=dict(pool='average'))],
             'train the same config',
         ),  # 'average' is what the net does anyway
-        (lambda add: None, 'adds no point'),
+        (lambda add: None, 'adds no run'),
         (lambda add: add(), 'calls add wrongly'),
         (lambda add: 1 / 0, 'fails: ZeroDivisionError: division by zero'),
         (lambda add: add(3), 'labelled 3: a label is a text'),
@@ -94,45 +94,45 @@ def test_a_config_without_sweep_is_one_point():
         (lambda add: add('a', protocol=dict(rates=(0.1,))), 'common to all arms'),
     ],
 )
-def test_every_point_is_checked_before_the_first_starts(loop, message):
+def test_every_run_is_checked_before_the_first_starts(loop, message):
     with pytest.raises(UserError, match=message):
-        sweep.plan(source(loop))
+        runs.plan(source(loop))
 
 
-def test_the_last_of_many_points_is_checked_too():
+def test_the_last_of_many_runs_is_checked_too():
     def loop(add):
         four_arms(add)
         add('bad', train=dict(batch=-4))
 
     with pytest.raises(UserError, match='train.batch is -4'):
-        sweep.plan(source(loop))
+        runs.plan(source(loop))
 
 
 def test_an_override_that_the_sweep_would_undo_is_refused():
     with pytest.raises(UserError, match=r'--config.model.pool would have no effect.*--only pool='):
-        sweep.plan(source(four_arms), [('model.pool', 'max')])
-    plan = sweep.plan(source(four_arms), [('train.epochs', '2')])
+        runs.plan(source(four_arms), [('model.pool', 'max')])
+    plan = runs.plan(source(four_arms), [('train.epochs', '2')])
     assert plan.finals(plan.arms[0], None)[0].config.train.epochs == 2
 
 
-def test_only_keeps_the_points_that_match():
-    plan = sweep.plan(source(four_arms))
-    part = sweep.only(plan, 'pool=max,seed=0')
+def test_only_keeps_the_runs_that_match():
+    plan = runs.plan(source(four_arms))
+    part = runs.only(plan, 'pool=max,seed=0')
     assert [(arm.label, arm.seeds) for arm in part.arms] == [
         ('max False', (0,)),
         ('max True', (0,)),
     ]
-    assert [arm.label for arm in sweep.only(plan, 'overlap=true').arms] == [
+    assert [arm.label for arm in runs.only(plan, 'overlap=true').arms] == [
         'average True',
         'max True',
     ]
-    assert sweep.only(plan, '') is plan
+    assert runs.only(plan, '') is plan
     with pytest.raises(UserError, match="unknown key of --only 'pol'. Did you mean 'pool'"):
-        sweep.only(plan, 'pol=max')
-    with pytest.raises(UserError, match='matches no point'):
-        sweep.only(plan, 'seed=9')
+        runs.only(plan, 'pol=max')
+    with pytest.raises(UserError, match='matches no run'):
+        runs.only(plan, 'seed=9')
     with pytest.raises(UserError, match='key=value'):
-        sweep.only(plan, 'max')
+        runs.only(plan, 'max')
 
 
 def rows(points, errors, losses=(1,) * 6):
@@ -148,34 +148,34 @@ def rows(points, errors, losses=(1,) * 6):
 
 
 def test_the_rate_is_chosen_by_mean_validation_error():
-    plan = sweep.plan(
+    plan = runs.plan(
         source(four_arms, protocol__rates=(0.1, 0.2, 0.3), protocol__selection_seeds=(8, 9))
     )
-    points = plan.selections(plan.arms[0])
+    points = plan.trials(plan.arms[0])
     # means 0.20, 0.15, 0.175: the best single trial (0.05 at rate 0.3) does not win
-    assert sweep.choose_rate(points, rows(points, [0.2, 0.2, 0.1, 0.2, 0.05, 0.3])) == 0.2
+    assert runs.choose_rate(points, rows(points, [0.2, 0.2, 0.1, 0.2, 0.05, 0.3])) == 0.2
     assert (
-        sweep.choose_rate(points, rows(points, [0.2, 0.2, 0.2, 0.2, 0.3, 0.3])) == 0.1
+        runs.choose_rate(points, rows(points, [0.2, 0.2, 0.2, 0.2, 0.3, 0.3])) == 0.1
     )  # tie: the lower
-    assert sweep.choose_rate(points, rows(points, [0.2] * 6, [3, 3, 2, 1, 2, 2])) == 0.2  # the loss
+    assert runs.choose_rate(points, rows(points, [0.2] * 6, [3, 3, 2, 1, 2, 2])) == 0.2  # the loss
     assert (
-        sweep.choose_rate(points, rows(points, [0.3, 0.3, 0.1, None, 0.4, 0.4])) == 0.1
+        runs.choose_rate(points, rows(points, [0.3, 0.3, 0.1, None, 0.4, 0.4])) == 0.1
     )  # diverged: out
-    assert sweep.choose_rate(points, rows(points, [None] * 6)) is None
+    assert runs.choose_rate(points, rows(points, [None] * 6)) is None
 
 
 def test_a_rate_that_the_grid_would_undo_is_refused():
     grid = source(four_arms, protocol__rates=(0.1, 0.2))
     with pytest.raises(UserError, match='--config.train.rate would have no effect.*protocol.rates'):
-        sweep.plan(grid, [('train.rate', '0.5')])
+        runs.plan(grid, [('train.rate', '0.5')])
     with pytest.raises(UserError, match="arm 'a' sets train.rate, which would have no effect"):
-        sweep.plan(source(lambda add: add('a', train=dict(rate=0.5)), protocol__rates=(0.1, 0.2)))
-    plan = sweep.plan(source(lambda add: add('a', train=dict(rate=0.5))))
+        runs.plan(source(lambda add: add('a', train=dict(rate=0.5)), protocol__rates=(0.1, 0.2)))
+    plan = runs.plan(source(lambda add: add('a', train=dict(rate=0.5))))
     assert plan.finals(plan.arms[0], None)[0].rate == 0.5
 
 
 def test_a_rate_not_yet_chosen_is_no_rate():
-    plan = sweep.plan(source(four_arms, protocol__rates=(0.05, 0.2)))  # 0.05: the config's own too
+    plan = runs.plan(source(four_arms, protocol__rates=(0.05, 0.2)))  # 0.05: the config's own too
     (unknown,) = {point.rate for point in plan.finals(plan.arms[0], None)}
     assert unknown is None
     names = lambda rate: {point.name for point in plan.finals(plan.arms[0], rate)}
@@ -183,7 +183,7 @@ def test_a_rate_not_yet_chosen_is_no_rate():
 
 
 def test_seeds_of_numpy_are_seeds():
-    plan = sweep.plan(source(lambda add: [add('a', seed=seed) for seed in np.arange(2)]))
+    plan = runs.plan(source(lambda add: [add('a', seed=seed) for seed in np.arange(2)]))
     assert plan.arms[0].seeds == (0, 1) and type(plan.arms[0].seeds[0]) is int
 
 
@@ -193,11 +193,11 @@ def test_only_matches_resolved_values_by_whole_or_last_name():
         add('max', model=dict(pool='max'), train=dict(rate=0.1))
         add('limit', data=dict(limit=100), model=dict(name='lenet5_1998'))
 
-    plan = sweep.plan(source(loop))
-    labels = lambda text: [arm.label for arm in sweep.only(plan, text).arms]
+    plan = runs.plan(source(loop))
+    labels = lambda text: [arm.label for arm in runs.only(plan, text).arms]
     assert labels('pool=average') == ['plain']  # the net's own choice; the 1998 net has none
     assert labels('model.pool=max') == ['max'] and labels('rate=1e-1') == ['max']
     assert labels('limit=100') == ['limit'] and labels('name=lenet5') == ['plain', 'max']
     for text in ('=', ',', 'pool=', 'seed=0,', 'rate=x', 'seed=0,seed=1'):
         with pytest.raises(UserError, match='--only'):
-            sweep.only(plan, text)
+            runs.only(plan, text)
