@@ -22,6 +22,10 @@ SCHEDULES = {
     'every': 'falls at equal distances',
     'plateau': 'falls when the validation error stalls',
 }
+CROPS = ('none', 'pad', 'random', 'scale', 'area')
+INTERPOLATIONS = ('bilinear', 'random')
+SUBTRACT = ('channel', 'channel_std', 'pixel')
+VIEWS = ('centre', 'ten', 'dense', 'multiscale', '144', '150')
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -56,7 +60,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.dtype = 'float32'  # of the computation: 'float32', 'bfloat16'; parameters: float32
     config.model.fields = ml_collections.ConfigDict()  # other fields of the net: dict(shortcut='B')
 
-    # What the net sees of a training image, drawn anew every time: experiments/augment.py.
+    # What the net sees of a training image, drawn anew every time:
+    # experiments/preprocess/augment.py.
     config.augment = ml_collections.ConfigDict()
     config.augment.crop = 'none'  # 'none', 'pad' (ResNet), 'random' (AlexNet), 'scale', 'area'
     config.augment.size = 0  # pixels, height and width that the net sees; 0: all of the image
@@ -70,8 +75,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment.subtract = 'channel_std'  # mean of 'channel' or 'pixel'; '_std': then divide
     config.augment.white = 1.0  # value of a white pixel, black being 0: 1, or 255 (AlexNet, Caffe)
 
-    # The views of a test image, whose soft-max is averaged: experiments/views.py. Of the train and
-    # validation parts the net sees the centre alone, at the scale of the training.
+    # The views of a test image, whose softmax is averaged: experiments/preprocess/views.py. Of the
+    # train and validation splits the net sees the centre alone, at the scale of the training.
     config.evaluation = ml_collections.ConfigDict()
     config.evaluation.views = 'centre'  # 'centre', 'ten', 'dense', 'multiscale', '144', '150'
     config.evaluation.scales = ()  # pixels, shorter sides of the test images; (): the papers'

@@ -79,7 +79,7 @@ def _main(argv, console) -> int:
         config = made.finals(arm, None)[0].config
         train.device_count(config, min(config.train.together, len(arm.seeds)))
         key = inputs.key(config.data)
-        opened[key] = opened.get(key) or data.parts_of(config.data)
+        opened[key] = opened.get(key) or data.open_splits(config.data)
     store = Store(workdir, source.name)
     datasets = inputs.read_data(made, opened)
     inputs.check_data(whole, datasets, store)

@@ -57,16 +57,8 @@ def decoded(
             "memory. Set data.stream to 'auto' or 'always'."
         ) from error
     labels, count, digest = np.empty(len(records), np.int32), 0, b''
-    for chunk, good, total in scan.scan(
-        records,
-        how,
-        shape,
-        classes,
-        workers=0 if records.embedded else fields.workers,
-        skip_broken=fields.skip_broken,
-        words='decoding',
-    ):
-        digest = total
+    for chunk in scan.scan(records, how, shape, classes, fields, 'decoding'):
+        good, digest = chunk['good'], chunk['digest']
         new = chunk['image'] if good.all() else chunk['image'][good]
         images[count : count + len(new)] = new
         labels[count : count + len(new)] = chunk['label'][good]

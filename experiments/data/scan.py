@@ -72,27 +72,27 @@ def scan(
     how: Decoding,
     shape: tuple,
     classes: int,
-    *,
-    workers: int,
-    skip_broken: bool,
+    fields,
     words: str,
     first: int = 0,
     digest: bytes = b'',
-) -> Iterator[tuple[dict, np.ndarray, bytes]]:
-    """Yields (chunk, bool [n] of the records that decode, digest of all records so far).
+) -> Iterator[dict]:
+    """Yields chunks, each with 'good', bool [n], the records that decode, and 'digest', of all
+    records so far.
 
-    first: the record to begin with; digest: that of the records before it. The digest is the same
-    for chunks of any length.
+    fields: a config's `data` group. first: the record to begin with; digest: that of the records
+    before it. The digest is the same for chunks of any length.
 
     Raises:
-      UserError: a record that may not be left out: a broken one only with `skip_broken`.
+      UserError: a record that may not be left out: a broken one only with data.skip_broken.
     """
     chunks = Chunks(records, np.arange(first, len(records)), how, shape, classes)
+    workers = 0 if records.embedded else fields.workers
     for chunk in read(chunks, workers, f'{records.name}: {words}'):
-        good = good_of(chunk, skip_broken)
+        chunk['good'] = good_of(chunk, fields.skip_broken)
         for start in range(0, len(chunk['hash']), 32):
             digest = hashlib.sha256(digest + chunk['hash'][start : start + 32]).digest()
-        yield chunk, good, digest
+        yield chunk | {'digest': digest}
 
 
 def good_of(chunk: dict, skip_broken: bool) -> np.ndarray:

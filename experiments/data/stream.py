@@ -135,19 +135,10 @@ def _look_through(records, how, shape, classes, fields) -> tuple[np.ndarray, str
             cache.write(*place, arrays)
 
     try:
-        for _, good, total in scan.scan(
-            records,
-            how,
-            shape,
-            classes,
-            workers=fields.workers,
-            skip_broken=fields.skip_broken,
-            words='reading every record once',
-            first=done,
-            digest=digest,
-        ):
-            broken = np.concatenate([broken, done + np.flatnonzero(~good)])
-            digest, done = total, done + len(good)
+        words = 'reading every record once'
+        for chunk in scan.scan(records, how, shape, classes, fields, words, done, digest):
+            broken = np.concatenate([broken, done + np.flatnonzero(~chunk['good'])])
+            digest, done = chunk['digest'], done + len(chunk['good'])
             if time.monotonic() - saved > _SAVE:
                 save()
                 saved = time.monotonic()

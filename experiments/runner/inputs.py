@@ -18,7 +18,7 @@ def key(fields) -> str:
 def read_data(made: sweep.Plan, opened: dict | None = None) -> dict[str, data.Dataset]:
     """The data set of every arm, by its label; arms with equal `data` fields share one.
 
-    opened: what data.parts_of gave, by the `_key` of its fields.
+    opened: what data.open_splits gave, by the `_key` of its fields.
     """
     read, datasets = {}, {}
     for arm in made.arms:
