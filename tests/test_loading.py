@@ -53,7 +53,7 @@ def test_limit_keeps_the_first_train_images_and_leaves_validation_alone(digits):
 
 
 def made_up(train, test=None, classes=10, **rest):
-    """A source of these splits, as SOURCES takes it; the test split is a copy under another name."""
+    """A source of these splits, as SOURCES takes it; the test split is a renamed copy."""
     if test is None:
         test = copy.copy(train)
         test.name = f'{train.name}, test'

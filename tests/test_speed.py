@@ -1,6 +1,8 @@
 """The speed of feeding: every number is stored, and stored numbers become one table."""
 
 import json
+import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +10,9 @@ from PIL import Image
 
 from experiments.data import commands, speed
 from experiments.data.decode import Decoding
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = ROOT / 'experiments/data/README.md'
 
 
 @pytest.fixture(autouse=True)
@@ -123,3 +128,15 @@ def test_without_pytorch_the_plain_loader_is_skipped_with_the_reason(monkeypatch
     assert found['plain loader'] == 'skipped, since PyTorch is not installed'
     assert 'plain, 0' not in found['images a second']
     assert 'plain: skipped, since PyTorch is not installed' in capsys.readouterr().out
+
+
+def test_the_stored_input_speeds_are_quoted_as_the_command_prints_them():
+    files = sorted((ROOT / 'experiments/stored/input_speed').glob('*.json'))
+    if not files:
+        pytest.skip('no input speeds are stored')
+    assert speed.markdown(files) in README.read_text()
+
+
+def test_every_path_that_the_readme_of_the_data_names_exists():
+    links = re.findall(r'\]\(([^)#]+)\)', README.read_text())
+    assert len(links) > 20 and all((README.parent / link).exists() for link in links)
