@@ -26,7 +26,7 @@ def program_of(**changes):
     for path, value in settings.items():
         configs.set_field(config, path.replace('__', '.'), value)
     rng = np.random.default_rng(0)
-    part = data.Split(
+    part = data.InMemory(
         rng.integers(0, 256, (BATCH, 32, 32, 1), np.uint8),
         rng.integers(0, 3, BATCH).astype(np.int32),
     )

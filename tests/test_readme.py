@@ -11,7 +11,6 @@ from cnns.layers import Net
 from experiments import run
 from experiments.benchmark import measure as benchmark
 from experiments.data import commands
-from experiments.data import speed as data_speed
 from experiments.models import description as models
 from experiments.models import predict
 from experiments.preprocess import sheets
@@ -115,10 +114,3 @@ def test_the_stored_benchmarks_are_quoted_as_the_command_prints_them(root, capsy
     for path in files:
         assert benchmark.main(['--markdown', str(path)]) == 0
         assert capsys.readouterr().out.strip() in TEXT, path
-
-
-def test_the_stored_input_speeds_are_quoted_as_the_command_prints_them(root):
-    files = sorted((root / 'experiments/stored/input_speed').glob('*.json'))
-    if not files:
-        pytest.skip('no input speeds are stored')
-    assert data_speed.markdown(files) in TEXT

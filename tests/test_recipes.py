@@ -46,7 +46,7 @@ def dataset(config):
     """One grey image in place of the set, of the shape that it would have."""
     side, channels, _, classes = SETS[config.data.name]
     side = config.data.resize or max(side, config.data.side)
-    part = data.Split(np.full((1, side, side, channels), 99, np.uint8), np.zeros(1, np.int32))
+    part = data.InMemory(np.full((1, side, side, channels), 99, np.uint8), np.zeros(1, np.int32))
     mean, std = data.moments(part.images)
     return data.Dataset(
         config.data.name, part, part, part, tuple(map(str, range(classes))), mean, std, 'made up'
@@ -63,7 +63,9 @@ def test_the_recipe_resolves_and_its_net_takes_what_the_augmentation_gives(recip
     config = plan.config
     assert plan.file.name == recipe.replace(':', '-')
     images = dataset(config)
-    size = augment.size_of(config, images)
+    statistics = data.statistics_of(images, augment.needs(images.shape, **config.augment))
+    augmentation = augment.augmentation(images.shape, statistics, **config.augment)
+    size = *augmentation.size, images.shape[-1]
     published = cnns.NETS[config.model.name].input
     fields = checks.fields_of(config)
     if size != published or config.model.fields or config.train.layer_decay:
@@ -76,11 +78,14 @@ def test_the_recipe_resolves_and_its_net_takes_what_the_augmentation_gives(recip
             jax.ShapeDtypeStruct((1, *size), jnp.float32),
         )
         optim.decays_of(config, shapes['params'])  # raises for a layer that the net lacks
-    assert views.of(config, images).count in (1, 2, 10, 144)
+    assert views.views(config.evaluation.views, augmentation, config.evaluation.scales).count in (
+        1,
+        2,
+        10,
+        144,
+    )
     given = jax.eval_shape(
-        augment.of(config, images),
-        jax.random.PRNGKey(0),
-        jax.ShapeDtypeStruct((2, *images.shape), jnp.uint8),
+        augmentation, jax.random.PRNGKey(0), jax.ShapeDtypeStruct((2, *images.shape), jnp.uint8)
     )
     assert given.shape == (2, *size)
     optim.schedule_of(config, steps_per_epoch(config))

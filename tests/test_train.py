@@ -26,7 +26,7 @@ def images():
     pixels = rng.integers(0, 60, (96, 32, 32, 1)).astype(np.uint8)
     for index, label in enumerate(labels):
         pixels[index, 4 + 9 * label : 10 + 9 * label] += 180
-    part = lambda low, high: data.Split(pixels[low:high], labels[low:high])
+    part = lambda low, high: data.InMemory(pixels[low:high], labels[low:high])
     mean, std = data.moments(pixels[:64])
     return data.Dataset(
         'bands', part(0, 64), part(64, 80), part(80, 96), tuple('abcdefghij'), mean, std, 'made up'
@@ -278,7 +278,7 @@ def test_micro_batches_are_normalised_each_by_itself(images):
 def noise():
     """Images and labels without a connection: the views of an image disagree."""
     rng = np.random.default_rng(5)
-    part = lambda count: data.Split(
+    part = lambda count: data.InMemory(
         rng.integers(0, 256, (count, 32, 32, 1)).astype(np.uint8),
         rng.integers(0, 10, count).astype(np.int32),
     )
@@ -350,7 +350,7 @@ def test_no_field_of_the_test_changes_what_is_validated_on(noise):
 def test_a_plateau_is_one_of_the_validation_error(images):
     # labels that no training image has: nothing of it is ever learned
     blind = images._replace(
-        validation=data.Split(images.validation.images, np.full(16, 9, np.int32))
+        validation=data.InMemory(images.validation.images, np.full(16, 9, np.int32))
     )
     lines = []
     train.fit(

@@ -106,7 +106,7 @@ def dataset_of(case: Case) -> data.Dataset:
     count -= count % case.batch  # every batch is full, of evaluation too
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, *shape), np.uint8)
-    part = data.Split(images, rng.integers(0, case.classes, count).astype(np.int32))
+    part = data.InMemory(images, rng.integers(0, case.classes, count).astype(np.int32))
     # of random bytes: no need to count millions of them
     mean, std = np.full(shape[-1], 0.5, np.float32), np.full(shape[-1], 0.29, np.float32)
     return data.Dataset(

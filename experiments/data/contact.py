@@ -1,7 +1,8 @@
-"""A contact sheet: images in rows, drawn with their classes."""
+"""A contact sheet: images in rows, with their classes."""
 
 import io
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ LINE = 0.2  # inches, a line of text
 CELL = 1.5  # inches, an image with its margin
 
 
-def samples(images, labels, classes, path, title: str = '', columns: int = 8) -> Path:
-    """Draws images with their classes, row by row, and returns the path of the PNG.
+def samples(
+    images, labels, classes: Sequence[str], path, title: str = '', columns: int = 8
+) -> Path:
+    """Writes a sheet of images with their classes, row by row; returns the path of the PNG.
 
     images: uint8 [n, H, W, C] or a list of [h, w, C] of any sizes, C 1 or 3; labels: int [n];
     classes: their names. Raises UserError where the file cannot be written.
@@ -30,7 +33,7 @@ def samples(images, labels, classes, path, title: str = '', columns: int = 8) ->
     return write(figure, path)
 
 
-def grid(rows, columns, title, captions=0, titles=False):
+def grid(rows: int, columns: int, title: str, captions: int = 0, titles: bool = False):
     """(figure, axes [rows, columns], a text axis above each row)."""
     width = max(columns * CELL, 6 if titles else 4)  # inches; the longest title of a row fits
     lines = textwrap.wrap(title.replace('$', r'\$'), int(width * 13)) if title else []
@@ -66,8 +69,8 @@ def grid(rows, columns, title, captions=0, titles=False):
     return figure, axes, frames
 
 
-def show(axis, image):
-    """Draws float [h, w, C] on [0, 1]; small images keep their pixels."""
+def show(axis, image) -> None:
+    """Shows float [h, w, C] on [0, 1]; small images keep their pixels."""
     image = np.clip(image, 0, 1)
     if image.shape[-1] != 3:
         image = image[..., :1].repeat(3, -1)
@@ -80,6 +83,7 @@ def show(axis, image):
 
 
 def short(text) -> str:
+    """A text that fits below an image."""
     text = str(text).replace('$', r'\$')
     return text if len(text) <= 22 else text[:20] + '...'
 

@@ -1,16 +1,15 @@
-"""From the bytes of an image file, of whatever kind, to uint8 pixels of the shape asked for."""
+"""Decodes the bytes of an image file into uint8 pixels of the wanted shape."""
 
 import io
 from typing import NamedTuple
 
 import numpy as np
 
-_ORIENTATION = 0x0112  # EXIF tag
 _DRAFT = 2  # a JPEG may be decoded at 1/2, 1/4 or 1/8 while it stays this many times too large
 
 
 class Unfit(ValueError):
-    """An image that decodes but is not what the other images of its set are."""
+    """An image that decodes but differs in kind from the other images of its set."""
 
 
 class Decoding(NamedTuple):
@@ -45,7 +44,7 @@ def decode(raw, how: Decoding) -> np.ndarray:
     if plain and raw.shape[-1] == how.channels and not how.resize:
         array = raw
     else:
-        array = _from_image(_of_array(raw) if plain else _opened(raw, how), how)
+        array = _from_image(image_of(raw) if plain else _opened(raw, how), how)
     if how.side and array.shape[:2] != (how.side, how.side):
         array = border(array, how.side)
     return array
@@ -78,36 +77,25 @@ def _open(raw: bytes):
 
 
 def _opened(raw: bytes, how: Decoding):
+    from PIL import ImageOps
+
     image = _open(raw)
     if how.resize:
         image.draft(None, (_DRAFT * how.resize, _DRAFT * how.resize))
-    return _turned(image) if how.upright else image
+    if how.upright:
+        image.load()
+        try:
+            ImageOps.exif_transpose(image, in_place=True)
+        except Exception:  # damaged EXIF raises many kinds; the pixels may be fine
+            pass
+    return image
 
 
-def _of_array(array: np.ndarray):
+def image_of(array: np.ndarray):
+    """The Pillow image of uint8 [h, w, 1 or 3]."""
     from PIL import Image
 
     return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
-
-
-def _turned(image):
-    from PIL import Image
-
-    turns = Image.Transpose
-    ways = {
-        2: turns.FLIP_LEFT_RIGHT,
-        3: turns.ROTATE_180,
-        4: turns.FLIP_TOP_BOTTOM,
-        5: turns.TRANSPOSE,
-        6: turns.ROTATE_270,
-        7: turns.TRANSVERSE,
-        8: turns.ROTATE_90,
-    }
-    try:
-        way = ways.get(image.getexif().get(_ORIENTATION))
-    except Exception:  # damaged EXIF raises many kinds; the pixels may be fine
-        way = None
-    return image if way is None else image.transpose(way)
 
 
 def _is_grey(mode: str) -> bool:

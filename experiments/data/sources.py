@@ -1,12 +1,12 @@
-"""Where images come from: every source behind one interface, found by the name in data.name.
+"""Sources of images, found by data.name: functions from the `data` fields of a config to a Source.
 
     'digits'             the digits embedded in scikit-learn
     'synthetic[:...]'    made from a formula, with a known answer
-    'folder:PATH'        a folder of images, one subfolder per class (experiments/folder.py)
-    anything else        a prepared TFDS set, 'name/config:version' (experiments/prepared.py)
+    'folder:PATH'        a folder of images, one subfolder per class (folder.py)
+    anything else        a prepared TFDS set, 'name/config:version' (tfds.py)
 
-To add a source, write a function from the `data` fields of a config to a `Source`, and name it in
-SOURCES. What follows the first colon of data.name is the function's to read.
+To add a source, write such a function and name it in SOURCES. What follows the first
+colon of data.name is the function's to read.
 """
 
 import re
@@ -28,11 +28,11 @@ def find(fields) -> Source:
     if not isinstance(source, Source) or not source.splits:
         raise UserError(
             f'the source of {fields.name} gives {shown(source)}, it must give a Source '
-            'with at least one part.'
+            'with at least one split.'
         )
     if source.validation and source.validation not in source.splits:
         raise one_of(
-            f'part to validate on, given by the source of {fields.name},',
+            f'split to validate on, given by the source of {fields.name},',
             source.validation,
             source.splits,
         )
@@ -44,7 +44,7 @@ def find(fields) -> Source:
 
 
 def check_records(records: Records, name: str) -> None:
-    """UserError unless the Records of a source say what is asked of them."""
+    """UserError unless the Records of a source have a fingerprint and labels of their type."""
     what = records.name or name
     if not records.fingerprint:
         raise UserError(
@@ -65,20 +65,20 @@ def check_records(records: Records, name: str) -> None:
         )
 
 
-def part(source: Source, name: str, fields) -> Records:
-    """One part of a source by its name. UserError: there is none of that name."""
+def split_of(source: Source, name: str, fields) -> Records:
+    """One split of a source by its name. UserError: there is none of that name."""
     if name in source.splits:
         return source.splits[name]
-    if source.part:
-        return source.part(name)
-    raise one_of(f'part of {fields.name}', name, source.splits)
+    if source.sub_split:
+        return source.sub_split(name)
+    raise one_of(f'split of {fields.name}', name, source.splits)
 
 
 def digits(fields) -> Source:
     """scikit-learn's handwritten digits, 1,797 of 8x8 pixels, enlarged to 32x32 bilinearly.
 
     The order of the set follows its writers, so the images are shuffled once, with a fixed seed,
-    before the last fifth becomes the test part.
+    before the last fifth becomes the test split.
     """
     if ':' in fields.name:
         raise UserError(f'digits takes nothing after its name, it was given {shown(fields.name)}.')
@@ -104,18 +104,18 @@ def digits(fields) -> Source:
 
 
 class Bars(Records):
-    """Noise with one bright bar; the label is which tenth of the height the bar lies in.
+    """Noise with one bright bar; the label is the tenth of the height that the bar is in.
 
-    Every image is a function of (part, index) alone, so that a set of any size takes no room.
+    Every image is a function of (split, index) alone, so that a set of any size takes no room.
     """
 
     embedded = True
 
-    def __init__(self, count: int, side: int, channels: int, part: int):
-        self.count, self.part, self.size = count, part, (side, side, channels)
-        self.name = f'synthetic {("train", "test")[part]}'
-        self.labels = np.random.default_rng(part).integers(0, 10, count).astype(np.int32)
-        self.fingerprint = digest('bars', count, self.size, part)
+    def __init__(self, count: int, side: int, channels: int, split: int):
+        self.count, self.split, self.size = count, split, (side, side, channels)
+        self.name = f'synthetic {("train", "test")[split]}'
+        self.labels = np.random.default_rng(split).integers(0, 10, count).astype(np.int32)
+        self.fingerprint = digest('bars', count, self.size, split)
 
     def __len__(self):
         return self.count
@@ -125,7 +125,7 @@ class Bars(Records):
 
     def _image(self, index):
         side = self.size[0]
-        image = np.random.default_rng((self.part, index)).integers(0, 128, self.size, np.uint8)
+        image = np.random.default_rng((self.split, index)).integers(0, 128, self.size, np.uint8)
         label = int(self.labels[index])
         image[side * label // 10 : max(side * (label + 1) // 10, side * label // 10 + 1)] += 120
         return image

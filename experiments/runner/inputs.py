@@ -13,7 +13,7 @@ from experiments.plan.runs import Plan
 from experiments.train import optim
 from experiments.workdir import WorkDir
 
-Opened = dict[str, tuple]  # what data.parts_of gave, by `key`
+Opened = dict[str, tuple]  # what data.open_splits gave, by `key`
 
 
 def key(fields) -> str:
@@ -31,7 +31,7 @@ def open_data(plan: Plan) -> Opened:
     for arm in plan.arms:
         train.device_count(arm.config, min(arm.config.train.together, len(arm.seeds)))
         name = key(arm.config.data)
-        opened[name] = opened.get(name) or data.parts_of(arm.config.data)
+        opened[name] = opened.get(name) or data.open_splits(arm.config.data)
     return opened
 
 

@@ -95,7 +95,7 @@ def program_of(config, dataset: data.Dataset, models: int = 1) -> Program:
             compiled(flatten(config)),
             device_count(config, models),
             models,
-            augment.shape_of(dataset),
+            dataset.shape,
             dataset.classes,
             dataset.mean.tolist(),
             dataset.std.tolist(),
@@ -120,7 +120,10 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
     devices = device_count(config, models)
     shape = (devices, models // devices) if _whole(config, models) else ()
     axis, shared = (None, 1) if shape else (AXIS, devices)
-    size = augment.size_of(config, dataset)
+    needs = augment.needs(dataset.shape, **config.augment)
+    statistics = data.statistics_of(dataset, needs)
+    augmented = augment.augmentation(dataset.shape, statistics, **config.augment)
+    size = *augmented.size, dataset.shape[-1]
     sample = jnp.zeros((1, *size), jnp.float32)
     try:
         net = cnns.build(
@@ -166,17 +169,17 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
         loss=loss_of(config, train=True),
         update=update,
         average=average,
-        augmented=augment.of(config, dataset),
+        augmented=augmented,
         parts=config.train.accumulate,
         axis=axis,
     )
     centre, tested = _centre(config), config
     evaluators, batches = [], []
     for given in (centre, tested):
-        seen = views.of(given, dataset)
+        seen = views.views(given.evaluation.views, augmented, given.evaluation.scales)
         function = functools.partial(
             eval_step,
-            net=views.net_of(given, dataset, net),
+            net=views.net_for(seen, net, config.model.name),
             views=seen,
             loss=loss_of(config, train=False),
             axis=axis,

@@ -52,7 +52,7 @@ def train_step(
     unless a layer looks at more than its image: batch norm normalises each micro-batch by its own
     statistics, and dropout draws anew for each.
 
-    augmented: function(key, images, first) of augment.of; average: of optim.average, or None;
+    augmented: function(key, images, first) of augment.augmentation; average: of optim.average, or None;
     axis: name of the device axis, None where the batch is not shared.
     Returns (state, {'loss', 'error'}), float32 scalars before the update.
     """
