@@ -62,8 +62,8 @@ def keep_compiled(setting: str | None) -> None:
     CPU, steps compiled with `options` compile at every start; all else is kept.
 
     setting: a folder, or 'off'. None: what JAX_COMPILATION_CACHE_DIR says, else the folder
-    'compiled' beside the decoded data sets (files.cache_folder). A folder that cannot be written is a
-    printed note.
+    'compiled' beside the decoded data sets (files.cache_folder). A folder that cannot be written
+    is a printed note.
     """
     if setting is None and jax.config.jax_compilation_cache_dir:
         return

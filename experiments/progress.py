@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-_QUIET = 15.0  # seconds without a line after which a running point reports its epoch
+_QUIET = 15.0  # seconds without a line after which a run reports its epoch
 _SLOW = 60.0  # seconds between two lines inside of an epoch
 
 
-def told(parts: Iterator, what: str, total: int, step: int) -> Iterator:
-    """The parts of a long reading, of `step` images each, `total` together: a line on standard
+def reported(chunks: Iterator, what: str, total: int, step: int) -> Iterator:
+    """The chunks of a long reading, of `step` images each, `total` together: a line on standard
     error every _QUIET seconds, none where it takes less."""
     start = spoke = time.perf_counter()
-    for place, part in enumerate(parts):
-        yield part
+    for place, chunk in enumerate(chunks):
+        yield chunk
         now, read = time.perf_counter(), min((place + 1) * step, total)
         if now - spoke > _QUIET and read < total:
             spoke = now
@@ -30,7 +30,7 @@ def told(parts: Iterator, what: str, total: int, step: int) -> Iterator:
 
 
 class Reporter:
-    """Context manager over one run of `total` points."""
+    """Context manager over `total` runs."""
 
     def __init__(self, console: Console, total: int):
         self.console, self.total, self.finished = console, total, 0
@@ -71,7 +71,7 @@ class Reporter:
             self._timer = None
 
     def _say(self, words: str, after: float = 0.0) -> None:
-        """Words of a running point: in the bar, or on a line `after` so many seconds of silence."""
+        """Words of the current run: in the bar, or on a line `after` so many seconds of silence."""
         if self._live:
             return self._live.update(self._task, description=words)
         now = time.perf_counter()
@@ -80,18 +80,18 @@ class Reporter:
             self.console.print(f'      {words}', markup=False, soft_wrap=True, highlight=False)
 
     def say(self, words: str) -> None:
-        """Says something of the running point, on a line of its own."""
+        """Prints a line on the current run."""
         self.console.print(
             f'      {self._what}: {words}', markup=False, soft_wrap=True, highlight=False
         )
 
     def step(self, step: int, steps: int) -> None:
-        """step: steps begun of the running point, of `steps`."""
+        """step: steps begun of the current run, of `steps`."""
         self._compiled()
         self._say(f'{self._said}, step {step:,} of {steps:,}', _SLOW)
 
     def epoch(self, line: dict, what: str = '') -> None:
-        """what: the point that the line is of, where several were started together."""
+        """what: the run that the line is of, where several are trained together."""
         words = (
             f'{what or self._what}: epoch {line["epoch"]}/{self._epochs}, '
             f'validation error {100 * line["validation/error"]:.2f} %'
@@ -101,7 +101,7 @@ class Reporter:
         self._say(words, _QUIET)
 
     def finish(self, words: str, what: str = '', together: int = 1) -> None:
-        """Ends a point; its seconds are a share of those of all started `together` with it."""
+        """Ends a run; its seconds are a share of those of all trained `together` with it."""
         self._compiled()
         self.finished += 1
         seconds = (time.perf_counter() - self._start) / together

@@ -15,8 +15,8 @@ class Experiment(NamedTuple):
     """What a work directory holds.
 
     plan: the content of plan.json.
-    rows: last row of each point of the plan, in the order of plan['points'].
-    curves: {point: [one dict per epoch, ascending]}, for the points that stored any.
+    rows: last row of each run of the plan, in the order of plan['points'].
+    curves: {name of a run: [one dict per epoch, ascending]}, for the runs that stored any.
     """
 
     plan: dict[str, Any]
@@ -28,7 +28,7 @@ _EVERY_ROW = ('point', 'arm', 'phase', 'seed', 'status', 'learning_rate')
 
 
 def read_points(workdir: str | os.PathLike) -> list[dict[str, Any]]:
-    """Rows of results.jsonl in order, without those that do not say which point they belong to."""
+    """Rows of results.jsonl in order, without those that do not say which run they belong to."""
     path = Path(workdir) / 'results.jsonl'
     rows = []
     for row in read(path):
@@ -41,7 +41,7 @@ def read_points(workdir: str | os.PathLike) -> list[dict[str, Any]]:
 
 
 def load(workdir: str | os.PathLike) -> Experiment:
-    """Reads a work directory, without rows and curves of points that the plan does not name.
+    """Reads a work directory, without rows and curves of runs that the plan does not name.
 
     Raises UserError if there is no plan.json, or one that cannot be used.
     """
@@ -71,15 +71,15 @@ def load(workdir: str | os.PathLike) -> Experiment:
         )
     last = {row['point']: row for row in read_points(workdir)}
     curves = {}
-    for point in plan['points']:
+    for name in plan['points']:
         epochs = {
             line['epoch']: line
-            for line in read(workdir / 'points' / point / 'metrics.jsonl')
+            for line in read(workdir / 'points' / name / 'metrics.jsonl')
             if isinstance(line.get('epoch'), int)
         }
         if epochs:
-            curves[point] = [epochs[epoch] for epoch in sorted(epochs)]
-    return Experiment(plan, [last[point] for point in plan['points'] if point in last], curves)
+            curves[name] = [epochs[epoch] for epoch in sorted(epochs)]
+    return Experiment(plan, [last[name] for name in plan['points'] if name in last], curves)
 
 
 class WorkDir:

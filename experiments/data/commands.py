@@ -59,7 +59,7 @@ def show(args) -> int:
         rows = np.sort(np.random.default_rng(0).permutation(len(records))[:_LOOKED_AT])
         how = Decoding(reading.channels(records), args.resize, upright=records.upright)
         levels, sizes, labels, broken = 0, [], [], 0
-        for row in progress.told(rows, f'{split}: reading', len(rows), 1):
+        for row in progress.reported(rows, f'{split}: reading', len(rows), 1):
             try:
                 image, label = reading.one(records, int(row), how)
             except reading.Broken:

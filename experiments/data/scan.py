@@ -63,7 +63,9 @@ def read(chunks, workers: int, words: str = '', few: int | None = None) -> Itera
     else:
         found = readahead.stream(chunks, workers, 0, len(chunks))
     return (
-        progress.told(iter(found), words, len(chunks.rows), chunks.step) if words else iter(found)
+        progress.reported(iter(found), words, len(chunks.rows), chunks.step)
+        if words
+        else iter(found)
     )
 
 

@@ -197,7 +197,7 @@ def resolve(config) -> dict[str, Any]:
         )
     if flat['data.train'] == flat['data.test']:
         raise UserError(
-            f'data.train and data.test are both {flat["data.test"]!r}: the test part '
+            f'data.train and data.test are both {flat["data.test"]!r}: the test split '
             'must not be trained on.'
         )
     check_protocol(flat)
@@ -275,7 +275,7 @@ def _check_schedule(flat: dict[str, Any]) -> None:
         )
     if flat['train.warmup'] and flat['train.warmup_error']:
         raise UserError(
-            'train.warmup and train.warmup_error are two rules for the same start. '
+            'train.warmup and train.warmup_error are two rules for the same warm-up. '
             'Set one of them to 0.'
         )
     for path in ('train.label_smoothing', 'train.ema'):

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: an interrupted call ends in one line, and never between two rows of a group."""
+"""Ctrl-C and SIGTERM: an interrupted call ends in one line, never inside a group of rows."""
 
 import contextlib
 import signal

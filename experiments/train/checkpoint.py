@@ -1,8 +1,8 @@
 """A training between two epochs as one file, so that an interrupted one goes on where it stopped;
 and the weights of a finished one.
 
-    points/NAME/checkpoint.msgpack    while a point is trained
-    points/NAME/weights.msgpack       of a finished point: {'params': ..., 'batch_stats': ...}
+    points/NAME/checkpoint.msgpack    while a run is trained
+    points/NAME/weights.msgpack       of a finished run:  {'params': ..., 'batch_stats': ...}
 
 Both are what flax.serialization makes of a tree of arrays. The weights are read with
 
@@ -35,7 +35,7 @@ class Snapshot(NamedTuple):
 
     epoch: int  # epochs done
     step: int  # steps done
-    controls: tuple[Control, ...]  # of each of the points trained together
+    controls: tuple[Control, ...]  # of each of the runs trained together
     validation: tuple[dict[str, float], ...]  # of each, after the last epoch
     state: Any  # the trainer's State, or what flax.serialization.to_state_dict makes of it
 

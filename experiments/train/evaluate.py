@@ -37,7 +37,7 @@ def eval_step(
     'errors5', of labels not among the five best, where there are more than five classes.
 
     batch: {'image': uint8 [n, H, W, C], 'label': int32 [n], 'mask': float32 [n]}, this device's
-    part; images with mask 0 are filling and count for nothing. Statistics are the stored ones.
+    share; images with mask 0 are padding and count for nothing. Statistics are the stored ones.
     views: the `views.Views` that the net looks at; without, the images as they are, normalised by
     mean and std. Of several views, the loss is that of their mean soft-max. axis: name of the
     device axis, None where the batch is whole.
@@ -75,7 +75,7 @@ def evaluate(step: Callable, variables, batches: Iterable[dict], count: int) -> 
             sums[-_AHEAD - 1] = jax.device_get(sums[-_AHEAD - 1])
     sums = jax.device_get(sums)
     total = {
-        key: np.asarray(sum(np.asarray(part[key], np.float64) for part in sums))
+        key: np.asarray(sum(np.asarray(each[key], np.float64) for each in sums))
         for key in {'loss', 'errors', 'count'}.union(*sums)
     }
     if (total['count'] != count).any():

@@ -1,19 +1,14 @@
-"""Training of one point: the step, its compilation over the devices, and the loop over epochs.
+"""The training of a run, or of several at once: the loop over epochs.
 
-This is the only module that calls pmap. The step itself is a pure function of (state, batch) and
-does not know how many devices there are. The state has no device axis: it enters the pmapped
-step with in_axes=None and leaves with out_axes=None, so nothing is replicated by hand.
-
-With train.together > 1 the points of an arm are trained at once, each whole on one device: no
-batch is shared and nothing is averaged over devices. States, batches and rates then have leading
+With train.together > 1 the runs of an arm are trained at once, each whole on one device: no batch
+is shared and nothing is averaged over devices. States, batches and learning rates then have leading
 axes [devices, models], models being those of one device.
-
-Batch statistics: with norm='batch' the mean and variance of a batch are those of the whole
-global batch (flax averages them over the axis), so the number of devices is no hidden variable.
 """
 
+import functools
 import itertools
 import math
+import operator
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -39,11 +34,11 @@ def fit(
     *,
     read_test: bool,
 ) -> dict:
-    """Trains one point and returns its row of metrics.
+    """Trains one run and returns its row of metrics.
 
     Errors are fractions. 'train/error' and 'validation/error' of the row are measured after the
-    last epoch, on all images, of which the net sees the centre at the scale of the training; there
-    is no best epoch. The test part is read only if `read_test`, after the last step: with
+    last epoch, on all images, of which the net sees the centre at the scale of the training; no
+    epoch is selected. The test split is read only if `read_test`, after the last step: with
     config.evaluation, and where that is another view, for 'test/centre_error' as the others are.
     `on_epoch` gets one line per epoch, whose train metrics are averaged during the epoch, whose
     'seconds' cover its training, not its evaluation, and whose 'rate' is that of its last step.
@@ -71,18 +66,18 @@ def fit_together(
     keep: Callable[[Callable], None] = lambda snapshot: None,
     on_end: Callable[[int, Any], None] = lambda index, variables: None,
 ) -> list[dict | Diverged]:
-    """Trains the points of these configs at once; returns the row of each, in their order.
+    """Trains the runs of these configs at once; returns the row of each, in their order.
 
     The configs differ in seed and train.rate only. Rows and lines are those of `fit`, within the
-    rounding of floating point, as if each point were trained alone on one device: every seed has
-    its own start, draws and order of the data. A point that diverges has a Diverged in place of
-    its row and no line from that epoch on, and stops none of the others. `on_epoch` gets the
-    config's index before the line; 'seconds' are the point's share, all divided by the points.
+    rounding of floating point, as if each run were trained alone on one device: every seed has
+    its own initialisation, draws and order of the data. A run that diverges has a Diverged in place
+    of its row and no line from that epoch on, and stops none of the others. `on_epoch` gets the
+    config's index before the line; 'seconds' are the run's share, all divided by the runs.
     `on_step` gets, after each step, the steps begun and those of the whole training. `on_end` gets
     the index and the final variables, NumPy arrays, of each config that has a row.
 
     `keep` gets, after an epoch in which none diverged, a function that makes a Snapshot of it.
-    Given as `begun`, later or elsewhere, the training goes on after that epoch and ends with the
+    Given as `begun`, later or elsewhere, the training continues after that epoch and ends with the
     same rows, bit for bit on the same machine.
 
     Raises:
@@ -90,120 +85,150 @@ def fit_together(
       checkpoint.Misfit: `begun` is of another training.
       UserError: batch, devices, data and net do not fit together.
     """
-    config, count = configs[0], len(configs)
     _check_alike(configs)
-    program = program_of(config, dataset, count)
-    length = length_of(config, dataset)
-    schedule = optim.schedule_of(config, length.steps_per_epoch)
-    controls = [optim.control_of(config)] * count
-    outcomes: list[dict | Diverged | None] = [None] * count
-    state, done, first = program.init(*(config.seed for config in configs)), 0, 1
-    if begun:
-        state = checkpoint.restored(begun, state)
-        done, first = begun.step, begun.epoch + 1
-        controls, validation = list(begun.controls), list(begun.validation)
+    training = _Training(configs, dataset, begun)
+    for epoch in range(training.first, training.length.epochs + 1):
+        line = training.train_epoch(epoch, on_step)
+        if not training.running:
+            return training.outcomes
+        training.validate(line, on_epoch)
+        if len(training.running) == len(configs):
+            keep(functools.partial(training.snapshot, epoch))
+    training.end(read_test)
+    for index, variables in training.final_variables():
+        on_end(index, variables)
+    return training.outcomes
 
-    def measure(split, step=program.evaluate, size=program.eval_batch):
-        batches = data.eval_batches(split, size, program.shared)
-        found = evaluate(step, program.variables(state), batches, len(split.labels))
-        each = {name: np.broadcast_to(np.ravel(value), count) for name, value in found.items()}
-        return [
-            {name: values[index].item() for name, values in each.items()} for index in range(count)
-        ]
 
-    def running():
-        return [index for index in range(count) if outcomes[index] is None]
+class _Training:
+    """Runs that are trained at once: their state, and what is known of each."""
 
-    for epoch in range(first, length.epochs + 1):
-        start, metrics = time.perf_counter(), []
-        batches = _train_batches(configs, dataset, program, epoch)
-        # One step is one dispatch. The host's part of it is under 3 % even of LeNet-5's step on a
+    def __init__(self, configs: Sequence, dataset: data.Dataset, begun: checkpoint.Snapshot | None):
+        self.configs, self.dataset, self.count = configs, dataset, len(configs)
+        self.program = program_of(configs[0], dataset, self.count)
+        self.length = length_of(configs[0], dataset)
+        self.schedule = optim.schedule_of(configs[0], self.length.steps_per_epoch)
+        self.controls = [optim.control_of(configs[0])] * self.count
+        self.validation: list[dict] = []
+        self.outcomes: list[dict | Diverged | None] = [None] * self.count
+        self.state, self.done, self.first = self.program.init(*(c.seed for c in configs)), 0, 1
+        if begun:
+            self.state = checkpoint.restored(begun, self.state)
+            self.done, self.first = begun.step, begun.epoch + 1
+            self.controls, self.validation = list(begun.controls), list(begun.validation)
+
+    @property
+    def running(self) -> list[int]:
+        """Indices of the runs that have neither ended nor diverged."""
+        return [index for index in range(self.count) if self.outcomes[index] is None]
+
+    def snapshot(self, epoch: int) -> checkpoint.Snapshot:
+        controls, validation = tuple(self.controls), tuple(self.validation)
+        return checkpoint.Snapshot(epoch, self.done, controls, validation, self.state)
+
+    def train_epoch(self, epoch: int, on_step) -> list[dict]:
+        """Trains an epoch; the line of each run on it. Runs with a loss that is not finite end."""
+        start, metrics, rates = time.perf_counter(), [], [0.0] * self.count
+        batches = _train_batches(self.configs, self.dataset, self.program, epoch)
+        # One step is one dispatch. The host's share of it is under 3 % even of LeNet-5's step on a
         # CPU, and in a loop on the device XLA's CPU convolutions are many times slower.
-        for part in itertools.islice(batches, length.steps - done):
-            factor = schedule(done + len(metrics))
+        for batch in itertools.islice(batches, self.length.steps - self.done):
+            factor = self.schedule(self.done + len(metrics))
             rates = [
                 config.train.rate * control.scale * factor
-                for config, control in zip(configs, controls)
+                for config, control in zip(self.configs, self.controls, strict=True)
             ]
-            state, values = program.step(state, part, np.float32(rates).reshape(program.shape))
+            shaped = np.float32(rates).reshape(self.program.shape)
+            self.state, values = self.program.step(self.state, batch, shaped)
             metrics.append(values)  # stays on the device until the epoch ends
-            on_step(done + len(metrics), length.steps)
+            on_step(self.done + len(metrics), self.length.steps)
         metrics = jax.device_get(metrics)
-        seconds = (time.perf_counter() - start) / count
+        seconds = (time.perf_counter() - start) / self.count
         losses, errors = (
             np.array([np.ravel(values[name]) for values in metrics], np.float64)
             for name in ('loss', 'error')
         )  # [steps, models]
-        for index in running():
+        for index in self.running:
             finite = np.isfinite(losses[:, index])
             if not finite.all():
                 bad = int(np.argmin(finite))
-                outcomes[index] = Diverged(
-                    f'the loss is {losses[bad, index]} at step {done + bad + 1} (epoch {epoch}) '
-                    f'with learning rate {configs[index].train.rate:g}'
+                self.outcomes[index] = Diverged(
+                    f'the loss is {losses[bad, index]} at step {self.done + bad + 1} (epoch '
+                    f'{epoch}) with learning rate {self.configs[index].train.rate:g}'
                 )
-        done += len(metrics)
-        if not running():
-            return outcomes
-        validation = measure(dataset.validation)
-        for index in running():
-            error, own = float(errors[:, index].mean()), validation[index]
-            controls[index] = optim.after_epoch(config, controls[index], error, own['error'])
-            on_epoch(
-                index,
-                {
-                    'epoch': epoch,
-                    'step': done,
-                    'rate': rates[index],
-                    'train/loss': float(losses[:, index].mean()),
-                    'train/error': error,
-                    'validation/loss': own['loss'],
-                    'validation/error': own['error'],
-                    'seconds': seconds,
-                },
-            )
-        if len(running()) == count:
-            keep(
-                lambda: checkpoint.Snapshot(epoch, done, tuple(controls), tuple(validation), state)
-            )
-    train = measure(dataset.train)
-    for index in running():
-        if not math.isfinite(train[index]['loss'] + validation[index]['loss']):
-            outcomes[index] = Diverged(
-                f'the loss on the train or validation part is not finite after step {done} with '
-                f'learning rate {configs[index].train.rate:g}'
-            )
-    if read_test and running():
-        test = measure(dataset.test, program.test, program.test_batch)
-        other = program.test is not program.evaluate
-        centre = measure(dataset.test) if other else None
-    variables = jax.device_get(program.variables(state))
-    for index in running():
-        row = (
+        self.done += len(metrics)
+        return [
             {
-                'epochs': length.epochs,
-                'steps': done,
+                'epoch': epoch,
+                'step': self.done,
+                'rate': rates[index],
+                'train/loss': float(losses[:, index].mean()),
+                'train/error': float(errors[:, index].mean()),
+                'seconds': seconds,
+            }
+            for index in range(self.count)
+        ]
+
+    def validate(self, lines: list[dict], on_epoch) -> None:
+        """Measures the validation split and hands on the line of each run."""
+        self.validation = self.measure(self.dataset.validation)
+        for index in self.running:
+            line, own = lines[index], self.validation[index]
+            self.controls[index] = optim.after_epoch(
+                self.configs[0], self.controls[index], line['train/error'], own['error']
+            )
+            on_epoch(index, line | _columns('validation', own, ('loss', 'error')))
+
+    def measure(self, split, step=None, size: int = 0) -> list[dict]:
+        """Metrics of each run on a split: of the centre, or of the views of another step."""
+        step, size = step or self.program.evaluate, size or self.program.eval_batch
+        batches = data.eval_batches(split, size, self.program.shared)
+        found = evaluate(step, self.program.variables(self.state), batches, len(split.labels))
+        each = {name: np.broadcast_to(np.ravel(value), self.count) for name, value in found.items()}
+        return [
+            {name: values[index].item() for name, values in each.items()}
+            for index in range(self.count)
+        ]
+
+    def end(self, read_test: bool) -> None:
+        """Measures what the rows hold. The test split is read here and nowhere else."""
+        program, train = self.program, self.measure(self.dataset.train)
+        for index in self.running:
+            if not math.isfinite(train[index]['loss'] + self.validation[index]['loss']):
+                self.outcomes[index] = Diverged(
+                    f'the loss on the train or validation split is not finite after step '
+                    f'{self.done} with learning rate {self.configs[index].train.rate:g}'
+                )
+        test = centre = None
+        if read_test and self.running:
+            test = self.measure(self.dataset.test, program.test, program.test_batch)
+            if program.test is not program.evaluate:
+                centre = self.measure(self.dataset.test)
+        for index in self.running:
+            row = {
+                'epochs': self.length.epochs,
+                'steps': self.done,
                 'devices': program.shared,
                 'parameters': program.parameters,
+                **_columns('train', train[index]),
+                **_columns('validation', self.validation[index]),
             }
-            | _columns('train', train[index])
-            | _columns('validation', validation[index])
-        )
-        if read_test:
-            row |= _columns('test', test[index]) | {'test/count': test[index]['count']}
+            if test:
+                row |= _columns('test', test[index]) | {'test/count': test[index]['count']}
             if centre:
                 row['test/centre_error'] = centre[index]['error']
-        outcomes[index] = row
-        on_end(
-            index,
-            jax.tree.map(
-                lambda leaf: np.asarray(leaf).reshape(count, *leaf.shape[len(program.shape) :])[
-                    index
-                ],
-                variables,
-            ),
+            self.outcomes[index] = row
+
+    def final_variables(self) -> Iterator[tuple[int, Any]]:
+        """(index, variables as NumPy arrays) of each run that has a row."""
+        shape = len(self.program.shape)
+        variables = jax.tree.map(
+            lambda leaf: np.asarray(leaf).reshape(self.count, *leaf.shape[shape:]),
+            jax.device_get(self.program.variables(self.state)),
         )
-    return outcomes
+        for index, outcome in enumerate(self.outcomes):
+            if isinstance(outcome, dict):
+                yield index, jax.tree.map(operator.itemgetter(index), variables)
 
 
 def _check_alike(configs) -> None:
@@ -214,7 +239,7 @@ def _check_alike(configs) -> None:
         differ -= {'seed', 'train.rate'}
         if differ:
             raise ValueError(
-                f'points trained together differ in {", ".join(sorted(differ))}; '
+                f'runs trained together differ in {", ".join(sorted(differ))}; '
                 'only seed and train.rate may differ.'
             )
 
@@ -231,13 +256,11 @@ def _train_batches(configs, dataset, program, epoch) -> Iterator[dict]:
         return own[0]
     places = [list(dict.fromkeys(seeds)).index(seed) for seed in seeds]
     squeezed = (
-        [jax.tree.map(lambda leaf: leaf[0], part) for part in parts]
-        for parts in zip(*own, strict=True)
+        [jax.tree.map(lambda leaf: leaf[0], batch) for batch in batches]
+        for batches in zip(*own, strict=True)
     )
-    return (stacked([parts[place] for place in places], program.shape) for parts in squeezed)
+    return (stacked([batches[place] for place in places], program.shape) for batches in squeezed)
 
 
-def _columns(part: str, metrics: dict) -> dict:
-    return {
-        f'{part}/{name}': metrics[name] for name in ('loss', 'error', 'error5') if name in metrics
-    }
+def _columns(split: str, metrics: dict, names=('loss', 'error', 'error5')) -> dict:
+    return {f'{split}/{name}': metrics[name] for name in names if name in metrics}

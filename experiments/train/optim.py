@@ -54,10 +54,10 @@ def update_of(config, params) -> optax.GradientTransformationExtraArgs:
     factors = jax.tree_util.tree_map_with_path(
         lambda path, _: fields.bias_rate if _is_bias(path) else 1.0, params
     )
-    parts = [optax.clip_by_global_norm(fields.clip)] if fields.clip else []
+    steps = [optax.clip_by_global_norm(fields.clip)] if fields.clip else []
     if any(jax.tree.leaves(decays)):
-        parts.append(add_decay(decays))
-    parts.append(
+        steps.append(add_decay(decays))
+    steps.append(
         velocity(
             fields.momentum,
             factors,
@@ -65,7 +65,7 @@ def update_of(config, params) -> optax.GradientTransformationExtraArgs:
             nesterov=fields.rule == 'nesterov',
         )
     )
-    return optax.chain(*parts)
+    return optax.chain(*steps)
 
 
 def decays_of(config, params) -> Any:
@@ -137,7 +137,7 @@ def _is_bias(path) -> bool:
 
 
 def average(decay: float) -> optax.GradientTransformation:
-    """The exponential moving average of what it is given, without the pull of its start.
+    """The exponential moving average of what it is given, unbiased by its initial zeros.
 
     a <- decay a + (1 - decay) w from a = 0, and a / (1 - decay^t) is the average after t steps: a
     weighted mean of the parameters of all steps. GoogLeNet's paper says 'Polyak averaging' and no

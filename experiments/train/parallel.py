@@ -4,7 +4,7 @@ import jax
 
 from experiments import machine
 
-AXIS = 'devices'  # name of the pmapped axis, here and in train.py
+AXIS = 'devices'  # name of the pmapped axis, of every mapped function
 
 
 class Parallel:

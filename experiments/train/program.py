@@ -27,7 +27,7 @@ _EVAL_BATCH, _EVAL_PIXELS = 500, 2**22
 
 
 class Program(NamedTuple):
-    """The compiled functions that all seeds and rates of an arm share.
+    """The compiled functions that all seeds and learning rates of an arm share.
 
     Where models are trained together, `shape` is (devices, models of each), states, batches of
     `step`, rates and results have these leading axes, and a batch of evaluation is [1, n, ...].
@@ -46,14 +46,14 @@ class Program(NamedTuple):
     test_batch: int
 
 
-def _whole(config, models: int) -> bool:
+def _alone(config, models: int) -> bool:
     """Whether a model is trained on one device, beside others. A group of one of a config that
-    trains together is too: its draws are those of its arm's other points."""
+    trains together is too: its draws are those of the other runs of its arm."""
     return models > 1 or config.train.together > 1
 
 
 def device_count(config, models: int = 1) -> int:
-    """Devices that this number of points trained together uses.
+    """Devices that this number of runs trained together uses.
 
     With train.together=1, the devices that share a batch; else the largest number that divides
     the models evenly, each of which has the whole batch.
@@ -66,7 +66,7 @@ def device_count(config, models: int = 1) -> int:
     devices, parts = config.train.devices or available, config.train.accumulate
     if devices > available:
         raise UserError(f'train.devices is {devices}, this machine has {available}.')
-    if _whole(config, models):
+    if _alone(config, models):
         return max(count for count in range(1, devices + 1) if models % count == 0)
     each = len(data.shard(np.empty(config.train.batch), devices)[0])  # raises with the numbers
     if each % parts:
@@ -88,7 +88,7 @@ def length_of(config, dataset) -> optim.Length:
 def program_of(config, dataset: data.Dataset, models: int = 1) -> Program:
     """The compiled functions for a config and data set; built once per arm of a sweep.
 
-    models: points that are trained at once, up to train.together of them.
+    models: runs that are trained at once, up to train.together of them.
     """
     arm = json.dumps(
         [
@@ -111,58 +111,20 @@ def program_of(config, dataset: data.Dataset, models: int = 1) -> Program:
 
 
 _programs: dict[str, Program] = {}
-
-
 _KEPT = 8  # programs; an older one is compiled again if it is asked for
 
 
 def _build(config, dataset: data.Dataset, models: int) -> Program:
     devices = device_count(config, models)
-    shape = (devices, models // devices) if _whole(config, models) else ()
+    shape = (devices, models // devices) if _alone(config, models) else ()
     axis, shared = (None, 1) if shape else (AXIS, devices)
-    needs = augment.needs(dataset.shape, **config.augment)
-    statistics = data.statistics_of(dataset, needs)
+    statistics = data.statistics_of(dataset, augment.needs(dataset.shape, **config.augment))
     augmented = augment.augmentation(dataset.shape, statistics, **config.augment)
-    size = *augmented.size, dataset.shape[-1]
-    sample = jnp.zeros((1, *size), jnp.float32)
-    try:
-        net = cnns.build(
-            config.model.name,
-            **fields_of(config),
-            classes=len(dataset.classes),
-            channels=size[-1],
-            dtype=jnp.dtype(config.model.dtype),
-            axis_name=axis if devices > 1 else None,
-        )
-        shapes = jax.eval_shape(
-            functools.partial(net.init, train=False), jax.random.PRNGKey(0), sample
-        )
-    except ValueError as error:  # classes, channels or a size that the net cannot take
-        raise UserError(f'{config.model.name} on {dataset.name}: {error}') from error
+    sample = jnp.zeros((1, *augmented.size, dataset.shape[-1]), jnp.float32)
+    net, shapes = _net(config, dataset, sample, axis if devices > 1 else None)
     update = optim.update_of(config, shapes['params'])
     average = optim.average(config.train.ema) if config.train.ema else None
-
-    def init(seed):
-        key = jax.random.PRNGKey(seed)
-        variables = net.init(key, sample, train=False)
-        params, batch_stats = variables['params'], variables.get('batch_stats', {})
-        return State(
-            jnp.int32(0),
-            params,
-            batch_stats,
-            update.init(params),
-            average.init((params, batch_stats)) if average else (),
-            key,
-        )
-
-    def variables(state):
-        params, batch_stats = state.params, state.batch_stats
-        if average:
-            # optax keeps the average with the pull of its start, and takes it out when asked
-            weight = 1 - config.train.ema ** int(np.ravel(state.average.count)[0])
-            params, batch_stats = jax.tree.map(lambda leaf: leaf / weight, state.average.ema)
-        return {'params': params, 'batch_stats': batch_stats}
-
+    init, variables = _state_functions(net, sample, update, average, config.train.ema)
     step = functools.partial(
         train_step,
         net=net,
@@ -173,55 +135,90 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
         parts=config.train.accumulate,
         axis=axis,
     )
-    centre, tested = _centre(config), config
-    evaluators, batches = [], []
-    for given in (centre, tested):
-        seen = views.views(given.evaluation.views, augmented, given.evaluation.scales)
-        function = functools.partial(
-            eval_step,
-            net=views.net_for(seen, net, config.model.name),
-            views=seen,
-            loss=loss_of(config, train=False),
-            axis=axis,
-        )
-        if shape:
-            evaluators.append(
-                side_by_side(_first(function), devices, (0, None), donate=False, fast=net.fast)
-            )
-        else:
-            evaluators.append(parallel(function, devices, donate=False, fast=net.fast))
-        pixels = max(math.prod(group.size) for group in seen.groups)
-        pixels *= shape[1] if shape else 1  # every model of a device has its own activations
-        batches.append(max(min(_EVAL_BATCH, _EVAL_PIXELS // pixels), 1))
-    if config.evaluation.views == 'centre' and not config.evaluation.scales:
-        evaluators[1], batches[1] = evaluators[0], batches[0]
-    # On a CPU, the random numbers of a net take far longer to compile well than to draw
-    quick = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
-    make = jax.jit(init, compiler_options=quick if jax.default_backend() == 'cpu' else None)
+    # Between epochs the net sees the centre at the scale of the training, so that no field of the
+    # test changes what a plateau of the schedule sees
+    names = ('centre', ()), (config.evaluation.views, tuple(config.evaluation.scales))
+    (evaluate, size), *others = (
+        _evaluator(config, net, views.views(name, augmented, scales), axis, devices, shape)
+        for name, scales in dict.fromkeys(names)
+    )
+    test, test_size = others[0] if others else (evaluate, size)
     # The first state is put where the step leaves the next ones: else the step compiles twice
     if shape:
         place = side_by_side(lambda state: state, devices, (0,), donate=False, fast=net.fast)
-        start = lambda *seeds: place(stacked([make(seed) for seed in seeds], shape))
+        first = lambda *seeds: place(stacked([init(seed) for seed in seeds], shape))
         step = side_by_side(step, devices, (0, 0, 0), donate=True, fast=net.fast)
     else:
-        place = parallel(lambda state, part: state, devices, donate=False, fast=net.fast)
-        start = lambda seed: place(make(seed), np.zeros(devices))
+        place = parallel(lambda state, batch: state, devices, donate=False, fast=net.fast)
+        first = lambda seed: place(init(seed), np.zeros(devices))
         step = parallel(step, devices, donate=True, shared=1, fast=net.fast)
+    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes['params']))
     return Program(
-        start,
-        step,
-        *evaluators,
-        variables,
-        shape,
-        devices,
-        shared,
-        sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes['params'])),
-        *batches,
+        first, step, evaluate, test, variables, shape, devices, shared, count, size, test_size
     )
 
 
+def _net(config, dataset: data.Dataset, sample, axis_name: str | None):
+    """The net of a config for the classes and channels of a data set, and its variables' shapes."""
+    try:
+        net = cnns.build(
+            config.model.name,
+            **fields_of(config),
+            classes=len(dataset.classes),
+            channels=sample.shape[-1],
+            dtype=jnp.dtype(config.model.dtype),
+            axis_name=axis_name,
+        )
+        init = functools.partial(net.init, train=False)
+        return net, jax.eval_shape(init, jax.random.PRNGKey(0), sample)
+    except ValueError as error:  # classes, channels or a size that the net cannot take
+        raise UserError(f'{config.model.name} on {dataset.name}: {error}') from error
+
+
+def _state_functions(net, sample, update, average, decay: float) -> tuple[Callable, Callable]:
+    """(seed -> State, State -> the variables to evaluate)."""
+
+    def init(seed):
+        key = jax.random.PRNGKey(seed)
+        variables = net.init(key, sample, train=False)
+        params, batch_stats = variables['params'], variables.get('batch_stats', {})
+        averaged = average.init((params, batch_stats)) if average else ()
+        return State(jnp.int32(0), params, batch_stats, update.init(params), averaged, key)
+
+    def variables(state):
+        params, batch_stats = state.params, state.batch_stats
+        if average:
+            # optax keeps the average biased towards its initial zeros; this removes the bias
+            weight = 1 - decay ** int(np.ravel(state.average.count)[0])
+            params, batch_stats = jax.tree.map(lambda leaf: leaf / weight, state.average.ema)
+        return {'params': params, 'batch_stats': batch_stats}
+
+    # On a CPU, the random numbers of a net take far longer to compile well than to draw
+    quick = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
+    options = quick if jax.default_backend() == 'cpu' else None
+    return jax.jit(init, compiler_options=options), variables
+
+
+def _evaluator(config, net, seen, axis, devices: int, shape: tuple) -> tuple[Callable, int]:
+    """The mapped evaluation of these views, and how many images a batch of it has."""
+    function = functools.partial(
+        eval_step,
+        net=views.net_for(seen, net, config.model.name),
+        views=seen,
+        loss=loss_of(config, train=False),
+        axis=axis,
+    )
+    if shape:
+        mapped = side_by_side(_first(function), devices, (0, None), donate=False, fast=net.fast)
+    else:
+        mapped = parallel(function, devices, donate=False, fast=net.fast)
+    pixels = max(math.prod(group.size) for group in seen.groups)
+    pixels *= shape[1] if shape else 1  # every model of a device has its own activations
+    return mapped, max(min(_EVAL_BATCH, _EVAL_PIXELS // pixels), 1)
+
+
 def _first(function):
-    """function(variables, batch [n, ...]) for the batch [1, n, ...] of a feed for one device."""
+    """function(variables, batch [n, ...]) for the batch [1, n, ...] for one device."""
     return lambda variables, batch: function(variables, jax.tree.map(lambda leaf: leaf[0], batch))
 
 
@@ -233,12 +230,3 @@ def stacked(trees: Sequence, shape: tuple[int, int]):
         return own.stack(leaves).reshape(*shape, *leaves[0].shape)
 
     return jax.tree.map(stack, *trees)
-
-
-def _centre(config):
-    """The config with the evaluation that is done between epochs: at the scale of the training, so
-    that no field of the test changes what a plateau sees."""
-    config = config.copy_and_resolve_references()
-    with config.unlocked():
-        config.evaluation.views, config.evaluation.scales = 'centre', ()
-    return config

@@ -1,4 +1,10 @@
-"""One training step: a pure function of (state, batch) that does not know how many devices there are."""
+"""One training step: a pure function of (state, batch), whatever the number of devices.
+
+The state has no device axis: it enters the pmapped step with in_axes=None and leaves with
+out_axes=None, so nothing is replicated by hand. With norm='batch' the mean and variance of a batch
+are those of the global batch (flax averages them over the axis): the number of devices is no hidden
+variable.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -41,19 +47,19 @@ def train_step(
     average=None,
     axis=AXIS,
 ):
-    """One step of gradient descent on this device's part of the global batch.
+    """One step of gradient descent on this device's share of the global batch.
 
     batch: {'image': uint8 [n, H, W, C], 'label': int32 [n]}; rate: float32, the learning rate.
-    Gradients, batch statistics and metrics are averaged over the device axis; since every part has
-    n images, the mean of the parts' means is the mean of the global batch.
+    Gradients, batch statistics and metrics are averaged over the device axis. Every device has n
+    images, so the mean of their means is the mean of the global batch.
 
     parts: micro-batches of n / parts images that the gradient is computed in, one after the other.
     The images are drawn for the whole batch before, so the gradient is the same, up to rounding,
     unless a layer looks at more than its image: batch norm normalises each micro-batch by its own
     statistics, and dropout draws anew for each.
 
-    augmented: function(key, images, first) of augment.augmentation; average: of optim.average, or None;
-    axis: name of the device axis, None where the batch is not shared.
+    augmented: function(key, images, first) of augment.augmentation; average: of optim.average, or
+    None; axis: name of the device axis, None where the batch is not shared.
     Returns (state, {'loss', 'error'}), float32 scalars before the update.
     """
     key = jax.random.fold_in(state.key, state.step)
@@ -75,9 +81,9 @@ def train_step(
             value += AUXILIARY_WEIGHT * loss(others, labels).mean()
         return value, ({'loss': value, 'error': error}, updated.get('batch_stats', {}))
 
-    def one(batch_stats, part):
+    def one(batch_stats, micro_batch):
         (_, (metrics, batch_stats)), gradient = jax.value_and_grad(objective, has_aux=True)(
-            state.params, batch_stats, *part
+            state.params, batch_stats, *micro_batch
         )
         return batch_stats, (gradient, metrics)
 
@@ -85,9 +91,9 @@ def train_step(
         batch_stats, (gradient, metrics) = one(state.batch_stats, (images, batch['label'], dropout))
     else:
 
-        def add(carry, part):
+        def add(carry, micro_batch):
             batch_stats, total = carry
-            batch_stats, new = one(batch_stats, part)
+            batch_stats, new = one(batch_stats, micro_batch)
             return (batch_stats, jax.tree.map(jnp.add, total, new)), None
 
         split = lambda array: array.reshape(parts, count // parts, *array.shape[1:])
