@@ -25,15 +25,9 @@ def pictures(n=4, height=12, width=10, channels=3, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (n, height, width, channels), np.uint8)
 
 
-def statistics_of(images):
-    return statistics.Statistics(
-        *data.moments(images), statistics.mean_image(images), statistics.pca(images)
-    )
-
-
 def made(images, **values):
     """The augmentation with these values of these images."""
-    return augment.augmentation(images.shape[1:], statistics_of(images), **values)
+    return augment.augmentation(images.shape[1:], statistics.of_images(images), **values)
 
 
 def draws_of(kind, n, first=0):
@@ -117,7 +111,7 @@ def affine_loop(image, draws):
 
 
 SHAPE = (12, 10, 3)
-COMPONENTS = statistics.pca(pictures(20))
+COMPONENTS = statistics.of_images(pictures(20)).components
 KINDS = {
     'flip': (augment.mirror(), flip_loop),
     'random': (augment.random_crop(SHAPE, (7, 6)), functools.partial(crop_loop, size=(7, 6))),
@@ -254,7 +248,7 @@ def test_colour_moves_pixels_by_the_eigenvalue_times_a_tenth():
 def test_colour_of_grey_photographs_on_0_1_moves_them_by_hundredths():
     """Even grey pixels have the variance 3 / 12 along (1, 1, 1): l1 p1 a is 0.1 / 4 / sqrt(3)."""
     grey = np.repeat(np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1), 3, -1)
-    components = statistics.pca(grey)
+    components = statistics.of_images(grey).components
     np.testing.assert_allclose(components.values, [0.25, 0, 0], atol=2e-3)
     np.testing.assert_allclose(components.vectors[:, 0], 3**-0.5, rtol=1e-5)
     shifts = augment.pca_colour(components, 0.1)(KEY, np.zeros((2000, 1, 1, 3), np.uint8))
@@ -313,7 +307,7 @@ def test_all_kinds_together_equal_a_plain_loop_in_the_documented_order():
         white=255.0,
     )
     got = jax.jit(augmentation)(KEY, images)
-    components = statistics.pca(images)
+    components = statistics.of_images(images).components
     draws = {
         kind.name: jax.device_get(kind.draws(jax.random.fold_in(KEY, augment.KEYS[kind.name]), 5))
         for kind in augmentation.kinds
@@ -446,7 +440,7 @@ def test_the_statistics_that_are_needed_are_named(fields, wanted):
     values = base.get_config().augment.to_dict() | fields
     assert augment.needs(SHAPE, **values) == wanted
     for name in wanted:
-        lacking = statistics_of(images)._replace(**{name: None})
+        lacking = statistics.of_images(images)._replace(**{name: None})
         with pytest.raises(ValueError, match=f'these statistics have no {name}'):
             augment.augmentation(SHAPE, lacking, **values)
 

@@ -141,9 +141,9 @@ from experiments.data.sources import Bars
 
 if __name__ == '__main__':
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite run by `&` has it ignored
-    part = data.Streamed(Bars(1000, 16, 1, 0), np.arange(1000), Decoding(1), (16, 16, 1), 10, 1)
+    split = data.Streamed(Bars(1000, 16, 1, 0), np.arange(1000), Decoding(1), (16, 16, 1), 10, 1)
     try:
-        for step, batch in enumerate(data.train_batches(part, 10, 1, 0, 1)):
+        for step, batch in enumerate(data.train_batches(split, 10, 1, 0, 1)):
             if step == 1:
                 print('running', flush=True)
             time.sleep(0.2)

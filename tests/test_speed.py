@@ -128,6 +128,9 @@ def test_without_pytorch_the_plain_loader_is_skipped_with_the_reason(monkeypatch
     assert found['plain loader'] == 'skipped, since PyTorch is not installed'
     assert 'plain, 0' not in found['images a second']
     assert 'plain: skipped, since PyTorch is not installed' in capsys.readouterr().out
+    monkeypatch.setattr(speed, '_torch_version', lambda: '1')
+    assert commands.main(words) == 0
+    assert 'plain: skipped, since the set holds no image files' in capsys.readouterr().out
 
 
 def test_the_stored_input_speeds_are_quoted_as_the_command_prints_them():

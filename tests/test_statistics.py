@@ -44,7 +44,7 @@ def test_a_sample_is_fixed_and_of_different_images(digits):
 def test_components_are_those_of_numpys_covariance():
     mixed = pictures(9) @ np.array([[5, 1, 0], [4, 2, 1], [3, 0, 2]]) // 12
     images = mixed.astype(np.uint8)
-    components = statistics.pca(images)
+    components = statistics.of_images(images).components
     covariance = np.cov(images.reshape(-1, 3).T / 255, bias=True)
     rebuilt = (components.vectors * components.values) @ components.vectors.T
     np.testing.assert_allclose(rebuilt, covariance, atol=1e-6)
@@ -65,7 +65,9 @@ def test_statistics_are_computed_once_for_a_known_data_set(monkeypatch):
 
 def test_the_mean_image_is_numpys_mean():
     images = pictures(700, 2, 3)
-    np.testing.assert_allclose(statistics.mean_image(images), images.mean(0) / 255, rtol=1e-6)
+    np.testing.assert_allclose(
+        statistics.of_images(images).mean_image, images.mean(0) / 255, rtol=1e-6
+    )
 
 
 def test_only_the_statistics_that_are_needed_are_counted(digits, monkeypatch):
@@ -73,8 +75,9 @@ def test_only_the_statistics_that_are_needed_are_counted(digits, monkeypatch):
         patched.setattr(statistics, 'sums_of', None)
         found = data.statistics_of(digits)
     assert found == (digits.mean, digits.std, None, None)
+    all_of_them = statistics.of_images(digits.train.images)
     found = data.statistics_of(digits, {'mean_image'})
-    np.testing.assert_array_equal(found.mean_image, statistics.mean_image(digits.train.images))
+    np.testing.assert_array_equal(found.mean_image, all_of_them.mean_image)
     assert found.components is None
     components = data.statistics_of(digits, {'components'}).components
-    np.testing.assert_array_equal(components.values, statistics.pca(digits.train.images).values)
+    np.testing.assert_array_equal(components.values, all_of_them.components.values)

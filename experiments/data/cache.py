@@ -47,11 +47,9 @@ def read(setting: str | None, what: str, key: tuple, made_of: tuple) -> dict | N
                 note(f'{path} is not of the data as they are now; it is made again')
                 return None
             return {name: file[name] for name in file.files if name != 'header'}
-    except PermissionError as error:
-        note(f'{path} cannot be read ({reason(error)}); it is made again')
-        return None
     except Exception as error:  # zipfile and NumPy raise many kinds for a damaged file
-        note(f'{path} is damaged ({reason(error)}); it is made again')
+        words = 'cannot be read' if isinstance(error, PermissionError) else 'is damaged'
+        note(f'{path} {words} ({reason(error)}); it is made again')
         return None
 
 

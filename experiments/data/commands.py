@@ -13,6 +13,7 @@ import re
 import signal
 
 import numpy as np
+from PIL import Image
 
 from experiments import progress
 from experiments.data import readahead, scan, sources, statistics, tfds
@@ -68,11 +69,8 @@ def show(args) -> int:
             levels = levels + statistics.levels_of(image[None])
             sizes.append(image.shape[:2])
             labels.append(label)
-        whole = len(rows) == len(records)
-        print(
-            f'\n{split}: {len(records):,} images'
-            + ('' if whole else f'; of a sample of {len(rows):,}:')
-        )
+        of = '' if len(rows) == len(records) else f'; of a sample of {len(rows):,}:'
+        print(f'\n{split}: {len(records):,} images{of}')
         if not sizes:
             print('  none decodes')
             continue
@@ -121,8 +119,6 @@ def _some(words, most: int = 20) -> str:
 
 def _sheet(source, args, out):
     """Writes a sheet with images of the first split, as they are decoded, and their classes."""
-    from PIL import Image
-
     from experiments.data import contact  # start-up cost: matplotlib
 
     records = next(iter(source.splits.values()))

@@ -13,7 +13,6 @@ from experiments.errors import UserError
 from experiments.files import write_whole
 
 LINE = 0.2  # inches, a line of text
-
 CELL = 1.5  # inches, an image with its margin
 
 

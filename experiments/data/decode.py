@@ -4,6 +4,7 @@ import io
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 _DRAFT = 2  # a JPEG may be decoded at 1/2, 1/4 or 1/8 while it stays this many times too large
 
@@ -68,8 +69,6 @@ def border(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def _open(raw: bytes):
-    from PIL import Image, UnidentifiedImageError
-
     try:
         return Image.open(io.BytesIO(raw))
     except UnidentifiedImageError as error:  # its own words are the address of the bytes
@@ -77,8 +76,6 @@ def _open(raw: bytes):
 
 
 def _opened(raw: bytes, how: Decoding):
-    from PIL import ImageOps
-
     image = _open(raw)
     if how.resize:
         image.draft(None, (_DRAFT * how.resize, _DRAFT * how.resize))
@@ -91,10 +88,8 @@ def _opened(raw: bytes, how: Decoding):
     return image
 
 
-def image_of(array: np.ndarray):
+def image_of(array: np.ndarray) -> Image.Image:
     """The Pillow image of uint8 [h, w, 1 or 3]."""
-    from PIL import Image
-
     return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
 
 
@@ -103,8 +98,6 @@ def _is_grey(mode: str) -> bool:
 
 
 def _from_image(image, how: Decoding) -> np.ndarray:
-    from PIL import Image
-
     if image.mode.startswith('I;16'):  # Pillow's own conversion would cut, not scale
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode in ('I', 'F'):

@@ -17,6 +17,8 @@ from experiments.data.records import Records, Source
 from experiments.errors import UserError
 from experiments.files import digest
 
+_TURNED = {1: 'grey images repeated in 3 channels', 3: 'colour images turned into grey'}
+
 
 def open_splits(fields) -> tuple[Source, dict[str, Records]]:
     """The source of a config's `data` group, and its splits by their use; no image is read.
@@ -85,11 +87,7 @@ def load(fields, look: bool = False, least: int = 0, opened=None) -> Dataset:
         grey_only=not fields.channels and native == 1 and not first.size[2],
     )
     if how.channels != native:
-        notes.append(
-            'grey images repeated in 3 channels'
-            if native == 1
-            else 'colour images turned into grey'
-        )
+        notes.append(_TURNED[native])
     if how.resize:
         notes.append(f'centre squares scaled to {how.resize}x{how.resize}')
     shape = reading.shape(first, how)

@@ -39,11 +39,11 @@ class Records:
     """
 
     name = ''  # of the source and the split, for messages
-    labels: np.ndarray | None = None  # int32 [N], or None where they lie in the records
+    labels: np.ndarray | None = None  # int32 [N], or None where `fetch` alone gives them
     size: tuple = (None, None, None)  # (H, W, C) of every image; None: differs, or not known
     upright = False  # turn photographs as their EXIF orientation says
     embedded = False  # costs nothing to read again: not cached
-    fingerprint = ''  # of names and sizes: the same wherever the same data lie; never left empty
+    fingerprint = ''  # of names and sizes: the same wherever the same data are; never left empty
     home = ''  # folder of the files
     cut = ''  # rule by which the split was taken from those files, where there is one
     stamp = ''  # changes with every change of the files, if only of their times

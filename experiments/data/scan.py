@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -59,14 +59,10 @@ def read(chunks, workers: int, words: str = '', few: int | None = None) -> Itera
     are started; default: readahead.FEW.
     """
     if not workers or len(chunks.rows) < (readahead.FEW if few is None else few):
-        found: Iterable[dict] = (chunks[index] for index in range(len(chunks)))
+        found: Iterator[dict] = map(chunks.__getitem__, range(len(chunks)))
     else:
         found = readahead.stream(chunks, workers, 0, len(chunks))
-    return (
-        progress.reported(iter(found), words, len(chunks.rows), chunks.step)
-        if words
-        else iter(found)
-    )
+    return progress.reported(found, words, len(chunks.rows), chunks.step) if words else found
 
 
 def scan(

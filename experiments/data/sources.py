@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable
 
 import numpy as np
+from PIL import Image
 
 from configs import base
 from experiments.data.folder import folder
@@ -82,8 +83,7 @@ def digits(fields) -> Source:
     """
     if ':' in fields.name:
         raise UserError(f'digits takes nothing after its name, it was given {shown(fields.name)}.')
-    from PIL import Image
-    from sklearn.datasets import load_digits
+    from sklearn.datasets import load_digits  # start-up cost
 
     read = load_digits()
     grey = np.round(read.images * (255 / 16)).astype(np.uint8)

@@ -8,12 +8,14 @@ import math
 import os
 import pathlib
 import platform
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
 
 import numpy as np
+from PIL import Image
 
 from experiments.data import readahead, scan, sources
 from experiments.data import records as reading
@@ -25,7 +27,6 @@ from experiments.errors import UserError, check_writable, reason
 
 WORKERS = (1, 2)
 _FILES = 4000  # images that the plain loader reads, as files
-_NO_TORCH = 'skipped, since PyTorch is not installed'
 _WARM = 3  # batches before the clock starts: processes and caches have started
 
 
@@ -58,17 +59,21 @@ def speed(args) -> int:
     rates, starts = _rates(args, records, split)
     memory = _memory(split, args) if args.epochs else None
     version = _torch_version()
+    plainly = f'torch.utils.data.DataLoader {version}'
+    if not any(way.startswith('plain') for way in rates):
+        lacking = 'the set holds no image files' if version else 'PyTorch is not installed'
+        plainly = f'skipped, since {lacking}'
     result = {
         'set': args.name,
         'shape': [int(size) for size in shape],
         'batch': args.batch,
         'images a second': rates,
         'seconds to the first batch': starts,
-        'plain loader': f'torch.utils.data.DataLoader {version}' if version else _NO_TORCH,
+        'plain loader': plainly,
         'highest MiB in each epoch': memory,
         'environment': environment(),
     }
-    print(f'\nplain: {result["plain loader"]}')
+    print(f'\nplain: {plainly}')
     for name, values in rates.items():
         print(
             f'{name:12} median {np.median(values):12,.0f} images/s '
@@ -184,15 +189,7 @@ def _stored(path) -> dict:
         found = json.loads(pathlib.Path(path).read_text())
     except (OSError, ValueError) as error:
         raise UserError(f'{path} cannot be read: {reason(error)}') from error
-    needed = {
-        'set',
-        'shape',
-        'batch',
-        'images a second',
-        'plain loader',
-        'highest MiB in each epoch',
-        'environment',
-    }
+    needed = {'images a second', 'plain loader', 'highest MiB in each epoch', 'environment'}
     if not isinstance(found, dict) or not needed <= found.keys():
         raise UserError(f'{path} is no file of python -m experiments.data speed --out.')
     return found
@@ -225,11 +222,9 @@ def _origin(one) -> str:
 
 def environment() -> dict:
     """What the numbers depend on: the machine, the versions and how busy it was."""
-    models = [
-        line.split(':', 1)[1].strip()
-        for line in _lines('/proc/cpuinfo')
-        if line.startswith('model name')
-    ]
+    processors = pathlib.Path('/proc/cpuinfo')  # of Linux
+    text = processors.read_text() if processors.is_file() else ''
+    model = re.search(r'^model name\s*: *(.*)$', text, re.M)
     versions = {
         name: metadata.version(name)
         for name in ('numpy', 'Pillow', 'grain', 'array_record', 'tensorflow-datasets', 'jax')
@@ -238,20 +233,13 @@ def environment() -> dict:
         'date': datetime.date.today().isoformat(),
         'python': platform.python_version(),
         'system': platform.system(),
-        'cpu': models[0] if models else platform.machine(),
+        'cpu': model[1].strip() if model else platform.machine(),
         'cores': len(os.sched_getaffinity(0))
         if hasattr(os, 'sched_getaffinity')
         else os.cpu_count(),
         'load': os.getloadavg(),
         'versions': versions,
     }
-
-
-def _lines(path):
-    try:
-        return pathlib.Path(path).read_text().splitlines()
-    except OSError:
-        return []
 
 
 def _measure(make, batch, seconds):
@@ -313,8 +301,6 @@ class Images:
         return len(self.files)
 
     def __getitem__(self, index):
-        from PIL import Image
-
         path, label = self.files[index]
         with Image.open(path) as image:
             image = image.convert(self.mode)
@@ -336,7 +322,7 @@ def _torch_version() -> str | None:
 
 def plain(files, how: Decoding, batch: int, workers: int) -> Iterator:
     """Shuffled batches of the image files, decoded in worker processes, for ever."""
-    import torch  # optional
+    import torch  # an option of the installation
 
     loader = torch.utils.data.DataLoader(
         Images(files, how.resize, how.channels),

@@ -100,14 +100,10 @@ def mean_and_variance(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 # --- mean image and principal components -------------------------------------------------------
 
 
-def pca(images: np.ndarray) -> Components:
-    """The principal components of the pixels of images, uint8 [N, H, W, C], on [0, 1]."""
-    return _components(*_sums([np.asarray(images)]))
-
-
-def mean_image(images: np.ndarray) -> np.ndarray:
-    """The mean image, float32 [H, W, C] on [0, 1], of uint8 [N, H, W, C]."""
-    return _mean_image(*_sums([np.asarray(images)])[:2])
+def of_images(images: np.ndarray) -> Statistics:
+    """All statistics of uint8 images [N, H, W, C]."""
+    sums = _sums([np.asarray(images)])
+    return Statistics(*moments(images), _mean_image(*sums[:2]), _components(*sums))
 
 
 _known: dict[tuple, tuple] = {}  # of the last data set: the arms of a sweep mostly share one

@@ -36,7 +36,7 @@ class Streamed:
 
     @property
     def labels(self):
-        """int32 [N]; where they lie in the records, an object of that length for np.asarray."""
+        """int32 [N]; where the records hold them, an object of that length for np.asarray."""
         if self.records.labels is None:
             return Unread(self)
         return self.records.labels[self.rows]
@@ -66,7 +66,7 @@ Split = InMemory | Streamed  # a split as training reads it
 
 
 class Unread:
-    """Labels that lie in the records: they have a length, and np.asarray reads them."""
+    """Labels that the records hold: they have a length, and np.asarray reads them."""
 
     dtype = np.dtype(np.int32)
 

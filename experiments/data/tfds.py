@@ -135,7 +135,7 @@ class PreparedRecords(Records):
         ]
 
     def _open(self):
-        import tensorflow_datasets as tfds
+        import tensorflow_datasets as tfds  # start-up cost
 
         for path, count in self._files.items():
             self._check(path, count)
@@ -155,7 +155,7 @@ class PreparedRecords(Records):
 
     def _check(self, path: str, expected: int) -> None:
         """UserError for a file that cannot be opened now, or whose index at its end is damaged."""
-        from array_record.python import array_record_module
+        from array_record.python import array_record_module  # start-up cost
 
         try:
             open(path, 'rb').close()
@@ -184,7 +184,7 @@ def open_builder(name: str, folder: str | None):
         there, or a set that is not prepared (with the command that prepares it).
     """
     logging.getLogger('absl').setLevel(logging.ERROR)  # its advice on decoders is not ours to give
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets as tfds  # start-up cost
 
     try:
         builder = tfds.builder(name, data_dir=folder)
@@ -231,7 +231,7 @@ def prepare(name: str, folder: str | None = None) -> str:
         raise UserError(
             "preparing a data set needs TensorFlow (reading one does not): pip install '.[prepare]'"
         ) from error
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets as tfds  # start-up cost
 
     try:
         builder = tfds.builder(name, data_dir=folder, file_format='array_record')

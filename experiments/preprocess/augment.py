@@ -332,11 +332,11 @@ class Augmentation:
         def drawn(kind, images):
             return kind(jax.random.fold_in(key, KEYS[kind.name]), images, first)
 
-        before = [kind for kind in self.kinds if kind.name == 'photometric']
-        for kind in before:
+        first_kinds = [kind for kind in self.kinds if kind.name == 'photometric']
+        for kind in first_kinds:
             images = drawn(kind, images)
         images = self.prepare(images)
-        for kind in self.kinds[len(before) :]:
+        for kind in self.kinds[len(first_kinds) :]:
             images = drawn(kind, images)
         return self.finish(centre_crop(images, self.size))  # cuts nothing off after another crop
 
@@ -412,9 +412,8 @@ def needs(shape: tuple[int, ...], *, colour: float, subtract: str, **others) -> 
     return found | {'mean_image'} if subtract == 'pixel' else found
 
 
-def centre_crop(images, size: tuple[int, int]):
-    """The middle of images: [..., H, W, C] -> [..., h, w, C]; the far edge loses an odd
-    rest."""
+def centre_crop(images, size: tuple[int, int]) -> jax.Array:
+    """The middle: [..., H, W, C] -> [..., h, w, C]; the far edge loses an odd pixel."""
     top, left = ((n - m) // 2 for n, m in zip(images.shape[-3:-1], size))
     return images[..., top : top + size[0], left : left + size[1], :]
 

@@ -278,7 +278,3 @@ def main(argv: list[str] | None = None) -> int:
         figure = augmented(config, dataset, args.images, args.draws)
     print(contact.write(figure, out))
     return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())
