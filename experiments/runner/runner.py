@@ -13,9 +13,10 @@ from experiments import workdir as workdirs
 from experiments.errors import UserError, reason
 from experiments.plan import sweep
 from experiments.progress import Reporter
-from experiments.report import figures
+from experiments.report import figures, result_table
 from experiments.report import page as report
-from experiments.report import summary as results
+from experiments.report.sentences import sentences
+from experiments.report.summary import summarise
 from experiments.runner import interrupts
 from experiments.train import checkpoint
 from experiments.workdir import Store
@@ -269,13 +270,13 @@ class Runner:
 
     def _finish(self) -> int:
         experiment = workdirs.load(self.store.folder)
-        summary = results.summarise(experiment)
-        self.console.print(results.table(summary))
-        for sentence in results.sentences(summary):
+        summary = summarise(experiment)
+        self.console.print(result_table.terminal(summary))
+        for sentence in sentences(summary):
             self.console.print(sentence, highlight=False, markup=False, soft_wrap=True)
         try:
-            results.write_csv(self.store.folder / 'results.csv', summary)
-            paths = figures.draw(experiment, self.store.folder / 'figure')
+            result_table.write_csv(self.store.folder / 'results.csv', summary)
+            paths = figures.write(experiment, self.store.folder / 'figure')
             paths = [self.store.folder / 'results.csv', *paths, report.write(self.store.folder)]
         except OSError as error:
             self.store.fail(error)
