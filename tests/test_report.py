@@ -7,7 +7,7 @@ import pytest
 
 from experiments import files
 from experiments.report import page as report
-from experiments.report import summary as results
+from experiments.report import result_table
 
 ARMS = ('average <pooling> & "more"', 'max pooling')
 
@@ -152,15 +152,17 @@ def test_labels_are_escaped_and_read_as_they_were_written(page):
 def test_the_page_holds_finding_table_protocol_environment_and_config(page):
     words = Page(page).words
     # +2.0 points for every seed: no spread, so no conclusion
-    assert f'max pooling: +2.0 points against {ARMS[0]} with every one of 3 seeds' in words
+    assert (
+        f'max pooling: +2.0 percentage points against {ARMS[0]} with every one of 3 seeds' in words
+    )
     for text in (
-        *results.HEADINGS,
+        *result_table.HEADINGS,
         'not corrected for several comparisons',
         'lenet5, 61,706 parameters',
         'rate 0.03 rate 0.1',
         'seeds: 7',
         'read once',
-        '6 of 6 such trainings',
+        '6 of 6 final runs',
         'jax 0.10.0',
         '"train.momentum": 0.9',
     ):

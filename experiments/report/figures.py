@@ -179,7 +179,7 @@ def _draw_differences(
         )
         _draw_interval(axes, y, arm['difference'], colours[arm['arm']])
     axes.set_title('Paired difference')
-    axes.set_xlabel('test error minus baseline, percentage points')
+    axes.set_xlabel('arm minus baseline, percentage points')
 
 
 def _frame_rows(axes: Axes, drawn: bool) -> None:

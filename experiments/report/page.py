@@ -108,8 +108,8 @@ def _protocol(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
     planned = sum(arm['seeds_expected'] for arm in summary)
     return (
         _selection(experiment, summary)
-        + f'<p>Every arm is trained at its learning rate with the seeds {escape(seeds)}; a seed gives '
-        'all arms the same data order. The test images are read once, at the end of a final '
+        + f'<p>Every arm is trained at its learning rate with the seeds {escape(seeds)}; a seed '
+        'gives all arms the same data order. The test images are read once, at the end of a final '
         f'run; no epoch is picked. {len(final)} of {planned} final runs have ended.</p>'
     )
 
