@@ -12,7 +12,7 @@ from experiments import run
 from experiments.benchmark import measure as benchmark
 from experiments.data import commands
 from experiments.data import speed as data_speed
-from experiments.models import description as models
+from experiments.models import command as models
 from experiments.models import predict
 from experiments.preprocess import sheets
 from experiments.report import figures
