@@ -11,6 +11,7 @@ from rich.console import Console
 _WORDS = ('net', 'layer', 'kind', 'paper', 'arm')  # headings of columns aligned to the left
 
 Lines = Sequence[Sequence[str]]
+Table = tuple[Sequence[str], Lines]  # headings and lines
 
 
 def markdown(headings: Sequence[str], lines: Lines) -> str:

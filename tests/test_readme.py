@@ -9,7 +9,7 @@ import pytest
 import cnns
 from cnns.layers import Net
 from experiments import run
-from experiments.benchmark import measure as benchmark
+from experiments.benchmark import command as benchmark
 from experiments.data import commands
 from experiments.data import speed as data_speed
 from experiments.models import command as models
@@ -57,7 +57,7 @@ def test_every_command_is_one_the_program_takes(command, root, tmp_path, monkeyp
         if '--figure' in words:
             assert benchmark.main([word.replace('runs/', f'{tmp_path}/') for word in words]) == 0
         else:  # minutes
-            benchmark._check(benchmark._parser().parse_args(words))
+            benchmark.check(benchmark.parser().parse_args(words))
     elif module == 'experiments.data':
         asked = []
         monkeypatch.setattr(commands, 'prepare', lambda name, folder: asked.append(name) or name)
@@ -100,21 +100,6 @@ def test_the_python_example_runs():
     exec(example, names)
     assert names['logits'].shape == (1, 10)
     assert names['hidden'].shape == (1, 84)
-
-
-def test_every_stored_experiment_is_quoted_as_the_command_prints_it(root):
-    folders = sorted(path.parent for path in (root / 'experiments/stored').rglob('plan.json'))
-    assert len(folders) >= 3
-    for folder in folders:
-        assert report.markdown(folder).strip() in TEXT, folder
-
-
-def test_the_stored_benchmarks_are_quoted_as_the_command_prints_them(root, capsys):
-    files = sorted((root / 'experiments/stored/benchmark').glob('*.json'))
-    assert files
-    for path in files:
-        assert benchmark.main(['--markdown', str(path)]) == 0
-        assert capsys.readouterr().out.strip() in TEXT, path
 
 
 def test_the_stored_input_speeds_are_quoted_as_the_command_prints_them(root):
