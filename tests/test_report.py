@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import re
 
 import pytest
 
@@ -228,3 +229,21 @@ def test_the_command_line_writes_the_page_or_says_what_is_missing(tmp_path, caps
     assert capsys.readouterr().out.strip() == str(tmp_path / 'w' / 'report.html')
     assert report.main([str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith('error: no plan.json')
+
+
+def test_every_stored_experiment_is_quoted_as_the_command_prints_it(root, capsys):
+    text = (root / 'experiments/stored/README.md').read_text()
+    folders = sorted(path.parent for path in (root / 'experiments/stored').rglob('plan.json'))
+    assert len(folders) >= 3
+    for folder in folders:
+        assert report.main([str(folder), '--markdown']) == 0
+        assert capsys.readouterr().out.strip() in text, folder
+        assert json.loads((folder / 'plan.json').read_text())['command'] in text, folder
+
+
+@pytest.mark.parametrize('folder', ['experiments/stored', 'experiments/benchmark'])
+def test_every_link_of_the_readmes_leads_to_a_file(root, folder):
+    links = re.findall(r'\]\(([^)#]+)\)', (root / folder / 'README.md').read_text())
+    assert links
+    for link in links:
+        assert (root / folder / link).exists(), link
