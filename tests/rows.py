@@ -6,7 +6,7 @@ from experiments.workdir import Experiment
 ARMS = ('average', 'max')
 
 
-def row(arm, seed, test, status='done', phase='final', rate=0.1, **more):
+def row(arm, seed, test=None, status='done', phase='final', rate=0.1, **more):
     made = {
         'point': f'{arm}-{phase}-{seed}-{rate}',
         'arm': arm,

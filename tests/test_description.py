@@ -92,13 +92,13 @@ def test_the_table_of_a_net_is_the_papers_row_by_row(name, fields, text, paramet
 
 
 def resnet50(stride_on):
-    """(layer, kernel, stride, side of the map, maps, parameters, MACs, field) after Table 1."""
+    """(layer, kernel, stride, side, channels, parameters, multiply-adds, field) after Table 1."""
 
-    def line(name, kernel, stride, side, read, maps):
+    def line(name, kernel, stride, side, read, width):
         nonlocal field
-        places = kernel * kernel * read * maps
+        places = kernel * kernel * read * width
         field += (kernel - 1) * jump
-        return (name, kernel, stride, side, maps, places + 2 * maps, places * side * side, field)
+        return (name, kernel, stride, side, width, places + 2 * width, places * side * side, field)
 
     field, jump = 1, 1
     yield line('conv1', 7, 2, 112, 3, 64)
@@ -168,7 +168,7 @@ def test_googlenets_blocks_are_those_of_table_1_and_its_heads_count_in_training_
     net = description.describe('googlenet')
     assert (net['parameters'], net['training_parameters']) == (6_998_552, 13_378_280)
     assert (net['macs'], net['layers']) == (1_582_671_872, 22)
-    for block, (parameters, maps) in INCEPTION.items():
+    for block, (parameters, channels) in INCEPTION.items():
         lines = {
             row['layer'].split('/')[1]: row
             for row in net['rows']
@@ -176,7 +176,8 @@ def test_googlenets_blocks_are_those_of_table_1_and_its_heads_count_in_training_
         }
         assert len(lines) == 7 and sum(row['parameters'] for row in lines.values()) == parameters
         assert (
-            sum(lines[branch]['output'][2] for branch in ('1x1', '3x3', '5x5', 'pool_proj')) == maps
+            sum(lines[branch]['output'][2] for branch in ('1x1', '3x3', '5x5', 'pool_proj'))
+            == channels
         )
         assert lines['5x5']['kernel'] == [5, 5]
 

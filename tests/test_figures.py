@@ -5,11 +5,12 @@ import re
 import xml.etree.ElementTree
 
 import pytest
+import rows as made_up
+from rows import row
 
 from experiments import files, style
 from experiments.report import figures
 from experiments.report.summary import summarise
-from experiments.workdir import Experiment
 
 ARMS = (
     'non-overlapping average pooling',
@@ -17,26 +18,6 @@ ARMS = (
     'non-overlapping max pooling',
     'overlapping max pooling',
 )
-
-
-def row(arm, seed, test=None, status='done', phase='final', rate=0.1):
-    made = {
-        'point': f'{arm}-{phase}-{seed}-{rate}',
-        'arm': arm,
-        'seed': seed,
-        'phase': phase,
-        'status': status,
-        'learning_rate': rate,
-        'reason': '' if status == 'done' else 'nan',
-    }
-    if status == 'done':
-        made |= {
-            'train/error': test / 2,
-            'validation/error': test,
-            'test/error': test,
-            'parameters': 61706,
-        }
-    return made
 
 
 def experiment(rows, arms, seeds=(0, 1, 2), curves=True, **plan):
@@ -53,20 +34,12 @@ def experiment(rows, arms, seeds=(0, 1, 2), curves=True, **plan):
                 }
                 for e in range(1, epochs + 1)
             ]
-    return Experiment(
-        {
-            'title': 'Pooling in LeNet-5 on made-up data',
-            'dataset_note': 'made up, 3 images',
-            'arms': list(arms),
-            'seeds': list(seeds),
-            'rates': [0.1],
-            'level': 0.95,
-            'points': [one['point'] for one in rows],
-        }
-        | plan,
-        list(rows),
-        lines,
-    )
+    named = {
+        'title': 'Pooling in LeNet-5 on made-up data',
+        'dataset_note': 'made up, 3 images',
+        'curves': lines,
+    }
+    return made_up.experiment(rows, arms, seeds, **named | plan)
 
 
 def complete(arms=ARMS):

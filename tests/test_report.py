@@ -152,7 +152,7 @@ def test_labels_are_escaped_and_read_as_they_were_written(page):
 
 def test_the_page_holds_finding_table_protocol_environment_and_config(page):
     words = Page(page).words
-    # +2.0 points for every seed: no spread, so no conclusion
+    # +2.0 percentage points for every seed: no spread, so no conclusion
     assert (
         f'max pooling: +2.0 percentage points against {ARMS[0]} with every one of 3 seeds' in words
     )

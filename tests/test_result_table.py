@@ -36,7 +36,7 @@ def test_the_csv_has_units_in_its_columns_and_nothing_for_the_unknown(tmp_path):
         first, second = csv.DictReader(file)
     assert [first['arm'], second['arm']] == list(ARMS)
     assert float(first['test_error_mean_percent']) == pytest.approx(11)
-    # half width 12.7062 x 1 point
+    # half width 12.7062 x 1 percentage point
     assert float(first['test_error_high_percent']) == pytest.approx(11 + 12.7062, rel=1e-5)
     assert float(first['train_error_mean_percent']) == pytest.approx(5.5)
     assert first['difference_to_baseline_mean_points'] == '' == first['difference_pairs']

@@ -41,7 +41,7 @@ def test_a_sentence_says_how_many_of_the_planned_seeds_it_rests_on():
 
 
 def test_an_interval_near_zero_is_not_rounded_to_touch_it():
-    text = said({0: 0.1, 1: 0.1}, {0: 0.1003, 1: 0.10031})  # +0.030, +0.031 points
+    text = said({0: 0.1, 1: 0.1}, {0: 0.1003, 1: 0.10031})  # +0.030, +0.031 percentage points
     assert 'higher test error' in text and ' +0.0 to' not in text and '-0.0' not in text
 
 

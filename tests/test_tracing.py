@@ -68,7 +68,7 @@ def test_receptive_fields_of_branches_are_the_widest_branch():
 def test_the_receptive_field_is_the_support_of_the_gradient(body):
     side = 96
     net = Toy(body)
-    # Weights of one sign, so that nothing cancels; a rising image, so that maxima are one each
+    # Weights of one sign: nothing cancels. A rising image: each window has one maximum.
     x = jnp.arange(side * side * 3, dtype=jnp.float32).reshape(1, side, side, 3)
     variables = jax.tree.map(
         lambda leaf: jnp.ones(leaf.shape),

@@ -20,6 +20,19 @@ def seconds_of(call: Callable[[], Any], seconds: float) -> float:
     return (time.perf_counter() - begin) / count
 
 
+def timed(run: Callable[[int], float], batch: int, seconds: float) -> tuple[float, dict[str, Any]]:
+    """(seconds of a first step, what is stored of about so many seconds of steps, at least 2).
+
+    run: does so many steps and returns their seconds; batch: images a step.
+    """
+    reset_highest()
+    first = run(1)
+    steps = max(2, round(seconds / run(1)))
+    spent = run(steps)
+    rate = steps * batch / spent
+    return first, {'images_per_second': rate, 'steps': steps, 'seconds': spent, 'mib': highest()}
+
+
 def reset_highest() -> None:
     """Forgets the highest resident size so far, where the system can."""
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Single operations beside PyTorch's: where a net that stays behind loses its time.
+"""Single operations beside PyTorch's: where a net that is slower loses its time.
 
     python -m experiments.benchmark --operations [NAME ...] [--torch_python PATH] [--out FILE.json]
 

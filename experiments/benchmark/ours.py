@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments import data, train
 from experiments.benchmark import cases
-from experiments.benchmark.meters import highest, reset_highest
+from experiments.benchmark.meters import timed
 from experiments.train.evaluate import evaluate
 from experiments.train.parallel import parallel
 
@@ -72,17 +72,15 @@ class Side:
 
     def train(self, seconds: float) -> dict[str, Any]:
         """Steps for about so many seconds, at least 2, after one to warm up."""
-        reset_highest()
-        self.run(1)
-        steps = max(2, round(seconds / self.run(1)[0]))
-        spent, waited = self.run(steps)
-        return {
-            'images_per_second': steps * self.case.batch / spent,
-            'steps': steps,
-            'seconds': spent,
-            'input_share': waited / spent,
-            'mib': highest(),
-        }
+        waits: list[float] = []
+
+        def run(steps: int) -> float:
+            spent, waited = self.run(steps)
+            waits.append(waited)
+            return spent
+
+        _, found = timed(run, self.case.batch, seconds)
+        return found | {'input_share': waits[-1] / found['seconds']}
 
     def infer(self, seconds: float) -> dict[str, Any]:
         """The same of evaluation, in batches of the training's size."""
@@ -94,16 +92,7 @@ class Side:
             evaluate(self.program.evaluate, variables, batches, count * size)
             return time.perf_counter() - begin
 
-        reset_highest()
-        run(1)
-        steps = max(2, round(seconds / run(1)))
-        spent = run(steps)
-        return {
-            'images_per_second': steps * size / spent,
-            'steps': steps,
-            'seconds': spent,
-            'mib': highest(),
-        }
+        return timed(run, size, seconds)[1]
 
     def host(self, seconds: float) -> dict:
         """What calling a step costs beside its operations, as a share of a step.

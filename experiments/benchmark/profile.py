@@ -111,7 +111,7 @@ def _computations(text: str) -> dict[str, list[_Instruction]]:
     return found
 
 
-_LIBRARY = r'__\w+\$\w+$'  # oneDNN's operations are traced with the name of its kernel behind
+_LIBRARY = r'__\w+\$\w+$'  # the trace adds the name of oneDNN's kernel to an operation
 
 
 def kinds(text: str, pools: Iterable[str] = ()) -> dict[str, str]:

@@ -29,7 +29,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from experiments.benchmark.meters import highest, reset_highest, seconds_of
+from experiments.benchmark.meters import seconds_of, timed
 from experiments.errors import UserError, reason
 
 # Memory layouts of the images and the net; 'compile' puts torch.compile around either
@@ -251,23 +251,14 @@ class Step:
 
 def _measure(step: Step, task: str, seconds: float) -> dict[str, Any]:
     """Steps for about so many seconds, at least 2, after one to warm up."""
-    reset_highest()
-    begin = time.perf_counter()
-    step.run(task, 1)
-    first = time.perf_counter() - begin
-    begin = time.perf_counter()
-    step.run(task, 1)
-    steps = max(2, round(seconds / (time.perf_counter() - begin)))
-    begin = time.perf_counter()
-    step.run(task, steps)
-    spent = time.perf_counter() - begin
-    return {
-        'images_per_second': steps * step.batch / spent,
-        'steps': steps,
-        'seconds': spent,
-        'warm_up': first,
-        'mib': highest(),
-    }
+
+    def run(steps: int) -> float:
+        begin = time.perf_counter()
+        step.run(task, steps)
+        return time.perf_counter() - begin
+
+    first, found = timed(run, step.batch, seconds)
+    return found | {'warm_up': first}
 
 
 def operation(torch: Any, request: dict, drawn: Callable[..., Any]) -> Callable[[], Any]:

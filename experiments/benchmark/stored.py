@@ -92,7 +92,7 @@ def begun(
 
 
 def go_on(result: Result, parts: Iterable[str], environment: dict[str, Any]) -> None:
-    """Puts the environment into a result that goes on; parts: names of what it may hold.
+    """Puts the environment into a result that is continued; parts: what it may hold, by name.
 
     Raises UserError where its finished parts were measured on another machine or other versions.
     """

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 
 class AlexNet(nn.Module):
-    """One tower, no LRN; dropout stands before the layers it feeds."""
+    """One tower, no LRN; dropout comes before the layers that it feeds."""
 
     def __init__(self, classes=1000):
         super().__init__()
@@ -47,7 +47,7 @@ class AlexNet(nn.Module):
 
 
 def _classifier(inputs, classes):
-    """Three dense layers; dropout stands behind the activations."""
+    """Three dense layers; dropout follows the activations."""
     layers = []
     for width in (inputs, 4096):
         layers += [nn.Linear(width, 4096), nn.ReLU(), nn.Dropout()]

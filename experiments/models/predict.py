@@ -73,7 +73,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert('RGB')
 
 
-def load_model(
+def predictor(
     model: str, weights: str | os.PathLike
 ) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
     """Returns (function, classes): uint8 [N, 224, 224, 3] -> probabilities float32 [N, classes].
@@ -169,7 +169,7 @@ def main(argv: list[str] | None = None) -> int:
             f'taken and {_LARGEST}.'
         )
     images = [read_image(path, args.resize) for path in args.images]
-    predict, count = load_model(args.model, args.weights)
+    predict, count = predictor(args.model, args.weights)
     names = read_classes(args.classes, count) if args.classes else None
     for path, image in zip(args.images, images, strict=True):
         probabilities = predict(image[None])[0]

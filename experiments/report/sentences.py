@@ -10,10 +10,10 @@ def percent(level: float) -> str:
     return f'{100 * level:g} %'
 
 
-def _decimals(points: Interval) -> int:
+def _decimals(scaled: Interval) -> int:
     """Digits after the point, 1 to 3: enough that neither end nor half width is rounded to 0."""
-    ends = (points.high - points.mean, points.low, points.high)
-    smallest = min((abs(end) for end in ends if abs(end) > 1e-9), default=abs(points.mean))
+    ends = (scaled.high - scaled.mean, scaled.low, scaled.high)
+    smallest = min((abs(end) for end in ends if abs(end) > 1e-9), default=abs(scaled.mean))
     return next((digits for digits in (1, 2) if round(smallest, digits)), 3)
 
 
@@ -35,26 +35,26 @@ def sentence(arm: dict[str, Any], reference: dict[str, Any]) -> str:
     n, expected = difference.n, arm['seeds_expected']
     if n == 0:
         return f'{name}: no comparison, because no seed finished both here and in {other}'
-    points = Interval(100 * difference.mean, 100 * difference.low, 100 * difference.high, n)
-    digits = _decimals(points)
-    mean, low, high = (f'{value:+z.{digits}f}' for value in points[:3])
+    scaled = Interval(100 * difference.mean, 100 * difference.low, 100 * difference.high, n)
+    digits = _decimals(scaled)
+    mean, low, high = (f'{value:+z.{digits}f}' for value in scaled[:3])
     some = f' ({n} of {expected} planned seeds)' if n < expected else ''
     if n == 1:
         return (
             f'{name}: {mean} percentage points against {other} with 1 seed{some}: one seed gives '
             'no interval, so no conclusion'
         )
-    if points.high - points.low < 1e-9:
-        same = abs(points.mean) < 1e-9
+    if scaled.high - scaled.low < 1e-9:
+        same = abs(scaled.mean) < 1e-9
         what = 'exactly the same test error as' if same else f'{mean} percentage points against'
         return (
             f'{name}: {what} {other} with every one of {n} seeds{some}: no spread between '
             'seeds, so the interval has no width and supports no conclusion'
         )
     text = f'{name}: {mean} percentage points, {percent(arm["level"])} interval {low} to {high}: '
-    if points.high < 0:
+    if scaled.high < 0:
         return f'{text}lower test error{than}{some}'
-    if points.low > 0:
+    if scaled.low > 0:
         return f'{text}higher test error{than}{some}'
     return f'{text}no detectable difference with {n} seeds{some and f" (of {expected} planned)"}'
 
