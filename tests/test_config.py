@@ -8,9 +8,8 @@ import pytest
 
 import cnns
 from experiments.errors import UserError
-from experiments.plan import checks
+from experiments.plan import checks, runs
 from experiments.plan import config as configs
-from experiments.plan import runs
 
 FILES = sorted(
     path

@@ -14,6 +14,7 @@ import pytest
 
 import cnns
 from cnns import alexnet, googlenet, layers, lenet, vgg
+from experiments.models import command
 from experiments.models import description as models
 
 # name: (parameters, multiply-adds in inference, weight layers, receptive field of the last map)
@@ -89,9 +90,9 @@ def test_parameters_multiply_adds_layers_and_receptive_field(name):
     assert {'input', 'year', 'paper', 'paper_parameters', 'family'} <= set(net)
 
 
-def test_readmes_table_of_nets_is_what_the_command_prints(root, capsys):
-    assert models.main(['--markdown']) == 0  # all nets, each traced once in this file
-    assert capsys.readouterr().out.strip() in (root / 'README.md').read_text()
+def test_the_table_of_nets_is_what_the_command_prints(root, capsys):
+    assert command.main(['--markdown']) == 0  # all nets, each traced once in this file
+    assert capsys.readouterr().out.strip() in (root / 'cnns/README.md').read_text()
 
 
 # Other choices of the same nets: name, fields, parameters.

@@ -12,9 +12,8 @@ import pytest
 
 import cnns
 from experiments import data, run, train
-from experiments.plan import checks
+from experiments.plan import checks, runs
 from experiments.plan import config as configs
-from experiments.plan import runs
 from experiments.preprocess import augment, views
 from experiments.train import optim
 

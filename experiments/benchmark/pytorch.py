@@ -3,7 +3,7 @@
     PYTHON -m experiments.benchmark.pytorch
 
 reads one JSON object a line from its standard input and answers with one a line on its standard
-output, until the input ends. It needs PyTorch and NumPy and nothing else of this project, so that
+output, until the input ends. It needs PyTorch and NumPy and no other package, so that
 PYTHON can be any interpreter. While it waits for a line it does nothing.
 
     first      {"torch": "2.9.0", "threads": 2, "device": "cpu"}
@@ -26,7 +26,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterable
+from typing import Any
 
+from experiments.benchmark.meters import seconds_of, timed
 from experiments.errors import UserError, reason
 
 # Memory layouts of the images and the net; 'compile' puts torch.compile around either
@@ -142,7 +145,8 @@ class Children:
     """
 
     def __init__(self, python: str):
-        self._eager, self._compiling = Child(python), None
+        self._eager = Child(python)
+        self._compiling: Child | None = None
         self.about = self._eager.about
 
     def ask(self, **request) -> dict:
@@ -164,7 +168,7 @@ class Children:
 class Step:
     """One net in one variant with its images: `run` does steps, `train` or `infer`."""
 
-    def __init__(self, request, torch):
+    def __init__(self, request: dict, torch: Any):
         from experiments.benchmark import torch_nets
 
         self.torch, self.batch = torch, request['batch']
@@ -245,28 +249,19 @@ class Step:
         return self.torch.stack(values).tolist()
 
 
-def _measure(step, task, seconds):
+def _measure(step: Step, task: str, seconds: float) -> dict[str, Any]:
     """Steps for about so many seconds, at least 2, after one to warm up."""
-    reset_highest()
-    begin = time.perf_counter()
-    step.run(task, 1)
-    first = time.perf_counter() - begin
-    begin = time.perf_counter()
-    step.run(task, 1)
-    steps = max(2, round(seconds / (time.perf_counter() - begin)))
-    begin = time.perf_counter()
-    step.run(task, steps)
-    spent = time.perf_counter() - begin
-    return {
-        'images_per_second': steps * step.batch / spent,
-        'steps': steps,
-        'seconds': spent,
-        'warm_up': first,
-        'mib': highest(),
-    }
+
+    def run(steps: int) -> float:
+        begin = time.perf_counter()
+        step.run(task, steps)
+        return time.perf_counter() - begin
+
+    first, found = timed(run, step.batch, seconds)
+    return found | {'warm_up': first}
 
 
-def operation(torch, request, drawn):
+def operation(torch: Any, request: dict, drawn: Callable[..., Any]) -> Callable[[], Any]:
     """A call of a part of operations.Operation, on what drawn(*shape) gives.
 
     It returns the layer or the gradient of a convolution; of other layers the result and the
@@ -303,7 +298,7 @@ def operation(torch, request, drawn):
     return call
 
 
-def _seconds(torch, request) -> float:
+def _seconds(torch: Any, request: dict) -> float:
     """Of one call of an operation, in channels_last."""
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     dtype = getattr(torch, request['dtype'])
@@ -319,33 +314,14 @@ def _seconds(torch, request) -> float:
         if device == 'cuda':
             torch.cuda.synchronize()
 
-    done()
-    count, begin = 0, time.perf_counter()
-    while count < 2 or time.perf_counter() - begin < request['seconds']:
-        done()
-        count += 1
-    return (time.perf_counter() - begin) / count
+    return seconds_of(done, request['seconds'])
 
 
-def reset_highest():
-    """Forgets the highest resident size so far, where the system can."""
-    with contextlib.suppress(OSError):
-        pathlib.Path('/proc/self/clear_refs').write_text('5')
-
-
-def highest() -> float | None:
-    """Highest resident MiB of this process since `reset_highest`; None where unknown."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        text = pathlib.Path('/proc/self/status').read_text()
-        return int(text.partition('VmHWM:')[2].split()[0]) / 1024
-    return None
-
-
-def _short(error):
+def _short(error: Exception) -> str:
     return reason(error)[:300]
 
 
-def serve(lines, write) -> None:
+def serve(lines: Iterable[str], write: Callable[[dict], None]) -> None:
     """Answers requests until there are no more."""
     try:
         import torch
@@ -359,7 +335,7 @@ def serve(lines, write) -> None:
             'device': torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu',
         }
     )
-    made = {}
+    made: dict[tuple[str, str], Step] = {}
     for line in lines:
         try:
             request = json.loads(line)
@@ -380,6 +356,7 @@ def serve(lines, write) -> None:
 
 
 def main() -> int:
+    """Answers on standard output until standard input ends."""
     # What others print must not get between the answers
     answers = os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)

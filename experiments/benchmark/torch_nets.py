@@ -1,9 +1,9 @@
 """PyTorch forms of the nets, to compare with: those of torchvision's layout, and the benchmark's.
 
-Written apart from the nets of cnns: only what is published is common. `build(name, classes=...,
+They share no code with the nets of cnns. `build(name, classes=...,
 **fields)` takes every name of cnns.convert.MODELS, with the names and shapes of torchvision's state
 dicts, and the nets of BENCHMARKED, which compute what cnns' own nets compute. Images are
-[N, C, H, W], logits [N, classes]. This file needs PyTorch and nothing of ours.
+[N, C, H, W], logits [N, classes]. This file needs PyTorch alone.
 """
 
 import torch
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 
 class AlexNet(nn.Module):
-    """One tower, no LRN; dropout stands before the layers it feeds."""
+    """One tower, no LRN; dropout comes before the layers that it feeds."""
 
     def __init__(self, classes=1000):
         super().__init__()
@@ -46,6 +46,14 @@ class AlexNet(nn.Module):
         return self.classifier(self.features(x).flatten(1))
 
 
+def _classifier(inputs, classes):
+    """Three dense layers; dropout follows the activations."""
+    layers = []
+    for width in (inputs, 4096):
+        layers += [nn.Linear(width, 4096), nn.ReLU(), nn.Dropout()]
+    return nn.Sequential(*layers, nn.Linear(4096, classes))
+
+
 class VGG(nn.Module):
     """`convs`: how many 3x3 convolutions each of the five blocks has; they keep their biases."""
 
@@ -61,15 +69,7 @@ class VGG(nn.Module):
                 width = wider
             stack.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*stack)
-        self.classifier = nn.Sequential(
-            nn.Linear(512 * 7 * 7, 4096),
-            nn.ReLU(),
-            nn.Dropout(),
-            nn.Linear(4096, 4096),
-            nn.ReLU(),
-            nn.Dropout(),
-            nn.Linear(4096, classes),
-        )
+        self.classifier = _classifier(512 * 7 * 7, classes)
 
     def forward(self, x):
         return self.classifier(self.features(x).flatten(1))
@@ -244,17 +244,17 @@ class LeNet5(nn.Module):
 class FourLayer(nn.Module):
     """cuda-convnet's layers-19pct for 32x32 images; `norm` and the pools as in cnns.
 
-    pool: 'mixed' (maximum, average, average), 'max' or 'average'.
+    pool: 'mixed' (max, average, average), 'max' or 'average'.
     """
 
     def __init__(self, classes=10, pool='mixed', overlap=True, norm='none'):
         super().__init__()
         stack, width = [], 3
         kinds = ('max', 'average', 'average') if pool == 'mixed' else (pool,) * 3
-        for number, (maps, kind) in enumerate(zip((32, 32, 64), kinds)):
-            stack.append(nn.Conv2d(width, maps, 5, padding=2, bias=norm != 'batch'))
+        for number, (outputs, kind) in enumerate(zip((32, 32, 64), kinds)):
+            stack.append(nn.Conv2d(width, outputs, 5, padding=2, bias=norm != 'batch'))
             if norm == 'batch':
-                stack.append(nn.BatchNorm2d(maps))
+                stack.append(nn.BatchNorm2d(outputs))
             stack.append(nn.ReLU())
             window = 3 if overlap else 2
             if kind == 'max':
@@ -263,7 +263,7 @@ class FourLayer(nn.Module):
                 stack.append(nn.AvgPool2d(window, 2, ceil_mode=overlap, count_include_pad=False))
             if norm == 'lrn' and number < 2:
                 stack.append(nn.LocalResponseNorm(9, alpha=1e-3, beta=0.75, k=1.0))
-            width = maps
+            width = outputs
         self.layers = nn.Sequential(*stack, nn.Flatten(), nn.Linear(4 * 4 * 64, classes))
 
     def forward(self, x):
@@ -271,7 +271,7 @@ class FourLayer(nn.Module):
 
 
 class ShortcutA(nn.Module):
-    """Every second pixel and zero maps up to `outputs`: no parameters (He et al., option A)."""
+    """Every second pixel and zero channels up to `outputs`: no parameters (He et al., option A)."""
 
     def __init__(self, outputs):
         super().__init__()
@@ -305,7 +305,7 @@ class CifarResNet(nn.Module):
         return self.fc(self.blocks(F.relu(self.bn1(self.conv1(x)))).mean((2, 3)))
 
 
-def printed_lrn():
+def printed_lrn() -> nn.Module:
     """AlexNet's formula as printed, where alpha is not divided by the 5 channels."""
     return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
 
@@ -333,15 +333,7 @@ class TwoColumns(nn.Module):
             relu(),
             pool(),
         )
-        self.classifier = nn.Sequential(
-            nn.Linear(256 * 6 * 6, 4096),
-            relu(),
-            nn.Dropout(),
-            nn.Linear(4096, 4096),
-            relu(),
-            nn.Dropout(),
-            nn.Linear(4096, classes),
-        )
+        self.classifier = _classifier(256 * 6 * 6, classes)
 
     def forward(self, x):
         return self.classifier(self.features(x).flatten(1))
@@ -441,14 +433,14 @@ BENCHMARKED = {  # by the names of cnns, where torchvision has another net of th
 }
 
 
-def build(name, device='cpu', nets=NETS, **fields):
+def build(name: str, device: str = 'cpu', nets: dict = NETS, **fields) -> nn.Module:
     """A net in inference mode; device 'meta' gives shapes without memory."""
     net, arguments = nets[name]
     with torch.device(device):
         return net(*arguments, **fields).eval()
 
 
-def randomise(net, seed=0):
+def randomise(net: nn.Module, seed: int = 0) -> nn.Module:
     """Fills weights, biases and running statistics so that every one of them shows in the output.
 
     Weights are He normal, so the signal neither dies nor explodes on its way. Large tensors repeat

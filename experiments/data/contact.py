@@ -1,7 +1,5 @@
 """A contact sheet: images in rows, with their classes."""
 
-import io
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from experiments import style
 from experiments.errors import UserError
 from experiments.files import write_whole
 
@@ -35,7 +34,7 @@ def samples(
 def grid(rows: int, columns: int, title: str, captions: int = 0, titles: bool = False):
     """(figure, axes [rows, columns], a text axis above each row)."""
     width = max(columns * CELL, 6 if titles else 4)  # inches; the longest title of a row fits
-    lines = textwrap.wrap(title.replace('$', r'\$'), int(width * 13)) if title else []
+    lines = style.wrap(title, int(width * 13)).splitlines()
     top = LINE * (len(lines) + 0.5)
     heads = LINE * 1.6 if titles else 0
     below = LINE * (0.4 + 0.6 * captions) if captions else 0
@@ -83,18 +82,16 @@ def show(axis, image) -> None:
 
 def short(text) -> str:
     """A text that fits below an image."""
-    text = str(text).replace('$', r'\$')
+    text = style.plain(text)
     return text if len(text) <= 22 else text[:20] + '...'
 
 
 def write(figure: Figure, path) -> Path:
     """Writes a figure as PNG, whole or not at all; returns the path. Raises UserError."""
     path = Path(path)
-    png = io.BytesIO()
-    figure.savefig(png, format='png')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, png.getvalue())
+        write_whole(path, style.png(figure))
     except OSError as error:
         raise UserError(
             f'the sheet cannot be written to {path}: {error.strerror}. Give another --out.'

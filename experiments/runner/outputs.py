@@ -6,9 +6,9 @@ import warnings
 from rich.console import Console
 
 from experiments.plan.runs import FINAL
-from experiments.report import figures
-from experiments.report import page as report
-from experiments.report import summary as results
+from experiments.report import figures, page, result_table
+from experiments.report.sentences import sentences
+from experiments.report.summary import summarise
 from experiments.workdir import WorkDir, load
 
 
@@ -17,14 +17,14 @@ def write(workdir: WorkDir, console: Console) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # damaged lines were named when the folder was opened
         experiment = load(workdir.folder)
-        summary = results.summarise(experiment)
-        console.print(results.table(summary))
-        for sentence in results.sentences(summary):
+        summary = summarise(experiment)
+        console.print(result_table.terminal(summary))
+        for sentence in sentences(summary):
             console.print(sentence, highlight=False, markup=False, soft_wrap=True)
         try:
-            results.write_csv(workdir.folder / 'results.csv', summary)
-            paths = figures.draw(experiment, workdir.folder / 'figure')
-            paths = [workdir.folder / 'results.csv', *paths, report.write(workdir.folder)]
+            result_table.write_csv(workdir.folder / 'results.csv', summary)
+            paths = figures.write(experiment, workdir.folder / 'figure')
+            paths = [workdir.folder / 'results.csv', *paths, page.write(workdir.folder)]
         except OSError as error:
             workdir.fail(error)
         written = ', '.join(map(str, paths))
