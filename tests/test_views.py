@@ -209,7 +209,7 @@ def test_dense_views_slide_the_dense_head_over_the_whole_image():
     """VGG at 256x256: 2x2 places of its 224-pixel window's map, averaged, then with the mirror."""
     config = config_of('dense', crop='random', size=224)
     config.model.name = 'vgg11'
-    fields = dict(column='A', maps=(1,) * 5, units=2, classes=3)
+    fields = dict(column='A', widths=(1,) * 5, units=2, classes=3)
     trained = cnns.build('vgg11', **fields)
     dataset = dataset_of(256, 256)
     net = views.net_of(config, dataset, trained)
