@@ -28,12 +28,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 POOLS = ('average', 'max')
 OVERLAPS = (False, True)
 NORMS = ('none', 'lrn', 'batch')
-AXES: dict[str, tuple] = {
-    'activation': tuple(ACTIVATIONS),
-    'pool': POOLS,
-    'overlap': OVERLAPS,
-    'norm': NORMS,
-}
+AXES = {'activation': tuple(ACTIVATIONS), 'pool': POOLS, 'overlap': OVERLAPS, 'norm': NORMS}
 
 
 def unknown(what: str, given: Any, allowed: Iterable) -> ValueError:

@@ -166,18 +166,8 @@ _BITMAPS = """
 ..###..  .#####.  #######  ..###..  .....#.  .#####.  ..###..  ..#....  ..###..  ..##...
 .......  .......  .......  .......  .......  .......  .......  .......  .......  .......
 """
-# float32 [10, 84]
-CODES = np.array(
-    [
-        [
-            1.0 if pixel == '#' else -1.0
-            for line in _BITMAPS.split('\n')[1:-1]
-            for pixel in line.split()[digit]
-        ]
-        for digit in range(10)
-    ],
-    np.float32,
-)
+_INK = np.array([list(row) for row in _BITMAPS.split()]).reshape(12, 10, 7) == '#'
+CODES = np.where(_INK.swapaxes(0, 1).reshape(10, 84), 1, -1).astype(np.float32)
 
 
 class LeNet5Original(layers.Net):

@@ -38,20 +38,13 @@ from cnns.axes import unknown
 SHORTCUTS = ('A', 'B', 'C', 'none')
 
 
-class Basic(nn.Module):
-    """Two 3x3 convolutions and the shortcut (Fig. 5 left)."""
+class Residual(nn.Module):
+    """What both kinds of block share: their fields, and how the shortcut of x is added to y."""
 
     layer: layers.Layers
     width: int
     stride: int
     shortcut: str
-
-    @nn.compact
-    def __call__(self, x):
-        y = self.layer.conv('conv1', x, self.width, 3, stride=self.stride, padding=1, lrn=True)
-        y = self.layer.conv('conv2', y, self.width, 3, padding=1, linear=True)
-        y = self.add_shortcut(x, y)
-        return self.layer.activate('out', y, lrn=True)
 
     @nn.nowrap
     def add_shortcut(self, x, y):
@@ -66,7 +59,18 @@ class Basic(nn.Module):
         return x + y
 
 
-class Bottleneck(Basic):
+class Basic(Residual):
+    """Two 3x3 convolutions and the shortcut (Fig. 5 left)."""
+
+    @nn.compact
+    def __call__(self, x):
+        y = self.layer.conv('conv1', x, self.width, 3, stride=self.stride, padding=1, lrn=True)
+        y = self.layer.conv('conv2', y, self.width, 3, padding=1, linear=True)
+        y = self.add_shortcut(x, y)
+        return self.layer.activate('out', y, lrn=True)
+
+
+class Bottleneck(Residual):
     """1x1, 3x3 and 1x1 to four times the width, and the shortcut (Fig. 5 right)."""
 
     stride_on: str = '1x1'

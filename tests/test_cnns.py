@@ -34,7 +34,9 @@ def test_build_takes_every_name_and_the_default_is_the_papers_choice():
     )
     assert cnns.axes_of('lenet5_1998') == dict(activation='scaled_tanh')
     assert cnns.axes_of('alexnet') == dict(activation='relu', pool='max', overlap=True, norm='lrn')
-    assert cnns.axes_of('vgg11_lrn') == dict(activation='relu', pool='max', overlap=False, norm='lrn')
+    assert cnns.axes_of('vgg11_lrn') == dict(
+        activation='relu', pool='max', overlap=False, norm='lrn'
+    )
     assert cnns.axes_of('resnet20') == dict(activation='relu', norm='batch')
     assert cnns.axes_of('cuda_convnet_19pct')['pool'] == 'mixed'
     for name in cnns.names():
@@ -116,7 +118,11 @@ def test_a_side_that_does_not_fit_is_refused_with_those_that_do(name, side, mess
 @pytest.mark.parametrize(
     'name, fields, message',
     [
-        ('alexnet', dict(widths=(1, 2)), r'widths is \(1, 2\), it must be 5 numbers, each at least 1'),
+        (
+            'alexnet',
+            dict(widths=(1, 2)),
+            r'widths is \(1, 2\), it must be 5 numbers, each at least 1',
+        ),
         ('vgg16', dict(widths=(8, 8)), 'widths is .* 5 numbers'),
         ('vgg11', dict(widths=(8, 8, 8, 8, 0)), 'widths'),
         ('resnet18', dict(blocks=()), 'blocks is .*one or more numbers'),

@@ -372,11 +372,8 @@ def test_two_columns_are_one_grouped_convolution():
     both = layer.apply(variables, x, train=False)
     single = layers.Conv(3, 3, 'relu', 'none', padding=1)
     for column in range(2):
-        half = {
-            'params': jax.tree.map(lambda leaf: leaf[..., 3 * column : 3 * column + 3], variables)[
-                'params'
-            ]
-        }
+        own = slice(3 * column, 3 * column + 3)
+        half = {'params': jax.tree.map(lambda leaf, own=own: leaf[..., own], variables['params'])}
         alone = single.apply(half, x[..., 4 * column : 4 * column + 4], train=False)
         np.testing.assert_allclose(
             both[..., 3 * column : 3 * column + 3], alone, rtol=1e-5, atol=1e-5
@@ -412,7 +409,7 @@ def stack_weights(kernels, inputs, width):
         layer = layers.Conv(width, kernel, 'relu', 'batch')  # batch norm: no biases
         images = jax.ShapeDtypeStruct((1, kernel, kernel, inputs), jnp.float32)
         params = jax.eval_shape(
-            lambda x: layer.init(jax.random.PRNGKey(0), x, train=False), images
+            functools.partial(layer.init, train=False), jax.random.PRNGKey(0), images
         )['params']
         total += count(params['conv'])
         inputs = width
