@@ -29,14 +29,16 @@ def test_a_net_takes_a_batch_of_any_size_none_and_a_symbol_included(name):
 
 
 def test_build_takes_every_name_and_the_default_is_the_papers_choice():
-    assert cnns.axes('lenet5') == dict(
+    assert cnns.axes_of('lenet5') == dict(
         activation='tanh', pool='average', overlap=False, norm='none'
     )
-    assert cnns.axes('lenet5_1998') == dict(activation='scaled_tanh')
-    assert cnns.axes('alexnet') == dict(activation='relu', pool='max', overlap=True, norm='lrn')
-    assert cnns.axes('vgg11_lrn') == dict(activation='relu', pool='max', overlap=False, norm='lrn')
-    assert cnns.axes('resnet20') == dict(activation='relu', norm='batch')
-    assert cnns.axes('cuda_convnet_19pct')['pool'] == 'mixed'
+    assert cnns.axes_of('lenet5_1998') == dict(activation='scaled_tanh')
+    assert cnns.axes_of('alexnet') == dict(activation='relu', pool='max', overlap=True, norm='lrn')
+    assert cnns.axes_of('vgg11_lrn') == dict(
+        activation='relu', pool='max', overlap=False, norm='lrn'
+    )
+    assert cnns.axes_of('resnet20') == dict(activation='relu', norm='batch')
+    assert cnns.axes_of('cuda_convnet_19pct')['pool'] == 'mixed'
     for name in cnns.names():
         assert type(cnns.build(name)) is cnns.NETS[name].net
 
@@ -76,9 +78,9 @@ def test_a_mistake_names_what_is_allowed(name, fields, message):
 
 
 def test_cnns_imports_nothing_of_ours_and_only_array_libraries():
-    allowed = {'cnns', 'jax', 'flax', 'numpy'} | sys.stdlib_module_names
+    allowed = {'cnns', 'jax', 'flax', 'numpy', 'safetensors'} | sys.stdlib_module_names
     folder = pathlib.Path(cnns.__file__).parent
-    for path in folder.glob('*.py'):
+    for path in folder.rglob('*.py'):
         for package in re.findall(r'^(?:from|import) (\w+)', path.read_text(), re.M):
             assert package in allowed, path
 
@@ -116,9 +118,13 @@ def test_a_side_that_does_not_fit_is_refused_with_those_that_do(name, side, mess
 @pytest.mark.parametrize(
     'name, fields, message',
     [
-        ('alexnet', dict(maps=(1, 2)), r'maps is \(1, 2\), it must be 5 numbers, each at least 1'),
-        ('vgg16', dict(maps=(8, 8)), 'maps is .* 5 numbers'),
-        ('vgg11', dict(maps=(8, 8, 8, 8, 0)), 'maps'),
+        (
+            'alexnet',
+            dict(widths=(1, 2)),
+            r'widths is \(1, 2\), it must be 5 numbers, each at least 1',
+        ),
+        ('vgg16', dict(widths=(8, 8)), 'widths is .* 5 numbers'),
+        ('vgg11', dict(widths=(8, 8, 8, 8, 0)), 'widths'),
         ('resnet18', dict(blocks=()), 'blocks is .*one or more numbers'),
         ('resnet20', dict(blocks=0), 'blocks is'),
         ('mlp_300', dict(hidden=()), 'hidden is'),

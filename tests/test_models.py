@@ -108,7 +108,7 @@ def test_fields_and_side_change_the_net(capsys):
         (['lenet5', '--overlap=1'], ['overlap', 'True']),
         (['lenet5', '--classes=-1'], []),
         (['alexnet', '--groups=7'], ['7 groups', 'do not divide']),
-        (['vgg16', '--maps=64'], ['maps', 'tuple', '(64, 128']),
+        (['vgg16', '--widths=64'], ['widths', 'tuple', '(64, 128']),
         (['lenet5', '--dtype=floaty'], ["'floaty'", 'bfloat16']),
         (['lenet5', '--norm'], ["'--norm'", '--FIELD=VALUE']),
         (['lenet5', 'alexnet'], ["'alexnet'"]),

@@ -194,7 +194,7 @@ def test_the_net_is_traced_by_sizes_and_not_by_views(name, groups):
 
 def test_dense_views_slide_the_dense_head_over_the_whole_image():
     """VGG at 256x256: 2x2 places of its 224-pixel window's map, averaged, then with the mirror."""
-    fields = dict(column='A', maps=(1,) * 5, units=2, classes=3)
+    fields = dict(column='A', widths=(1,) * 5, units=2, classes=3)
     own = cnns.build('vgg11', **fields)
     seen = made('dense', 256, 256, crop='random', size=224)
     net = views.net_for(seen, own, 'vgg11')

@@ -12,7 +12,7 @@ from configs import base
 from experiments.errors import UserError, nearest, one_of, shown
 from experiments.plan.config import KINDS, flatten
 
-AXES = tuple(cnns.layers.AXES)
+AXES = tuple(cnns.axes.AXES)
 
 
 LOSSES = ('cross_entropy', 'rbf')
@@ -107,12 +107,12 @@ def _check_fields(config) -> None:
 
 
 def _check_axes(config) -> None:
-    """UserError unless the `model` group holds the axes of cnns/layers.py and nothing unknown."""
+    """UserError unless the `model` group holds the axes of cnns/axes.py and nothing unknown."""
     given, own = set(config.model.keys()), {'name', 'dtype', 'fields'}
     for axis in AXES:
         if axis not in given:
             raise UserError(
-                f'the config has no model.{axis}, an axis of cnns/layers.py. Give it a '
+                f'the config has no model.{axis}, an axis of cnns/axes.py. Give it a '
                 f'placeholder in configs/base.py: config.model.{axis} = '
                 'placeholder(...).'
             )
@@ -120,7 +120,7 @@ def _check_axes(config) -> None:
     if strange:
         raise UserError(
             f'model.{strange[0]} would have no effect: it is no axis of AXES in '
-            f'cnns/layers.py.{nearest(strange[0], AXES)} Fields of one net are set as '
+            f'cnns/axes.py.{nearest(strange[0], AXES)} Fields of one net are set as '
             f'model.fields.{strange[0]}.'
         )
 
@@ -135,7 +135,7 @@ def resolve(config) -> dict[str, Any]:
     _check_axes(config)
     try:
         _check_fields(config)
-        defaults = cnns.axes(config.model.name)
+        defaults = cnns.axes_of(config.model.name)
     except (ValueError, TypeError) as error:  # TypeError: a value that cannot be looked up
         raise UserError(str(error)) from error
     for path, value in flat.items():
