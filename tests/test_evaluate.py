@@ -54,8 +54,8 @@ def test_sums_equal_a_plain_loop_over_the_images(batch, devices):
     assert got['loss'] == pytest.approx(np.mean(losses), rel=1e-5)
 
 
-def test_filling_that_gives_an_infinite_loss_does_not_count():
-    split = data.InMemory(np.full((3, 1, 1, 1), 255, np.uint8), np.zeros(3, np.int32))
+def test_padding_examples_that_give_an_infinite_loss_do_not_count():
+    split = data.Split(np.full((3, 1, 1, 1), 255, np.uint8), np.zeros(3, np.int32))
 
     def loss(logits, labels):
         return jnp.where(logits[:, 2] > 0, 1.0, jnp.inf)

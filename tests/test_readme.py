@@ -107,7 +107,7 @@ def cells_of(line: str) -> list[str]:
 
 
 def test_the_table_of_findings_is_that_of_the_stored_rows(root):
-    stored = workdir.load(root / 'experiments/stored/ablate_pooling-fashion_mnist')
+    stored = workdir.read_experiment(root / 'experiments/stored/ablate_pooling-fashion_mnist')
     printed = result_table.markdown(summarise(stored)).split('\n\n')[0]
     assert '| overlapping max pooling | 0.03 | 5/5 |' in printed and printed.strip() in TEXT
 
@@ -123,7 +123,7 @@ def test_the_table_of_findings_is_that_of_the_stored_rows(root):
 )
 def test_the_other_errors_are_those_of_the_stored_rows(root, folder, words):
     ((*_, error, _, _, _),) = result_table.cells(
-        summarise(workdir.load(root / 'experiments/stored' / folder))
+        summarise(workdir.read_experiment(root / 'experiments/stored' / folder))
     )
     assert words == [f'{error} %'] and words[0] in TEXT.replace('\n', ' ')
 

@@ -1,4 +1,5 @@
-"""The protocol: points declared as loops, checked before any runs, rates chosen on validation."""
+"""The protocol: runs declared as loops, all checked before the first, learning rates chosen on
+validation."""
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from experiments.plan import config as configs
 from experiments.plan import runs
 
 
-def source(loop, **fields):
+def config_file(loop, **fields):
     from configs import base
 
     def make():
@@ -27,8 +28,8 @@ def four_arms(add):
                 add(f'{pool} {overlap}', model=dict(pool=pool, overlap=overlap), seed=seed)
 
 
-def test_the_sweep_becomes_arms_in_order_with_paired_seeds():
-    plan = runs.plan(source(four_arms))
+def test_a_sweep_becomes_arms_in_order_with_paired_seeds():
+    plan = runs.plan_of(config_file(four_arms))
     assert [arm.label for arm in plan.arms] == [
         'average False',
         'average True',
@@ -36,35 +37,40 @@ def test_the_sweep_becomes_arms_in_order_with_paired_seeds():
         'max True',
     ]
     assert {arm.seeds for arm in plan.arms} == {(0, 1, 2)}
-    point = plan.finals(plan.arms[3], 0.25)[1]
-    assert (point.config.model.pool, point.config.model.overlap) == ('max', True)
-    assert (point.config.seed, point.config.train.rate) == (1, 0.25)
+    run = plan.finals(plan.arms[3], 0.25)[1]
+    assert (run.config.model.pool, run.config.model.overlap) == ('max', True)
+    assert (run.config.seed, run.config.train.rate) == (1, 0.25)
 
 
-def test_selection_tries_every_rate_and_shares_no_name_with_the_final_runs():
-    plan = runs.plan(
-        source(four_arms, protocol__rates=(0.1, 0.2), protocol__selection_seeds=(0, 7))
+def test_trials_try_every_learning_rate_and_share_no_name_with_the_final_runs():
+    plan = runs.plan_of(
+        config_file(four_arms, protocol__rates=(0.1, 0.2), protocol__selection_seeds=(0, 7))
     )
     trials = plan.trials(plan.arms[0])
-    assert [(p.rate, p.seed) for p in trials] == [(0.1, 0), (0.1, 7), (0.2, 0), (0.2, 7)]
+    assert [(run.learning_rate, run.seed) for run in trials] == [
+        (0.1, 0),
+        (0.1, 7),
+        (0.2, 0),
+        (0.2, 7),
+    ]
     finals = plan.finals(plan.arms[0], 0.1)
-    assert not {p.name for p in trials} & {p.name for p in finals}
+    assert not {run.name for run in trials} & {run.name for run in finals}
 
 
 def test_epochs_that_would_have_no_effect_are_refused():
-    steps = source(None, train__steps=100)
+    steps = config_file(None, train__steps=100)
     with pytest.raises(UserError, match='train.epochs would have no effect.*100 steps.*steps=0'):
-        runs.plan(steps, [('train.epochs', '2')])
-    made = runs.plan(steps, [('train.steps', '0'), ('train.epochs', '2')])
+        runs.plan_of(steps, [('train.epochs', '2')])
+    made = runs.plan_of(steps, [('train.steps', '0'), ('train.epochs', '2')])
     assert (made.config.train.steps, made.config.train.epochs) == (0, 2)
-    arm = source(lambda add: add('a', train=dict(epochs=3)), train__steps=100)
+    arm = config_file(lambda add: add('a', train=dict(epochs=3)), train__steps=100)
     with pytest.raises(UserError, match="arm 'a' sets train.epochs, which would have no effect"):
-        runs.plan(arm)
-    runs.plan(source(lambda add: add('a', train=dict(epochs=3, steps=0)), train__steps=100))
+        runs.plan_of(arm)
+    runs.plan_of(config_file(lambda add: add('a', train=dict(epochs=3, steps=0)), train__steps=100))
 
 
 def test_a_config_without_sweep_is_one_run():
-    plan = runs.plan(source(None))
+    plan = runs.plan_of(config_file(None))
     assert [(arm.label, arm.seeds) for arm in plan.arms] == [('lenet5', (0,))]
 
 
@@ -96,7 +102,7 @@ def test_a_config_without_sweep_is_one_run():
 )
 def test_every_run_is_checked_before_the_first_starts(loop, message):
     with pytest.raises(UserError, match=message):
-        runs.plan(source(loop))
+        runs.plan_of(config_file(loop))
 
 
 def test_the_last_of_many_runs_is_checked_too():
@@ -105,20 +111,20 @@ def test_the_last_of_many_runs_is_checked_too():
         add('bad', train=dict(batch=-4))
 
     with pytest.raises(UserError, match='train.batch is -4'):
-        runs.plan(source(loop))
+        runs.plan_of(config_file(loop))
 
 
 def test_an_override_that_the_sweep_would_undo_is_refused():
     with pytest.raises(UserError, match=r'--config.model.pool would have no effect.*--only pool='):
-        runs.plan(source(four_arms), [('model.pool', 'max')])
-    plan = runs.plan(source(four_arms), [('train.epochs', '2')])
-    assert plan.finals(plan.arms[0], None)[0].config.train.epochs == 2
+        runs.plan_of(config_file(four_arms), [('model.pool', 'max')])
+    plan = runs.plan_of(config_file(four_arms), [('train.epochs', '2')])
+    assert plan.arms[0].config.train.epochs == 2
 
 
 def test_only_keeps_the_runs_that_match():
-    plan = runs.plan(source(four_arms))
-    part = runs.only(plan, 'pool=max,seed=0')
-    assert [(arm.label, arm.seeds) for arm in part.arms] == [
+    plan = runs.plan_of(config_file(four_arms))
+    kept = runs.only(plan, 'pool=max,seed=0')
+    assert [(arm.label, arm.seeds) for arm in kept.arms] == [
         ('max False', (0,)),
         ('max True', (0,)),
     ]
@@ -135,55 +141,61 @@ def test_only_keeps_the_runs_that_match():
         runs.only(plan, 'max')
 
 
-def rows(points, errors, losses=(1,) * 6):
+def rows(made, errors, losses=(1,) * 6):
     return {
-        p.name: {
+        run.name: {
             'status': 'done' if e is not None else 'diverged',
             'validation/error': e,
             'validation/loss': loss,
             'test/error': 1 - (e or 0),
         }
-        for p, e, loss in zip(points, errors, losses)
+        for run, e, loss in zip(made, errors, losses)
     }
 
 
-def test_the_rate_is_chosen_by_mean_validation_error():
-    plan = runs.plan(
-        source(four_arms, protocol__rates=(0.1, 0.2, 0.3), protocol__selection_seeds=(8, 9))
+def test_the_learning_rate_is_chosen_by_mean_validation_error():
+    plan = runs.plan_of(
+        config_file(four_arms, protocol__rates=(0.1, 0.2, 0.3), protocol__selection_seeds=(8, 9))
     )
-    points = plan.trials(plan.arms[0])
-    # means 0.20, 0.15, 0.175: the best single trial (0.05 at rate 0.3) does not win
-    assert runs.choose_rate(points, rows(points, [0.2, 0.2, 0.1, 0.2, 0.05, 0.3])) == 0.2
+    trials = plan.trials(plan.arms[0])
+    # means 0.20, 0.15, 0.175: the best single trial (0.05 at learning rate 0.3) does not win
+    assert runs.choose_learning_rate(trials, rows(trials, [0.2, 0.2, 0.1, 0.2, 0.05, 0.3])) == 0.2
     assert (
-        runs.choose_rate(points, rows(points, [0.2, 0.2, 0.2, 0.2, 0.3, 0.3])) == 0.1
+        runs.choose_learning_rate(trials, rows(trials, [0.2, 0.2, 0.2, 0.2, 0.3, 0.3])) == 0.1
     )  # tie: the lower
-    assert runs.choose_rate(points, rows(points, [0.2] * 6, [3, 3, 2, 1, 2, 2])) == 0.2  # the loss
     assert (
-        runs.choose_rate(points, rows(points, [0.3, 0.3, 0.1, None, 0.4, 0.4])) == 0.1
+        runs.choose_learning_rate(trials, rows(trials, [0.2] * 6, [3, 3, 2, 1, 2, 2])) == 0.2
+    )  # the loss
+    assert (
+        runs.choose_learning_rate(trials, rows(trials, [0.3, 0.3, 0.1, None, 0.4, 0.4])) == 0.1
     )  # diverged: out
-    assert runs.choose_rate(points, rows(points, [None] * 6)) is None
+    assert runs.choose_learning_rate(trials, rows(trials, [None] * 6)) is None
 
 
-def test_a_rate_that_the_grid_would_undo_is_refused():
-    grid = source(four_arms, protocol__rates=(0.1, 0.2))
+def test_a_learning_rate_that_the_grid_would_undo_is_refused():
+    grid = config_file(four_arms, protocol__rates=(0.1, 0.2))
     with pytest.raises(UserError, match='--config.train.rate would have no effect.*protocol.rates'):
-        runs.plan(grid, [('train.rate', '0.5')])
+        runs.plan_of(grid, [('train.rate', '0.5')])
     with pytest.raises(UserError, match="arm 'a' sets train.rate, which would have no effect"):
-        runs.plan(source(lambda add: add('a', train=dict(rate=0.5)), protocol__rates=(0.1, 0.2)))
-    plan = runs.plan(source(lambda add: add('a', train=dict(rate=0.5))))
-    assert plan.finals(plan.arms[0], None)[0].rate == 0.5
+        runs.plan_of(
+            config_file(lambda add: add('a', train=dict(rate=0.5)), protocol__rates=(0.1, 0.2))
+        )
+    plan = runs.plan_of(config_file(lambda add: add('a', train=dict(rate=0.5))))
+    assert plan.finals(plan.arms[0])[0].learning_rate == 0.5
 
 
-def test_a_rate_not_yet_chosen_is_no_rate():
-    plan = runs.plan(source(four_arms, protocol__rates=(0.05, 0.2)))  # 0.05: the config's own too
-    (unknown,) = {point.rate for point in plan.finals(plan.arms[0], None)}
+def test_a_learning_rate_not_chosen_yet_is_none():
+    plan = runs.plan_of(
+        config_file(four_arms, protocol__rates=(0.05, 0.2))
+    )  # 0.05: the config's own too
+    (unknown,) = {run.learning_rate for run in plan.finals(plan.arms[0])}
     assert unknown is None
-    names = lambda rate: {point.name for point in plan.finals(plan.arms[0], rate)}
+    names = lambda rate: {run.name for run in plan.finals(plan.arms[0], rate)}
     assert not names(None) & (names(0.05) | names(0.2))
 
 
 def test_seeds_of_numpy_are_seeds():
-    plan = runs.plan(source(lambda add: [add('a', seed=seed) for seed in np.arange(2)]))
+    plan = runs.plan_of(config_file(lambda add: [add('a', seed=seed) for seed in np.arange(2)]))
     assert plan.arms[0].seeds == (0, 1) and type(plan.arms[0].seeds[0]) is int
 
 
@@ -193,7 +205,7 @@ def test_only_matches_resolved_values_by_whole_or_last_name():
         add('max', model=dict(pool='max'), train=dict(rate=0.1))
         add('limit', data=dict(limit=100), model=dict(name='lenet5_1998'))
 
-    plan = runs.plan(source(loop))
+    plan = runs.plan_of(config_file(loop))
     labels = lambda text: [arm.label for arm in runs.only(plan, text).arms]
     assert labels('pool=average') == ['plain']  # the net's own choice; the 1998 net has none
     assert labels('model.pool=max') == ['max'] and labels('rate=1e-1') == ['max']

@@ -34,7 +34,7 @@ def test_loading_keeps_the_last_row_of_the_points_of_the_plan(tmp_path):
     for epoch, value in ((1, 0.9), (2, 0.8), (1, 0.7)):  # started over: the later line counts
         files.append(folder / 'metrics.jsonl', {'epoch': epoch, 'validation/error': value})
     with pytest.warns(UserWarning, match='a row without point, arm'):
-        loaded = workdirs.load(tmp_path)
+        loaded = workdirs.read_experiment(tmp_path)
     assert [one['test/error'] for one in loaded.rows] == [0.25]
     assert [line['validation/error'] for line in loaded.curves[PLAN['points'][0]]] == [0.7, 0.8]
 
@@ -55,4 +55,4 @@ def test_a_folder_without_a_usable_plan_is_an_error_that_says_what_to_do(
     if content is not None:
         (tmp_path / 'plan.json').write_text(content)
     with pytest.raises(UserError, match=f'(?s){message}.*(give the work directory|run the exp)'):
-        workdirs.load(tmp_path)
+        workdirs.read_experiment(tmp_path)

@@ -21,7 +21,7 @@ from experiments.errors import UserError
 from experiments.report.sentences import sentences
 from experiments.report.summary import summarise
 from experiments.tables import Table
-from experiments.workdir import load, read_points
+from experiments.workdir import read_experiment, read_rows
 
 CONFIG = 'configs/ablate_pooling.py'
 # Words for experiments.run, and whose compilation cache it finds
@@ -74,10 +74,10 @@ def _measure(config: str, words: list[str], workdir: Path, cache: Path) -> dict[
             f'experiments.run --config {config} {" ".join(words)} ended with '
             f'{done.returncode}: {last.removeprefix("error: ")}'
         )
-    experiment = load(workdir)
+    experiment = read_experiment(workdir)
     return {
         'seconds': seconds,
-        'points': len(read_points(workdir)),
+        'points': len(read_rows(workdir)),
         'sentences': sentences(summarise(experiment)),
     }
 

@@ -1,7 +1,7 @@
-"""Config files and command lines: read, and set field by field.
+"""From a config file and command-line overrides to one config.
 
 A config file holds `get_config(arg)`, optionally `ARGUMENTS` (the values of `arg`; the first is
-the default) and `sweep(add)`. checks.py says what a config may hold.
+the default) and `sweep(add)`. No run starts here.
 """
 
 import argparse
@@ -10,60 +10,54 @@ import importlib.util
 import inspect
 import pathlib
 import re
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import ml_collections
 
+import cnns
 from configs import base
 from experiments.errors import UserError, nearest, one_of, reason, shown
 
+AXES = tuple(cnns.axes.AXES)
 SMOKE = 'smoke'  # argument that every config takes
 
 # Groups whose fields are not listed in configs/base.py: they belong to the net.
 OPEN = ('model.fields', 'train.layer_decay')
 
+KINDS = {
+    int: 'a whole number',
+    float: 'a number',
+    bool: 'true or false',
+    str: 'text',
+    tuple: 'a list such as 0.1,0.2',
+}
+
+
+# --- a config file -----------------------------------------------------------------------------
+
 
 class ConfigFile(NamedTuple):
-    """A loaded config file: `name` is its stem with the argument, `make()` a fresh config."""
+    """A config file: `name` is its stem with the argument, `make()` returns a fresh config."""
 
     name: str
-    make: Callable[[], Any]
+    make: Callable[[], ml_collections.ConfigDict]
     sweep: Callable | None
     arguments: tuple[str, ...] = ()  # that the file lists
 
 
-def load(spec: str) -> ConfigFile:
-    """Loads 'path.py' or 'path.py:argument'; the argument 'smoke', alone or after a comma, makes
-    it small (configs.base.smoke).
+def read_config(spec: str) -> ConfigFile:
+    """Reads 'path.py' or 'path.py:argument'.
+
+    The argument 'smoke', alone or after a comma, makes the config small (configs.base.smoke).
 
     Raises:
       UserError: no such file, no `get_config` in it, it fails, or an argument not of its own.
     """
     path_text, _, arg = spec.partition(':')
-    path = pathlib.Path(path_text)
-    if not path.is_file():
-        known = [
-            str(p)
-            for folder in (path.parent, pathlib.Path('configs'))
-            for p in sorted(folder.glob('*.py'))
-            if p.stem not in ('__init__', 'base')
-        ]
-        known = list(dict.fromkeys(known))
-        raise UserError(
-            f'no config file {path_text!r}.{nearest(path_text, known)} '
-            f'There are: {", ".join(known) or "none here"}.'
-        )
-    if path.suffix != '.py':
-        raise UserError(f'a config is a Python file, {path_text!r} is not.')
-    module_spec = importlib.util.spec_from_file_location(f'_config_{path.stem}', path)
-    module = importlib.util.module_from_spec(module_spec)
-    try:
-        module_spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise UserError(f'{path} does not load: {reason(error)}') from error
-    if not callable(getattr(module, 'get_config', None)):
-        raise UserError(f'{path} has no get_config(); see configs/base.py for what it returns.')
+    path = _existing(path_text)
+    module = _module(path)
     arguments = getattr(module, 'ARGUMENTS', ())
     if not isinstance(arguments, (tuple, list)) or not all(isinstance(a, str) for a in arguments):
         raise UserError(
@@ -87,15 +81,72 @@ def load(spec: str) -> ConfigFile:
             base.smoke(config)
         return config.lock()
 
-    suffix = '-'.join(
-        filter(None, (arg or (arguments[0] if arguments else ''), SMOKE if small else ''))
-    )
-    return ConfigFile(
-        f'{path.stem}-{suffix}' if suffix else path.stem,
-        make,
-        getattr(module, 'sweep', None),
-        tuple(arguments),
-    )
+    chosen = arg or (arguments[0] if arguments else '')
+    name = '-'.join(filter(None, (path.stem, chosen, SMOKE if small else '')))
+    return ConfigFile(name, make, getattr(module, 'sweep', None), tuple(arguments))
+
+
+def _existing(text: str) -> pathlib.Path:
+    """The path of a Python file. Raises UserError with the nearest one."""
+    path = pathlib.Path(text)
+    if not path.is_file():
+        known = [
+            str(p)
+            for folder in dict.fromkeys((path.parent, pathlib.Path('configs')))
+            for p in sorted(folder.glob('*.py'))
+            if p.stem not in ('__init__', 'base')
+        ]
+        raise UserError(
+            f'no config file {text!r}.{nearest(text, known)} '
+            f'There are: {", ".join(known) or "none here"}.'
+        )
+    if path.suffix != '.py':
+        raise UserError(f'a config is a Python file, {text!r} is not.')
+    return path
+
+
+def _module(path: pathlib.Path) -> types.ModuleType:
+    spec = importlib.util.spec_from_file_location(f'_config_{path.stem}', path)
+    assert spec and spec.loader  # every .py file has them
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise UserError(f'{path} does not load: {reason(error)}') from error
+    if not callable(getattr(module, 'get_config', None)):
+        raise UserError(f'{path} has no get_config(); see configs/base.py for what it returns.')
+    return module
+
+
+def _check_shape(config, path: pathlib.Path) -> None:
+    """UserError unless a config has the fields of configs/base.py, each of the same type."""
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise UserError(
+            f'get_config() of {path} returns {shown(config)}; it must return a '
+            'ConfigDict made by configs.base.get_config().'
+        )
+    model = base.get_config()
+    fields, given = flatten(model), flatten(config)
+    missing = [name for name in fields if name not in given]
+    missing += [
+        name for name in OPEN if not isinstance(_look(config, name), ml_collections.ConfigDict)
+    ]
+    if missing:
+        raise UserError(
+            f'get_config() of {path} lacks {", ".join(missing[:5])}'
+            f'{" and more" if len(missing) > 5 else ""}; start from '
+            'configs.base.get_config().'
+        )
+    for name, default in fields.items():
+        group, _, leaf = name.rpartition('.')
+        kind = _look(model, group).get_type(leaf)
+        if not (isinstance(given[name], kind) or default is None and given[name] is None):
+            raise UserError(
+                f'field {name!r} of {path} takes {KINDS[kind]}, it is {shown(given[name])}.'
+            )
+
+
+# --- the command line --------------------------------------------------------------------------
 
 
 class _Parser(argparse.ArgumentParser):
@@ -104,7 +155,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """A parser with --config, for `parse`; mistakes are UserErrors. Flags are added to it."""
+    """A parser with --config, for `parse`; mistakes are UserErrors. Commands add their flags."""
     made = _Parser(
         prog=prog,
         description=description,
@@ -116,7 +167,9 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
     return made
 
 
-def parse(made: argparse.ArgumentParser, argv) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
+def parse(
+    made: argparse.ArgumentParser, argv: Iterable[str]
+) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     """Splits a command line into a parser's flags and the `--config.field=value` overrides.
 
     Raises:
@@ -140,57 +193,10 @@ def parse(made: argparse.ArgumentParser, argv) -> tuple[argparse.Namespace, list
     return made.parse_args(rest), assignments
 
 
-def _check_shape(config, path) -> None:
-    """UserError unless a config has the fields of configs/base.py, each of the same type."""
-    if not isinstance(config, ml_collections.ConfigDict):
-        raise UserError(
-            f'get_config() of {path} returns {shown(config)}; it must return a '
-            'ConfigDict made by configs.base.get_config().'
-        )
-    model = base.get_config()
-    fields, given = flatten(model), flatten(config)
-    missing = [name for name in fields if name not in given]
-    missing += [
-        name for name in OPEN if not isinstance(_look(config, name), ml_collections.ConfigDict)
-    ]
-    if missing:
-        raise UserError(
-            f'get_config() of {path} lacks {", ".join(missing[:5])}'
-            f'{" and more" if len(missing) > 5 else ""}; start from '
-            'configs.base.get_config().'
-        )
-    for name, default in fields.items():
-        *parents, leaf = name.split('.')
-        kind = _group(model, parents).get_type(leaf)
-        if not (isinstance(given[name], kind) or default is None and given[name] is None):
-            raise UserError(
-                f'field {name!r} of {path} takes {KINDS[kind]}, it is {shown(given[name])}.'
-            )
+# --- the fields of a config --------------------------------------------------------------------
 
 
-KINDS = {
-    int: 'a whole number',
-    float: 'a number',
-    bool: 'true or false',
-    str: 'text',
-    tuple: 'a list such as 0.1,0.2',
-}
-
-
-def _look(config, path: str):
-    """The value at a dotted path, or None."""
-    for name in path.split('.'):
-        config = config.get(name) if hasattr(config, 'get') else None
-    return config
-
-
-def _group(config, parents):
-    for parent in parents:
-        config = config[parent]
-    return config
-
-
-def flatten(tree, prefix='') -> dict[str, Any]:
+def flatten(tree, prefix: str = '') -> dict[str, Any]:
     """{'model': {'pool': 'max'}} -> {'model.pool': 'max'}."""
     flat = {}
     for key, value in tree.items():
@@ -199,6 +205,13 @@ def flatten(tree, prefix='') -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def _look(config, path: str) -> Any:
+    """The value at a dotted path, the config itself for '', or None."""
+    for name in path.split('.') if path else ():
+        config = config.get(name) if hasattr(config, 'get') else None
+    return config
 
 
 def set_field(config, path: str, value) -> None:
@@ -210,21 +223,19 @@ def set_field(config, path: str, value) -> None:
     Raises:
       UserError: an unknown field (with the nearest one) or a value of another type.
     """
-    fields = flatten(config)
     group, _, leaf = path.rpartition('.')
     if group in OPEN and leaf.isidentifier():
-        node = _group(config, group.split('.'))
+        node = _look(config, group)
         with node.unlocked(), node.ignore_type():
             node[leaf] = _read_open(value)
         return
+    fields = flatten(config)
     if path not in fields:
-        groups = sorted({name.rsplit('.', 1)[0] for name in fields if '.' in name})
-        if path in groups:
-            inside = [name for name in fields if name.startswith(path + '.')]
+        inside = [name for name in fields if name.startswith(path + '.')]
+        if inside:
             raise UserError(f'{path!r} is a group of fields. Set one of: {", ".join(inside)}.')
         raise one_of('field', path, fields)
-    *parents, leaf = path.split('.')
-    node = _group(config, parents)
+    node = _look(config, group)
     kind = node.get_type(leaf)
     try:
         node[leaf] = _read(value, kind)
@@ -234,24 +245,34 @@ def set_field(config, path: str, value) -> None:
         ) from error
 
 
-def _read(value, kind):
+def _literal(text: str) -> Any:
+    return ast.literal_eval(text.capitalize() if text in ('true', 'false') else text)
+
+
+def _read(value, kind: type) -> Any:
     if kind is not str and isinstance(value, str):
-        if value in ('true', 'false'):
-            value = value.capitalize()
-        value = ast.literal_eval(value)
-    if kind is tuple and not isinstance(value, (tuple, list)):
-        value = (value,)
+        value = _literal(value)
     if kind in (int, float) and isinstance(value, bool):
         raise TypeError(value)  # Python would take True for 1
     if kind is tuple:
-        return tuple(value)
+        return tuple(value) if isinstance(value, (tuple, list)) else (value,)
     return float(value) if kind is float and isinstance(value, int) else value
 
 
-def _read_open(value):
+def _read_open(value) -> Any:
     if isinstance(value, str):
         try:
-            value = ast.literal_eval(value.capitalize() if value in ('true', 'false') else value)
+            value = _literal(value)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             pass
     return tuple(value) if isinstance(value, list) else value
+
+
+def axes_of(config) -> dict[str, Any]:
+    """The axes that the config names itself; the others keep the paper's choice."""
+    return {axis: config.model[axis] for axis in AXES if config.model[axis] is not None}
+
+
+def fields_of(config) -> dict[str, Any]:
+    """The fields of the net that the config sets, axes included: what cnns.build takes."""
+    return axes_of(config) | config.model.fields.to_dict()

@@ -262,7 +262,7 @@ def parse(argv: list[str]):
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     args, assignments = parse(sys.argv[1:] if argv is None else argv)
-    config = configs.load(args.config).make()
+    config = configs.read_config(args.config).make()
     for path, value in assignments:
         configs.set_field(config, path, value)
     checks.resolve(config)

@@ -286,7 +286,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     stem = re.sub(r'\.(png|svg)$', '', args.out or str(Path(args.workdir) / 'figure'))
-    print(*write(workdir.load(args.workdir), stem), sep='\n')
+    print(*write(workdir.read_experiment(args.workdir), stem), sep='\n')
     return 0
 
 

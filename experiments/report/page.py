@@ -23,7 +23,7 @@ from experiments.files import write_whole
 from experiments.report import figures, result_table
 from experiments.report.sentences import notes, sentences, top5_notes
 from experiments.report.summary import arm_rows, column, summarise
-from experiments.workdir import Experiment, load
+from experiments.workdir import Experiment, read_experiment
 
 STYLE = """
 :root { color-scheme: light dark; }
@@ -131,7 +131,7 @@ def write(workdir: str | os.PathLike) -> Path:
     Raises UserError (not a work directory of an experiment), OSError (disk full, read-only).
     """
     workdir = Path(workdir)
-    experiment = load(workdir)
+    experiment = read_experiment(workdir)
     plan, summary = experiment.plan, summarise(experiment)
     parameters = sorted(set(column(summary, 'parameters')))
     net = plan.get('model', '') + ''.join(f', {count:,} parameters' for count in parameters)
@@ -194,7 +194,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     if args.markdown:
-        print(result_table.markdown(summarise(load(args.workdir))), end='')
+        print(result_table.markdown(summarise(read_experiment(args.workdir))), end='')
     else:
         print(write(args.workdir))
     return 0

@@ -1,7 +1,8 @@
-"""The data sets of all arms, and all that is checked before the first run is trained."""
+"""The data sets of a plan, checked against its nets and against the rows of a work directory."""
 
 import json
-import sys
+import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -10,61 +11,63 @@ import cnns
 from experiments import data, train
 from experiments.errors import UserError
 from experiments.plan.runs import Plan
+from experiments.progress import note
 from experiments.train import optim
 from experiments.workdir import WorkDir
 
-Opened = dict[str, tuple]  # what data.open_splits gave, by `key`
 
+def prepare(
+    whole: Plan, plan: Plan, folder: pathlib.Path
+) -> tuple[WorkDir, dict[str, data.Dataset]]:
+    """Opens the work directory and reads the data set of every arm, by its label.
 
-def key(fields) -> str:
-    """The same text for `data` groups with equal fields: their arms share a data set."""
-    return json.dumps(fields.to_dict(), sort_keys=True)
-
-
-def open_data(plan: Plan) -> Opened:
-    """Opens the data set of every arm and checks what can be checked without reading an image.
+    What needs no image is checked before any is read. Arms with equal `data` fields share one set.
 
     Raises:
-      UserError: no such data set, splits that overlap, or devices that do not fit the batch.
+      UserError: data, devices and batch do not fit, or the work directory holds something else.
     """
-    opened: Opened = {}
+    opened: dict[str, Any] = {}
     for arm in plan.arms:
-        train.device_count(arm.config, min(arm.config.train.together, len(arm.seeds)))
-        name = key(arm.config.data)
-        opened[name] = opened.get(name) or data.open_splits(arm.config.data)
-    return opened
+        train.device_count(arm.config, arm.together)
+        key = _key(arm.config)
+        opened[key] = opened.get(key) or data.open_splits(arm.config.data)
+    workdir = WorkDir(folder, plan.name)
+    read: dict[str, data.Dataset] = {}
+    datasets = {}
+    for arm in plan.arms:
+        key, fields = _key(arm.config), arm.config.data
+        if key not in read:
+            read[key] = data.load(fields, least=arm.config.train.batch, opened=opened[key])
+        datasets[arm.label] = read[key]
+    check_data(whole, datasets, workdir)
+    return workdir, datasets
 
 
-def read_data(plan: Plan, opened: Opened | None = None) -> dict[str, data.Dataset]:
-    """The data set of every arm, by its label; arms with equal `data` fields share one."""
-    read, datasets = {}, {}
-    for arm in plan.arms:
-        fields = arm.config.data
-        name = key(fields)
-        if name not in read:
-            least, known = arm.config.train.batch, (opened or {}).get(name)
-            read[name] = data.load(fields, least=least, opened=known)
-        datasets[arm.label] = read[name]
-    return datasets
+def _key(config) -> str:
+    return json.dumps(config.data.to_dict(), sort_keys=True)
 
 
 def check_data(whole: Plan, datasets: dict[str, data.Dataset], workdir: WorkDir) -> None:
     """UserError if finished runs were trained on data that have changed under the same name.
 
-    The name of a run says which data it asks for, not what they were. Runs that this call leaves
-    out are compared too, where they ask for the same set and splits as one that it trains.
+    A run's name holds which data it asks for, not what they were. Runs that this call leaves out
+    are compared too, where they ask for the same set and splits as one that it trains.
     """
-    if not workdir.rows:
+    finished = {name: row for name, row in workdir.rows.items() if row['status'] != 'failed'}
+    if not finished:
         return
     now = {dataset.asked: dataset for dataset in datasets.values()}
-    finished = {name: row for name, row in workdir.rows.items() if row['status'] != 'failed'}
-    changed, unknown, kept, strange = [], 0, 0, set(finished)
+    changed, unknown, kept = [], 0, 0
+    left = set(finished)
     for arm in whole.arms:
         dataset = now.get(data.asked(arm.config.data))
-        finals = [run for rate in whole.rates or (None,) for run in whole.finals(arm, rate)]
+        rates = whole.learning_rates or (None,)
+        finals = [run for rate in rates for run in whole.finals(arm, rate)]
         for run in (*whole.trials(arm), *finals):
-            strange.discard(run.name)
-            if run.name not in finished or dataset is None:
+            if run.name not in left:
+                continue
+            left.discard(run.name)
+            if dataset is None:
                 continue
             row = finished[run.name]
             kept += 1
@@ -79,80 +82,62 @@ def check_data(whole: Plan, datasets: dict[str, data.Dataset], workdir: WorkDir)
             f'seed {row["seed"]}: digest {row["data_found"]}, now {dataset.found}). Results of the '
             'two must not stand in one table: name another --workdir, or bring the old data back.'
         )
-    if strange:
-        print(
-            f'note: {len(strange)} finished runs in {workdir.folder} are of another config, or of '
-            'code whose configs had other fields; they are left alone and stand in no table',
-            file=sys.stderr,
+    if left:
+        note(
+            f'{len(left)} finished runs in {workdir.folder} are of another config, or of '
+            'code whose configs had other fields; they are left alone and stand in no table'
         )
     if unknown:
-        print(
-            f'note: {unknown} of {kept} finished runs do not say which images they were '
-            'trained on; they are taken to be those of today',
-            file=sys.stderr,
+        note(
+            f'{unknown} of {kept} finished runs do not name the images they were trained on; '
+            'they are taken to be those of today'
         )
 
 
 def describe(plan: Plan, datasets: dict[str, data.Dataset]) -> list[str]:
-    """Lines on the data, the devices and the nets; what several arms share is one line.
-
-    The net of every arm is built, so that batch, devices, net and images are known to fit before
-    the first run is trained.
+    """Lines on data, devices and schedules, each once, from the compiled functions of every arm.
 
     Raises:
-      UserError: they do not fit together.
+      UserError: the batch, the devices, the net and the images of an arm do not fit together.
     """
     lines = set()
     for arm in plan.arms:
-        config, dataset = arm.config, datasets[arm.label]
+        config, dataset, models = arm.config, datasets[arm.label], arm.together
         steps_per_epoch = train.length_of(config, dataset).steps_per_epoch
         optim.schedule_of(config, steps_per_epoch)
-        lines.add(optim.never(config, steps_per_epoch))
-        models = min(config.train.together, len(arm.seeds))
         devices = train.program_of(config, dataset, models).devices
-        lines.add(_data_line(dataset))
-        lines.add(_device_line(config.train, models, devices))
-        lines.add(_channels_line(config.model.name, dataset))
-    return sorted(filter(None, lines))
-
-
-def _data_line(dataset: data.Dataset) -> str:
-    counts = ', '.join(
-        f'{len(split.labels):,} {name}'
-        for name, split in (
-            ('train', dataset.train),
-            ('validation', dataset.validation),
-            ('test', dataset.test),
+        layout = (
+            f'batch {config.train.batch} = {devices} x {config.train.batch // devices}'
+            if config.train.together == 1
+            else f'{models} runs together = {devices} x '
+            f'{models // devices}, each with batches of {config.train.batch}'
         )
-    )
-    where = 'streamed' if isinstance(dataset.train, data.Streamed) else 'in memory'
-    return f'data: {dataset.note}; {counts} images, {where}'
+        lines |= {
+            f'data: {dataset.note}; {len(dataset.train.labels):,} train, '
+            f'{len(dataset.validation.labels):,} validation, '
+            f'{len(dataset.test.labels):,} test images, '
+            f'{"streamed" if isinstance(dataset.train, data.Streamed) else "in memory"}',
+            f'devices: {devices} ({jax.local_devices()[0].device_kind}); {layout}',
+            optim.late_falls(config, steps_per_epoch),
+            channels(config, dataset),
+        }
+    return sorted(lines - {''})
 
 
-def _device_line(fields, models: int, devices: int) -> str:
-    layout = (
-        f'batch {fields.batch} = {devices} x {fields.batch // devices}'
-        if fields.together == 1
-        else f'{models} runs together = {devices} x {models // devices}, each with batches of '
-        f'{fields.batch}'
-    )
-    return f'devices: {devices} ({jax.local_devices()[0].device_kind}); {layout}'
-
-
-def _channels_line(name: str, dataset: data.Dataset) -> str:
+def channels(config, dataset: data.Dataset) -> str:
     """A line where the images have other channels than the net's paper, or ''."""
-    own, papers = dataset.shape[-1], cnns.NETS[name].input[-1]
+    name, own = config.model.name, dataset.shape[-1]
+    papers = cnns.NETS[name].input[-1]
     if own == papers:
         return ''
     instead = 'repeats grey images' if papers == 3 else 'turns the images into grey'
-    channels = f'{papers} input channel{"s" if papers > 1 else ""}'
     return (
-        f'net: {name} has {channels} in its paper and is built for the {own} of '
-        f'{dataset.name}; --config.data.channels={papers} {instead}'
+        f'net: {name} has {papers} input channel{"s" if papers > 1 else ""} in its paper and is '
+        f'built for the {own} of {dataset.name}; --config.data.channels={papers} {instead}'
     )
 
 
-def other_code(rows, now: dict[str, Any]) -> str:
+def other_code(rows: Iterable[dict[str, Any]], now: dict[str, Any]) -> str:
     """A note on finished runs of other code than that of this environment, or ''."""
     others = sorted(
         {
@@ -161,12 +146,11 @@ def other_code(rows, now: dict[str, Any]) -> str:
             if row.get('code') not in (None, now['code'])
         }
     )
+    if not others:
+        return ''
     return (
-        f'note: finished runs were trained by other code, of revision {", ".join(others)}; '
-        f'this is {_short(now["git_revision"])}; name another --workdir to train all of them '
-        'anew'
-        if others
-        else ''
+        f'finished runs were trained by other code, of revision {", ".join(others)}; this is '
+        f'{_short(now["git_revision"])}; name another --workdir to train all of them anew'
     )
 
 

@@ -1,14 +1,12 @@
-"""The training of a run, or of several at once: the loop over epochs.
+"""The loop over the epochs of one training, or of several at once.
 
 With train.together > 1 the runs of an arm are trained at once, each whole on one device: no batch
 is shared and nothing is averaged over devices. States, batches and learning rates then have leading
 axes [devices, models], models being those of one device.
 """
 
-import functools
 import itertools
 import math
-import operator
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -30,18 +28,18 @@ class Diverged(Exception):
 def fit(
     config,
     dataset: data.Dataset,
-    on_epoch: Callable[[dict], None] = lambda line: None,
+    on_epoch: Callable[[dict[str, Any]], None] = lambda line: None,
     *,
     read_test: bool,
-) -> dict:
+) -> dict[str, Any]:
     """Trains one run and returns its row of metrics.
 
     Errors are fractions. 'train/error' and 'validation/error' of the row are measured after the
-    last epoch, on all images, of which the net sees the centre at the scale of the training; no
-    epoch is selected. The test split is read only if `read_test`, after the last step: with
+    last epoch, on all images, of which the net sees the centre at the scale of the training; there
+    is no best epoch. The test split is read only if `read_test`, after the last step: with
     config.evaluation, and where that is another view, for 'test/centre_error' as the others are.
-    `on_epoch` gets one line per epoch, whose train metrics are averaged during the epoch, whose
-    'seconds' cover its training, not its evaluation, and whose 'rate' is that of its last step.
+    `on_epoch` gets one line per epoch: its train metrics are averaged during the epoch, its
+    'seconds' cover the training without the evaluation, and its 'rate' is that of the last step.
 
     Raises:
       Diverged: a step's loss is not finite.
@@ -56,132 +54,122 @@ def fit(
 
 
 def fit_together(
-    configs: Sequence,
+    configs: Sequence[Any],
     dataset: data.Dataset,
-    on_epoch: Callable[[int, dict], None] = lambda index, line: None,
+    on_epoch: Callable[[int, dict[str, Any]], None] = lambda index, line: None,
     *,
     read_test: bool,
     on_step: Callable[[int, int], None] = lambda step, steps: None,
     begun: checkpoint.Snapshot | None = None,
-    keep: Callable[[Callable], None] = lambda snapshot: None,
+    keep: Callable[[Callable[[], checkpoint.Snapshot]], None] = lambda snapshot: None,
     on_end: Callable[[int, Any], None] = lambda index, variables: None,
-) -> list[dict | Diverged]:
+) -> list[dict[str, Any] | Diverged]:
     """Trains the runs of these configs at once; returns the row of each, in their order.
 
     The configs differ in seed and train.rate only. Rows and lines are those of `fit`, within the
-    rounding of floating point, as if each run were trained alone on one device: every seed has
-    its own initialisation, draws and order of the data. A run that diverges has a Diverged in place
-    of its row and no line from that epoch on, and stops none of the others. `on_epoch` gets the
-    config's index before the line; 'seconds' are the run's share, all divided by the runs.
-    `on_step` gets, after each step, the steps begun and those of the whole training. `on_end` gets
-    the index and the final variables, NumPy arrays, of each config that has a row.
+    rounding of floating point, as if each run were trained alone on one device: every seed has its
+    own initialisation, draws and order of the data. A run that diverges has a Diverged in place of
+    its row and no line from that epoch on, and stops none of the others. `on_epoch` gets the
+    config's index before the line; 'seconds' are the run's share, the same for all. `on_step` gets,
+    after each step, the steps done and those of the whole training. `on_end` gets the index and the
+    final variables, NumPy arrays, of each config that has a row.
 
-    `keep` gets, after an epoch in which none diverged, a function that makes a Snapshot of it.
-    Given as `begun`, later or elsewhere, the training continues after that epoch and ends with the
-    same rows, bit for bit on the same machine.
+    `keep` gets, after an epoch in which no run diverged, a function that returns a Snapshot. Given
+    as `begun`, later or elsewhere, the training goes on after that epoch and ends with the same
+    rows, bit for bit on the same machine.
 
     Raises:
       ValueError: the configs differ in something else.
       checkpoint.Misfit: `begun` is of another training.
       UserError: batch, devices, data and net do not fit together.
     """
-    _check_alike(configs)
-    training = _Training(configs, dataset, begun)
-    for epoch in range(training.first, training.length.epochs + 1):
-        line = training.train_epoch(epoch, on_step)
-        if not training.running:
-            return training.outcomes
-        training.validate(line, on_epoch)
-        if len(training.running) == len(configs):
-            keep(functools.partial(training.snapshot, epoch))
-    training.end(read_test)
-    for index, variables in training.final_variables():
-        on_end(index, variables)
-    return training.outcomes
+    group = _Group(configs, dataset, begun)
+    while group.epoch < group.length.epochs:
+        metrics = group.train_epoch(on_step)
+        if not group.running():
+            return group.outcomes
+        group.validate(metrics, on_epoch)
+        if len(group.running()) == len(configs):
+            keep(group.snapshot)
+    group.finish(read_test, on_end)
+    return group.outcomes
 
 
-class _Training:
-    """Runs that are trained at once: their state, and what is known of each."""
+class _Group:
+    """Runs that are trained at once: how far they are, and their outcomes.
 
-    def __init__(self, configs: Sequence, dataset: data.Dataset, begun: checkpoint.Snapshot | None):
+    `validation` holds the measures of the last epoch, of each run.
+    """
+
+    def __init__(
+        self, configs: Sequence[Any], dataset: data.Dataset, begun: checkpoint.Snapshot | None
+    ):
         self.configs, self.dataset, self.count = configs, dataset, len(configs)
-        self.program = program_of(configs[0], dataset, self.count)
-        self.length = length_of(configs[0], dataset)
-        self.schedule = optim.schedule_of(configs[0], self.length.steps_per_epoch)
-        self.controls = [optim.control_of(configs[0])] * self.count
-        self.validation: list[dict] = []
-        self.outcomes: list[dict | Diverged | None] = [None] * self.count
-        self.state, self.done, self.first = self.program.init(*(c.seed for c in configs)), 0, 1
+        _check_alike(configs)
+        config = configs[0]
+        self.program = program_of(config, dataset, self.count)
+        self.length = length_of(config, dataset)
+        self.schedule = optim.schedule_of(config, self.length.steps_per_epoch)
+        self.controls = [optim.control_of(config)] * self.count
+        self.validation: list[dict[str, float]] = []
+        self.outcomes: list[Any] = [None] * self.count
+        self.epoch = self.done = 0  # epochs and steps
+        self.state = self.program.init(*(config.seed for config in configs))
         if begun:
             self.state = checkpoint.restored(begun, self.state)
-            self.done, self.first = begun.step, begun.epoch + 1
+            self.epoch, self.done = begun.epoch, begun.step
             self.controls, self.validation = list(begun.controls), list(begun.validation)
 
-    @property
     def running(self) -> list[int]:
-        """Indices of the runs that have neither ended nor diverged."""
+        """Indices of the runs that have no outcome yet."""
         return [index for index in range(self.count) if self.outcomes[index] is None]
 
-    def snapshot(self, epoch: int) -> checkpoint.Snapshot:
-        controls, validation = tuple(self.controls), tuple(self.validation)
-        return checkpoint.Snapshot(epoch, self.done, controls, validation, self.state)
+    def snapshot(self) -> checkpoint.Snapshot:
+        return checkpoint.Snapshot(
+            self.epoch, self.done, tuple(self.controls), tuple(self.validation), self.state
+        )
 
-    def train_epoch(self, epoch: int, on_step) -> list[dict]:
-        """Trains an epoch; the line of each run on it. Runs with a loss that is not finite end."""
-        start, metrics, rates = time.perf_counter(), [], [0.0] * self.count
-        batches = _train_batches(self.configs, self.dataset, self.program, epoch)
-        # One step is one dispatch. The host's share of it is under 3 % even of LeNet-5's step on a
+    def train_epoch(self, on_step) -> dict[str, Any]:
+        """Trains one epoch; a run whose loss is not finite gets its outcome.
+
+        Returns {'loss', 'error': float64 [steps, models], 'rates': of the last step, 'seconds'}.
+        """
+        self.epoch += 1
+        start, metrics, rates = time.perf_counter(), [], []
+        batches = _train_batches(self.configs, self.dataset, self.program, self.epoch)
+        # One step is one dispatch. The host's part of it is under 3 % even of LeNet-5's step on a
         # CPU, and in a loop on the device XLA's CPU convolutions are many times slower.
         for batch in itertools.islice(batches, self.length.steps - self.done):
-            factor = self.schedule(self.done + len(metrics))
+            factor = self.schedule(self.done)
             rates = [
                 config.train.rate * control.scale * factor
-                for config, control in zip(self.configs, self.controls, strict=True)
+                for config, control in zip(self.configs, self.controls)
             ]
-            shaped = np.float32(rates).reshape(self.program.shape)
-            self.state, values = self.program.step(self.state, batch, shaped)
+            given = np.float32(rates).reshape(self.program.shape)
+            self.state, values = self.program.step(self.state, batch, given)
             metrics.append(values)  # stays on the device until the epoch ends
-            on_step(self.done + len(metrics), self.length.steps)
+            self.done += 1
+            on_step(self.done, self.length.steps)
         metrics = jax.device_get(metrics)
         seconds = (time.perf_counter() - start) / self.count
-        losses, errors = (
-            np.array([np.ravel(values[name]) for values in metrics], np.float64)
+        found = {
+            name: np.array([np.ravel(values[name]) for values in metrics], np.float64)
             for name in ('loss', 'error')
-        )  # [steps, models]
-        for index in self.running:
-            finite = np.isfinite(losses[:, index])
-            if not finite.all():
-                bad = int(np.argmin(finite))
-                self.outcomes[index] = Diverged(
-                    f'the loss is {losses[bad, index]} at step {self.done + bad + 1} (epoch '
-                    f'{epoch}) with learning rate {self.configs[index].train.rate:g}'
-                )
-        self.done += len(metrics)
-        return [
-            {
-                'epoch': epoch,
-                'step': self.done,
-                'rate': rates[index],
-                'train/loss': float(losses[:, index].mean()),
-                'train/error': float(errors[:, index].mean()),
-                'seconds': seconds,
-            }
-            for index in range(self.count)
-        ]
+        }
+        for index in self.running():
+            losses = found['loss'][:, index]
+            if not np.isfinite(losses).all():
+                bad = int(np.argmin(np.isfinite(losses)))
+                step = self.done - len(losses) + bad + 1
+                self._diverged(index, f'is {losses[bad]} at step {step} (epoch {self.epoch})')
+        return found | {'rates': rates, 'seconds': seconds}
 
-    def validate(self, lines: list[dict], on_epoch) -> None:
-        """Measures the validation split and hands on the line of each run."""
-        self.validation = self.measure(self.dataset.validation)
-        for index in self.running:
-            line, own = lines[index], self.validation[index]
-            self.controls[index] = optim.after_epoch(
-                self.configs[0], self.controls[index], line['train/error'], own['error']
-            )
-            on_epoch(index, line | _columns('validation', own, ('loss', 'error')))
+    def _diverged(self, index: int, how: str) -> None:
+        rate = self.configs[index].train.rate
+        self.outcomes[index] = Diverged(f'the loss {how} with learning rate {rate:g}')
 
-    def measure(self, split, step=None, size: int = 0) -> list[dict]:
-        """Metrics of each run on a split: of the centre, or of the views of another step."""
-        step, size = step or self.program.evaluate, size or self.program.eval_batch
+    def measure(self, split, step: Callable, size: int) -> list[dict[str, float]]:
+        """The means of `evaluate` on a split in batches of this size, for each run."""
         batches = data.eval_batches(split, size, self.program.shared)
         found = evaluate(step, self.program.variables(self.state), batches, len(split.labels))
         each = {name: np.broadcast_to(np.ravel(value), self.count) for name, value in found.items()}
@@ -190,21 +178,44 @@ class _Training:
             for index in range(self.count)
         ]
 
-    def end(self, read_test: bool) -> None:
-        """Measures what the rows hold. The test split is read here and nowhere else."""
-        program, train = self.program, self.measure(self.dataset.train)
-        for index in self.running:
+    def centre(self, split) -> list[dict[str, float]]:
+        """`measure` with the centre view, as between epochs."""
+        return self.measure(split, self.program.evaluate, self.program.eval_batch)
+
+    def validate(self, metrics: dict[str, Any], on_epoch) -> None:
+        """Measures the validation split, adapts the learning rates, gives the epoch's lines."""
+        self.validation = self.centre(self.dataset.validation)
+        for index in self.running():
+            error, own = float(metrics['error'][:, index].mean()), self.validation[index]
+            self.controls[index] = optim.after_epoch(
+                self.configs[0], self.controls[index], error, own['error']
+            )
+            line = {
+                'epoch': self.epoch,
+                'step': self.done,
+                'rate': metrics['rates'][index],
+                'train/loss': float(metrics['loss'][:, index].mean()),
+                'train/error': error,
+                'validation/loss': own['loss'],
+                'validation/error': own['error'],
+                'seconds': metrics['seconds'],
+            }
+            on_epoch(index, line)
+
+    def finish(self, read_test: bool, on_end) -> None:
+        """Measures the finished runs; their rows are their outcomes."""
+        program, dataset = self.program, self.dataset
+        train = self.centre(dataset.train)
+        for index in self.running():
             if not math.isfinite(train[index]['loss'] + self.validation[index]['loss']):
-                self.outcomes[index] = Diverged(
-                    f'the loss on the train or validation split is not finite after step '
-                    f'{self.done} with learning rate {self.configs[index].train.rate:g}'
-                )
+                how = f'on the train or validation split is not finite after step {self.done}'
+                self._diverged(index, how)
         test = centre = None
-        if read_test and self.running:
-            test = self.measure(self.dataset.test, program.test, program.test_batch)
-            if program.test is not program.evaluate:
-                centre = self.measure(self.dataset.test)
-        for index in self.running:
+        if read_test and self.running():
+            test = self.measure(dataset.test, program.test, program.test_batch)
+            centre = self.centre(dataset.test) if program.test is not program.evaluate else None
+        variables = jax.device_get(program.variables(self.state))
+        for index in self.running():
             row = {
                 'epochs': self.length.epochs,
                 'steps': self.done,
@@ -218,17 +229,13 @@ class _Training:
             if centre:
                 row['test/centre_error'] = centre[index]['error']
             self.outcomes[index] = row
+            on_end(index, _model(variables, index, program.shape))
 
-    def final_variables(self) -> Iterator[tuple[int, Any]]:
-        """(index, variables as NumPy arrays) of each run that has a row."""
-        shape = len(self.program.shape)
-        variables = jax.tree.map(
-            lambda leaf: np.asarray(leaf).reshape(self.count, *leaf.shape[shape:]),
-            jax.device_get(self.program.variables(self.state)),
-        )
-        for index, outcome in enumerate(self.outcomes):
-            if isinstance(outcome, dict):
-                yield index, jax.tree.map(operator.itemgetter(index), variables)
+
+def _model(variables, index: int, shape: tuple[int, ...]):
+    """The variables of one of the models, whose leaves are [*shape, ...]."""
+    place = np.unravel_index(index, shape) if shape else ()
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[place], variables)
 
 
 def _check_alike(configs) -> None:
@@ -244,8 +251,8 @@ def _check_alike(configs) -> None:
             )
 
 
-def _train_batches(configs, dataset, program, epoch) -> Iterator[dict]:
-    """One epoch's batches for `program.step`; each of several models has the order of its seed."""
+def _train_batches(configs, dataset, program, epoch: int) -> Iterator[dict[str, Any]]:
+    """One epoch's batches for `program.step`; each of several models in the order of its seed."""
     batch, seeds = configs[0].train.batch, [config.seed for config in configs]
     # a seed is read once, however many learning rates it is tried with
     own = [
@@ -262,5 +269,7 @@ def _train_batches(configs, dataset, program, epoch) -> Iterator[dict]:
     return (stacked([batches[place] for place in places], program.shape) for batches in squeezed)
 
 
-def _columns(split: str, metrics: dict, names=('loss', 'error', 'error5')) -> dict:
-    return {f'{split}/{name}': metrics[name] for name in names if name in metrics}
+def _columns(split: str, metrics: dict[str, float]) -> dict[str, float]:
+    return {
+        f'{split}/{name}': metrics[name] for name in ('loss', 'error', 'error5') if name in metrics
+    }
