@@ -74,7 +74,7 @@ def test_options_are_for_cpus_of_one_kind_for_newer_versions_and_for_fast_nets(m
         changed.setattr(platform, 'machine', lambda: 'aarch64')
         assert machine.options() == {}
     for backend in ('gpu', 'tpu'):
-        monkeypatch.setattr(jax, 'default_backend', lambda: backend)
+        monkeypatch.setattr(jax, 'default_backend', lambda backend=backend: backend)
         assert machine.options() == {}
 
 
@@ -82,7 +82,7 @@ def test_options_are_for_cpus_of_one_kind_for_newer_versions_and_for_fast_nets(m
 def test_a_step_learns_the_same_with_and_without_options(monkeypatch):
     learned = []
     for given in (machine.options(), {}):
-        monkeypatch.setattr(machine, 'options', lambda fast=True: given)
+        monkeypatch.setattr(machine, 'options', lambda fast=True, given=given: given)
         programs._programs.clear()  # they are kept with the options they were compiled with
         program, batch = program_of(model__norm='batch')
         assert program.step.options == given

@@ -99,7 +99,7 @@ def test_the_step_follows_the_update_rule_written_as_a_loop(images):
         gradient = jax.grad(loss)(w, batch)
         rate = 0.1 * step / 4  # four steps an epoch, one epoch of warm-up
         v = jax.tree.map(lambda v, g, w: 0.9 * v + g + 0.01 * w, v, gradient, w)
-        w = jax.tree.map(lambda w, v: w - rate * v, w, v)
+        w = jax.tree.map(lambda w, v, rate=rate: w - rate * v, w, v)
     for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(w), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
