@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -12,7 +12,7 @@ _QUIET = 15.0  # seconds without a line after which a run reports its epoch
 _SLOW = 60.0  # seconds between two lines inside of an epoch
 
 
-def reported(chunks: Iterator, what: str, total: int, step: int) -> Iterator:
+def reported(chunks: Iterable, what: str, total: int, step: int) -> Iterator:
     """The chunks of a long reading, of `step` images each, `total` together: a line on standard
     error every _QUIET seconds, none where it takes less."""
     start = spoke = time.perf_counter()
@@ -34,7 +34,8 @@ class Reporter:
 
     def __init__(self, console: Console, total: int):
         self.console, self.total, self.finished = console, total, 0
-        self._live = self._timer = None
+        self._live: Progress | None = None
+        self._timer: threading.Timer | None = None
         if console.is_terminal:
             self._live = Progress(
                 TextColumn('{task.description}', markup=False),

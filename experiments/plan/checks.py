@@ -74,7 +74,7 @@ def _check_fields(config) -> None:
     cnns.build(name, **fields_of(config))
     entry = cnns.NETS[name]
     of_net = dataclasses.fields(entry.net)
-    defaults = {field.name: field.default for field in of_net} | entry.fields
+    defaults: dict[str, Any] = {field.name: field.default for field in of_net} | entry.fields
     types = {field.name: field.type for field in of_net}
     for field, value in given.items():
         default = defaults[field]

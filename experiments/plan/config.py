@@ -57,6 +57,7 @@ def load(spec: str) -> ConfigFile:
     if path.suffix != '.py':
         raise UserError(f'a config is a Python file, {path_text!r} is not.')
     module_spec = importlib.util.spec_from_file_location(f'_config_{path.stem}', path)
+    assert module_spec and module_spec.loader  # there is one for every name in .py
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)

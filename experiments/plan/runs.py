@@ -247,6 +247,7 @@ def choose_rate(trials: list[Run], rows: dict[str, dict]) -> float | None:
     """
     tried: dict[float, list[dict]] = {}
     for run in trials:
+        assert run.rate is not None  # a trial has one of the grid
         tried.setdefault(run.rate, []).append(rows[run.name])
     scores = []
     for rate, found in tried.items():

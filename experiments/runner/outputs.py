@@ -23,8 +23,8 @@ def write(workdir: WorkDir, console: Console) -> None:
             console.print(sentence, highlight=False, markup=False, soft_wrap=True)
         try:
             result_table.write_csv(workdir.folder / 'results.csv', summary)
-            paths = figures.write(experiment, workdir.folder / 'figure')
-            paths = [workdir.folder / 'results.csv', *paths, page.write(workdir.folder)]
+            drawn = figures.write(experiment, workdir.folder / 'figure')
+            paths = [workdir.folder / 'results.csv', *drawn, page.write(workdir.folder)]
         except OSError as error:
             workdir.fail(error)
         written = ', '.join(map(str, paths))

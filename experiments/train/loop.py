@@ -90,14 +90,14 @@ def fit_together(
     for epoch in range(training.first, training.length.epochs + 1):
         line = training.train_epoch(epoch, on_step)
         if not training.running:
-            return training.outcomes
+            return training.ended
         training.validate(line, on_epoch)
         if len(training.running) == len(configs):
             keep(functools.partial(training.snapshot, epoch))
     training.end(read_test)
     for index, variables in training.final_variables():
         on_end(index, variables)
-    return training.outcomes
+    return training.ended
 
 
 class _Training:
@@ -122,13 +122,20 @@ class _Training:
         """Indices of the runs that have neither ended nor diverged."""
         return [index for index in range(self.count) if self.outcomes[index] is None]
 
+    @property
+    def ended(self) -> list[dict | Diverged]:
+        """The outcomes, when none of the runs is running any more."""
+        assert not self.running
+        return [outcome for outcome in self.outcomes if outcome is not None]
+
     def snapshot(self, epoch: int) -> checkpoint.Snapshot:
         controls, validation = tuple(self.controls), tuple(self.validation)
         return checkpoint.Snapshot(epoch, self.done, controls, validation, self.state)
 
     def train_epoch(self, epoch: int, on_step) -> list[dict]:
         """Trains an epoch; the line of each run on it. Runs with a loss that is not finite end."""
-        start, metrics, rates = time.perf_counter(), [], [0.0] * self.count
+        metrics: list[dict] = []
+        start, rates = time.perf_counter(), [0.0] * self.count
         batches = _train_batches(self.configs, self.dataset, self.program, epoch)
         # One step is one dispatch. The host's share of it is under 3 % even of LeNet-5's step on a
         # CPU, and in a loop on the device XLA's CPU convolutions are many times slower.
@@ -138,7 +145,7 @@ class _Training:
                 config.train.rate * control.scale * factor
                 for config, control in zip(self.configs, self.controls, strict=True)
             ]
-            shaped = np.float32(rates).reshape(self.program.shape)
+            shaped = np.asarray(rates, np.float32).reshape(self.program.shape)
             self.state, values = self.program.step(self.state, batch, shaped)
             metrics.append(values)  # stays on the device until the epoch ends
             on_step(self.done + len(metrics), self.length.steps)

@@ -1,5 +1,7 @@
 """Functions mapped over the devices of this process. This is the only module that calls pmap."""
 
+from typing import Any
+
 import jax
 
 from experiments import machine
@@ -15,7 +17,7 @@ class Parallel:
 
     def __init__(self, mapped, options: dict):
         self.mapped, self.options = mapped, options
-        self._known = {}
+        self._known: dict[tuple, Any] = {}
 
     def lower(self, *args):
         return self.mapped.lower(*args)
@@ -31,7 +33,9 @@ class Parallel:
         return self.compiled(*args)(*args) if self.options else self.mapped(*args)
 
 
-def parallel(function, devices: int, *, donate: bool, shared: int = 0, fast: bool = True):
+def parallel(
+    function, devices: int, *, donate: bool, shared: int = 0, fast: bool = True
+) -> Parallel:
     """pmaps function(state, batch, *shared) over the first `devices` local devices.
 
     Only the batch has a device axis; `shared` arguments after it are the same everywhere. `fast`
@@ -48,7 +52,9 @@ def parallel(function, devices: int, *, donate: bool, shared: int = 0, fast: boo
     return Parallel(mapped, machine.options(fast))
 
 
-def side_by_side(function, devices: int, axes: tuple, *, donate: bool, fast: bool = True):
+def side_by_side(
+    function, devices: int, axes: tuple, *, donate: bool, fast: bool = True
+) -> Parallel:
     """pmaps function(*args) of one model so that it works on [devices, models] of them at once.
 
     axes: 0 for an argument whose leaves have the two leading axes, the first one always, None for

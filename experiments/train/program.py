@@ -19,7 +19,7 @@ from experiments.plan.config import flatten
 from experiments.preprocess import augment, views
 from experiments.train import optim
 from experiments.train.evaluate import eval_step
-from experiments.train.parallel import AXIS, parallel, side_by_side
+from experiments.train.parallel import AXIS, Parallel, parallel, side_by_side
 from experiments.train.step import State, loss_of, train_step
 
 # Of evaluation, over all devices: 500 images, or as many as have this many pixels together
@@ -34,7 +34,7 @@ class Program(NamedTuple):
     """
 
     init: Callable  # seed, or one for each model -> State
-    step: Callable  # (State, batch [devices, n, ...], rate) -> (State, {'loss', 'error'})
+    step: Parallel  # (State, batch [devices, n, ...], rate) -> (State, {'loss', 'error'})
     evaluate: Callable  # (variables, batch [devices, n, ...]) -> sums, of the centre alone
     test: Callable  # the same of config.evaluation.views
     variables: Callable  # State -> the variables to evaluate, averaged ones with train.ema
@@ -125,7 +125,7 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
     update = optim.update_of(config, shapes['params'])
     average = optim.average(config.train.ema) if config.train.ema else None
     init, variables = _state_functions(net, sample, update, average, config.train.ema)
-    step = functools.partial(
+    one_step = functools.partial(
         train_step,
         net=net,
         loss=loss_of(config, train=True),
@@ -144,14 +144,15 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
     )
     test, test_size = others[0] if others else (evaluate, size)
     # The first state is put where the step leaves the next ones: else the step compiles twice
+    first: Callable[..., State]
     if shape:
         place = side_by_side(lambda state: state, devices, (0,), donate=False, fast=net.fast)
         first = lambda *seeds: place(stacked([init(seed) for seed in seeds], shape))
-        step = side_by_side(step, devices, (0, 0, 0), donate=True, fast=net.fast)
+        step = side_by_side(one_step, devices, (0, 0, 0), donate=True, fast=net.fast)
     else:
         place = parallel(lambda state, batch: state, devices, donate=False, fast=net.fast)
         first = lambda seed: place(init(seed), np.zeros(devices))
-        step = parallel(step, devices, donate=True, shared=1, fast=net.fast)
+        step = parallel(one_step, devices, donate=True, shared=1, fast=net.fast)
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes['params']))
     return Program(
         first, step, evaluate, test, variables, shape, devices, shared, count, size, test_size
