@@ -145,7 +145,7 @@ def functions(
             )
 
         y = drawn(*x.shape[:3], operation.features)
-        made = {
+        made: dict[str, tuple[Callable, tuple]] = {
             'layer': (layer, (x, kernel)),
             'input gradient': (
                 lambda x, kernel, y: jax.vjp(lambda x: layer(x, kernel), x)[1](y),
@@ -162,9 +162,8 @@ def functions(
         def other(x, scale, bias):
             if operation.kind == 'norm':
                 # in float32, as layers.BatchNorm
-                return fast.batch_norm(
-                    *(array.astype(jnp.float32) for array in (x, scale, bias)), 1e-5
-                )[0].astype(x.dtype)
+                exact, scale, bias = (array.astype(jnp.float32) for array in (x, scale, bias))
+                return fast.batch_norm(exact, scale, bias, 1e-5)[0].astype(x.dtype)
             return layers.pool(x, operation.kind, True)
 
         def both(x, scale, bias, y):

@@ -353,7 +353,7 @@ def _pools(case) -> list[str]:
 
 def _longest(events, named, text, count=10):
     scopes = dict(re.findall(r'%?([\w.-]+) = .*op_name="([^"]*)"', text))
-    spent = collections.Counter()
+    spent: collections.Counter[str] = collections.Counter()
     for event in events:
         if named.get(event.name) != 'container':
             spent[event.name] += max(event.end, event.done) - event.start

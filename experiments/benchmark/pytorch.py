@@ -76,7 +76,10 @@ class Child:
                 f'--torch_python {self.python} does not start ({reason(error)}); name '
                 'an interpreter that has PyTorch.'
             ) from error
-        self._answers, self._complaints = queue.Queue(), []
+        assert self._process.stdin  # a pipe, as asked for
+        self._requests = self._process.stdin
+        self._answers: queue.Queue[str | None] = queue.Queue()
+        self._complaints: list[str] = []
         for read in (self._read, self._listen):
             threading.Thread(target=read, args=(self._process,), daemon=True).start()
         hello = self._receive(120)
@@ -117,8 +120,8 @@ class Child:
     def ask(self, **request) -> dict:
         """The answer to a request, {'error': ...} where it has none; the next one still works."""
         try:
-            self._process.stdin.write(json.dumps(request) + '\n')
-            self._process.stdin.flush()
+            self._requests.write(json.dumps(request) + '\n')
+            self._requests.flush()
         except OSError:
             pass  # the reader says why
         answer = self._receive(self.limit)
@@ -130,7 +133,7 @@ class Child:
     def close(self, patience: float = 2.0):
         """Ends the process, by force if it takes longer than `patience` seconds."""
         with contextlib.suppress(OSError):
-            self._process.stdin.close()
+            self._requests.close()
         try:
             self._process.wait(patience)
         except subprocess.TimeoutExpired:

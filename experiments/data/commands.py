@@ -59,7 +59,8 @@ def show(args) -> int:
     for split, records in source.splits.items():
         rows = np.sort(np.random.default_rng(0).permutation(len(records))[:_LOOKED_AT])
         how = Decoding(reading.channels(records), args.resize, upright=records.upright)
-        levels, sizes, labels, broken = 0, [], [], 0
+        levels: np.ndarray | int = 0
+        sizes, labels, broken = [], [], 0
         for row in progress.reported(rows, f'{split}: reading', len(rows), 1):
             try:
                 image, label = reading.one(records, int(row), how)
@@ -74,9 +75,8 @@ def show(args) -> int:
         if not sizes:
             print('  none decodes')
             continue
-        if records.labels is not None:
-            labels = records.labels
-        _print_split(source.classes, sizes, levels, labels, how.channels)
+        known = labels if records.labels is None else records.labels
+        _print_split(source.classes, sizes, levels, known, how.channels)
         if broken:
             print(
                 f'  {broken} do not decode: name them with python -m experiments.data check '

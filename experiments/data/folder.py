@@ -32,6 +32,7 @@ class Files(Records):
     """Image files in the order of the hash of their names: a mixture of all classes."""
 
     upright = True
+    labels: np.ndarray
     fetch_size = 1  # photographs may be large, and are files of their own
 
     def __init__(
@@ -256,7 +257,7 @@ def _classes(place):
 
 def _files(place, classes, ignored, seen):
     """[(number in [0, 1) from the name's hash, 'class/name', label)]"""
-    items = []
+    items: list[tuple[float, str, int]] = []
     there = set(_subfolders(place))
     strange, lost = sorted(there - set(classes)), [name for name in classes if name not in there]
     if lost:

@@ -68,7 +68,7 @@ def decoded(
     if records.embedded:
         return split, skipped, ''
     arrays = {'images': split.images, 'labels': split.labels}
-    arrays |= {'skipped': np.int64(skipped), 'content': np.str_(digest.hex())}
+    arrays |= {'skipped': np.asarray(skipped), 'content': np.asarray(digest.hex())}
     cache.write(*place, arrays)
     return split, skipped, digest.hex()
 

@@ -161,6 +161,7 @@ def _start_worker(index, count):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     parent = multiprocessing.parent_process()
+    assert parent  # a worker has one
 
     def watch():
         connection.wait([parent.sentinel])

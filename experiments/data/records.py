@@ -53,7 +53,7 @@ class Records:
     def __len__(self) -> int:
         raise NotImplementedError
 
-    def fetch(self, indices: Sequence[int]) -> list[tuple]:
+    def fetch(self, indices: Sequence[int] | np.ndarray) -> list[tuple]:
         """(bytes of an image file or uint8 [h, w, C], label) of each; raises for a broken one."""
         raise NotImplementedError
 
@@ -83,6 +83,7 @@ class Arrays(Records):
     """
 
     embedded = True
+    labels: np.ndarray
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, name: str = ''):
         images, labels = np.asarray(images), np.asarray(labels)
@@ -109,7 +110,7 @@ class Arrays(Records):
     def __len__(self):
         return len(self.labels)
 
-    def fetch(self, indices):
+    def fetch(self, indices: Sequence[int] | np.ndarray) -> list[tuple]:
         return [(self.images[index], self.labels[index]) for index in indices]
 
 
@@ -182,7 +183,7 @@ def _broken(records, index, error):
     )
 
 
-def each(records: Records, indices: Sequence[int], how: Decoding) -> Iterator[tuple]:
+def each(records: Records, indices: Sequence[int] | np.ndarray, how: Decoding) -> Iterator[tuple]:
     """Yields (image, label, fault, raw) of every record.
 
     image: decoded, uint8; label: int; fault: UserError of a broken record; raw: what `fetch` gave.
@@ -214,7 +215,7 @@ def each(records: Records, indices: Sequence[int], how: Decoding) -> Iterator[tu
 
 def many(
     records: Records,
-    indices: Sequence[int],
+    indices: Sequence[int] | np.ndarray,
     how: Decoding,
     shape: tuple,
     classes: int,

@@ -88,7 +88,10 @@ def digits(fields) -> Source:
     read = load_digits()
     grey = np.round(read.images * (255 / 16)).astype(np.uint8)
     images = np.stack(
-        [np.asarray(Image.fromarray(image).resize((32, 32), Image.BILINEAR)) for image in grey]
+        [
+            np.asarray(Image.fromarray(image).resize((32, 32), Image.Resampling.BILINEAR))
+            for image in grey
+        ]
     )[..., None]
     order = np.random.default_rng(0).permutation(len(images))
     images, labels = images[order], read.target[order].astype(np.int32)
@@ -110,6 +113,7 @@ class Bars(Records):
     """
 
     embedded = True
+    labels: np.ndarray
 
     def __init__(self, count: int, side: int, channels: int, split: int):
         self.count, self.split, self.size = count, split, (side, side, channels)

@@ -302,8 +302,8 @@ class Images:
 
     def __getitem__(self, index):
         path, label = self.files[index]
-        with Image.open(path) as image:
-            image = image.convert(self.mode)
+        with Image.open(path) as file:
+            image = file.convert(self.mode)
         if self.resize:
             scale = self.resize / min(image.size)
             width, height = (max(self.resize, round(size * scale)) for size in image.size)

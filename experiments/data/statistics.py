@@ -71,7 +71,7 @@ def moments_of(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
 def levels_of(images: np.ndarray) -> np.ndarray:
     """int64 [C, 256]: how often each grey level occurs in each channel of uint8 [N, H, W, C]."""
     step = scan.step_of(images.shape[1:])  # counting takes many times an image's bytes
-    return sum(
+    counts = (
         np.stack(
             [
                 np.bincount(images[start : start + step, ..., c].ravel(), minlength=256)
@@ -80,6 +80,7 @@ def levels_of(images: np.ndarray) -> np.ndarray:
         )
         for start in range(0, len(images), step)
     )
+    return sum(counts, np.zeros((images.shape[-1], 256), np.int64))
 
 
 def of_levels(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -125,7 +126,9 @@ def sums_of(dataset: Dataset) -> tuple[int, np.ndarray, np.ndarray]:
 
 def _sums(chunks: Iterable[np.ndarray]):
     """Count of images, their sum [H, W, C] and the sum of products [C, C] over pixels, exact."""
-    count, total, products = 0, 0, 0
+    count = 0
+    total: np.ndarray | int = 0
+    products: np.ndarray | int = 0
     for images in chunks:
         count += len(images)
         total += images.sum(0, dtype=np.int64)

@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import shlex
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,7 @@ class PreparedRecords(Records):
         self._set, self._dir, self._split = name, folder, split
         self.name = f'{name} {split!r}'
         self.size = (*size[:2], size[2] if size[2] in (1, 3) else None)
-        self._opened = None
+        self._opened: Any = None  # a data source of TFDS
         try:
             info = builder.info.splits[split]
             instructions = info.file_instructions
@@ -114,10 +115,6 @@ class PreparedRecords(Records):
 
     def __getstate__(self):
         return self.__dict__ | {'_opened': None}
-
-    @property
-    def labels(self):
-        return None  # in the records
 
     def where(self, index):
         for name, first, count in self._pieces:

@@ -101,7 +101,7 @@ def predictor(
 
     @jax.jit
     def probabilities(variables, images):
-        images = normalise(images, np.float32(mean), np.float32(std))
+        images = normalise(images, np.asarray(mean, np.float32), np.asarray(std, np.float32))
         return jax.nn.softmax(net.apply(variables, images, train=False))
 
     return lambda images: np.asarray(probabilities(variables, images)), sizes['classes']

@@ -18,7 +18,7 @@ class Window(NamedTuple):
 
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
-    padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+    padding: tuple[tuple[int, int], ...] = ((0, 0), (0, 0))
 
 
 class Row(NamedTuple):
@@ -157,7 +157,8 @@ def _initialised(net, x):
 
 def _parameters(variables):
     """The value of each variable, and the sizes of those that are parameters."""
-    values, sizes = [], []
+    values: list[_Value] = []
+    sizes: list[int] = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         if path[0].key == 'params':
             values.append(_Value(parameters=1 << len(sizes)))
@@ -403,10 +404,11 @@ def _axes(eqn, ins):
 
 
 def _largest(ins):
-    axes = {}
+    axes: dict[int, tuple[int, int]] = {}
     for value in ins:
         for axis, state in value.axes.items():
-            axes[axis] = tuple(map(max, state, axes.get(axis, state)))
+            field, jump = axes.get(axis, state)
+            axes[axis] = max(state[0], field), max(state[1], jump)
     return axes
 
 
@@ -431,10 +433,9 @@ def _pooling(eqn, axes):
     )
     space = sorted(axes)
     window = Window(
-        *(
-            tuple(entry[axis] for axis in space)
-            for entry in (sizes, strides, tuple(map(tuple, padding)))
-        )
+        tuple(sizes[axis] for axis in space),
+        tuple(strides[axis] for axis in space),
+        tuple(tuple(padding[axis]) for axis in space),
     )
     return window, {axis: _slide(axes[axis], sizes[axis], strides[axis]) for axis in space}
 

@@ -88,7 +88,7 @@ class Views:
         if self.count == 1:
             (group,) = self.groups
             return apply(self._view(images, group, group.boxes[0], group.mirrored[0]))
-        total = -jnp.inf
+        total: jax.Array | float = -jnp.inf
         for group in self.groups:
 
             def scores(box, mirrored, group=group):
@@ -156,7 +156,7 @@ def views(name: str, trained: Augmentation, scales: Sequence[int] = ()) -> Views
         factor = min(shape[:2]) / scale
         sides = _sides(shape, scale)
         for (top, left, height, width), view in boxes(sides, size):
-            box = tuple(np.float32([top, left, height, width]) * np.float32(factor))
+            box = tuple(np.asarray([top, left, height, width], np.float32) * np.float32(factor))
             if boxes is _whole:
                 box = (0.0, 0.0, *map(float, shape[:2]))
             for mirrored in (False, True)[: 1 if name == 'centre' else 2]:
@@ -165,7 +165,7 @@ def views(name: str, trained: Augmentation, scales: Sequence[int] = ()) -> Views
     groups = tuple(
         Group(
             view,
-            np.float32([box for box, _ in own]),
+            np.asarray([box for box, _ in own], np.float32),
             np.array([mirrored for _, mirrored in own]),
             np.array(list(own.values())),
         )

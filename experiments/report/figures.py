@@ -18,6 +18,7 @@ import matplotlib.ticker
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from experiments import style, workdir
@@ -235,7 +236,9 @@ def render(experiment: Experiment) -> Figure:
     row = max(0.6, 0.25 + 0.17 * max(label.count('\n') + 1 for label in labels))
     height = head + max(3.9, 1.6 + row * len(summary))
     figure = style.canvas(WIDTH, height)
-    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - head / height), w_pad=0.08)
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)  # as style.canvas sets it
+    engine.set(rect=(0, 0, 1, 1 - head / height), w_pad=0.08)
     figure.text(0.012, 1 - 0.12 / height, title, fontsize=13, va='top', linespacing=1.2)
     figure.text(
         0.012,

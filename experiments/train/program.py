@@ -18,7 +18,7 @@ from experiments.plan.config import fields_of
 from experiments.preprocess import augment, views
 from experiments.train import optim
 from experiments.train.evaluate import eval_step
-from experiments.train.parallel import AXIS, parallel, side_by_side
+from experiments.train.parallel import AXIS, Parallel, parallel, side_by_side
 from experiments.train.step import State, loss_of, train_step
 
 # Of evaluation, over all devices: 500 images, or fewer where they have more pixels together
