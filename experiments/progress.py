@@ -12,7 +12,7 @@ _QUIET = 15.0  # seconds without a line after which a run reports its epoch
 _SLOW = 60.0  # seconds between two lines inside of an epoch
 
 
-def reported(chunks: Iterator, what: str, total: int, step: int) -> Iterator:
+def reported(chunks: Iterable, what: str, total: int, step: int) -> Iterator:
     """Passes on the chunks of a long reading and prints a line on standard error every _QUIET
     seconds. Every chunk has `step` images, all together have `total`."""
     start = printed = time.perf_counter()

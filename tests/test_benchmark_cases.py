@@ -4,7 +4,8 @@ import pytest
 
 from experiments.benchmark.cases import CASES, chosen, config_of, dataset_of, work_of
 from experiments.errors import UserError
-from experiments.plan.checks import fields_of, resolve
+from experiments.plan.checks import resolve
+from experiments.plan.config import fields_of
 
 
 def test_the_work_of_lenet5_is_that_of_its_table():

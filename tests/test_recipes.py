@@ -12,8 +12,8 @@ import pytest
 
 import cnns
 from experiments import data, run, train
-from experiments.plan import checks, runs
 from experiments.plan import config as configs
+from experiments.plan import runs
 from experiments.preprocess import augment, views
 from experiments.train import optim
 
@@ -66,7 +66,7 @@ def test_the_recipe_resolves_and_its_net_takes_what_the_augmentation_gives(recip
     augmentation = augment.augmentation(images.shape, statistics, **config.augment)
     size = *augmentation.size, images.shape[-1]
     published = cnns.NETS[config.model.name].input
-    fields = checks.fields_of(config)
+    fields = configs.fields_of(config)
     if size != published or config.model.fields or config.train.layer_decay:
         net = cnns.build(
             config.model.name, **fields, classes=len(images.classes), channels=size[-1]

@@ -16,7 +16,7 @@ from configs import base
 from experiments import data
 from experiments.errors import UserError, one_of
 from experiments.models import description as models
-from experiments.plan.checks import AXES
+from experiments.plan.config import AXES
 
 _BYTES = 2**25  # of all images of a case together, unless 8 batches are more
 _BATCHES = 8

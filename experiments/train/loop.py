@@ -145,7 +145,7 @@ class _Group:
                 config.train.rate * control.scale * factor
                 for config, control in zip(self.configs, self.controls)
             ]
-            given = np.float32(rates).reshape(self.program.shape)
+            given = np.asarray(rates, np.float32).reshape(self.program.shape)
             self.state, values = self.program.step(self.state, batch, given)
             metrics.append(values)  # stays on the device until the epoch ends
             self.done += 1

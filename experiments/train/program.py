@@ -34,7 +34,7 @@ class Program(NamedTuple):
     """
 
     init: Callable  # seed, or one for each model -> State
-    step: Callable  # (State, batch [devices, n, ...], learning rate) -> (State, {'loss', 'error'})
+    step: Parallel  # (State, batch [devices, n, ...], learning rate) -> (State, {'loss', 'error'})
     evaluate: Callable  # (variables, batch [devices, n, ...]) -> sums, of the centre alone
     test: Callable  # the same of config.evaluation.views
     variables: Callable  # State -> the variables to evaluate, averaged ones with train.ema
