@@ -24,7 +24,7 @@ from cnns.axes import ACTIVATIONS, AXES, check_axes, unknown
 
 # 'he': normal, variance 2 / fan-in (He et al. 2015, Eq. 10). 'glorot': uniform, variance
 # 2 / (fan-in + fan-out) (Glorot & Bengio 2010, Eq. 16). 'lecun': normal, variance 1 / fan-in.
-# Biases start at 0.
+# Biases are 0.
 INITS: dict[str, Callable] = {
     'he': nn.initializers.variance_scaling(2.0, 'fan_in', 'normal'),
     'glorot': nn.initializers.glorot_uniform(),

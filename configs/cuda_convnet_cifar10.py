@@ -15,8 +15,8 @@ were 80 s, 20, 20, 25 and 75 minutes on a GPU of 2011.
 From the files: batch 128, the rate inside the velocity, 0.001 for weights and 0.002 for biases,
 which have no decay; the decay of every layer; pixels of 0 to 255 minus the mean image. 13pct and
 11pct see random 24x24 crops and mirror images, and ten of them in the test. The two differ not in
-LRN alone: local3 has 32 and 64 channels, and fc10 another decay. Toggle model.norm of one to measure
-LRN.
+LRN alone: local3 has 32 and 64 channels, and fc10 another decay. Toggle model.norm of one to
+measure LRN.
 
 Differences and gaps:
 - for 13pct and 11pct the files crop first and subtract the middle 24x24 of the mean image from
