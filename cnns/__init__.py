@@ -45,17 +45,14 @@ _LECUN = ('LeCun et al. 1998', 1998)
 _IOFFE = ('Ioffe & Szegedy 2015', 2015)
 _CUDA = ('Krizhevsky, cuda-convnet', 2011)
 _ALEX = ('Krizhevsky et al. 2012', 2012)
+_AFTER_ALEX = ('after Krizhevsky et al. 2012', 2012)  # for 32x32
 _WEIRD = ('Krizhevsky 2014', 2014)
 _VGG = ('Simonyan & Zisserman 2014', 2014)
+_AFTER_VGG = ('after Simonyan & Zisserman 2014', 2014)  # for 32x32
 _SZEGEDY = ('Szegedy et al. 2014', 2014)
+_AFTER_SZEGEDY = ('after Szegedy et al. 2014', 2014)  # for 32x32
 _HE = ('He et al. 2015', 2015)
 _PLAIN: dict[str, Any] = dict(shortcut='none')
-
-
-def _after(paper: tuple[str, int]) -> tuple[str, int]:
-    """A net for 32x32, which its paper does not have."""
-    return f'after {paper[0]}', paper[1]
-
 
 # fmt: off
 NETS = {
@@ -78,18 +75,18 @@ NETS = {
     'alexnet_one_tower': Entry(
         AlexNet, dict(widths=ONE_TOWER, groups=1, initialiser='one_tower'), _IMAGENET, *_WEIRD),
     'alexnet_32px': Entry(
-        AlexNet, dict(small=True, units=1024, classes=10), _CIFAR, *_after(_ALEX)),
+        AlexNet, dict(small=True, units=1024, classes=10), _CIFAR, *_AFTER_ALEX),
     'vgg11': Entry(VGG, dict(column='A'), _IMAGENET, *_VGG, '133 million'),
     'vgg11_lrn': Entry(VGG, dict(column='A', norm='lrn'), _IMAGENET, *_VGG, '133 million'),
     'vgg13': Entry(VGG, dict(column='B'), _IMAGENET, *_VGG, '133 million'),
     'vgg16_1x1': Entry(VGG, dict(column='C'), _IMAGENET, *_VGG, '134 million'),
     'vgg16': Entry(VGG, dict(column='D'), _IMAGENET, *_VGG, '138 million'),
     'vgg19': Entry(VGG, dict(column='E'), _IMAGENET, *_VGG, '144 million'),
-    'vgg11_32px': Entry(VGG, dict(column='A', head='average', classes=10), _CIFAR, *_after(_VGG)),
-    'vgg16_32px': Entry(VGG, dict(column='D', head='average', classes=10), _CIFAR, *_after(_VGG)),
+    'vgg11_32px': Entry(VGG, dict(column='A', head='average', classes=10), _CIFAR, *_AFTER_VGG),
+    'vgg16_32px': Entry(VGG, dict(column='D', head='average', classes=10), _CIFAR, *_AFTER_VGG),
     'googlenet': Entry(GoogLeNet, {}, _IMAGENET, *_SZEGEDY),
     'googlenet_32px': Entry(
-        GoogLeNet, dict(small=True, aux=False, classes=10), _CIFAR, *_after(_SZEGEDY)),
+        GoogLeNet, dict(small=True, aux=False, classes=10), _CIFAR, *_AFTER_SZEGEDY),
     'resnet18': Entry(ResNet, dict(blocks=(2, 2, 2, 2)), _IMAGENET, *_HE),
     'resnet34': Entry(ResNet, dict(blocks=(3, 4, 6, 3)), _IMAGENET, *_HE),
     'resnet50': Entry(ResNet, dict(blocks=(3, 4, 6, 3), bottleneck=True), _IMAGENET, *_HE),
@@ -128,12 +125,8 @@ def names() -> tuple[str, ...]:
 def axes_of(name: str) -> dict[str, Any]:
     """The ablation axes of a net and the paper's choice on each: {'activation': 'tanh', ...}."""
     entry = _entry(name)
-    defaults = {
-        field.name: field.default
-        for field in dataclasses.fields(entry.net)
-        if field.name in axes.AXES
-    }
-    return {axis: entry.fields.get(axis, value) for axis, value in defaults.items()}
+    fields = {field.name: field.default for field in dataclasses.fields(entry.net)} | entry.fields
+    return {axis: value for axis, value in fields.items() if axis in axes.AXES}
 
 
 def values(name: str, axis: str) -> tuple:
@@ -165,7 +158,7 @@ def build(name: str, **fields: Any) -> layers.Net:
     return entry.net(**entry.fields | fields)
 
 
-def _entry(name) -> Entry:
+def _entry(name: str) -> Entry:
     if name not in NETS:
         raise axes.unknown('unknown net', name, NETS)
     return NETS[name]

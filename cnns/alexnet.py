@@ -26,6 +26,7 @@ import functools
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
+from jax import Array
 
 from cnns import layers
 from cnns.axes import unknown
@@ -121,7 +122,7 @@ class AlexNet(layers.Net):
     small: bool = False
 
     @nn.compact
-    def __call__(self, x, *, train: bool, features: bool | str = False):
+    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
         lrn = functools.partial(layers.lrn, k=self.lrn_k, alpha_over_n=self.alpha_over_n)
         layer = layers.Layers(self, x, train=train, lrn=lrn)
         if self.dropout_on not in ('outputs', 'inputs'):

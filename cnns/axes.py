@@ -12,14 +12,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 
-def scaled_tanh(x: jax.Array) -> jax.Array:
+def scaled_tanh(x: Array) -> Array:
     """1.7159 tanh(2x/3): f(1) = 1 and f(-1) = -1 (LeCun et al. 1998, Eq. 6 and App. A)."""
     return 1.7159 * jnp.tanh(2 / 3 * x)
 
 
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     'tanh': jnp.tanh,
     'relu': jax.nn.relu,
     'sigmoid': jax.nn.sigmoid,

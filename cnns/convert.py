@@ -12,7 +12,7 @@ to height, width, channel. No value is changed, so both ways are exact.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import flax
@@ -20,6 +20,7 @@ import jax
 import numpy as np
 
 import cnns
+from cnns import layers
 from cnns.axes import unknown
 from cnns.tensors import load, save
 
@@ -127,7 +128,7 @@ def _check_model(model):
         raise unknown('unknown model', model, MODELS)
 
 
-def build(model: str, **fields):
+def build(model: str, **fields: Any) -> layers.Net:
     """The net that computes what torchvision's net of this name does, in inference.
 
     On images of 224x224, and on others whose sides are multiples of 32 where the net takes them
@@ -143,7 +144,7 @@ def build(model: str, **fields):
     return cnns.build(name, **{**own, **fields})
 
 
-def sizes(model: str, state_dict) -> dict[str, int]:
+def sizes(model: str, state_dict: Mapping[str, Any]) -> dict[str, int]:
     """The fields that a state dict is for: {'classes': ..., 'channels': ...}, read off its ends.
 
     1000 and 3 where the last or the first weight is missing or is none.
@@ -158,7 +159,7 @@ def sizes(model: str, state_dict) -> dict[str, int]:
     )
 
 
-def from_torch(model: str, state_dict) -> dict:
+def from_torch(model: str, state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """Turns a torchvision state dict {name: array or CPU tensor} into variables of `build(model)`.
 
     Returns {'params': ..., 'batch_stats': ...} (the latter where the net has batch norm) of numpy
@@ -187,7 +188,7 @@ def from_torch(model: str, state_dict) -> dict:
     )
 
 
-def to_torch(model: str, variables) -> dict[str, np.ndarray]:
+def to_torch(model: str, variables: dict | flax.core.FrozenDict) -> dict[str, np.ndarray]:
     """Turns variables of `build(model)` into a torchvision state dict, in torchvision's order.
 
     The inverse of from_torch. 16-bit floats become float32, other dtypes are kept. The counters
@@ -248,7 +249,7 @@ _NORM = (
 
 
 @functools.lru_cache(maxsize=4)
-def _table(model, *, classes, channels, aux) -> tuple[_Entry, ...]:
+def _table(model, *, classes, channels, aux):
     """All tensors of a model, in torchvision's order. The shapes are those of our net."""
     net = build(model, classes=classes, channels=channels)
     images = jax.ShapeDtypeStruct((1, SIDE, SIDE, channels), np.float32)
@@ -294,7 +295,7 @@ def _to_ours(array, map_shape):
     return array.T
 
 
-def _sizes(first, last, *, channel_axis, class_axis) -> dict[str, int]:
+def _sizes(first, last, *, channel_axis, class_axis):
     def size(weight, ndim, axis, usual):
         shape = () if weight is None else tuple(weight.shape)
         return shape[axis] if len(shape) == ndim and 0 not in shape else usual
@@ -302,7 +303,7 @@ def _sizes(first, last, *, channel_axis, class_axis) -> dict[str, int]:
     return {'classes': size(last, 2, class_axis, 1000), 'channels': size(first, 4, channel_axis, 3)}
 
 
-def _check(what, given, expected) -> None:
+def _check(what, given, expected):
     """Raises ValueError that starts with `what` and names every array that is not as expected.
 
     given: {name: array}, expected: {name: shape}.

@@ -21,6 +21,7 @@ import functools
 from typing import ClassVar
 
 import flax.linen as nn
+from jax import Array
 
 from cnns import layers
 from cnns.axes import unknown
@@ -57,7 +58,7 @@ class CudaConvNet(layers.Net):
     file: str = '19pct'
 
     @nn.compact
-    def __call__(self, x, *, train: bool, features: bool | str = False):
+    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
         layer = self._layers(x, train)
         first, others = ('max', 'average') if self.pool == 'mixed' else (self.pool, self.pool)
         x = layer.conv('conv1', x, 32, 5, padding=2, weights=_normal(1e-4))
@@ -97,7 +98,7 @@ class LocalCudaConvNet(CudaConvNet):
     file: str = '13pct'
 
     @nn.compact
-    def __call__(self, x, *, train: bool, features: bool | str = False):
+    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
         layer = self._layers(x, train)
         x = layer.conv('conv1', x, 64, 5, padding=2, weights=_normal(1e-4))
         x = layer.pool('pool1', x)

@@ -33,6 +33,7 @@ from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax import Array
 
 from cnns import layers
 from cnns.axes import unknown
@@ -78,7 +79,7 @@ class Inception(nn.Module):
     third: int = 5  # kernel of the third branch
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         layer, width, third = self.layer, self.widths, self.third
         y1 = layer.conv('1x1', x, width.ones, 1)
         y3 = layer.conv('3x3_reduce', x, width.reduce3, 1)
@@ -94,7 +95,7 @@ class NaiveInception(Inception):
     """The block of Fig. 2a: no 1x1 reductions, and no projection of the pooled map."""
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         layer, width, third = self.layer, self.widths, self.third
         y1 = layer.conv('1x1', x, width.ones, 1)
         y3 = layer.conv('3x3', x, width.threes, 3, padding=1)
@@ -118,7 +119,7 @@ class Auxiliary(nn.Module):
     classes: int
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         layer = self.layer
         x = layers.pool_windows(x, 'average', 5, 3, ((0, 0), (0, 0)), fast=layer.net.fast)
         x = layer.conv('conv', x, 128, 1)
@@ -173,7 +174,7 @@ class GoogLeNet(layers.Net):
     small: bool = False
 
     @nn.compact
-    def __call__(self, x, *, train: bool, features: bool | str = False):
+    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
         lrn = functools.partial(layers.lrn, k=self.lrn_k, alpha_over_n=self.alpha_over_n)
         layer = layers.Layers(self, x, train=train, lrn=lrn, weights=_XAVIER, bias=_BIAS)
         if self.block not in BLOCKS:

@@ -9,14 +9,14 @@ Sec. 3.2); LRN comes after it (Krizhevsky et al. 2012, Sec. 3.3).
 import copy
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 from jax.typing import DTypeLike
 
 from cnns import fast as forms
@@ -24,7 +24,7 @@ from cnns.axes import ACTIVATIONS, AXES, check_axes, unknown
 
 # 'he': normal, variance 2 / fan-in (He et al. 2015, Eq. 10). 'glorot': uniform, variance
 # 2 / (fan-in + fan-out) (Glorot & Bengio 2010, Eq. 16). 'lecun': normal, variance 1 / fan-in.
-# Biases start at 0.
+# Biases are 0.
 INITS: dict[str, Callable] = {
     'he': nn.initializers.variance_scaling(2.0, 'fan_in', 'normal'),
     'glorot': nn.initializers.glorot_uniform(),
@@ -32,13 +32,15 @@ INITS: dict[str, Callable] = {
 }
 
 
-def activate(x: jax.Array, activation: str) -> jax.Array:
+def activate(x: Array, activation: str) -> Array:
     """Applies the named activation to x, any shape."""
     check_axes(activation=activation)
     return ACTIVATIONS[activation](x)
 
 
-def pool(x, kind: str, overlap: bool, stride: int = 2, *, before: bool = False, fast: bool = True):
+def pool(
+    x: Array, kind: str, overlap: bool, stride: int = 2, *, before: bool = False, fast: bool = True
+) -> Array:
     """Pooling with a stride: [N, H, W, C] -> [N, H // stride, W // stride, C], dtype kept.
 
     Both values of `overlap` give the same size on every map. The window is `stride` wide, or
@@ -67,7 +69,9 @@ def pool(x, kind: str, overlap: bool, stride: int = 2, *, before: bool = False, 
     )
 
 
-def pool_windows(x, kind: str, window: int, stride: int, padding, *, fast: bool = True):
+def pool_windows(
+    x: Array, kind: str, window: int, stride: int, padding: Sequence, *, fast: bool = True
+) -> Array:
     """Max or average pooling of [N, H, W, C]; `padding` ((top, bottom), (left, right)).
 
     Max pooling ignores padding, average pooling divides by the pixels that exist. `fast` allows
@@ -84,15 +88,13 @@ def pool_windows(x, kind: str, window: int, stride: int, padding, *, fast: bool 
 
 
 def _pixels(size, low, high, window, stride):
-    """How many pixels that exist each window has, along one edge of the map."""
+    """How many pixels that exist each window has, along one side of the map."""
     exists = np.pad(np.ones(size), (low, high))
-    return [
-        exists[start : start + window].sum() for start in range(0, len(exists) - window + 1, stride)
-    ]
+    return np.lib.stride_tricks.sliding_window_view(exists, window)[::stride].sum(-1)
 
 
 def lrn(
-    x,
+    x: Array,
     *,
     n: int = 5,
     k: float = 2.0,
@@ -100,7 +102,7 @@ def lrn(
     beta: float = 0.75,
     alpha_over_n: bool = False,
     fast: bool = True,
-):
+) -> Array:
     """Local response normalisation across channels; x [..., C], shape and dtype kept.
 
     b_i = a_i / (k + alpha * sum_j a_j^2)^beta, j from i - n//2 to i + n//2 within the channels
@@ -124,8 +126,14 @@ def lrn(
 
 
 def lrn_within(
-    x, *, n: int = 3, k: float = 1.0, alpha: float = 5e-5, beta: float = 0.75, fast: bool = True
-):
+    x: Array,
+    *,
+    n: int = 3,
+    k: float = 1.0,
+    alpha: float = 5e-5,
+    beta: float = 0.75,
+    fast: bool = True,
+) -> Array:
     """Response normalisation within each map; x [N, H, W, C], shape and dtype kept.
 
     b = a / (k + alpha / n^2 * sum of a^2 over the n x n pixels around)^beta: the layer 'rnorm' of
@@ -137,12 +145,12 @@ def lrn_within(
     return (a * (k + alpha / n**2 * sums) ** -beta).astype(x.dtype)
 
 
-def flat(x):
+def flat(x: Array) -> Array:
     """[N, ...] -> [N, features]; N may be 0, or a symbol of jax.export."""
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
-def convolve(x, kernel, *, fast: bool = True):
+def convolve(x: Array, kernel: Array, *, fast: bool = True) -> Array:
     """[N, H, W, C] by a kernel [h, w, C, features], stride 1, no padding."""
     form = forms.conv if fast else lax.conv_general_dilated
     return form(x, kernel, (1, 1), ((0, 0), (0, 0)), dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
@@ -177,7 +185,7 @@ class Conv(nn.Module):
     fast: bool = True
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: Array, *, train: bool) -> Array:
         check_axes(norm=self.norm)
         padding = self.padding
         x = nn.Conv(
@@ -226,7 +234,7 @@ class BatchNorm(nn.Module):
     param_dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Array) -> Array:
         shape = x.shape[-1:]
         averages = (
             self.variable('batch_stats', 'mean', jnp.zeros, shape, jnp.float32),
@@ -259,7 +267,7 @@ class SlidingDense(nn.Module):
     param_dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Array) -> Array:
         rows = self.window**2 * x.shape[-1]
         kernel = self.param('kernel', self.kernel_init, (rows, self.features), self.param_dtype)
         bias = self.param('bias', self.bias_init, (self.features,), self.param_dtype)
@@ -327,7 +335,16 @@ class Layers:
     layers or for one; initialiser='he' and the like replace them.
     """
 
-    def __init__(self, net: Net, x, *, train: bool, lrn: Callable = lrn, weights=None, bias=0.0):
+    def __init__(
+        self,
+        net: Net,
+        x: Array,
+        *,
+        train: bool,
+        lrn: Callable = lrn,
+        weights: Callable | None = None,
+        bias: float | Callable = 0.0,
+    ):
         """Raises ValueError for fields or images [N, H, W, C] that the net cannot take."""
         self.axes = {axis: getattr(net, axis) for axis in AXES if hasattr(net, axis)}
         check_fields(type(net).__name__, type(net), {**self.axes, 'initialiser': net.initialiser})
@@ -339,7 +356,7 @@ class Layers:
             )
         self.net, self.train = net, train
         self.norm = self.axes.get('norm', 'none')
-        self.outputs: dict[str, jax.Array] = {}
+        self.outputs: dict[str, Array] = {}
         self._lrn = functools.partial(lrn, fast=net.fast)
         self._weights, self._bias = weights, bias
         self._path = ''
@@ -347,7 +364,7 @@ class Layers:
     def conv(
         self,
         name: str,
-        x,
+        x: Array,
         width: int,
         kernel: int,
         *,
@@ -356,9 +373,9 @@ class Layers:
         groups: int = 1,
         linear: bool = False,
         lrn: bool = False,
-        weights=None,
-        bias=None,
-    ):
+        weights: Callable | None = None,
+        bias: float | Callable | None = None,
+    ) -> Array:
         """Convolution, batch norm, activation unless `linear`; with `lrn`, LRN where norm='lrn'."""
         if x.shape[-1] % groups or width % groups:
             raise ValueError(
@@ -383,7 +400,9 @@ class Layers:
         )
         return self.keep(name, layer(x, train=self.train))
 
-    def local(self, name: str, x, width: int, kernel: int, *, padding: int, weights=None):
+    def local(
+        self, name: str, x: Array, width: int, kernel: int, *, padding: int, weights: Callable
+    ) -> Array:
         """Locally connected layer, a kernel and bias of its own at every place; activation."""
         x = nn.ConvLocal(
             width,
@@ -397,15 +416,15 @@ class Layers:
     def dense(
         self,
         name: str,
-        x,
+        x: Array,
         units: int,
         *,
         window: int | None = None,
         linear: bool = False,
         norm: bool = False,
-        weights=None,
-        bias=None,
-    ):
+        weights: Callable | None = None,
+        bias: float | Callable | None = None,
+    ) -> Array:
         """Fully connected, activation unless `linear`; [N, ...] is flattened to [N, features].
 
         With `norm`, batch norm where norm='batch'. With `window`, the layer of window x window maps
@@ -421,41 +440,49 @@ class Layers:
             x = batch_norm(self.net, self.train, f'{name}_norm')(x)
         return self.keep(name, x if linear else activate(x, self.axes['activation']))
 
-    def pool(self, name: str, x, *, kind=None, overlap=None, before=False):
+    def pool(
+        self,
+        name: str,
+        x: Array,
+        *,
+        kind: str | None = None,
+        overlap: bool | None = None,
+        before: bool = False,
+    ) -> Array:
         """Pooling with stride 2, of the net's own kind and overlap unless others are given."""
         kind = self.axes['pool'] if kind is None else kind
         overlap = self.axes['overlap'] if overlap is None else overlap
         with jax.named_scope(name):
             return self.keep(name, pool(x, kind, overlap, before=before, fast=self.net.fast))
 
-    def global_average(self, name: str, x):
+    def global_average(self, name: str, x: Array) -> Array:
         """[N, H, W, C] -> [N, C]."""
         with jax.named_scope(name):
             return self.keep(name, x.mean((1, 2)))
 
-    def normalise(self, name: str, x):
+    def normalise(self, name: str, x: Array) -> Array:
         """LRN where norm='lrn', nothing otherwise."""
         with jax.named_scope(name):
             return self.keep(name, self._lrn(x)) if self.norm == 'lrn' else x
 
-    def activate(self, name: str, x, *, lrn: bool = False):
+    def activate(self, name: str, x: Array, *, lrn: bool = False) -> Array:
         """The activation alone, after a sum of branches; `lrn` as in conv."""
         with jax.named_scope(name):
             x = activate(x, self.axes['activation'])
             return self.keep(name, self._lrn(x) if lrn and self.norm == 'lrn' else x)
 
-    def block(self, name: str, kind: Callable[..., nn.Module], x, **fields):
+    def block(self, name: str, kind: Callable, x: Array, **fields: Any) -> Array:
         """A module whose field `layer` makes its layers, which are recorded as 'name/layer'."""
         layer = copy.copy(self)
         layer._path = f'{self._path}{name}/'
         return self.keep(name, kind(layer=layer, name=name, **fields)(x))
 
-    def keep(self, name: str, x):
+    def keep(self, name: str, x: Array) -> Array:
         """Records x as the output of the layer `name`, and returns it."""
         self.outputs[self._path + name] = x
         return x
 
-    def result(self, logits, features: bool | str = False):
+    def result(self, logits: Array, features: bool | str) -> Array:
         """What the net returns: logits in float32, or the layer that `features` asks for.
 
         Raises ValueError for a layer that does not exist.
@@ -468,7 +495,7 @@ class Layers:
             raise unknown('unknown layer', features, self.outputs)
         return self.outputs[features]
 
-    def _fields(self, weights, bias) -> dict[str, Any]:
+    def _fields(self, weights, bias):
         """The fields of a flax layer: its initialisers and types."""
         net = self.net
         types = dict(dtype=net.dtype, param_dtype=net.param_dtype)

@@ -23,6 +23,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.typing import DTypeLike
 
 from cnns import layers
@@ -38,7 +39,7 @@ def _check_size(x):
         )
 
 
-def uniform(fan_in=None) -> Callable:
+def uniform(fan_in: Any = None) -> Callable:
     """Uniform in +-2.4 / fan-in (App. A).
 
     fan_in: a number, or one for each place of the parameter's last axis; None: that of a kernel
@@ -52,7 +53,7 @@ def uniform(fan_in=None) -> Callable:
     return init
 
 
-def _paper(fan_in) -> dict[str, Any]:
+def _paper(fan_in: int) -> dict[str, Any]:
     return dict(weights=uniform(), bias=uniform(fan_in))
 
 
@@ -81,7 +82,7 @@ class LeNet5(layers.Net):
     initialiser: str = 'lecun'
 
     @nn.compact
-    def __call__(self, x, *, train: bool, features: bool | str = False):
+    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
         layer = layers.Layers(self, x, train=train)
         _check_size(x)
         x = layer.conv('C1', x, 6, 5, lrn=True, **_paper(fan_in=25))
@@ -116,7 +117,7 @@ class PartialConv(nn.Module):
     fast: bool = True
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         links = [(i, o) for o, column in enumerate(C3_TABLE) for i in column]
         place = np.zeros((len(links), 6, 16), np.float32)
         for link, (i, o) in enumerate(links):
@@ -143,7 +144,7 @@ class Subsampling(nn.Module):
     fast: bool = True
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         shape = x.shape[-1:]
         coefficient = self.param('coefficient', uniform(4), shape, self.param_dtype)
         bias = self.param('bias', uniform(4), shape, self.param_dtype)
@@ -200,7 +201,7 @@ class LeNet5Original(layers.Net):
     channels: int = 1
 
     @nn.compact
-    def __call__(self, x, *, train: bool, features: bool | str = False):
+    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
         if self.classes != 10 or self.channels != 1 or x.shape[-1] != 1:
             raise ValueError(
                 'the original LeNet-5 has codes for 10 classes and reads 1 channel; '
@@ -226,7 +227,7 @@ class LeNet5Original(layers.Net):
         return layer.result(layer.keep('OUT', -distances), features)
 
 
-def rbf_loss(logits, labels, *, j: float = 0.1):
+def rbf_loss(logits: Array, labels: Array, *, j: float = 0.1) -> Array:
     """The discriminative loss of Sec. II-C, Eq. 9, per image: float32 [N].
 
     y_label + log(exp(-j) + sum_i exp(-y_i)), y = -logits [N, classes], labels int [N]. The

@@ -15,6 +15,7 @@ arXiv 1502.03167, 2015, Sec. 4.1, Fig. 1.
 from typing import ClassVar
 
 import flax.linen as nn
+from jax import Array
 
 from cnns import layers
 from cnns.lenet import uniform
@@ -48,7 +49,7 @@ class MLP(layers.Net):
     hidden: tuple[int, ...] = (300,)  # units of each hidden layer
 
     @nn.compact
-    def __call__(self, x, *, train: bool, features: bool | str = False):
+    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
         layer = layers.Layers(self, x, train=train, weights=nn.initializers.normal(0.1))
         layers.check_counts('hidden', self.hidden)
 

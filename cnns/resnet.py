@@ -31,6 +31,7 @@ from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax import Array
 
 from cnns import layers
 from cnns.axes import unknown
@@ -63,7 +64,7 @@ class Basic(Residual):
     """Two 3x3 convolutions and the shortcut (Fig. 5 left)."""
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         y = self.layer.conv('conv1', x, self.width, 3, stride=self.stride, padding=1, lrn=True)
         y = self.layer.conv('conv2', y, self.width, 3, padding=1, linear=True)
         y = self.add_shortcut(x, y)
@@ -76,7 +77,7 @@ class Bottleneck(Residual):
     stride_on: str = '1x1'
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         first, second = (self.stride, 1) if self.stride_on == '1x1' else (1, self.stride)
         y = self.layer.conv('conv1', x, self.width, 1, stride=first, lrn=True)
         y = self.layer.conv('conv2', y, self.width, 3, stride=second, padding=1, lrn=True)
@@ -125,7 +126,7 @@ class ResNet(layers.Net):
     width: int = 64  # of conv1 and conv2_x
 
     @nn.compact
-    def __call__(self, x, *, train: bool, features: bool | str = False):
+    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
         layer = layers.Layers(self, x, train=train)
         _check(x, self.shortcut, 32)
         if self.stride_on not in ('1x1', '3x3'):
@@ -169,7 +170,7 @@ class CifarResNet(layers.Net):
     width: int = 16  # of conv1 and conv2_x
 
     @nn.compact
-    def __call__(self, x, *, train: bool, features: bool | str = False):
+    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
         layer = layers.Layers(self, x, train=train)
         _check(x, self.shortcut, 4)
         layers.check_counts('blocks', (self.blocks,))

@@ -17,13 +17,13 @@ import pathlib
 import pickle
 import pickletools
 import zipfile
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors
 
 SUFFIXES = ('.safetensors', '.pth', '.pt')
-MAX_HEADER = 100_000_000  # bytes of JSON, the limit of the safetensors format
 
 # numpy has no bfloat16: its bits are read
 _BFLOAT16 = 'bfloat16'
@@ -91,11 +91,8 @@ def save(path: str | os.PathLike, tensors: dict[str, np.ndarray]) -> None:
         if tensor.dtype not in kinds or name == '__metadata__':
             raise ValueError(f'{name!r} of {tensor.dtype} cannot be stored as safetensors.')
         begin, end = end, end + tensor.nbytes
-        header[name] = {
-            'dtype': kinds[tensor.dtype],
-            'shape': tensor.shape,
-            'data_offsets': [begin, end],
-        }
+        dtype, shape = kinds[tensor.dtype], tensor.shape
+        header[name] = {'dtype': dtype, 'shape': shape, 'data_offsets': [begin, end]}
         parts.append(tensor)
     text = json.dumps(header).encode()
     text += b' ' * (-len(text) % 8)  # the data begin at a multiple of 8
@@ -105,16 +102,15 @@ def save(path: str | os.PathLike, tensors: dict[str, np.ndarray]) -> None:
             file.write(tensor.tobytes())
 
 
-def _values(data, dtype: str, count: int, offset: int = 0, order: str = '<') -> np.ndarray:
+def _values(data: Any, dtype: str, count: int, offset: int = 0, order: str = '<') -> np.ndarray:
     """`count` values of a buffer, [count]; 16-bit floats become float32, which is exact."""
     if dtype == _BFLOAT16:
         bits = np.frombuffer(data, order + 'u2', count, offset).astype(np.uint32)
         values = (bits << 16).view(np.float32)
     else:
         values = np.frombuffer(data, dtype.replace('<', order), count, offset)
-        values = values.astype(
-            np.float32 if dtype == '<f2' else values.dtype.newbyteorder('='), copy=False
-        )
+        native = np.float32 if dtype == '<f2' else values.dtype.newbyteorder('=')
+        values = values.astype(native, copy=False)
     values.flags.writeable = False
     return values
 
@@ -123,7 +119,7 @@ def _bytes_per_value(dtype: str) -> int:
     return 2 if dtype == _BFLOAT16 else np.dtype(dtype).itemsize
 
 
-def _whole(*values) -> bool:
+def _whole(*values: Any) -> bool:
     return all(type(value) is int and value >= 0 for value in values)
 
 
@@ -155,7 +151,7 @@ def _header(data: bytes) -> dict[str, Any]:
         return mapping
 
     length = int.from_bytes(data[:8], 'little')
-    if len(data) < 8 or length > min(len(data) - 8, MAX_HEADER):
+    if len(data) < 8 or length > len(data) - 8:
         raise ValueError(
             f'its header should be {length} bytes long, the file has {len(data)}; is '
             'it complete, and is it safetensors?'
@@ -203,7 +199,7 @@ def _fault(data: bytes) -> str:
     return f'{size - position} bytes at its end belong to no tensor.' if position < size else ''
 
 
-def _other_dtype(name, dtype) -> str:
+def _other_dtype(name: str, dtype: Any) -> str:
     return f'{name!r} has dtype {dtype!r}; {", ".join(_SAFETENSORS)} can be read.'
 
 
@@ -312,7 +308,7 @@ def _unpickle(file: io.BytesIO) -> Any:
         raise ValueError(f'its pickle is damaged ({error}).') from error
 
 
-def _described(state) -> dict[str, _Tensor]:
+def _described(state: Any) -> dict[str, _Tensor]:
     """Checks that what was unpickled is tensors by name, all of it."""
     if not isinstance(state, dict):
         raise ValueError(
@@ -320,27 +316,17 @@ def _described(state) -> dict[str, _Tensor]:
             'them so: torch.save(model.state_dict(), FILE).'
         )
     items = list(dict.items(state))  # a pickle can hide an OrderedDict's own method
-    others = [
-        (key, value)
-        for key, value in items
-        if not (isinstance(key, str) and isinstance(value, _Tensor))
-    ]
+    others = [(k, v) for k, v in items if not (isinstance(k, str) and isinstance(v, _Tensor))]
     if not others:
         return dict(items)
     found = ', '.join(f'{key!r} ({_kind(value)})' for key, value in others[:5])
     found += f' and {len(others) - 5} more' if len(others) > 5 else ''
-    inner = [
-        key
-        for key, value in others
-        if isinstance(value, dict)
-        and value
-        and all(isinstance(part, _Tensor) for part in dict.values(value))
-    ]
-    remedy = (
-        f'torch.save(torch.load(FILE)[{inner[0]!r}], NEW)'
-        if inner
-        else ('torch.save(model.state_dict(), FILE)')
-    )
+    remedy = 'torch.save(model.state_dict(), FILE)'
+    for key, value in others:
+        values = list(dict.values(value)) if isinstance(value, dict) else []
+        if values and all(isinstance(part, _Tensor) for part in values):
+            remedy = f'torch.save(torch.load(FILE)[{key!r}], NEW)'
+            break
     raise ValueError(f'it holds more than tensors: {found}. Save the tensors alone: {remedy}.')
 
 
@@ -348,7 +334,7 @@ def _kind(value):
     return 'tensor' if isinstance(value, _Tensor) else type(value).__name__
 
 
-def _build(described: dict[str, _Tensor], values) -> dict[str, np.ndarray]:
+def _build(described: dict[str, _Tensor], values: Callable) -> dict[str, np.ndarray]:
     """Arrays of described tensors; values(storage) gives the storage's values, [count]."""
     arrays = {}
     for name, (storage, offset, shape, strides) in described.items():
@@ -362,12 +348,9 @@ def _build(described: dict[str, _Tensor], values) -> dict[str, np.ndarray]:
         if 0 in shape:
             offset, strides = 0, (0,) * len(shape)
         try:
-            arrays[name] = np.lib.stride_tricks.as_strided(
-                flat[offset:],
-                shape,
-                [stride * flat.itemsize for stride in strides],
-                writeable=False,
-            )
+            steps = [stride * flat.itemsize for stride in strides]
+            strided = np.lib.stride_tricks.as_strided
+            arrays[name] = strided(flat[offset:], shape, steps, writeable=False)
         except (ValueError, OverflowError) as error:
             raise ValueError(f'{name!r} has the impossible shape {shape}.') from error
     return arrays

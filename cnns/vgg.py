@@ -23,6 +23,7 @@ arXiv 1409.1556, 2014, Sec. 2, Tables 1 and 2.
 """
 
 import flax.linen as nn
+from jax import Array
 
 from cnns import layers
 from cnns.axes import unknown
@@ -75,7 +76,7 @@ class VGG(layers.Net):
     bias: bool | None = None  # of the convolutions; None: unless norm='batch'; torchvision: True
 
     @nn.compact
-    def __call__(self, x, *, train: bool, features: bool | str = False):
+    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
         layer = layers.Layers(self, x, train=train, weights=nn.initializers.normal(0.1))
         if self.column not in KERNELS:
             raise unknown('unknown column', self.column, KERNELS)

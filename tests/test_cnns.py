@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import subprocess
 import sys
 
 import jax
@@ -213,3 +214,49 @@ def test_any_layer_or_block_can_be_asked_for_by_name(name, layer, shape):
 def test_train_has_no_default():
     with pytest.raises(TypeError, match="'train'"):
         cnns.build('lenet5').init(jax.random.PRNGKey(0), np.zeros((1, 32, 32, 1)))
+
+
+def test_a_fresh_import_has_the_submodules_and_the_version():
+    code = (
+        'import cnns; cnns.convert.MODELS, cnns.layers.Net, cnns.fast.conv, cnns.axes.AXES; '
+        'assert cnns.__version__; assert all(hasattr(cnns, name) for name in cnns.__all__)'
+    )
+    root = pathlib.Path(cnns.__file__).parent.parent
+    subprocess.run([sys.executable, '-c', code], cwd=root, check=True, timeout=300)
+    assert (root / 'cnns' / 'py.typed').is_file()
+
+
+@pytest.mark.parametrize(
+    'name, path, shape',
+    [
+        ('lenet5', 'C3/conv/kernel', (5, 5, 6, 16)),
+        ('mlp_300', 'fc2/kernel', (300, 10)),
+        ('cuda_convnet_13pct', 'local3/kernel', (6, 6, 576, 32)),
+        ('googlenet_32px', 'inception_3a/1x1/conv/kernel', (1, 1, 192, 64)),
+        ('googlenet', 'aux_4d/fc1/kernel', (2048, 1024)),
+        ('resnet50', 'conv3_1/shortcut/conv/kernel', (1, 1, 256, 512)),
+        ('resnet20', 'conv2_1/conv1/norm/scale', (16,)),
+    ],
+)
+def test_parameters_keep_the_paths_that_stored_weights_have(name, path, shape):
+    net = cnns.build(name)
+    images = jax.ShapeDtypeStruct((1, *cnns.NETS[name].input), jnp.float32)
+    leaf = jax.eval_shape(lambda x: net.init(jax.random.PRNGKey(0), x, train=False), images)
+    for part in ('params', *path.split('/')):
+        leaf = leaf[part]
+    assert leaf.shape == shape
+
+
+def test_a_block_lists_its_layers_before_itself():
+    net = cnns.build('resnet20', blocks=1, shortcut='B')
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    with pytest.raises(ValueError, match='unknown layer') as error:
+        jax.eval_shape(
+            lambda x: net.init_with_output(jax.random.PRNGKey(0), x, train=False, features='conv9'),
+            images,
+        )
+    names = str(error.value).split('Allowed: ')[1].rstrip('.').split(', ')
+    block = [f'conv3_1/{layer}' for layer in ('conv1', 'conv2', 'shortcut', 'out')]
+    at = names.index('conv3_1/conv1')
+    assert names[at : at + 5] == [*block, 'conv3_1']
+    assert names[0] == 'conv1' and names[-2:] == ['average', 'fc']

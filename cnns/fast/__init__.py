@@ -13,14 +13,6 @@ from cnns.fast.lrn import lrn, plain_lrn
 from cnns.fast.pooling import max_pool, plain_max_pool, plain_sum_pool, sum_pool
 
 __all__ = [
-    'batch_norm',
-    'conv',
-    'lrn',
-    'max_pool',
-    'plain_batch_norm',
-    'plain_conv',
-    'plain_lrn',
-    'plain_max_pool',
-    'plain_sum_pool',
-    'sum_pool',
-]
+    'batch_norm', 'conv', 'lrn', 'max_pool', 'sum_pool',
+    'plain_batch_norm', 'plain_conv', 'plain_lrn', 'plain_max_pool', 'plain_sum_pool',
+]  # fmt: skip

@@ -9,12 +9,14 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
 
 from cnns.fast.common import on_cpu
 
 
-def batch_norm(x, scale, bias, epsilon: float, axis_name: str | None = None):
+def batch_norm(
+    x: Array, scale: Array, bias: Array, epsilon: float, axis_name: str | None = None
+) -> tuple[Array, Array, Array]:
     """(x - mean) / sqrt(var + epsilon) * scale + bias, with the mean and the var of the batch.
 
     x [..., C] float32; the statistics [C] are over all axes but the last, and over the devices of
@@ -30,7 +32,9 @@ def batch_norm(x, scale, bias, epsilon: float, axis_name: str | None = None):
     )
 
 
-def plain_batch_norm(x, scale, bias, epsilon: float, axis_name: str | None = None):
+def plain_batch_norm(
+    x: Array, scale: Array, bias: Array, epsilon: float, axis_name: str | None = None
+) -> tuple[Array, Array, Array]:
     """The same, with the gradient that JAX makes of it."""
     mean, var = _mean_and_var(x, axis_name)
     var = jnp.maximum(var, 0.0)
@@ -52,7 +56,7 @@ def _batch_norm(x, scale, bias, epsilon, axis_name):
 
 def _batch_norm_fwd(x, scale, bias, epsilon, axis_name):
     mean, var = _mean_and_var(x, axis_name)
-    # What the maximum passes on of its gradient: half of it where both sides are 0
+    # The derivative of the maximum below: one half where both sides are 0
     passed = (jnp.sign(var) + 1) / 2
     var = jnp.maximum(var, 0.0)
     y = (x - mean) * (lax.rsqrt(var + epsilon) * scale) + bias
@@ -66,7 +70,8 @@ def _batch_norm_bwd(epsilon, axis_name, saved, gradients):
     inverse = lax.rsqrt(var + epsilon)
     total = gradient.sum(axes)
     product = (gradient * (x - mean)).sum(axes)
-    # What reaches the two statistics: var holds -mean^2, which (x - mean) below puts right
+    # The gradients of both statistics; var contains -mean^2, whose gradient the term with
+    # (x - mean) below includes
     reach = jnp.stack(
         [of_mean - scale * inverse * total, passed * (of_var - 0.5 * scale * inverse**3 * product)]
     )

@@ -16,10 +16,12 @@
 
 import functools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
 
 from cnns.fast.common import interleave, on_cpu, output_size, pad, pairs
 
@@ -31,7 +33,7 @@ _FEW_CHANNELS = 4  # space-to-depth up to this, for strided kernels
 _NO_PADDING = ((0, 0), (0, 0))
 
 
-def conv(x, kernel, strides, padding, **fields):
+def conv(x: Array, kernel: Array, strides: Sequence[int], padding: Any, **fields: Any) -> Array:
     """lax.conv_general_dilated for flax's nn.Conv, of maps [N, H, W, C] and explicit padding.
 
     kernel [h, w, C / groups, features]. A dilation, a precision, strides that differ, and arrays or
@@ -80,14 +82,14 @@ def _form(x, kernel, stride, padding):
     return _direct(x, kernel, stride, padding)
 
 
-def plain_conv(x, kernel, stride: int, padding):
+def plain_conv(x: Array, kernel: Array, stride: int, padding: Sequence) -> Array:
     """lax.conv_general_dilated of maps [N, H, W, C] by a kernel [h, w, C, features]."""
     return lax.conv_general_dilated(
         x, kernel, (stride, stride), padding, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
     )
 
 
-def _exceeds_map(map_size, kernel_size, stride, padding) -> bool:
+def _exceeds_map(map_size, kernel_size, stride, padding):
     """Whether a kernel is larger than its map, in the layer or in the gradient of the input."""
     sizes = [
         output_size(size, low, high, window, stride)
@@ -139,8 +141,8 @@ def _space_to_depth(x, kernel, stride, padding):
         array = array.swapaxes(axis + 1, axis + 2)
         return array.reshape(*before, high, wide, stride**2 * channels, *after)
 
-    kernel = jnp.pad(kernel, (*sizes, (0, 0), (0, 0)))
-    return _direct(fold(pad(x, edges), 1), fold(kernel, 0), 1, _NO_PADDING)
+    x, kernel = pad(x, edges), jnp.pad(kernel, (*sizes, (0, 0), (0, 0)))
+    return _direct(fold(x, 1), fold(kernel, 0), 1, _NO_PADDING)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))

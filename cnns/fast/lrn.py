@@ -5,28 +5,22 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 
 from cnns.fast.common import on_cpu
 
 
-def lrn(x, n: int, k: float, alpha: float, beta: float):
+def lrn(x: Array, n: int, k: float, alpha: float, beta: float) -> Array:
     """x / (k + alpha * sum of x^2 over n neighbouring channels)^beta; x float32 [..., C]."""
-    return on_cpu(
-        lambda x: _lrn(x, n, k, alpha, beta), lambda x: plain_lrn(x, n, k, alpha, beta), x
-    )
+    how = n, k, alpha, beta
+    return on_cpu(lambda x: _lrn(x, *how), lambda x: plain_lrn(x, *how), x)
 
 
-def plain_lrn(x, n: int, k: float, alpha: float, beta: float):
+def plain_lrn(x: Array, n: int, k: float, alpha: float, beta: float) -> Array:
     """The same by lax.reduce_window and a power."""
-    ones = (1,) * (x.ndim - 1)
+    ones, edges = (1,) * (x.ndim - 1), [(0, 0)] * (x.ndim - 1)
     sums = lax.reduce_window(
-        jnp.square(x),
-        0.0,
-        lax.add,
-        (*ones, n),
-        (*ones, 1),
-        [(0, 0)] * len(ones) + [(n // 2, n // 2)],
+        jnp.square(x), 0.0, lax.add, (*ones, n), (*ones, 1), [*edges, (n // 2, n // 2)]
     )
     return x * (k + alpha * sums) ** -beta
 

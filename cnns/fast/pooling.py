@@ -10,16 +10,17 @@ that of reduce_window slides over a dilated map.
 """
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 
 from cnns.fast.common import interleave, on_cpu, output_size, pad, pairs
 
 
-def max_pool(x, window: int, stride: int, padding):
+def max_pool(x: Array, window: int, stride: int, padding: Sequence) -> Array:
     """Max pooling of [N, H, W, C]; `padding` ((top, bottom), (left, right)) is never the maximum.
 
     The gradient goes to the first maximum of a window, row by row, as in lax.reduce_window.
@@ -28,29 +29,25 @@ def max_pool(x, window: int, stride: int, padding):
     return on_cpu(lambda x: _max_pool(x, *how), lambda x: plain_max_pool(x, *how), x)
 
 
-def plain_max_pool(x, window: int, stride: int, padding):
+def plain_max_pool(x: Array, window: int, stride: int, padding: Sequence) -> Array:
     """The same by lax.reduce_window."""
-    return lax.reduce_window(
-        x,
-        -jnp.inf,
-        lax.max,
-        (1, window, window, 1),
-        (1, stride, stride, 1),
-        ((0, 0), *padding, (0, 0)),
-    )
+    return _reduce_window(x, -jnp.inf, lax.max, window, stride, padding)
 
 
-def sum_pool(x, window: int, stride: int, padding):
+def sum_pool(x: Array, window: int, stride: int, padding: Sequence) -> Array:
     """Sums over windows of [N, H, W, C]."""
     how = window, stride, pairs(padding)
     return on_cpu(lambda x: _sum_pool(x, *how), lambda x: plain_sum_pool(x, *how), x)
 
 
-def plain_sum_pool(x, window: int, stride: int, padding):
+def plain_sum_pool(x: Array, window: int, stride: int, padding: Sequence) -> Array:
     """The same by lax.reduce_window."""
-    return lax.reduce_window(
-        x, 0.0, lax.add, (1, window, window, 1), (1, stride, stride, 1), ((0, 0), *padding, (0, 0))
-    )
+    return _reduce_window(x, 0.0, lax.add, window, stride, padding)
+
+
+def _reduce_window(x, start, reducer, window, stride, padding):
+    windows, strides = (1, window, window, 1), (1, stride, stride, 1)
+    return lax.reduce_window(x, start, reducer, windows, strides, ((0, 0), *padding, (0, 0)))
 
 
 def _clipped_slices(x, window, stride, padding):
