@@ -11,9 +11,9 @@ import time
 import numpy as np
 import pytest
 
-from configs import base
 from experiments import data
 from experiments.data import readahead
+from experiments.data.sources import fields_of
 from experiments.errors import UserError
 
 
@@ -25,11 +25,7 @@ def close(monkeypatch):
 
 
 def load(stream='never', workers=0, name='synthetic:70x12x3', **changes):
-    fields = base.get_config().data
-    changes |= dict(name=name, stream=stream, workers=workers, cache='off')
-    for key, value in changes.items():
-        fields[key] = value
-    return data.load(fields)
+    return data.load(fields_of(name, stream=stream, workers=workers, cache='off', **changes))
 
 
 def test_a_worker_that_is_killed_is_an_error_that_says_so():
@@ -73,7 +69,6 @@ def test_ctrl_c_never_reaches_a_worker_not_even_while_it_starts(workers):
 def test_workers_end_without_a_word_about_shared_memory(tmp_path):
     script = tmp_path / 'script.py'
     script.write_text("""
-from configs import base
 from experiments import data
 
 def main():
