@@ -69,6 +69,7 @@ def test_ctrl_c_never_reaches_a_worker_not_even_while_it_starts(workers):
 def test_workers_end_without_a_word_about_shared_memory(tmp_path):
     script = tmp_path / 'script.py'
     script.write_text("""
+from configs import base
 from experiments import data
 
 def main():
