@@ -5,10 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-from configs import base
 from experiments import data
 from experiments.data import batches as feeding
 from experiments.data import readahead
+from experiments.data.sources import fields_of
 from experiments.errors import UserError
 
 WAYS = [('never', 0), ('always', 0), ('always', 1), ('always', 2)]
@@ -30,11 +30,7 @@ def counted(count, side=2):
 
 
 def load(stream='never', workers=0, name='synthetic:70x12x3', **changes):
-    fields = base.get_config().data
-    changes |= dict(name=name, stream=stream, workers=workers, cache='off')
-    for key, value in changes.items():
-        fields[key] = value
-    return data.load(fields)
+    return data.load(fields_of(name, stream=stream, workers=workers, cache='off', **changes))
 
 
 def numpy(batches):

@@ -11,9 +11,9 @@ import time
 import numpy as np
 import pytest
 
-from configs import base
 from experiments import data
 from experiments.data import readahead
+from experiments.data.sources import fields_of
 from experiments.errors import UserError
 
 
@@ -25,11 +25,7 @@ def close(monkeypatch):
 
 
 def load(stream='never', workers=0, name='synthetic:70x12x3', **changes):
-    fields = base.get_config().data
-    changes |= dict(name=name, stream=stream, workers=workers, cache='off')
-    for key, value in changes.items():
-        fields[key] = value
-    return data.load(fields)
+    return data.load(fields_of(name, stream=stream, workers=workers, cache='off', **changes))
 
 
 def test_a_worker_that_is_killed_is_an_error_that_says_so():
