@@ -6,7 +6,7 @@ import os
 import pathlib
 import reprlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 80
@@ -51,7 +51,7 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
     return guarded
 
 
-def check_writable(path) -> None:
+def check_writable(path: str | os.PathLike) -> None:
     """UserError unless the file --out can be written; leaves what is there as it is.
 
     For commands that work long before they write. Missing folders are made.
@@ -68,7 +68,7 @@ def check_writable(path) -> None:
         raise UserError(f'{path} cannot be written ({words}). Name another --out.') from error
 
 
-def shown(value) -> str:
+def shown(value: object) -> str:
     """repr(value), cut in the middle where it is long."""
     return _short.repr(value)
 
@@ -79,13 +79,13 @@ def reason(error: BaseException) -> str:
     return f'{type(error).__name__}: {text}' if text else type(error).__name__
 
 
-def nearest(given, allowed) -> str:
+def nearest(given: object, allowed: Iterable) -> str:
     """Returns ' Did you mean X?' for the closest of `allowed`, or '' when none is close."""
     match = difflib.get_close_matches(str(given), [str(name) for name in allowed], n=1)
     return f' Did you mean {match[0]!r}?' if match else ''
 
 
-def one_of(what, given, allowed) -> UserError:
+def one_of(what: str, given: object, allowed: Collection) -> UserError:
     """Returns the error for a name outside a closed list: the nearest name, and all unless long."""
     close = nearest(given, allowed)
     if close and len(allowed) > _LIST:

@@ -79,7 +79,7 @@ def write_whole(path: str | os.PathLike, data: bytes | str) -> None:
         raise
 
 
-def digest(*parts) -> str:
+def digest(*parts: object) -> str:
     """Sixteen hexadecimal digits of a hash of bytes, arrays' bytes, and of anything with a stable
     repr."""
     total = hashlib.sha256()

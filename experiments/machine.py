@@ -47,7 +47,7 @@ def options(fast: bool = True) -> dict:
     return dict(_OPTIONS) if fast and known and jax.default_backend() == 'cpu' else {}
 
 
-def compiled(lowered, options: dict):
+def compiled(lowered: jax.stages.Lowered, options: dict) -> jax.stages.Compiled:
     """The executable of a lowered program."""
     with warnings.catch_warnings():
         if options:  # this jaxlib cannot write programs with oneDNN's kernels; they compile anew

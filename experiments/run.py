@@ -13,6 +13,7 @@ import pathlib
 import shlex
 import signal
 import sys
+from collections.abc import Sequence
 
 if __name__ == '__main__':  # until main takes over, Ctrl-C in the imports ends without a traceback
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -98,7 +99,7 @@ def _main(argv, console) -> int:
         return 130
 
 
-def parse(argv) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     """Splits the command line into its flags and the `--config.field=value` overrides."""
     parser = configs.parser('python -m experiments.run', __doc__.split('\n')[0])
     parser.add_argument('--workdir', metavar='DIR', help=f'default: {_WORKDIRS}/CONFIG-ARGUMENT')

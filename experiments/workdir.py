@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from experiments.errors import UserError, reason
 from experiments.files import append, read, write_whole
@@ -130,7 +130,7 @@ class WorkDir:
         except OSError as error:
             self.fail(error)
 
-    def fail(self, error: OSError):
+    def fail(self, error: OSError) -> NoReturn:
         """Raises the UserError for a folder that cannot be written."""
         kept = len(getattr(self, 'rows', {}))
         raise UserError(

@@ -7,6 +7,8 @@ import math
 import typing
 from typing import Any
 
+from ml_collections import ConfigDict
+
 import cnns
 from configs import base
 from experiments.errors import UserError, nearest, one_of, shown
@@ -46,12 +48,12 @@ _NOT_IN_THE_NAME = (
 )
 
 
-def axes_of(config) -> dict[str, Any]:
+def axes_of(config: ConfigDict) -> dict[str, Any]:
     """The axes that the config names itself; the others keep the paper's choice."""
     return {axis: config.model[axis] for axis in AXES if config.model[axis] is not None}
 
 
-def fields_of(config) -> dict[str, Any]:
+def fields_of(config: ConfigDict) -> dict[str, Any]:
     """What the config says of the net: the fields that cnns.build takes, axes included."""
     return axes_of(config) | config.model.fields.to_dict()
 
@@ -125,7 +127,7 @@ def _check_axes(config) -> None:
         )
 
 
-def resolve(config) -> dict[str, Any]:
+def resolve(config: ConfigDict) -> dict[str, Any]:
     """Checks a config and returns it as a flat dict with the net's own axis values filled in.
 
     Raises:

@@ -10,7 +10,7 @@ import importlib.util
 import inspect
 import pathlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -117,7 +117,9 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
     return made
 
 
-def parse(made: argparse.ArgumentParser, argv) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
+def parse(
+    made: argparse.ArgumentParser, argv: Sequence[str]
+) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     """Splits a command line into a parser's flags and the `--config.field=value` overrides.
 
     Raises:
@@ -191,7 +193,7 @@ def _group(config, parents):
     return config
 
 
-def flatten(tree, prefix='') -> dict[str, Any]:
+def flatten(tree: Mapping | ml_collections.ConfigDict, prefix: str = '') -> dict[str, Any]:
     """{'model': {'pool': 'max'}} -> {'model.pool': 'max'}."""
     flat = {}
     for key, value in tree.items():
@@ -202,7 +204,7 @@ def flatten(tree, prefix='') -> dict[str, Any]:
     return flat
 
 
-def set_field(config, path: str, value) -> None:
+def set_field(config: ml_collections.ConfigDict, path: str, value: object) -> None:
     """Sets one field by its dotted path, in place.
 
     A string is read as the field's own type, so that overrides can come from a command line; in a

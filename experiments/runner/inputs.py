@@ -2,9 +2,11 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 
 import cnns
 from experiments import data, train
@@ -16,7 +18,7 @@ from experiments.workdir import WorkDir
 Opened = dict[str, tuple]  # what data.open_splits gave, by `key`
 
 
-def key(fields) -> str:
+def key(fields: ConfigDict) -> str:
     """The same text for `data` groups with equal fields: their arms share a data set."""
     return json.dumps(fields.to_dict(), sort_keys=True)
 
@@ -152,7 +154,7 @@ def _channels_line(name: str, dataset: data.Dataset) -> str:
     )
 
 
-def other_code(rows, now: dict[str, Any]) -> str:
+def other_code(rows: Iterable[dict[str, Any]], now: dict[str, Any]) -> str:
     """A note on finished runs of other code than that of this environment, or ''."""
     others = sorted(
         {

@@ -2,11 +2,14 @@
 
 import contextlib
 import signal
+import types
+from collections.abc import Iterator
+from typing import NoReturn
 
 interrupted: list[int] = []  # signals that came
 
 
-def interrupt(number, frame):
+def interrupt(number: int, frame: types.FrameType | None) -> NoReturn:
     """Handler of Ctrl-C and SIGTERM. A second one ends the process at once."""
     interrupted.append(number)
     signal.signal(number, signal.SIG_DFL)
@@ -14,7 +17,7 @@ def interrupt(number, frame):
 
 
 @contextlib.contextmanager
-def uninterrupted():
+def uninterrupted() -> Iterator[None]:
     """Ctrl-C and SIGTERM take effect after what is inside."""
     came = []
     handlers = {

@@ -258,7 +258,7 @@ def label(runs: list[Run]) -> str:
     return f'{runs[0].arm} ({", ".join(words)})'
 
 
-def row_of(outcome) -> dict[str, Any]:
+def row_of(outcome: dict[str, Any] | Exception) -> dict[str, Any]:
     """What the row of a run says of its training."""
     if isinstance(outcome, train.Diverged):
         return {'status': 'diverged', 'reason': str(outcome)}

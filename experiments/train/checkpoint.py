@@ -108,7 +108,7 @@ def restored(snapshot: Snapshot, like):
     return jax.tree.map(place, like, state)
 
 
-def weights(variables) -> bytes:
+def weights(variables: dict) -> bytes:
     """The content of a file of weights: {'params': ..., 'batch_stats': ...}, of arrays."""
     return flax.serialization.msgpack_serialize(
         jax.tree.map(np.asarray, flax.serialization.to_state_dict(variables))

@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from experiments import data
 from experiments.plan.config import flatten
@@ -28,7 +29,7 @@ class Diverged(Exception):
 
 
 def fit(
-    config,
+    config: ConfigDict,
     dataset: data.Dataset,
     on_epoch: Callable[[dict], None] = lambda line: None,
     *,

@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from ml_collections import ConfigDict
 
 from experiments.errors import UserError, one_of
 
@@ -40,7 +41,7 @@ WARM = 0.1  # of the rate, until train.warmup_error is reached (He et al. 2015, 
 # --- updates ---------------------------------------------------------------------------------
 
 
-def update_of(config, params) -> optax.GradientTransformationExtraArgs:
+def update_of(config: ConfigDict, params: optax.Params) -> optax.GradientTransformationExtraArgs:
     """The update of config.train for parameters of this structure (shapes suffice).
 
     In this order: the gradient is clipped, weight decay is added, the velocity takes it up. The
@@ -68,7 +69,7 @@ def update_of(config, params) -> optax.GradientTransformationExtraArgs:
     return optax.chain(*steps)
 
 
-def decays_of(config, params) -> Any:
+def decays_of(config: ConfigDict, params: optax.Params) -> Any:
     """The weight decay of every parameter, a tree of floats; see train.layer_decay, bias_decay."""
     fields = config.train
     layers = fields.layer_decay.to_dict()
@@ -90,7 +91,7 @@ def decays_of(config, params) -> Any:
     return decays
 
 
-def add_decay(decays) -> optax.GradientTransformation:
+def add_decay(decays: optax.Params) -> optax.GradientTransformation:
     """gradient + decay * parameter, each parameter with its own decay, a tree of floats."""
 
     def update(updates, state, params):
@@ -100,7 +101,7 @@ def add_decay(decays) -> optax.GradientTransformation:
 
 
 def velocity(
-    momentum: float, factors, *, inside: bool, nesterov: bool = False
+    momentum: float, factors: optax.Params, *, inside: bool, nesterov: bool = False
 ) -> optax.GradientTransformationExtraArgs:
     """Momentum and learning rate; see this file's head. The state is the velocity, from 0.
 
@@ -174,13 +175,13 @@ class Length(NamedTuple):
     steps_per_epoch: int
 
 
-def length_of(config, steps_per_epoch: int) -> Length:
+def length_of(config: ConfigDict, steps_per_epoch: int) -> Length:
     """The length that train.steps or train.epochs asks for."""
     steps = config.train.steps or config.train.epochs * steps_per_epoch
     return Length(steps, -(-steps // steps_per_epoch), steps_per_epoch)
 
 
-def schedule_of(config, steps_per_epoch: int) -> Callable[[int], float]:
+def schedule_of(config: ConfigDict, steps_per_epoch: int) -> Callable[[int], float]:
     """Steps done so far -> factor of the learning rate in the next step, in float64.
 
     Raises:
@@ -214,7 +215,7 @@ def schedule_of(config, steps_per_epoch: int) -> Callable[[int], float]:
     return lambda step: step / warmup if step < warmup else after(step)
 
 
-def never(config, steps_per_epoch: int) -> str:
+def never(config: ConfigDict, steps_per_epoch: int) -> str:
     """A note on falls of the rate that lie beyond the end of the training, or ''."""
     fields, length = config.train, length_of(config, steps_per_epoch)
     unit = 1 if fields.unit == 'steps' else steps_per_epoch
@@ -244,12 +245,14 @@ class Control(NamedTuple):
         return self.factor * (1.0 if self.warm else WARM)
 
 
-def control_of(config) -> Control:
+def control_of(config: ConfigDict) -> Control:
     """The control before the first epoch."""
     return Control(warm=not config.train.warmup_error)
 
 
-def after_epoch(config, control: Control, train_error: float, validation_error: float) -> Control:
+def after_epoch(
+    config: ConfigDict, control: Control, train_error: float, validation_error: float
+) -> Control:
     """The control for the next epoch, from the errors of this one, as fractions.
 
     'plateau': the rate falls by train.factors when the validation error has not gone below its

@@ -1,5 +1,6 @@
 """Functions mapped over the devices of this process. This is the only module that calls pmap."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,10 +20,10 @@ class Parallel:
         self.mapped, self.options = mapped, options
         self._known: dict[tuple, Any] = {}
 
-    def lower(self, *args):
+    def lower(self, *args: Any) -> jax.stages.Lowered:
         return self.mapped.lower(*args)
 
-    def compiled(self, *args):
+    def compiled(self, *args: Any) -> jax.stages.Compiled:
         """The executable for arguments of these shapes; args can be jax.ShapeDtypeStructs."""
         key = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(args[1:]))
         if key not in self._known:
@@ -34,7 +35,7 @@ class Parallel:
 
 
 def parallel(
-    function, devices: int, *, donate: bool, shared: int = 0, fast: bool = True
+    function: Callable, devices: int, *, donate: bool, shared: int = 0, fast: bool = True
 ) -> Parallel:
     """pmaps function(state, batch, *shared) over the first `devices` local devices.
 
@@ -53,7 +54,7 @@ def parallel(
 
 
 def side_by_side(
-    function, devices: int, axes: tuple, *, donate: bool, fast: bool = True
+    function: Callable, devices: int, axes: tuple, *, donate: bool, fast: bool = True
 ) -> Parallel:
     """pmaps function(*args) of one model so that it works on [devices, models] of them at once.
 

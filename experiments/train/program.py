@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 import cnns
 import cnns.lenet
@@ -52,7 +53,7 @@ def _alone(config, models: int) -> bool:
     return models > 1 or config.train.together > 1
 
 
-def device_count(config, models: int = 1) -> int:
+def device_count(config: ConfigDict, models: int = 1) -> int:
     """Devices that this number of runs trained together uses.
 
     With train.together=1, the devices that share a batch; else the largest number that divides
@@ -78,14 +79,14 @@ def device_count(config, models: int = 1) -> int:
     return devices
 
 
-def length_of(config, dataset) -> optim.Length:
+def length_of(config: ConfigDict, dataset: data.Dataset) -> optim.Length:
     """Steps and epochs of a training on this data set."""
     return optim.length_of(
         config, data.steps_per_epoch(len(dataset.train.labels), config.train.batch)
     )
 
 
-def program_of(config, dataset: data.Dataset, models: int = 1) -> Program:
+def program_of(config: ConfigDict, dataset: data.Dataset, models: int = 1) -> Program:
     """The compiled functions for a config and data set; built once per arm of a sweep.
 
     models: runs that are trained at once, up to train.together of them.

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from flax import linen as nn
+from ml_collections import ConfigDict
 
 import cnns
 import cnns.lenet
@@ -36,17 +38,17 @@ class State(NamedTuple):
 
 def train_step(
     state: State,
-    batch,
-    rate,
+    batch: dict[str, jax.Array],
+    rate: jax.Array,
     *,
-    net,
-    loss,
-    update,
-    augmented=None,
-    parts=1,
-    average=None,
-    axis=AXIS,
-):
+    net: nn.Module,
+    loss: Callable,
+    update: optax.GradientTransformationExtraArgs,
+    augmented: Callable,
+    parts: int = 1,
+    average: optax.GradientTransformation | None = None,
+    axis: str | None = AXIS,
+) -> tuple[State, dict[str, jax.Array]]:
     """One step of gradient descent on this device's share of the global batch.
 
     batch: {'image': uint8 [n, H, W, C], 'label': int32 [n]}; rate: float32, the learning rate.
@@ -118,7 +120,7 @@ def train_step(
     return State(state.step + 1, params, batch_stats, velocity, averaged, state.key), metrics
 
 
-def loss_of(config, *, train: bool) -> Callable:
+def loss_of(config: ConfigDict, *, train: bool) -> Callable:
     """(logits [n, classes], labels [n]) -> losses [n]; labels are smoothed in training only."""
     if config.train.loss == 'rbf':
         return cnns.lenet.rbf_loss
