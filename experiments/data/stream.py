@@ -36,7 +36,7 @@ class Streamed:
         return len(self.rows)
 
     @property
-    def labels(self):
+    def labels(self) -> 'np.ndarray | Unread':
         """int32 [N]; where the records hold them, an object of that length for np.asarray."""
         if self.records.labels is None:
             return Unread(self)
