@@ -14,7 +14,6 @@ import pathlib
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
 
 if __name__ == '__main__':  # until main takes over, Ctrl-C in the imports ends without a traceback
     signal.signal(signal.SIGINT, signal.SIG_DFL)

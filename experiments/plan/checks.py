@@ -7,8 +7,6 @@ import math
 import typing
 from typing import Any
 
-from ml_collections import ConfigDict
-
 import cnns
 from configs import base
 from experiments.errors import UserError, nearest, one_of, shown

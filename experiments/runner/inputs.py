@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
 import cnns
 from experiments import data, train

@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from flax import linen as nn
-from ml_collections import ConfigDict
 
 import cnns
 import cnns.lenet
