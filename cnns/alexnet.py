@@ -6,15 +6,15 @@ convolutional neural networks. arXiv 1404.5997, 2014.
 
     layer   kernel  stride  pad  columns  output     parameters  one tower
     input                                 227x227x3
-    conv1   11      4       0    1        55x55x96       34,944  64 maps
+    conv1   11      4       0    1        55x55x96       34,944  64 channels
     norm1   LRN over 5 channels
     pool1   3       2                     27x27x96
-    conv2   5       1       2    2        27x27x256     307,456  192 maps
+    conv2   5       1       2    2        27x27x256     307,456  192 channels
     norm2   LRN over 5 channels
     pool2   3       2                     13x13x256
-    conv3   3       1       1    1        13x13x384     885,120  384 maps
-    conv4   3       1       1    2        13x13x384     663,936  256 maps
-    conv5   3       1       1    2        13x13x256     442,624  256 maps
+    conv3   3       1       1    1        13x13x384     885,120  384 channels
+    conv4   3       1       1    2        13x13x384     663,936  256 channels
+    conv5   3       1       1    2        13x13x256     442,624  256 channels
     pool5   3       2                     6x6x256
     fc6                                   4096       37,752,832
     fc7                                   4096       16,781,312
@@ -23,25 +23,44 @@ convolutional neural networks. arXiv 1404.5997, 2014.
 """
 
 import functools
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
+from jax import Array
 
 from cnns import layers
+from cnns.axes import unknown
 
-# Name, kernel, padding, read in columns, bias, followed by.
+
+class Row(NamedTuple):
+    """A convolution of the table above, and the layers that follow it."""
+
+    name: str
+    kernel: int
+    stride: int
+    padding: int | None  # None: see `stem`
+    columns: bool  # reads only its own column
+    bias: int  # 1 where the biases of the paper are initialised with 1
+    norm: str | None
+    pool: str | None
+
+
+# fmt: off
 ROWS = (
-    ('conv1', 11, 0, False, 0, ('norm1', 'pool1')),
-    ('conv2', 5, 2, True, 1, ('norm2', 'pool2')),
-    ('conv3', 3, 1, False, 0, ()),
-    ('conv4', 3, 1, True, 1, ()),
-    ('conv5', 3, 1, True, 1, ('pool5',)),
+    Row('conv1', 11, 4, None, False, 0, 'norm1', 'pool1'),
+    Row('conv2',  5, 1, 2,    True,  1, 'norm2', 'pool2'),
+    Row('conv3',  3, 1, 1,    False, 0, None,    None),
+    Row('conv4',  3, 1, 1,    True,  1, None,    None),
+    Row('conv5',  3, 1, 1,    True,  1, None,    'pool5'),
 )
-TWO_COLUMNS = (96, 256, 384, 384, 256)  # maps of conv1 to conv5
+# fmt: on
+SMALL_ROWS = (ROWS[0]._replace(kernel=5, stride=1, padding=2), *ROWS[1:])  # for 32x32
+TWO_COLUMNS = (96, 256, 384, 384, 256)  # widths of conv1 to conv5
 ONE_TOWER = (64, 192, 384, 256, 256)
 
 # Standard deviations of the weights and biases: paper Sec. 5; Caffe's bvlc_alexnet; cuda-convnet2's
 # layers-imagenet-1gpu. Biases are given for the layers where the paper has 1 instead of 0.
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     'paper': dict(conv=(0.01,) * 5, dense=0.01, bias=1.0, last_bias=0.0),
     'caffe': dict(conv=(0.01,) * 5, dense=0.005, bias=0.1, last_bias=0.0),
     'one_tower': dict(conv=(0.01, 0.01, 0.03, 0.03, 0.03), dense=0.01, bias=1.0, last_bias=-7.0),
@@ -69,30 +88,31 @@ class AlexNet(layers.Net):
     formula, with its k of 2; alpha_over_n=True divides alpha by n, as the author's later code does,
     and Caffe with lrn_k=1.0.
 
-    The two columns are the two GPUs of the paper: conv2, conv4 and conv5 read only the maps of
-    their own column, which is a convolution in 2 groups. groups=1 is one column of the same width
+    The two columns are the two GPUs of the paper: conv2, conv4 and conv5 read only their
+    own column, which is a convolution in 2 groups. groups=1 is one column of the same width
     (62,378,344 parameters).
 
     small=True is for images of 32x32: conv1 is 5x5 with stride 1 and padding 2, so that the maps
-    are 32, 16, 8, 4 wide; the rest is the same, but fc6 and fc7 have `units` units.
+    have sides of 32, 16, 8 and 4; the rest is the same, but fc6 and fc7 have `units` units.
 
     Differences from the paper:
     - the outputs kept by dropout are doubled in training instead of halved in inference: the same
       expectation;
     - 224x224 images get 3 rows of zeros at the bottom and right, see `stem`; the paper gives no
       rule that makes 55 of 224;
-    - one tower: fc6 and fc7 start with standard deviation 0.01, which the file leaves open here.
+    - one tower: fc6 and fc7 are initialised with standard deviation 0.01; the author's
+      file gives none here.
 
     Raises ValueError for an unknown axis value, or an image size of which pool5 does not make 6x6.
     """
 
-    OWN_INITS = tuple(PRESETS)
+    OWN_INITS: ClassVar = tuple(PRESETS)
 
     activation: str = 'relu'
     pool: str = 'max'
     overlap: bool = True
     norm: str = 'lrn'
-    maps: tuple[int, ...] = TWO_COLUMNS
+    widths: tuple[int, ...] = TWO_COLUMNS
     groups: int = 2  # columns of conv2, conv4 and conv5
     units: int = 4096  # of fc6 and fc7
     alpha_over_n: bool = False
@@ -102,58 +122,39 @@ class AlexNet(layers.Net):
     small: bool = False
 
     @nn.compact
-    def __call__(self, x, *, train: bool, features: bool | str = False):
-        make = layers.Maker(
-            self,
-            x,
-            train=train,
-            lrn=functools.partial(layers.lrn, k=self.lrn_k, alpha_over_n=self.alpha_over_n),
-        )
+    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
+        lrn = functools.partial(layers.lrn, k=self.lrn_k, alpha_over_n=self.alpha_over_n)
+        layer = layers.Layers(self, x, train=train, lrn=lrn)
         if self.dropout_on not in ('outputs', 'inputs'):
-            raise layers.unknown('unknown dropout_on', self.dropout_on, ('outputs', 'inputs'))
-        layers.check_counts('maps', self.maps, len(ROWS))
+            raise unknown('unknown dropout_on', self.dropout_on, ('outputs', 'inputs'))
+        layers.check_counts('widths', self.widths, len(ROWS))
         _check_size(x, self)
         preset = PRESETS.get(self.initialiser, PRESETS['paper'])
-        for row, maps, deviation in zip(ROWS, self.maps, preset['conv'], strict=True):
-            name, kernel, padding, columns, bias, following = row
-            stride = 1
-            if name == 'conv1' and self.small:
-                kernel, padding = 5, 2
-            elif name == 'conv1':
-                stride = 4
-                padding = tuple(stem(side, self.conv1_padding)[1] for side in x.shape[1:3])
-            x = make.conv(
-                name,
+        stem_padding = tuple(stem(side, self.conv1_padding)[1] for side in x.shape[1:3])
+        rows = SMALL_ROWS if self.small else ROWS
+        for row, width, deviation in zip(rows, self.widths, preset['conv'], strict=True):
+            x = layer.conv(
+                row.name,
                 x,
-                maps,
-                kernel,
-                stride=stride,
-                padding=padding,
-                groups=self.groups if columns else 1,
-                bias=bias * preset['bias'],
+                width,
+                row.kernel,
+                stride=row.stride,
+                padding=stem_padding if row.padding is None else row.padding,
+                groups=self.groups if row.columns else 1,
                 weights=nn.initializers.normal(deviation),
+                bias=row.bias * preset['bias'],
             )
-            for then in following:
-                x = make.normalise(then, x) if 'norm' in then else make.pool(then, x)
+            x = layer.normalise(row.norm, x) if row.norm else x
+            x = layer.pool(row.pool, x) if row.pool else x
+        dropout = functools.partial(nn.Dropout, 0.5, deterministic=not train)
+        weights, bias = nn.initializers.normal(preset['dense']), preset['bias']
         for name in ('fc6', 'fc7'):
-            x = make.dropout(x, 0.5) if self.dropout_on == 'inputs' else x
-            x = make.dense(
-                name,
-                x,
-                self.units,
-                bias=preset['bias'],
-                weights=nn.initializers.normal(preset['dense']),
-            )
-            x = make.dropout(x, 0.5) if self.dropout_on == 'outputs' else x
-        x = make.dense(
-            'fc8',
-            x,
-            self.classes,
-            linear=True,
-            bias=preset['last_bias'],
-            weights=nn.initializers.normal(0.01),
-        )
-        return make.result(x, features)
+            x = dropout()(x) if self.dropout_on == 'inputs' else x
+            x = layer.dense(name, x, self.units, weights=weights, bias=bias)
+            x = dropout()(x) if self.dropout_on == 'outputs' else x
+        weights, bias = nn.initializers.normal(0.01), preset['last_bias']
+        x = layer.dense('fc8', x, self.classes, linear=True, weights=weights, bias=bias)
+        return layer.result(x, features)
 
 
 def _check_size(x, net):

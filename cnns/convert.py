@@ -7,12 +7,13 @@
     convert.save('mine.safetensors', convert.to_torch('resnet18', variables))
 
 Kernels change from [out, in, height, width] to [height, width, in, out] and matrices from
-[out, in] to [in, out]; the inputs of the first matrix after the maps change from channel, height,
-width to height, width, channel. No value is changed, so both ways are exact.
+[out, in] to [in, out]; the inputs of the matrix that reads a map change from channel, height, width
+to height, width, channel. No value is changed, so both ways are exact.
 """
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import flax
 import jax
@@ -20,6 +21,7 @@ import numpy as np
 
 import cnns
 from cnns import layers
+from cnns.axes import unknown
 from cnns.tensors import load, save
 
 __all__ = ['MODELS', 'build', 'from_torch', 'load', 'save', 'sizes', 'to_torch']
@@ -35,7 +37,7 @@ class _Layer(NamedTuple):
     ours: str  # 'inception_3a/3x3'
     theirs: str  # prefix of the convolution or matrix
     norm: str | None = None  # prefix of the batch norm
-    maps: tuple[int, int, int] | None = None  # channels, height, width that a matrix reads
+    map_shape: tuple[int, int, int] | None = None  # channels, height, width that a matrix reads
 
 
 # --- names -----------------------------------------------------------------------------------
@@ -44,7 +46,7 @@ class _Layer(NamedTuple):
 def _alexnet():
     for i, place in enumerate((0, 3, 6, 8, 10), start=1):
         yield _Layer(f'conv{i}', f'features.{place}')
-    yield _Layer('fc6', 'classifier.1', maps=(256, 6, 6))
+    yield _Layer('fc6', 'classifier.1', map_shape=(256, 6, 6))
     yield _Layer('fc7', 'classifier.4')
     yield _Layer('fc8', 'classifier.6')
 
@@ -57,7 +59,7 @@ def _vgg(blocks, batch_norm):
             yield _Layer(f'conv{i}_{j}', f'features.{place}', norm)
             place += 3 if batch_norm else 2
         place += 1
-    yield _Layer('fc6', 'classifier.0', maps=(512, 7, 7))
+    yield _Layer('fc6', 'classifier.0', map_shape=(512, 7, 7))
     yield _Layer('fc7', 'classifier.3')
     yield _Layer('fc8', 'classifier.6')
 
@@ -81,7 +83,7 @@ def _googlenet():
             yield conv(f'inception_{block}/{ours}', f'inception{block}.{theirs}')
     for ours, theirs in (('aux_4a', 'aux1'), ('aux_4d', 'aux2')):
         yield conv(f'{ours}/conv', f'{theirs}.conv')
-        yield _Layer(f'{ours}/fc1', f'{theirs}.fc1', maps=(128, 4, 4))
+        yield _Layer(f'{ours}/fc1', f'{theirs}.fc1', map_shape=(128, 4, 4))
         yield _Layer(f'{ours}/fc2', f'{theirs}.fc2')
     yield _Layer('fc', 'fc')
 
@@ -99,50 +101,34 @@ def _resnet(blocks, convs):
 
 
 # torchvision's name: (our net, the fields that make it compute the same, what yields the layers).
-MODELS = {
-    'alexnet': (
-        'alexnet_one_tower',
-        dict(norm='none', conv1_padding=2, dropout_on='inputs'),
-        _alexnet,
-    ),
-    'googlenet': (
-        'googlenet',
-        dict(norm='batch', epsilon=1e-3, third_kernel=3, last_overlap=False),
-        _googlenet,
-    ),
+_ALEXNET = dict(norm='none', conv1_padding=2, dropout_on='inputs')
+_GOOGLENET = dict(norm='batch', epsilon=1e-3, third_kernel=3, last_overlap=False)
+MODELS: dict[str, tuple[str, dict[str, Any], Callable[[], Iterator[_Layer]]]] = {
+    'alexnet': ('alexnet_one_tower', _ALEXNET, _alexnet),
+    'googlenet': ('googlenet', _GOOGLENET, _googlenet),
 }
-for _depth, _blocks in (
-    (11, (1, 1, 2, 2, 2)),
-    (13, (2, 2, 2, 2, 2)),
-    (16, (2, 2, 3, 3, 3)),
-    (19, (2, 2, 4, 4, 4)),
+_VGGS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+for _name, _convs in ((f'vgg{depth}', convs) for depth, convs in _VGGS.items()):
+    _normed = dict(norm='batch', bias=True)
+    MODELS[_name] = _name, {}, functools.partial(_vgg, _convs, False)
+    MODELS[f'{_name}_bn'] = _name, _normed, functools.partial(_vgg, _convs, True)
+for _name, _blocks, _kernels in (
+    ('resnet18', (2, 2, 2, 2), 2),
+    ('resnet34', (3, 4, 6, 3), 2),
+    ('resnet50', (3, 4, 6, 3), 3),
+    ('resnet101', (3, 4, 23, 3), 3),
+    ('resnet152', (3, 8, 36, 3), 3),
 ):
-    MODELS[f'vgg{_depth}'] = f'vgg{_depth}', {}, functools.partial(_vgg, _blocks, False)
-    MODELS[f'vgg{_depth}_bn'] = (
-        f'vgg{_depth}',
-        dict(norm='batch', bias=True),
-        functools.partial(_vgg, _blocks, True),
-    )
-for _depth, _blocks, _convs in (
-    (18, (2, 2, 2, 2), 2),
-    (34, (3, 4, 6, 3), 2),
-    (50, (3, 4, 6, 3), 3),
-    (101, (3, 4, 23, 3), 3),
-    (152, (3, 8, 36, 3), 3),
-):
-    MODELS[f'resnet{_depth}'] = (
-        f'resnet{_depth}',
-        dict(stride_on='3x3') if _convs == 3 else {},
-        functools.partial(_resnet, _blocks, _convs),
-    )
+    _fields = dict(stride_on='3x3') if _kernels == 3 else {}
+    MODELS[_name] = _name, _fields, functools.partial(_resnet, _blocks, _kernels)
 
 
 def _check_model(model):
     if model not in MODELS:
-        raise layers.unknown('unknown model', model, MODELS)
+        raise unknown('unknown model', model, MODELS)
 
 
-def build(model: str, **fields):
+def build(model: str, **fields: Any) -> layers.Net:
     """The net that computes what torchvision's net of this name does, in inference.
 
     On images of 224x224, and on others whose sides are multiples of 32 where the net takes them
@@ -158,7 +144,7 @@ def build(model: str, **fields):
     return cnns.build(name, **{**own, **fields})
 
 
-def sizes(model: str, state_dict) -> dict[str, int]:
+def sizes(model: str, state_dict: Mapping[str, Any]) -> dict[str, int]:
     """The fields that a state dict is for: {'classes': ..., 'channels': ...}, read off its ends.
 
     1000 and 3 where the last or the first weight is missing or is none.
@@ -173,7 +159,7 @@ def sizes(model: str, state_dict) -> dict[str, int]:
     )
 
 
-def from_torch(model: str, state_dict) -> dict:
+def from_torch(model: str, state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """Turns a torchvision state dict {name: array or CPU tensor} into variables of `build(model)`.
 
     Returns {'params': ..., 'batch_stats': ...} (the latter where the net has batch norm) of numpy
@@ -198,11 +184,11 @@ def from_torch(model: str, state_dict) -> dict:
         {entry.theirs: entry.their_shape for entry in table},
     )
     return flax.traverse_util.unflatten_dict(
-        {entry.ours: _to_ours(given[entry.theirs], entry.maps) for entry in table}
+        {entry.ours: _to_ours(given[entry.theirs], entry.map_shape) for entry in table}
     )
 
 
-def to_torch(model: str, variables) -> dict[str, np.ndarray]:
+def to_torch(model: str, variables: dict | flax.core.FrozenDict) -> dict[str, np.ndarray]:
     """Turns variables of `build(model)` into a torchvision state dict, in torchvision's order.
 
     The inverse of from_torch. 16-bit floats become float32, other dtypes are kept. The counters
@@ -233,7 +219,7 @@ def to_torch(model: str, variables) -> dict[str, np.ndarray]:
         if array.dtype.itemsize == 2:
             array = array.astype(np.float32)
         # A copy: PyTorch may write into it
-        state_dict[entry.theirs] = np.array(_to_theirs(array, entry.maps), order='C')
+        state_dict[entry.theirs] = np.array(_to_theirs(array, entry.map_shape), order='C')
         if entry.theirs.endswith('.running_var'):
             counter = entry.theirs.removesuffix('running_var') + 'num_batches_tracked'
             state_dict[counter] = np.zeros((), np.int64)
@@ -250,7 +236,7 @@ class _Entry(NamedTuple):
     theirs: str
     shape: tuple[int, ...]  # ours
     their_shape: tuple[int, ...]
-    maps: tuple[int, int, int] | None
+    map_shape: tuple[int, int, int] | None
 
 
 _CONV = (('params', 'kernel', 'weight'), ('params', 'bias', 'bias'))
@@ -263,7 +249,7 @@ _NORM = (
 
 
 @functools.lru_cache(maxsize=4)
-def _table(model, *, classes, channels, aux) -> tuple[_Entry, ...]:
+def _table(model, *, classes, channels, aux):
     """All tensors of a model, in torchvision's order. The shapes are those of our net."""
     net = build(model, classes=classes, channels=channels)
     images = jax.ShapeDtypeStruct((1, SIDE, SIDE, channels), np.float32)
@@ -276,38 +262,40 @@ def _table(model, *, classes, channels, aux) -> tuple[_Entry, ...]:
             continue
         path = tuple(layer.ours.split('/'))
         is_conv = ('params', *path, 'conv', 'kernel') in shapes
-        parts = [(layer.theirs, ('conv',) if is_conv else (), _CONV)]
+        parts: list[tuple] = [(layer.theirs, ('conv',) if is_conv else (), _CONV)]
         if layer.norm:
             parts.append((layer.norm, ('norm',), _NORM))
         for prefix, part, leaves in parts:
             for collection, ours, theirs in leaves:
                 leaf = (collection, *path, *part, ours)
-                if leaf in shapes:  # where batch norm stands, there may be no bias
+                if leaf in shapes:  # a layer with batch norm may have no bias
                     shape = shapes[leaf].shape
                     their_shape = (*shape[:1:-1], *shape[:2]) if len(shape) == 4 else shape[::-1]
-                    table.append(_Entry(leaf, f'{prefix}.{theirs}', shape, their_shape, layer.maps))
+                    table.append(
+                        _Entry(leaf, f'{prefix}.{theirs}', shape, their_shape, layer.map_shape)
+                    )
     return tuple(table)
 
 
-def _to_theirs(array, maps):
+def _to_theirs(array, map_shape):
     if array.ndim == 4:
         return array.transpose(3, 2, 0, 1)
-    if array.ndim == 2 and maps:
-        channels, height, width = maps
+    if array.ndim == 2 and map_shape:
+        channels, height, width = map_shape
         array = array.reshape(height, width, channels, -1).transpose(3, 2, 0, 1)
         return array.reshape(len(array), -1)
     return array.T
 
 
-def _to_ours(array, maps):
+def _to_ours(array, map_shape):
     if array.ndim == 4:
         return array.transpose(2, 3, 1, 0)
-    if array.ndim == 2 and maps:
-        return array.reshape(-1, *maps).transpose(2, 3, 1, 0).reshape(-1, len(array))
+    if array.ndim == 2 and map_shape:
+        return array.reshape(-1, *map_shape).transpose(2, 3, 1, 0).reshape(-1, len(array))
     return array.T
 
 
-def _sizes(first, last, *, channel_axis, class_axis) -> dict[str, int]:
+def _sizes(first, last, *, channel_axis, class_axis):
     def size(weight, ndim, axis, usual):
         shape = () if weight is None else tuple(weight.shape)
         return shape[axis] if len(shape) == ndim and 0 not in shape else usual
@@ -315,7 +303,7 @@ def _sizes(first, last, *, channel_axis, class_axis) -> dict[str, int]:
     return {'classes': size(last, 2, class_axis, 1000), 'channels': size(first, 4, channel_axis, 3)}
 
 
-def _check(what, given, expected) -> None:
+def _check(what, given, expected):
     """Raises ValueError that starts with `what` and names every array that is not as expected.
 
     given: {name: array}, expected: {name: shape}.

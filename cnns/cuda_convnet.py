@@ -18,45 +18,24 @@ and its LRN result on CIFAR-10 (Sec. 3.3) were measured on nets of this kind.
 """
 
 import functools
+from typing import ClassVar
 
 import flax.linen as nn
+from jax import Array
 
 from cnns import layers
+from cnns.axes import unknown
 
-# Name, maps or units, standard deviation of the weights; the pools' kinds where pool='mixed'.
-SHALLOW = (
-    ('conv1', 32, 1e-4),
-    ('pool1', 'max'),
-    ('norm1',),
-    ('conv2', 32, 0.01),
-    ('pool2', 'average'),
-    ('norm2',),
-    ('conv3', 64, 0.01),
-    ('pool3', 'average'),
-)
-DEEP = (
-    ('conv1', 64, 1e-4),
-    ('pool1', 'max'),
-    ('norm1',),
-    ('conv2', 64, 0.01),
-    ('norm2',),
-    ('pool2', 'max'),
-)
-ROWS = {
-    '80sec': (*SHALLOW, ('fc64', 64, 0.1), ('fc10', None, 0.1)),
-    '19pct': (*SHALLOW, ('fc10', None, 0.01)),
-    '18pct': (*SHALLOW, ('fc10', None, 0.01)),
-    '13pct': (*DEEP, ('local3', 32, 0.04), ('local4', 32, 0.04), ('fc10', None, 0.01)),
-    '11pct': (*DEEP, ('local3', 64, 0.04), ('local4', 32, 0.04), ('fc10', None, 0.01)),
-}
-ACROSS = dict(n=9, k=1.0, alpha=1e-3, beta=0.75, alpha_over_n=True)  # 11pct's 'cmrnorm'
+# 11pct's 'cmrnorm'
+_LRN = functools.partial(layers.lrn, n=9, k=1.0, alpha=1e-3, beta=0.75, alpha_over_n=True)
+_normal = nn.initializers.normal
 
 
 class CudaConvNet(layers.Net):
     """The net of the files 80sec, 19pct and 18pct: x [N, 32, 32, 3] -> [N, classes].
 
     Axes: `activation` covers every layer but fc10; `pool` and `overlap` cover all pools, and
-    pool='mixed' is the files' own choice (max, average, average); norm='lrn' stands at norm1 and
+    pool='mixed' is the files' own choice (max, average, average); norm='lrn' is norm1 and
     norm2: response normalisation within maps in 18pct (layers.lrn_within), across channels with
     11pct's constants in the others; 'batch' covers the convolutions.
 
@@ -68,8 +47,8 @@ class CudaConvNet(layers.Net):
     Raises ValueError for an unknown file or axis value, or a smaller side.
     """
 
-    VALUES = {'pool': ('mixed',)}
-    FILES = ('80sec', '19pct', '18pct')
+    VALUES: ClassVar = {'pool': ('mixed',)}
+    FILES: ClassVar[tuple[str, ...]] = ('80sec', '19pct', '18pct')
 
     activation: str = 'relu'
     pool: str = 'mixed'
@@ -79,26 +58,29 @@ class CudaConvNet(layers.Net):
     file: str = '19pct'
 
     @nn.compact
-    def __call__(self, x, *, train: bool, features: bool | str = False):
+    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
+        layer = self._layers(x, train)
+        first, others = ('max', 'average') if self.pool == 'mixed' else (self.pool, self.pool)
+        x = layer.conv('conv1', x, 32, 5, padding=2, weights=_normal(1e-4))
+        x = layer.pool('pool1', x, kind=first)
+        x = layer.normalise('norm1', x)
+        x = layer.conv('conv2', x, 32, 5, padding=2, weights=_normal(0.01))
+        x = layer.pool('pool2', x, kind=others)
+        x = layer.normalise('norm2', x)
+        x = layer.conv('conv3', x, 64, 5, padding=2, weights=_normal(0.01))
+        x = layer.pool('pool3', x, kind=others)
+        if self.file == '80sec':
+            x = layer.dense('fc64', x, 64, weights=_normal(0.1))
+        weights = _normal(0.1 if self.file == '80sec' else 0.01)
+        x = layer.dense('fc10', x, self.classes, linear=True, weights=weights)
+        return layer.result(x, features)
+
+    @nn.nowrap
+    def _layers(self, x, train):
         if self.file not in self.FILES:
-            raise layers.unknown('unknown file', self.file, self.FILES)
-        lrn = layers.lrn_within if self.file == '18pct' else functools.partial(layers.lrn, **ACROSS)
-        make = layers.Maker(self, x, train=train, lrn=lrn)
-        for name, *row in ROWS[self.file]:
-            weights = nn.initializers.normal(row[-1]) if len(row) == 2 else None
-            if name.startswith('conv'):
-                x = make.conv(name, x, row[0], 5, padding=2, weights=weights)
-            elif name.startswith('pool'):
-                x = make.pool(name, x, kind=row[0] if self.pool == 'mixed' else None)
-            elif name.startswith('norm'):
-                x = make.normalise(name, x)
-            elif name.startswith('local'):
-                x = make.local(name, x, row[0], 3, padding=1, weights=weights)
-            else:
-                x = make.dense(
-                    name, x, row[0] or self.classes, linear=row[0] is None, weights=weights
-                )
-        return make.result(x, features)
+            raise unknown('unknown file', self.file, self.FILES)
+        lrn = layers.lrn_within if self.file == '18pct' else _LRN
+        return layers.Layers(self, x, train=train, lrn=lrn)
 
 
 class LocalCudaConvNet(CudaConvNet):
@@ -106,11 +88,26 @@ class LocalCudaConvNet(CudaConvNet):
 
     Its local3 and local4 have a kernel of their own at every place. Axes as in CudaConvNet, but all
     its pools are max pools and norm='lrn' has 11pct's constants. The two files differ not only in
-    LRN: local3 has 32 and 64 maps. Toggle `norm` of one file to measure LRN.
+    LRN: local3 has 32 and 64 channels. Toggle `norm` of one file to measure LRN.
     """
 
-    VALUES = {}
-    FILES = ('13pct', '11pct')
+    VALUES: ClassVar = {}
+    FILES: ClassVar = ('13pct', '11pct')
 
     pool: str = 'max'
     file: str = '13pct'
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
+        layer = self._layers(x, train)
+        x = layer.conv('conv1', x, 64, 5, padding=2, weights=_normal(1e-4))
+        x = layer.pool('pool1', x)
+        x = layer.normalise('norm1', x)
+        x = layer.conv('conv2', x, 64, 5, padding=2, weights=_normal(0.01))
+        x = layer.normalise('norm2', x)
+        x = layer.pool('pool2', x)
+        width = 64 if self.file == '11pct' else 32
+        x = layer.local('local3', x, width, 3, padding=1, weights=_normal(0.04))
+        x = layer.local('local4', x, 32, 3, padding=1, weights=_normal(0.04))
+        x = layer.dense('fc10', x, self.classes, linear=True, weights=_normal(0.01))
+        return layer.result(x, features)

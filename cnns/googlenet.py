@@ -29,58 +29,103 @@ C. Szegedy et al.: Going deeper with convolutions. arXiv 1409.4842, 2014, Table 
 """
 
 import functools
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax import Array
 
 from cnns import layers
+from cnns.axes import unknown
 
-# 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool proj; None: a pool.
-ROWS = {
-    'inception_3a': (64, 96, 128, 16, 32, 32),
-    'inception_3b': (128, 128, 192, 32, 96, 64),
+
+class Widths(NamedTuple):
+    """Channels of the convolutions of an inception block, as in a row of the table above."""
+
+    ones: int
+    reduce3: int
+    threes: int
+    reduce5: int
+    fives: int
+    proj: int
+
+
+# fmt: off
+ROWS: dict[str, Widths | None] = {  # None: a pool
+    'inception_3a': Widths( 64,  96, 128, 16,  32,  32),
+    'inception_3b': Widths(128, 128, 192, 32,  96,  64),
     'pool3': None,
-    'inception_4a': (192, 96, 208, 16, 48, 64),
-    'inception_4b': (160, 112, 224, 24, 64, 64),
-    'inception_4c': (128, 128, 256, 24, 64, 64),
-    'inception_4d': (112, 144, 288, 32, 64, 64),
-    'inception_4e': (256, 160, 320, 32, 128, 128),
+    'inception_4a': Widths(192,  96, 208, 16,  48,  64),
+    'inception_4b': Widths(160, 112, 224, 24,  64,  64),
+    'inception_4c': Widths(128, 128, 256, 24,  64,  64),
+    'inception_4d': Widths(112, 144, 288, 32,  64,  64),
+    'inception_4e': Widths(256, 160, 320, 32, 128, 128),
     'pool4': None,
-    'inception_5a': (256, 160, 320, 32, 128, 128),
-    'inception_5b': (384, 192, 384, 48, 128, 128),
+    'inception_5a': Widths(256, 160, 320, 32, 128, 128),
+    'inception_5b': Widths(384, 192, 384, 48, 128, 128),
 }
+# fmt: on
 AUXILIARY = {'inception_4a': 'aux_4a', 'inception_4d': 'aux_4d'}
 AUXILIARY_WEIGHT = 0.3  # of each auxiliary loss beside the net's own (Sec. 5)
+_XAVIER = nn.initializers.variance_scaling(1.0, 'fan_in', 'uniform')  # +-sqrt(3 / fan-in)
+_BIAS = 0.2
 
 
-def inception(make, x, ones, reduce3, threes, reduce5, fives, proj, *, third=5):
-    """The block of Fig. 2b: four branches read x and are concatenated over channels."""
-    weights = dict(weights=_XAVIER, bias=_BIAS)
-    y1 = make.conv('1x1', x, ones, 1, **weights)
-    y3 = make.conv('3x3_reduce', x, reduce3, 1, **weights)
-    y3 = make.conv('3x3', y3, threes, 3, padding=1, **weights)
-    y5 = make.conv('5x5_reduce', x, reduce5, 1, **weights)
-    y5 = make.conv('5x5', y5, fives, third, padding=third // 2, **weights)
-    yp = make.conv('pool_proj', _neighbours(make, x), proj, 1, **weights)
-    return jnp.concatenate([y1, y3, y5, yp], -1)
+class Inception(nn.Module):
+    """The block of Fig. 2b: four branches read x, their outputs are concatenated over channels."""
+
+    layer: layers.Layers
+    widths: Widths
+    third: int = 5  # kernel of the third branch
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        layer, width, third = self.layer, self.widths, self.third
+        y1 = layer.conv('1x1', x, width.ones, 1)
+        y3 = layer.conv('3x3_reduce', x, width.reduce3, 1)
+        y3 = layer.conv('3x3', y3, width.threes, 3, padding=1)
+        y5 = layer.conv('5x5_reduce', x, width.reduce5, 1)
+        y5 = layer.conv('5x5', y5, width.fives, third, padding=third // 2)
+        yp = _pool_3x3(x, layer.net.fast)
+        yp = layer.conv('pool_proj', yp, width.proj, 1)
+        return jnp.concatenate([y1, y3, y5, yp], -1)
 
 
-def naive_inception(make, x, ones, _, threes, __, fives, ___, *, third=5):
-    """The block of Fig. 2a: no 1x1 reductions, the pool's maps pass as they are."""
-    weights = dict(weights=_XAVIER, bias=_BIAS)
-    y1 = make.conv('1x1', x, ones, 1, **weights)
-    y3 = make.conv('3x3', x, threes, 3, padding=1, **weights)
-    y5 = make.conv('5x5', x, fives, third, padding=third // 2, **weights)
-    return jnp.concatenate([y1, y3, y5, _neighbours(make, x)], -1)
+class NaiveInception(Inception):
+    """The block of Fig. 2a: no 1x1 reductions, and no projection of the pooled map."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        layer, width, third = self.layer, self.widths, self.third
+        y1 = layer.conv('1x1', x, width.ones, 1)
+        y3 = layer.conv('3x3', x, width.threes, 3, padding=1)
+        y5 = layer.conv('5x5', x, width.fives, third, padding=third // 2)
+        yp = _pool_3x3(x, layer.net.fast)
+        return jnp.concatenate([y1, y3, y5, yp], -1)
 
 
-def auxiliary(make, x, classes):
-    """A classifier on 4a or 4d (Sec. 5): 14x14 maps -> average 5x5/3 -> 4x4 -> logits."""
-    x = layers.pool_windows(x, 'average', 5, 3, ((0, 0), (0, 0)), fast=make.net.fast)
-    x = make.conv('conv', x, 128, 1, weights=_XAVIER, bias=_BIAS)
-    x = make.dense('fc1', x, 1024, weights=_XAVIER, bias=_BIAS)
-    x = make.dropout(x, 0.7)
-    return make.dense('fc2', x, classes, linear=True, weights=_XAVIER)
+BLOCKS = {'reduced': Inception, 'naive': NaiveInception}
+
+
+def _pool_3x3(x, fast):
+    """The pool branch: max pooling of each pixel's 3x3 neighbours, size kept."""
+    return layers.pool_windows(x, 'max', 3, 1, ((1, 1), (1, 1)), fast=fast)
+
+
+class Auxiliary(nn.Module):
+    """A classifier on 4a or 4d (Sec. 5): [N, 14, 14, C] -> average 5x5/3, 4x4 -> logits."""
+
+    layer: layers.Layers
+    classes: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        layer = self.layer
+        x = layers.pool_windows(x, 'average', 5, 3, ((0, 0), (0, 0)), fast=layer.net.fast)
+        x = layer.conv('conv', x, 128, 1)
+        x = layer.dense('fc1', x, 1024)
+        x = nn.Dropout(0.7, deterministic=not layer.train)(x)
+        return layer.dense('fc2', x, self.classes, linear=True, bias=0.0)
 
 
 class GoogLeNet(layers.Net):
@@ -98,22 +143,22 @@ class GoogLeNet(layers.Net):
     block='naive' is the block of Fig. 2a. third_kernel=3 is what torchvision has in the place of
     the 5x5 convolutions; last_overlap=False makes pool4 2x2, as there too.
 
-    small=True is for images of 32x32: conv1 is 3x3 with stride 1 straight to 192 maps, norm1
-    follows, and pool1, conv2_reduce, conv2, norm2 and pool2 are left out: the maps are 32, 16, 8
-    wide. It has no auxiliary classifiers.
+    small=True is for images of 32x32: conv1 is 3x3 with stride 1 and 192 channels, norm1
+    follows, and pool1, conv2_reduce, conv2, norm2 and pool2 are left out: the sides of the maps are
+    32, 16 and 8. It has no auxiliary classifiers.
 
     Differences from the paper:
-    - LRN stands where Caffe's copy has it, after pool1 and after conv2; Table 1 does not list it.
+    - LRN is where Caffe's copy has it, after pool1 and after conv2; Table 1 does not list it.
       Its constants are AlexNet's; with alpha_over_n=True and lrn_k=1.0 they are Caffe's;
-    - weights start as in Caffe's copy, uniform in +-sqrt(3 / fan-in), biases at 0.2; the paper does
-      not say;
+    - the initialisation is that of Caffe's copy, weights uniform in +-sqrt(3 / fan-in), biases 0.2;
+      the paper gives none;
     - Table 1's parameters for conv1 (2.7K) do not follow from a 7x7 convolution (9.4K); nor do
       those of 4a, 4c, 4d, 4e, 5a and 5b follow from their widths: the widths are kept.
 
     Raises ValueError for an unknown block or axis value, or a side that is too small.
     """
 
-    OWN_INITS = ('caffe',)
+    OWN_INITS: ClassVar = ('caffe',)
 
     activation: str = 'relu'
     pool: str = 'max'
@@ -124,59 +169,52 @@ class GoogLeNet(layers.Net):
     block: str = 'reduced'
     third_kernel: int = 5
     last_overlap: bool | None = None  # of pool4; None: as the others
-    alpha_over_n: bool = False  # LRN's alpha divided by n
+    alpha_over_n: bool = False  # divide LRN's alpha by n
     lrn_k: float = 2.0
     small: bool = False
 
     @nn.compact
-    def __call__(self, x, *, train: bool, features: bool | str = False):
-        make = layers.Maker(
-            self,
-            x,
-            train=train,
-            lrn=functools.partial(layers.lrn, k=self.lrn_k, alpha_over_n=self.alpha_over_n),
-        )
-        blocks = {'reduced': inception, 'naive': naive_inception}
-        if self.block not in blocks:
-            raise layers.unknown('unknown block', self.block, blocks)
+    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
+        lrn = functools.partial(layers.lrn, k=self.lrn_k, alpha_over_n=self.alpha_over_n)
+        layer = layers.Layers(self, x, train=train, lrn=lrn, weights=_XAVIER, bias=_BIAS)
+        if self.block not in BLOCKS:
+            raise unknown('unknown block', self.block, BLOCKS)
         _check_size(x, self)
-        weights = dict(weights=_XAVIER, bias=_BIAS)
         if self.small:
-            x = make.normalise('norm1', make.conv('conv1', x, 192, 3, padding=1, **weights))
+            x = layer.conv('conv1', x, 192, 3, padding=1)
+            x = layer.normalise('norm1', x)
         else:
-            x = make.conv('conv1', x, 64, 7, stride=2, padding=3, **weights)
-            x = make.normalise('norm1', make.pool('pool1', x))
-            x = make.conv('conv2_reduce', x, 64, 1, **weights)
-            x = make.conv('conv2', x, 192, 3, padding=1, **weights)
-            x = make.pool('pool2', make.normalise('norm2', x))
+            x = layer.conv('conv1', x, 64, 7, stride=2, padding=3)
+            x = layer.pool('pool1', x)
+            x = layer.normalise('norm1', x)
+            x = layer.conv('conv2_reduce', x, 64, 1)
+            x = layer.conv('conv2', x, 192, 3, padding=1)
+            x = layer.normalise('norm2', x)
+            x = layer.pool('pool2', x)
+        block = functools.partial(BLOCKS[self.block], third=self.third_kernel)
         for name, widths in ROWS.items():
             if widths is None:
-                x = make.pool(name, x, overlap=self.last_overlap if name == 'pool4' else None)
+                x = layer.pool(name, x, overlap=self.last_overlap if name == 'pool4' else None)
                 continue
-            x = make.block(name, blocks[self.block], x, *widths, third=self.third_kernel)
+            x = layer.block(name, block, x, widths=widths)
             if name in AUXILIARY and self.aux and (train or self.is_initializing()):
-                logits = make.block(AUXILIARY[name], auxiliary, x, classes=self.classes)
-                if not self.is_initializing():
-                    self.sow(
-                        'auxiliary',
-                        f'logits_{name[-2:]}',
-                        logits.astype(jnp.float32),
-                        reduce_fn=lambda _, new: new,
-                        init_fn=lambda: None,
-                    )
-        x = make.global_average('average', x)
-        x = make.dropout(x, 0.4)
-        x = make.dense('fc', x, self.classes, linear=True, weights=_XAVIER)
-        return make.result(x, features)
+                logits = layer.block(AUXILIARY[name], Auxiliary, x, classes=self.classes)
+                self._sow(f'logits_{name[-2:]}', logits)
+        x = layer.global_average('average', x)
+        x = nn.Dropout(0.4, deterministic=not train)(x)
+        x = layer.dense('fc', x, self.classes, linear=True, bias=0.0)
+        return layer.result(x, features)
 
-
-_XAVIER = nn.initializers.variance_scaling(1.0, 'fan_in', 'uniform')  # +-sqrt(3 / fan-in)
-_BIAS = 0.2
-
-
-def _neighbours(make, x):
-    """The pool branch: the maximum of each pixel's 3x3 neighbours, size kept."""
-    return layers.pool_windows(x, 'max', 3, 1, ((1, 1), (1, 1)), fast=make.net.fast)
+    @nn.nowrap
+    def _sow(self, name, logits):
+        if not self.is_initializing():
+            self.sow(
+                'auxiliary',
+                name,
+                logits.astype(jnp.float32),
+                reduce_fn=lambda _, new: new,
+                init_fn=lambda: None,
+            )
 
 
 def _check_size(x, net):

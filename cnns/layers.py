@@ -1,94 +1,56 @@
-"""The four axes of the ablations, spelled once, and the layers that every net is made of.
-
-    activation  'tanh', 'relu', 'sigmoid', 'scaled_tanh'
-    pool        'average', 'max'
-    overlap     False: window = stride; True: window = stride + 1, the same output size
-    norm        'none', 'lrn', 'batch'
+"""The layers that every net is made of, and the base class of the nets.
 
 Order: convolution -> batch norm -> activation -> LRN -> pool; but GoogLeNet's first LRN and those
-of the cuda-convnet files that pool first stand behind the pool, as in the originals. Batch norm
-stands before the activation and takes the place of the convolution's bias (Ioffe & Szegedy 2015,
-Sec. 3.2); LRN stands after it (Krizhevsky et al. 2012, Sec. 3.3).
+of the cuda-convnet files that pool first follow the pool, as in the originals. Batch norm comes
+before the activation and takes the place of the convolution's bias (Ioffe & Szegedy 2015,
+Sec. 3.2); LRN comes after it (Krizhevsky et al. 2012, Sec. 3.3).
 """
 
-import difflib
+import copy
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
+from jax.typing import DTypeLike
 
 from cnns import fast as forms
-
-
-def scaled_tanh(x):
-    """1.7159 tanh(2x/3): f(1) = 1 and f(-1) = -1 (LeCun et al. 1998, Eq. 6 and App. A)."""
-    return 1.7159 * jnp.tanh(2 / 3 * x)
-
-
-ACTIVATIONS = {
-    'tanh': jnp.tanh,
-    'relu': jax.nn.relu,
-    'sigmoid': jax.nn.sigmoid,
-    'scaled_tanh': scaled_tanh,
-}
-POOLS = ('average', 'max')
-OVERLAPS = (False, True)
-NORMS = ('none', 'lrn', 'batch')
-AXES = {'activation': tuple(ACTIVATIONS), 'pool': POOLS, 'overlap': OVERLAPS, 'norm': NORMS}
-
+from cnns.axes import ACTIVATIONS, AXES, check_axes, unknown
 
 # 'he': normal, variance 2 / fan-in (He et al. 2015, Eq. 10). 'glorot': uniform, variance
 # 2 / (fan-in + fan-out) (Glorot & Bengio 2010, Eq. 16). 'lecun': normal, variance 1 / fan-in.
-# Biases start at 0.
-INITS = {
+# Biases are 0.
+INITS: dict[str, Callable] = {
     'he': nn.initializers.variance_scaling(2.0, 'fan_in', 'normal'),
     'glorot': nn.initializers.glorot_uniform(),
     'lecun': nn.initializers.lecun_normal(),
 }
 
 
-def unknown(what: str, given, allowed) -> ValueError:
-    """The error for a name outside a list: the nearest name first, then all.
-
-    `what` begins the sentence: 'unknown pool'.
-    """
-    close = difflib.get_close_matches(str(given), map(str, allowed), n=1)
-    hint = f' Did you mean {close[0]!r}?' if close else ''
-    return ValueError(f'{what} {given!r}.{hint} Allowed: {", ".join(map(str, allowed))}.')
-
-
-def check_axes(**values) -> None:
-    """Raises ValueError for a value that its axis does not have, naming the nearest one."""
-    for axis, value in values.items():
-        allowed = AXES[axis]
-        # 1 == True in Python; an overlap of 1 would be a window of unknown meaning
-        if not any(value == known and type(value) is type(known) for known in allowed):
-            raise unknown(f'unknown {axis}', value, allowed)
-
-
-def activate(x, activation: str):
+def activate(x: Array, activation: str) -> Array:
     """Applies the named activation to x, any shape."""
     check_axes(activation=activation)
     return ACTIVATIONS[activation](x)
 
 
-def pool(x, kind: str, overlap: bool, stride: int = 2, *, before: bool = False, fast: bool = True):
-    """Downsamples maps by `stride`: [N, H, W, C] -> [N, H // stride, W // stride, C],
-    dtype kept.
+def pool(
+    x: Array, kind: str, overlap: bool, stride: int = 2, *, before: bool = False, fast: bool = True
+) -> Array:
+    """Pooling with a stride: [N, H, W, C] -> [N, H // stride, W // stride, C], dtype kept.
 
     Both values of `overlap` give the same size on every map. The window is `stride` wide, or
-    stride + 1 if overlapping; where an overlapping window would run over the bottom or right
+    stride + 1 if overlapping. Where an overlapping window would reach over the bottom or right
     edge (even maps, at stride 2) it takes fewer pixels there; with `before`, over the top and left
     edge instead (the padding of 1 in ResNet's stem). A last row that no window of the
     non-overlapping kind fills is left out. Padding VALID would give maps of 16 and 15 from 32,
     and SAME maps of 7 from 13 where AlexNet has 6: neither changes the window alone.
 
-    Maxima ignore the edge's padding (-inf); averages divide by the pixels that exist.
+    Max pooling ignores padding (-inf); average pooling divides by the pixels that exist.
 
     Raises:
       ValueError: an unknown kind, or a map smaller than the stride.
@@ -107,31 +69,32 @@ def pool(x, kind: str, overlap: bool, stride: int = 2, *, before: bool = False, 
     )
 
 
-def pool_windows(x, kind: str, window: int, stride: int, padding, *, fast: bool = True):
-    """Maximum or average over windows of [N, H, W, C]; `padding` ((top, bottom), (left, right)).
+def pool_windows(
+    x: Array, kind: str, window: int, stride: int, padding: Sequence, *, fast: bool = True
+) -> Array:
+    """Max or average pooling of [N, H, W, C]; `padding` ((top, bottom), (left, right)).
 
-    Maxima ignore padding, averages divide by the pixels that exist. `fast` allows other forms of
-    the same operation, see fast.py.
+    Max pooling ignores padding, average pooling divides by the pixels that exist. `fast` allows
+    other forms of the same operation, see cnns/fast.
     """
     if kind == 'max':
         return (forms.max_pool if fast else forms.plain_max_pool)(x, window, stride, padding)
     sums = (forms.sum_pool if fast else forms.plain_sum_pool)(x, window, stride, padding)
-    counts = np.outer(
-        *(_pixels(size, *edges, window, stride) for size, edges in zip(x.shape[1:3], padding))
+    rows, columns = (
+        _pixels(size, low, high, window, stride) for size, (low, high) in zip(x.shape[1:3], padding)
     )
+    counts = np.outer(rows, columns)
     return sums / jnp.asarray(counts[..., None], x.dtype)
 
 
 def _pixels(size, low, high, window, stride):
-    """How many pixels that exist each window has, along one edge of the map."""
+    """How many pixels that exist each window has, along one side of the map."""
     exists = np.pad(np.ones(size), (low, high))
-    return [
-        exists[start : start + window].sum() for start in range(0, len(exists) - window + 1, stride)
-    ]
+    return np.lib.stride_tricks.sliding_window_view(exists, window)[::stride].sum(-1)
 
 
 def lrn(
-    x,
+    x: Array,
     *,
     n: int = 5,
     k: float = 2.0,
@@ -139,7 +102,7 @@ def lrn(
     beta: float = 0.75,
     alpha_over_n: bool = False,
     fast: bool = True,
-):
+) -> Array:
     """Local response normalisation across channels; x [..., C], shape and dtype kept.
 
     b_i = a_i / (k + alpha * sum_j a_j^2)^beta, j from i - n//2 to i + n//2 within the channels
@@ -163,8 +126,14 @@ def lrn(
 
 
 def lrn_within(
-    x, *, n: int = 3, k: float = 1.0, alpha: float = 5e-5, beta: float = 0.75, fast: bool = True
-):
+    x: Array,
+    *,
+    n: int = 3,
+    k: float = 1.0,
+    alpha: float = 5e-5,
+    beta: float = 0.75,
+    fast: bool = True,
+) -> Array:
     """Response normalisation within each map; x [N, H, W, C], shape and dtype kept.
 
     b = a / (k + alpha / n^2 * sum of a^2 over the n x n pixels around)^beta: the layer 'rnorm' of
@@ -176,12 +145,12 @@ def lrn_within(
     return (a * (k + alpha / n**2 * sums) ** -beta).astype(x.dtype)
 
 
-def flat(x):
+def flat(x: Array) -> Array:
     """[N, ...] -> [N, features]; N may be 0, or a symbol of jax.export."""
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
-def convolve(x, kernel, *, fast: bool = True):
+def convolve(x: Array, kernel: Array, *, fast: bool = True) -> Array:
     """[N, H, W, C] by a kernel [h, w, C, features], stride 1, no padding."""
     form = forms.conv if fast else lax.conv_general_dilated
     return form(x, kernel, (1, 1), ((0, 0), (0, 0)), dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
@@ -190,12 +159,12 @@ def convolve(x, kernel, *, fast: bool = True):
 class Conv(nn.Module):
     """Convolution -> batch norm -> activation -> LRN; [N, H, W, C] -> [N, H', W', features].
 
-    `padding` is one number for all four edges, or flax's pairs. activation None leaves the
+    `padding` is one number for all four edges, or flax's pairs. activation=None leaves the
     activation to the caller (residual blocks add first). With norm='batch' the convolution has no
     bias unless `bias` is True. The statistics of batch norm are over all axes but the last,
     averaged over the devices of `axis_name` if that is given; inference uses running averages
-    (decay 0.9) of the mean and of the biased variance, where the paper's Alg. 2 has the unbiased
-    one, a factor m/(m-1) with m values per channel (Ioffe & Szegedy 2015).
+    (decay 0.9) of the mean and of the biased variance. The paper's Alg. 2 has the unbiased
+    variance there, a factor m/(m-1) with m values per channel (Ioffe & Szegedy 2015).
     """
 
     features: int
@@ -211,24 +180,21 @@ class Conv(nn.Module):
     lrn: Callable = lrn
     epsilon: float = 1e-5
     axis_name: str | None = None
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
     fast: bool = True
 
     @nn.compact
-    def __call__(self, x, *, train: bool):
+    def __call__(self, x: Array, *, train: bool) -> Array:
         check_axes(norm=self.norm)
         padding = self.padding
-        if isinstance(padding, int):
-            padding = [(padding, padding)] * 2
-        bias = self.norm != 'batch' if self.bias is None else self.bias
         x = nn.Conv(
             self.features,
             (self.kernel, self.kernel),
             self.stride,
-            padding,
+            [(padding, padding)] * 2 if isinstance(padding, int) else padding,
             feature_group_count=self.groups,
-            use_bias=bias,
+            use_bias=self.norm != 'batch' if self.bias is None else self.bias,
             kernel_init=self.kernel_init,
             bias_init=self.bias_init,
             dtype=self.dtype,
@@ -243,8 +209,8 @@ class Conv(nn.Module):
         return self.lrn(x) if self.norm == 'lrn' else x
 
 
-def batch_norm(fields, train: bool, name: str = 'norm') -> nn.Module:
-    """Batch normalisation as every net here uses it; see Conv for its conventions."""
+def batch_norm(fields: Any, train: bool, name: str = 'norm') -> nn.Module:
+    """Batch normalisation as every net here uses it; `fields` is a Conv or a Net."""
     same = dict(
         momentum=0.9,
         epsilon=fields.epsilon,
@@ -264,11 +230,11 @@ class BatchNorm(nn.Module):
     momentum: float
     epsilon: float
     axis_name: str | None
-    dtype: jnp.dtype
-    param_dtype: jnp.dtype
+    dtype: DTypeLike
+    param_dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         shape = x.shape[-1:]
         averages = (
             self.variable('batch_stats', 'mean', jnp.zeros, shape, jnp.float32),
@@ -287,18 +253,21 @@ class BatchNorm(nn.Module):
 
 
 class SlidingDense(nn.Module):
-    """A dense layer of window x window maps as a convolution: the kernel [window * window * C,
-    features] of flax's Dense, read as [window, window, C, features]."""
+    """A dense layer that reads window x window maps, as a convolution over a larger map.
+
+    [N, H, W, C] -> [N, H', W', features]. Its kernel [window * window * C, features] is that of
+    flax's Dense, read as [window, window, C, features].
+    """
 
     features: int
     window: int
     kernel_init: Callable
     bias_init: Callable
-    dtype: jnp.dtype
-    param_dtype: jnp.dtype
+    dtype: DTypeLike
+    param_dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         rows = self.window**2 * x.shape[-1]
         kernel = self.param('kernel', self.kernel_init, (rows, self.features), self.param_dtype)
         bias = self.param('bias', self.bias_init, (self.features,), self.param_dtype)
@@ -307,16 +276,6 @@ class SlidingDense(nn.Module):
         return bias + lax.conv_general_dilated(
             x, kernel, (1, 1), 'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
         )
-
-
-class Block(nn.Module):
-    """A named group of layers: calls body(*args), whose layers then lie under this name."""
-
-    body: Callable
-
-    @nn.compact
-    def __call__(self, *args):
-        return self.body(*args)
 
 
 class Net(nn.Module):
@@ -331,18 +290,18 @@ class Net(nn.Module):
     OWN_INITS: names that `initialiser` takes beside those of INITS.
     """
 
-    LACKS = {}  # without annotations: not fields
-    VALUES = {}
-    OWN_INITS = ('paper',)
+    LACKS: ClassVar[dict[str, str]] = {}
+    VALUES: ClassVar[dict[str, tuple]] = {}
+    OWN_INITS: ClassVar[tuple[str, ...]] = ('paper',)
 
     classes: int = 1000
     channels: int = 3
-    initialiser: str = 'paper'  # initialiser of the weights: one of OWN_INITS or INITS
+    initialiser: str = 'paper'  # of the weights: one of OWN_INITS or INITS
     axis_name: str | None = None  # mapped axis over which batch norm averages its statistics
-    dtype: jnp.dtype = jnp.float32  # of the computation
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32  # of the computation
+    param_dtype: DTypeLike = jnp.float32
     epsilon: float = 1e-5  # added to the variance by batch norm
-    fast: bool = True  # allow other forms of the same operations, see fast.py
+    fast: bool = True  # allow other forms of the same operations, see cnns/fast
 
 
 def check_fields(name: str, net: type[Net], fields: dict) -> None:
@@ -366,17 +325,29 @@ def check_counts(what: str, values: tuple[int, ...], length: int | None = None) 
         raise ValueError(f'{what} is {values}, it must be {wanted}, each at least 1.')
 
 
-class Maker:
-    """Applies the layers of one call of a net, each under the name it has in the paper.
+class Layers:
+    """The layers of one call of a net: one method for each kind, given the layer's name first.
 
-    It reads axes, initialiser and types from the net's fields, so that a net's own code is its
-    table, and keeps every output for `features`.
+    They read axes, initialiser and types from the fields of the net, so that a net's own code is
+    its table, and they record every output for `features`.
+
+    `weights` and `bias` are the paper's initialisers (bias: a number, or an initialiser), for all
+    layers or for one; initialiser='he' and the like replace them.
     """
 
-    def __init__(self, net: Net, x, *, train: bool, lrn: Callable = lrn):
+    def __init__(
+        self,
+        net: Net,
+        x: Array,
+        *,
+        train: bool,
+        lrn: Callable = lrn,
+        weights: Callable | None = None,
+        bias: float | Callable = 0.0,
+    ):
         """Raises ValueError for fields or images [N, H, W, C] that the net cannot take."""
-        axes = {axis: getattr(net, axis) for axis in AXES if hasattr(net, axis)}
-        check_fields(type(net).__name__, type(net), {**axes, 'initialiser': net.initialiser})
+        self.axes = {axis: getattr(net, axis) for axis in AXES if hasattr(net, axis)}
+        check_fields(type(net).__name__, type(net), {**self.axes, 'initialiser': net.initialiser})
         if x.ndim != 4 or x.shape[-1] != net.channels:
             raise ValueError(
                 f'{type(net).__name__} was built for images [N, H, W, '
@@ -384,137 +355,134 @@ class Maker:
                 f'channels={x.shape[-1]}, or convert the images.'
             )
         self.net, self.train = net, train
-        self.lrn = functools.partial(lrn, fast=net.fast)
-        self.norm_kind = axes.get('norm', 'none')
-        self.outputs = {}
-        self._path = ()
-
-    # In every layer `weights` and `bias` are the paper's initialisers (bias: a number, or one);
-    # initialiser='he' and the like replace them.
+        self.norm = self.axes.get('norm', 'none')
+        self.outputs: dict[str, Array] = {}
+        self._lrn = functools.partial(lrn, fast=net.fast)
+        self._weights, self._bias = weights, bias
+        self._path = ''
 
     def conv(
         self,
-        name,
-        x,
-        maps,
-        kernel,
+        name: str,
+        x: Array,
+        width: int,
+        kernel: int,
         *,
-        stride=1,
-        padding=0,
-        groups=1,
-        linear=False,
-        lrn=False,
-        bias=0.0,
-        weights=None,
-    ):
+        stride: int = 1,
+        padding: int | tuple = 0,
+        groups: int = 1,
+        linear: bool = False,
+        lrn: bool = False,
+        weights: Callable | None = None,
+        bias: float | Callable | None = None,
+    ) -> Array:
         """Convolution, batch norm, activation unless `linear`; with `lrn`, LRN where norm='lrn'."""
-        norm = self.norm_kind if self.norm_kind != 'lrn' or lrn else 'none'
-        net = self.net
-        if x.shape[-1] % groups or maps % groups:
+        if x.shape[-1] % groups or width % groups:
             raise ValueError(
-                f'{name} turns {x.shape[-1]} into {maps} maps, which {groups} '
+                f'{name} turns {x.shape[-1]} into {width} channels, which {groups} '
                 'groups do not divide. Change groups.'
             )
-        kernel_init, bias_init = self._initialisers(weights, bias)
         layer = Conv(
-            maps,
+            width,
             kernel,
-            None if linear else net.activation,
-            norm,
+            None if linear else self.axes['activation'],
+            self.norm if self.norm != 'lrn' or lrn else 'none',
             stride,
             padding,
             groups,
-            getattr(net, 'bias', None),
-            kernel_init,
-            bias_init,
-            self.lrn,
-            net.epsilon,
-            net.axis_name,
-            net.dtype,
-            net.param_dtype,
-            net.fast,
+            getattr(self.net, 'bias', None),
+            lrn=self._lrn,
+            epsilon=self.net.epsilon,
+            axis_name=self.net.axis_name,
+            fast=self.net.fast,
             name=name,
+            **self._fields(weights, bias),
         )
         return self.keep(name, layer(x, train=self.train))
 
-    def pool(self, name, x, *, kind=None, overlap=None, before=False):
-        """Downsampling by 2, of the net's own kind and overlap unless others are given."""
-        kind = self.net.pool if kind is None else kind
-        overlap = self.net.overlap if overlap is None else overlap
+    def local(
+        self, name: str, x: Array, width: int, kernel: int, *, padding: int, weights: Callable
+    ) -> Array:
+        """Locally connected layer, a kernel and bias of its own at every place; activation."""
+        x = nn.ConvLocal(
+            width,
+            (kernel, kernel),
+            padding=[(padding, padding)] * 2,
+            name=name,
+            **self._fields(weights, None),
+        )(x)
+        return self.keep(name, activate(x, self.axes['activation']))
+
+    def dense(
+        self,
+        name: str,
+        x: Array,
+        units: int,
+        *,
+        window: int | None = None,
+        linear: bool = False,
+        norm: bool = False,
+        weights: Callable | None = None,
+        bias: float | Callable | None = None,
+    ) -> Array:
+        """Fully connected, activation unless `linear`; [N, ...] is flattened to [N, features].
+
+        With `norm`, batch norm where norm='batch'. With `window`, the layer of window x window maps
+        with the same variables slides over a larger map: [N, H, W, C] -> [N, H', W', units].
+        """
+        fields = self._fields(weights, bias)
+        norm = norm and self.norm == 'batch'
+        if window is not None:
+            x = SlidingDense(units, window, name=name, **fields)(x)
+        else:
+            x = nn.Dense(units, use_bias=not norm, name=name, **fields)(flat(x))
+        if norm:
+            x = batch_norm(self.net, self.train, f'{name}_norm')(x)
+        return self.keep(name, x if linear else activate(x, self.axes['activation']))
+
+    def pool(
+        self,
+        name: str,
+        x: Array,
+        *,
+        kind: str | None = None,
+        overlap: bool | None = None,
+        before: bool = False,
+    ) -> Array:
+        """Pooling with stride 2, of the net's own kind and overlap unless others are given."""
+        kind = self.axes['pool'] if kind is None else kind
+        overlap = self.axes['overlap'] if overlap is None else overlap
         with jax.named_scope(name):
             return self.keep(name, pool(x, kind, overlap, before=before, fast=self.net.fast))
 
-    def global_average(self, name, x):
+    def global_average(self, name: str, x: Array) -> Array:
         """[N, H, W, C] -> [N, C]."""
         with jax.named_scope(name):
             return self.keep(name, x.mean((1, 2)))
 
-    def normalise(self, name, x):
+    def normalise(self, name: str, x: Array) -> Array:
         """LRN where norm='lrn', nothing otherwise."""
         with jax.named_scope(name):
-            return self.keep(name, self.lrn(x)) if self.norm_kind == 'lrn' else x
+            return self.keep(name, self._lrn(x)) if self.norm == 'lrn' else x
 
-    def activate(self, name, x, *, lrn=False):
+    def activate(self, name: str, x: Array, *, lrn: bool = False) -> Array:
         """The activation alone, after a sum of branches; `lrn` as in conv."""
         with jax.named_scope(name):
-            x = activate(x, self.net.activation)
-            return self.keep(name, self.lrn(x) if lrn and self.norm_kind == 'lrn' else x)
+            x = activate(x, self.axes['activation'])
+            return self.keep(name, self._lrn(x) if lrn and self.norm == 'lrn' else x)
 
-    def local(self, name, x, maps, kernel, *, padding=0, bias=0.0, weights=None):
-        """Locally connected layer, a kernel and bias of its own at every place; activation."""
-        kernel_init, bias_init = self._initialisers(weights, bias)
-        x = nn.ConvLocal(
-            maps,
-            (kernel, kernel),
-            padding=[(padding, padding)] * 2,
-            kernel_init=kernel_init,
-            bias_init=bias_init,
-            dtype=self.net.dtype,
-            param_dtype=self.net.param_dtype,
-            name=name,
-        )(x)
-        return self.keep(name, activate(x, self.net.activation))
+    def block(self, name: str, kind: Callable, x: Array, **fields: Any) -> Array:
+        """A module whose field `layer` makes its layers, which are recorded as 'name/layer'."""
+        layer = copy.copy(self)
+        layer._path = f'{self._path}{name}/'
+        return self.keep(name, kind(layer=layer, name=name, **fields)(x))
 
-    def dense(self, name, x, units, *, linear=False, norm=False, bias=0.0, weights=None):
-        """Fully connected; maps are flattened. `norm`: batch norm where norm='batch'."""
-        kernel_init, bias_init = self._initialisers(weights, bias)
-        norm = norm and self.norm_kind == 'batch'
-        x = nn.Dense(
-            units,
-            use_bias=not norm,
-            kernel_init=kernel_init,
-            bias_init=bias_init,
-            dtype=self.net.dtype,
-            param_dtype=self.net.param_dtype,
-            name=name,
-        )(flat(x))
-        if norm:
-            x = batch_norm(self.net, self.train, f'{name}_norm')(x)
-        return self.keep(name, x if linear else activate(x, self.net.activation))
+    def keep(self, name: str, x: Array) -> Array:
+        """Records x as the output of the layer `name`, and returns it."""
+        self.outputs[self._path + name] = x
+        return x
 
-    def sliding_dense(self, name, x, units, window, *, linear=False, bias=0.0, weights=None):
-        """`dense` with the same variables, slid over the map: [N, H, W, C] -> [N, H', W', units].
-
-        The layer was trained on maps of window x window.
-        """
-        kernel_init, bias_init = self._initialisers(weights, bias)
-        x = SlidingDense(
-            units, window, kernel_init, bias_init, self.net.dtype, self.net.param_dtype, name=name
-        )(x)
-        return self.keep(name, x if linear else activate(x, self.net.activation))
-
-    def dropout(self, x, rate):
-        """In training sets a part `rate` of the values to 0 and divides the others by 1 - rate."""
-        return nn.Dropout(rate, deterministic=not self.train)(x)
-
-    def block(self, name, body, *args, **kwargs):
-        """body(self, *args, **kwargs), its layers named 'name/layer'."""
-        path, self._path = self._path, (*self._path, name)
-        x = Block(lambda *args: body(self, *args, **kwargs), name=name)(*args)
-        self._path = path
-        return self.keep(name, x)
-
-    def result(self, logits, features=False):
+    def result(self, logits: Array, features: bool | str) -> Array:
         """What the net returns: logits in float32, or the layer that `features` asks for.
 
         Raises ValueError for a layer that does not exist.
@@ -527,18 +495,19 @@ class Maker:
             raise unknown('unknown layer', features, self.outputs)
         return self.outputs[features]
 
-    def keep(self, name, x):
-        """Records x as the output of the layer `name`, and returns it."""
-        self.outputs['/'.join((*self._path, name))] = x
-        return x
-
-    def _initialisers(self, weights, bias):
-        if self.net.initialiser in INITS:
-            return INITS[self.net.initialiser], nn.initializers.zeros
+    def _fields(self, weights, bias):
+        """The fields of a flax layer: its initialisers and types."""
+        net = self.net
+        types = dict(dtype=net.dtype, param_dtype=net.param_dtype)
+        if net.initialiser in INITS:
+            return types | dict(kernel_init=INITS[net.initialiser], bias_init=nn.initializers.zeros)
+        weights = self._weights if weights is None else weights
+        bias = self._bias if bias is None else bias
         if weights is None:
             raise ValueError(
-                f'{type(self.net).__name__} gives a layer no initial weights of its '
-                f'own, which initialiser={self.net.initialiser!r} asks for. Pass '
+                f'{type(net).__name__} gives a layer no initial weights of its '
+                f'own, which initialiser={net.initialiser!r} asks for. Pass '
                 f'weights= to the layer, or set initialiser to {", ".join(INITS)}.'
             )
-        return weights, bias if callable(bias) else nn.initializers.constant(bias)
+        bias_init = bias if callable(bias) else nn.initializers.constant(bias)
+        return types | dict(kernel_init=weights, bias_init=bias_init)

@@ -16,26 +16,19 @@ recognition. Proc. IEEE 86(11), 1998, Sec. II-B, Fig. 2, Table I.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jax.typing import DTypeLike
 
 from cnns import layers
 
 SIDE = 32  # pixels; on a larger input C5 gives a map, which the classifier does not take
-
-# The table of the modern form: name, kind, maps or units (None: the classes), fan-in.
-ROWS = (
-    ('C1', 'conv', 6, 25),
-    ('S2', 'pool', None, None),
-    ('C3', 'conv', 16, 150),
-    ('S4', 'pool', None, None),
-    ('C5', 'conv', 120, 400),
-    ('F6', 'dense', 84, 120),
-    ('OUT', 'dense', None, 84),
-)
 
 
 def _check_size(x):
@@ -46,15 +39,22 @@ def _check_size(x):
         )
 
 
-def uniform(fan_in=None):
-    """Uniform in +-2.4 / fan-in (App. A). fan_in: broadcasts over the parameter's last axis; None:
-    that of a kernel [..., in, out] itself."""
+def uniform(fan_in: Any = None) -> Callable:
+    """Uniform in +-2.4 / fan-in (App. A).
+
+    fan_in: a number, or one for each place of the parameter's last axis; None: that of a kernel
+    [..., in, out] itself.
+    """
 
     def init(key, shape, dtype=jnp.float32):
         bound = 2.4 / np.asarray(math.prod(shape[:-1]) if fan_in is None else fan_in, np.float32)
         return jax.random.uniform(key, shape, dtype, -1, 1) * jnp.asarray(bound, dtype)
 
     return init
+
+
+def _paper(fan_in: int) -> dict[str, Any]:
+    return dict(weights=uniform(), bias=uniform(fan_in))
 
 
 class LeNet5(layers.Net):
@@ -64,11 +64,11 @@ class LeNet5(layers.Net):
     covers the convolutions C1, C3 and C5. initialiser='paper' is uniform in +-2.4 / fan-in.
 
     Differences from the paper:
-    - C3 reads all maps of S2: 2,416 parameters instead of 1,516;
-    - S2 and S4 pool without trainable coefficient, bias or squashing;
+    - C3 reads all channels of S2: 2,416 parameters instead of 1,516;
+    - S2 and S4 pool without trainable coefficient, bias or activation;
     - the activation is a plain tanh;
     - the output is linear, for softmax and cross-entropy, instead of distances to codes;
-    - weights start as LeCun normal, biases at 0.
+    - the initialisation is LeCun normal for weights, 0 for biases.
 
     Raises ValueError for an unknown axis value or another image size.
     """
@@ -82,42 +82,28 @@ class LeNet5(layers.Net):
     initialiser: str = 'lecun'
 
     @nn.compact
-    def __call__(self, x, *, train: bool, features: bool | str = False):
-        make = layers.Maker(self, x, train=train)
+    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
+        layer = layers.Layers(self, x, train=train)
         _check_size(x)
-        for name, kind, size, fan_in in ROWS:
-            paper = dict(weights=uniform(), bias=uniform(fan_in))
-            if kind == 'conv':
-                x = make.conv(name, x, size, 5, lrn=True, **paper)
-            elif kind == 'pool':
-                x = make.pool(name, x)
-            else:
-                x = make.dense(name, x, size or self.classes, linear=not size, **paper)
-        return make.result(x, features)
+        x = layer.conv('C1', x, 6, 5, lrn=True, **_paper(fan_in=25))
+        x = layer.pool('S2', x)
+        x = layer.conv('C3', x, 16, 5, lrn=True, **_paper(fan_in=150))
+        x = layer.pool('S4', x)
+        x = layer.conv('C5', x, 120, 5, lrn=True, **_paper(fan_in=400))
+        x = layer.dense('F6', x, 84, **_paper(fan_in=120))
+        x = layer.dense('OUT', x, self.classes, linear=True, **_paper(fan_in=84))
+        return layer.result(x, features)
 
 
-# Table I: the maps of S2 that each of the 16 maps of C3 reads.
-C3_TABLE = tuple(
-    tuple(int(digit) for digit in column)
-    for column in (
-        '012',
-        '123',
-        '234',
-        '345',
-        '045',
-        '015',
-        '0123',
-        '1234',
-        '2345',
-        '0345',
-        '0145',
-        '0125',
-        '0134',
-        '1245',
-        '0235',
-        '012345',
-    )
+# Table I: the channels of S2 that each of the 16 channels of C3 reads.
+# fmt: off
+C3_TABLE = (
+    (0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5),
+    (0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5),
+    (0, 1, 2, 5), (0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5),
+    (0, 1, 2, 3, 4, 5),
 )
+# fmt: on
 
 
 class PartialConv(nn.Module):
@@ -126,12 +112,12 @@ class PartialConv(nn.Module):
     x [N, H, W, 6] -> [N, H - 4, W - 4, 16], before the activation.
     """
 
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
     fast: bool = True
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         links = [(i, o) for o, column in enumerate(C3_TABLE) for i in column]
         place = np.zeros((len(links), 6, 16), np.float32)
         for link, (i, o) in enumerate(links):
@@ -148,17 +134,17 @@ class PartialConv(nn.Module):
 
 
 class Subsampling(nn.Module):
-    """S2, S4: the sum of each 2x2 block times one coefficient per map, plus one bias per map.
+    """S2, S4: the sum of each 2x2 block times one coefficient per channel, plus one bias each.
 
     x [N, H, W, C] -> [N, H / 2, W / 2, C], before the activation.
     """
 
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
     fast: bool = True
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         shape = x.shape[-1:]
         coefficient = self.param('coefficient', uniform(4), shape, self.param_dtype)
         bias = self.param('bias', uniform(4), shape, self.param_dtype)
@@ -181,18 +167,8 @@ _BITMAPS = """
 ..###..  .#####.  #######  ..###..  .....#.  .#####.  ..###..  ..#....  ..###..  ..##...
 .......  .......  .......  .......  .......  .......  .......  .......  .......  .......
 """
-# float32 [10, 84]
-CODES = np.array(
-    [
-        [
-            1.0 if pixel == '#' else -1.0
-            for line in _BITMAPS.split('\n')[1:-1]
-            for pixel in line.split()[digit]
-        ]
-        for digit in range(10)
-    ],
-    np.float32,
-)
+_INK = np.array([list(row) for row in _BITMAPS.split()]).reshape(12, 10, 7) == '#'
+CODES = np.where(_INK.swapaxes(0, 1).reshape(10, 84), 1, -1).astype(np.float32)
 
 
 class LeNet5Original(layers.Net):
@@ -212,50 +188,46 @@ class LeNet5Original(layers.Net):
     Raises ValueError for an unknown activation, another image size, or classes other than 10.
     """
 
-    LACKS = {
+    LACKS: ClassVar = {
         'pool': 'its subsampling layers S2 and S4 are trainable (sum, coefficient, bias)',
         'overlap': 'its subsampling layers S2 and S4 read disjoint 2x2 blocks by definition',
         'norm': 'it has no normalisation layers',
     }
     # Multiply-adds of layers that are computed densely: the links of Table I, and the distances
-    MACS = {'C3': 60 * 25 * 10 * 10, 'OUT': 84 * 10}
+    MACS: ClassVar = {'C3': 60 * 25 * 10 * 10, 'OUT': 84 * 10}
 
     activation: str = 'scaled_tanh'
     classes: int = 10
     channels: int = 1
 
     @nn.compact
-    def __call__(self, x, *, train: bool, features: bool | str = False):
+    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
         if self.classes != 10 or self.channels != 1 or x.shape[-1] != 1:
             raise ValueError(
                 'the original LeNet-5 has codes for 10 classes and reads 1 channel; '
                 f'it was given {self.classes} classes and {x.shape[-1]} channels. '
                 'Use the modern form.'
             )
-        make = layers.Maker(self, x, train=train)
+        layer = layers.Layers(self, x, train=train)
         _check_size(x)
         if self.initialiser != 'paper':
             raise ValueError(
                 f'initialiser {self.initialiser!r}: the original LeNet-5 starts as its '
                 "paper says, initialiser='paper'. Use the modern form."
             )
-
-        def paper(fan_in):
-            return dict(weights=uniform(), bias=uniform(fan_in))
-
-        types = dict(dtype=self.dtype, param_dtype=self.param_dtype, fast=self.fast)
-        x = make.conv('C1', x, 6, 5, **paper(25))
-        x = make.activate('S2', Subsampling(**types, name='S2')(x))
-        x = make.activate('C3', PartialConv(**types, name='C3')(x))
-        x = make.activate('S4', Subsampling(**types, name='S4')(x))
-        x = make.conv('C5', x, 120, 5, **paper(400))
-        x = make.dense('F6', x, 84, **paper(120))
+        types: dict[str, Any] = dict(dtype=self.dtype, param_dtype=self.param_dtype, fast=self.fast)
+        x = layer.conv('C1', x, 6, 5, **_paper(fan_in=25))
+        x = layer.activate('S2', Subsampling(**types, name='S2')(x))
+        x = layer.activate('C3', PartialConv(**types, name='C3')(x))
+        x = layer.activate('S4', Subsampling(**types, name='S4')(x))
+        x = layer.conv('C5', x, 120, 5, **_paper(fan_in=400))
+        x = layer.dense('F6', x, 84, **_paper(fan_in=120))
         with jax.named_scope('OUT'):
             distances = jnp.square(x.astype(jnp.float32)[:, None] - CODES).sum(-1)
-        return make.result(make.keep('OUT', -distances), features)
+        return layer.result(layer.keep('OUT', -distances), features)
 
 
-def rbf_loss(logits, labels, *, j: float = 0.1):
+def rbf_loss(logits: Array, labels: Array, *, j: float = 0.1) -> Array:
     """The discriminative loss of Sec. II-C, Eq. 9, per image: float32 [N].
 
     y_label + log(exp(-j) + sum_i exp(-y_i)), y = -logits [N, classes], labels int [N]. The

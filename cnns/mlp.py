@@ -12,7 +12,10 @@ arXiv 1502.03167, 2015, Sec. 4.1, Fig. 1.
     mlp_batchnorm   784-100-100-100-10          99,710  (100,010 with norm='batch')
 """
 
+from typing import ClassVar
+
 import flax.linen as nn
+from jax import Array
 
 from cnns import layers
 from cnns.lenet import uniform
@@ -32,12 +35,12 @@ class MLP(layers.Net):
     - batch norm: "small random Gaussian" weights, of a size not stated; 0.1 is ours.
     """
 
-    LACKS = {
+    LACKS: ClassVar = {
         'pool': 'it has no maps',
         'overlap': 'it has no pooling',
         'norm=lrn': 'its units have no order, so none is the neighbour of another',
     }
-    OWN_INITS = ('paper', 'gaussian')
+    OWN_INITS: ClassVar = ('paper', 'gaussian')
 
     activation: str = 'scaled_tanh'
     norm: str = 'none'
@@ -46,19 +49,17 @@ class MLP(layers.Net):
     hidden: tuple[int, ...] = (300,)  # units of each hidden layer
 
     @nn.compact
-    def __call__(self, x, *, train: bool, features: bool | str = False):
-        make = layers.Maker(self, x, train=train)
+    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
+        layer = layers.Layers(self, x, train=train, weights=nn.initializers.normal(0.1))
         layers.check_counts('hidden', self.hidden)
-        x = make.keep('input', layers.flat(x))
-        for number, units in enumerate((*self.hidden, self.classes), start=1):
-            fan_in = x.shape[-1]
-            weights, bias = (
-                (uniform(), uniform(fan_in))
-                if self.initialiser == 'paper'
-                else (nn.initializers.normal(0.1), 0.0)
-            )
-            last = number > len(self.hidden)
-            x = make.dense(
-                f'fc{number}', x, units, linear=last, norm=not last, weights=weights, bias=bias
-            )
-        return make.result(x, features)
+
+        def initialisers(x):
+            paper = self.initialiser == 'paper'
+            return dict(weights=uniform(), bias=uniform(x.shape[-1])) if paper else {}
+
+        x = layer.keep('input', layers.flat(x))
+        for number, units in enumerate(self.hidden, start=1):
+            x = layer.dense(f'fc{number}', x, units, norm=True, **initialisers(x))
+        last = f'fc{len(self.hidden) + 1}'
+        x = layer.dense(last, x, self.classes, linear=True, **initialisers(x))
+        return layer.result(x, features)

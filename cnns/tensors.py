@@ -1,11 +1,11 @@
-"""Files of named tensors: safetensors, and what torch.save writes, read without unpickling objects.
+"""Files of named tensors: safetensors, and those of torch.save, read without unpickling objects.
 
     tensors = load('resnet18.pth')  # {'conv1.weight': float32 [64, 3, 7, 7], ...}
 
 A pickle is a program: loading one may run anything. Here the pickles inside .pth files go through
-an unpickler that knows a handful of names and gives none of them the power to do more than describe
-a tensor; a file that asks for another name is refused before anything is made. The layout of
-safetensors is that of its format description: 8 bytes of length, JSON, the data.
+an unpickler that knows a handful of names, none of which can do more than describe a tensor; a file
+that asks for another name is refused before anything is made. A safetensors file is read by the
+package of that name; it is 8 bytes of length, a header in JSON, and the data.
 """
 
 import collections
@@ -17,42 +17,28 @@ import pathlib
 import pickle
 import pickletools
 import zipfile
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
+import safetensors
 
 SUFFIXES = ('.safetensors', '.pth', '.pt')
-MAX_HEADER = 100_000_000  # bytes of JSON, the limit of the safetensors format
 
-# bfloat16, which numpy lacks, is read as its bits
+# numpy has no bfloat16: its bits are read
 _BFLOAT16 = 'bfloat16'
+# fmt: off
 _SAFETENSORS = {
-    'F64': '<f8',
-    'F32': '<f4',
-    'F16': '<f2',
-    'BF16': _BFLOAT16,
-    'I64': '<i8',
-    'I32': '<i4',
-    'I16': '<i2',
-    'I8': 'i1',
-    'U64': '<u8',
-    'U32': '<u4',
-    'U16': '<u2',
-    'U8': 'u1',
-    'BOOL': '?',
+    'F64': '<f8', 'F32': '<f4', 'F16': '<f2', 'BF16': _BFLOAT16,
+    'I64': '<i8', 'I32': '<i4', 'I16': '<i2', 'I8': 'i1',
+    'U64': '<u8', 'U32': '<u4', 'U16': '<u2', 'U8': 'u1', 'BOOL': '?',
 }
 _STORAGES = {
-    'DoubleStorage': '<f8',
-    'FloatStorage': '<f4',
-    'HalfStorage': '<f2',
-    'BFloat16Storage': _BFLOAT16,
-    'LongStorage': '<i8',
-    'IntStorage': '<i4',
-    'ShortStorage': '<i2',
-    'CharStorage': 'i1',
-    'ByteStorage': 'u1',
-    'BoolStorage': '?',
+    'DoubleStorage': '<f8', 'FloatStorage': '<f4', 'HalfStorage': '<f2',
+    'BFloat16Storage': _BFLOAT16, 'LongStorage': '<i8', 'IntStorage': '<i4',
+    'ShortStorage': '<i2', 'CharStorage': 'i1', 'ByteStorage': 'u1', 'BoolStorage': '?',
 }
+# fmt: on
 
 # The first pickle of a file that torch.save wrote before version 1.6: one number
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -105,11 +91,8 @@ def save(path: str | os.PathLike, tensors: dict[str, np.ndarray]) -> None:
         if tensor.dtype not in kinds or name == '__metadata__':
             raise ValueError(f'{name!r} of {tensor.dtype} cannot be stored as safetensors.')
         begin, end = end, end + tensor.nbytes
-        header[name] = {
-            'dtype': kinds[tensor.dtype],
-            'shape': tensor.shape,
-            'data_offsets': [begin, end],
-        }
+        dtype, shape = kinds[tensor.dtype], tensor.shape
+        header[name] = {'dtype': dtype, 'shape': shape, 'data_offsets': [begin, end]}
         parts.append(tensor)
     text = json.dumps(header).encode()
     text += b' ' * (-len(text) % 8)  # the data begin at a multiple of 8
@@ -119,16 +102,15 @@ def save(path: str | os.PathLike, tensors: dict[str, np.ndarray]) -> None:
             file.write(tensor.tobytes())
 
 
-def _values(data, dtype: str, count: int, offset: int = 0, order: str = '<') -> np.ndarray:
-    """`count` values of a buffer, [count]; 16-bit floats widened to float32, which is exact."""
+def _values(data: Any, dtype: str, count: int, offset: int = 0, order: str = '<') -> np.ndarray:
+    """`count` values of a buffer, [count]; 16-bit floats become float32, which is exact."""
     if dtype == _BFLOAT16:
         bits = np.frombuffer(data, order + 'u2', count, offset).astype(np.uint32)
         values = (bits << 16).view(np.float32)
     else:
         values = np.frombuffer(data, dtype.replace('<', order), count, offset)
-        values = values.astype(
-            np.float32 if dtype == '<f2' else values.dtype.newbyteorder('='), copy=False
-        )
+        native = np.float32 if dtype == '<f2' else values.dtype.newbyteorder('=')
+        values = values.astype(native, copy=False)
     values.flags.writeable = False
     return values
 
@@ -137,67 +119,88 @@ def _bytes_per_value(dtype: str) -> int:
     return 2 if dtype == _BFLOAT16 else np.dtype(dtype).itemsize
 
 
-def _whole(*values) -> bool:
+def _whole(*values: Any) -> bool:
     return all(type(value) is int and value >= 0 for value in values)
 
 
 # --- safetensors -----------------------------------------------------------------------------
 
 
-def _unique(pairs):
-    mapping = dict(pairs)
-    if len(mapping) < len(pairs):
-        raise ValueError('its header gives a name twice.')
-    return mapping
-
-
 def _read_safetensors(data: bytes) -> dict[str, np.ndarray]:
+    try:
+        read = dict(safetensors.deserialize(data))
+    except safetensors.SafetensorError as error:
+        raise ValueError(_fault(data) or f'{error}.') from error
+    tensors = {}
+    for name in _header(data):  # the package does not keep the order
+        dtype, shape = read[name]['dtype'], read[name]['shape']
+        if dtype not in _SAFETENSORS:
+            raise ValueError(_other_dtype(name, dtype))
+        values = _values(read[name]['data'], _SAFETENSORS[dtype], math.prod(shape))
+        tensors[name] = values.reshape(shape)
+    return tensors
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    """The description of each tensor. Raises ValueError for what is no header."""
+
+    def unique(pairs):
+        mapping = dict(pairs)
+        if len(mapping) < len(pairs):
+            raise ValueError('its header gives a name twice.')
+        return mapping
+
     length = int.from_bytes(data[:8], 'little')
-    if len(data) < 8 or length > min(len(data) - 8, MAX_HEADER):
+    if len(data) < 8 or length > len(data) - 8:
         raise ValueError(
             f'its header should be {length} bytes long, the file has {len(data)}; is '
             'it complete, and is it safetensors?'
         )
     try:
-        header = json.loads(data[8 : 8 + length].decode(), object_pairs_hook=_unique)
+        header = json.loads(data[8 : 8 + length].decode(), object_pairs_hook=unique)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError('its header is not JSON; is it safetensors?') from error
     if not isinstance(header, dict):
         raise ValueError('its header is not a JSON object; is it safetensors?')
     header.pop('__metadata__', None)
-    start, tensors, spans = 8 + length, {}, []
+    return header
+
+
+def _fault(data: bytes) -> str:
+    """What is wrong with a file that the package refuses; '' where nothing here finds it."""
+    try:
+        header = _header(data)
+    except ValueError as error:
+        return str(error)
+    size = len(data) - 8 - int.from_bytes(data[:8], 'little')
+    spans = []
     for name, entry in header.items():
-        if not isinstance(entry, dict) or set(entry) != {'dtype', 'shape', 'data_offsets'}:
-            raise ValueError(f'{name!r} is not described by dtype, shape and data_offsets.')
+        if not isinstance(entry, dict) or not {'dtype', 'shape', 'data_offsets'} <= set(entry):
+            return f'{name!r} is not described by dtype, shape and data_offsets.'
         dtype, shape, span = entry['dtype'], entry['shape'], entry['data_offsets']
         if not isinstance(dtype, str) or dtype not in _SAFETENSORS:
-            raise ValueError(
-                f'{name!r} has dtype {dtype!r}; {", ".join(_SAFETENSORS)} can be read.'
-            )
-        if not (
-            isinstance(shape, list)
-            and _whole(*shape)
-            and isinstance(span, list)
-            and len(span) == 2
-            and _whole(*span)
-        ):
-            raise ValueError(f'{name!r} has shape {shape} at {span}: whole numbers are expected.')
-        dtype, count, (begin, end) = _SAFETENSORS[dtype], math.prod(shape), span
-        if end - begin != count * _bytes_per_value(dtype) or end > len(data) - start:
-            raise ValueError(
-                f'{name!r} of shape {shape} lies at bytes {begin} to {end} of '
-                f'{len(data) - start}; is the file complete?'
+            return _other_dtype(name, dtype)
+        lists = isinstance(shape, list) and isinstance(span, list) and len(span) == 2
+        if not lists or not _whole(*shape, *span):
+            return f'{name!r} has shape {shape} at {span}: whole numbers are expected.'
+        begin, end = span
+        expected = math.prod(shape) * _bytes_per_value(_SAFETENSORS[dtype])
+        if end - begin != expected or end > size:
+            return (
+                f'{name!r} of shape {shape} lies at bytes {begin} to {end} of {size}; is the file '
+                'complete?'
             )
         spans.append((begin, end))
-        tensors[name] = _values(data, dtype, count, start + begin).reshape(shape)
     position = 0
     for begin, end in sorted(spans):
         if begin != position:
-            raise ValueError(f'its tensors overlap or leave a hole at byte {min(begin, position)}.')
+            return f'its tensors overlap or leave a hole at byte {min(begin, position)}.'
         position = end
-    if position != len(data) - start:
-        raise ValueError(f'{len(data) - start - position} bytes at its end belong to no tensor.')
-    return tensors
+    return f'{size - position} bytes at its end belong to no tensor.' if position < size else ''
+
+
+def _other_dtype(name: str, dtype: Any) -> str:
+    return f'{name!r} has dtype {dtype!r}; {", ".join(_SAFETENSORS)} can be read.'
 
 
 # --- torch.save ------------------------------------------------------------------------------
@@ -206,7 +209,7 @@ def _read_safetensors(data: bytes) -> dict[str, np.ndarray]:
 class _Storage(NamedTuple):
     key: str
     dtype: str
-    count: int
+    size: int  # in values
 
 
 class _Tensor(NamedTuple):
@@ -285,13 +288,14 @@ class _Unpickler(pickle.Unpickler):
         return _Storage(key, dtype, count)
 
 
-def _unpickle(file: io.BytesIO):
+def _unpickle(file: io.BytesIO) -> Any:
     """Reads the next pickle of a file in memory."""
     start, size = file.tell(), len(file.getbuffer())
     try:
         # A memo index is memory: the unpickler makes room for it and for all below it
         for opcode, value, _ in pickletools.genops(file):
-            if opcode.name in ('PUT', 'BINPUT', 'LONG_BINPUT', 'FRAME') and value > size:
+            sized = opcode.name in ('PUT', 'BINPUT', 'LONG_BINPUT', 'FRAME')
+            if sized and (value is None or value > size):
                 raise ValueError(f'{opcode.name} of {value}')
     except Exception as error:  # whatever bytes that are no pickle may bring about
         raise ValueError(f'its pickle is damaged ({error}).') from error
@@ -304,7 +308,7 @@ def _unpickle(file: io.BytesIO):
         raise ValueError(f'its pickle is damaged ({error}).') from error
 
 
-def _described(state) -> dict[str, _Tensor]:
+def _described(state: Any) -> dict[str, _Tensor]:
     """Checks that what was unpickled is tensors by name, all of it."""
     if not isinstance(state, dict):
         raise ValueError(
@@ -312,27 +316,17 @@ def _described(state) -> dict[str, _Tensor]:
             'them so: torch.save(model.state_dict(), FILE).'
         )
     items = list(dict.items(state))  # a pickle can hide an OrderedDict's own method
-    others = [
-        (key, value)
-        for key, value in items
-        if not (isinstance(key, str) and isinstance(value, _Tensor))
-    ]
+    others = [(k, v) for k, v in items if not (isinstance(k, str) and isinstance(v, _Tensor))]
     if not others:
         return dict(items)
     found = ', '.join(f'{key!r} ({_kind(value)})' for key, value in others[:5])
     found += f' and {len(others) - 5} more' if len(others) > 5 else ''
-    inner = [
-        key
-        for key, value in others
-        if isinstance(value, dict)
-        and value
-        and all(isinstance(part, _Tensor) for part in dict.values(value))
-    ]
-    remedy = (
-        f'torch.save(torch.load(FILE)[{inner[0]!r}], NEW)'
-        if inner
-        else ('torch.save(model.state_dict(), FILE)')
-    )
+    remedy = 'torch.save(model.state_dict(), FILE)'
+    for key, value in others:
+        values = list(dict.values(value)) if isinstance(value, dict) else []
+        if values and all(isinstance(part, _Tensor) for part in values):
+            remedy = f'torch.save(torch.load(FILE)[{key!r}], NEW)'
+            break
     raise ValueError(f'it holds more than tensors: {found}. Save the tensors alone: {remedy}.')
 
 
@@ -340,7 +334,7 @@ def _kind(value):
     return 'tensor' if isinstance(value, _Tensor) else type(value).__name__
 
 
-def _build(described: dict[str, _Tensor], values) -> dict[str, np.ndarray]:
+def _build(described: dict[str, _Tensor], values: Callable) -> dict[str, np.ndarray]:
     """Arrays of described tensors; values(storage) gives the storage's values, [count]."""
     arrays = {}
     for name, (storage, offset, shape, strides) in described.items():
@@ -354,12 +348,9 @@ def _build(described: dict[str, _Tensor], values) -> dict[str, np.ndarray]:
         if 0 in shape:
             offset, strides = 0, (0,) * len(shape)
         try:
-            arrays[name] = np.lib.stride_tricks.as_strided(
-                flat[offset:],
-                shape,
-                [stride * flat.itemsize for stride in strides],
-                writeable=False,
-            )
+            steps = [stride * flat.itemsize for stride in strides]
+            strided = np.lib.stride_tricks.as_strided
+            arrays[name] = strided(flat[offset:], shape, steps, writeable=False)
         except (ValueError, OverflowError) as error:
             raise ValueError(f'{name!r} has the impossible shape {shape}.') from error
     return arrays
@@ -400,12 +391,12 @@ def _read_zip(data: bytes) -> dict[str, np.ndarray]:
         def values(storage):
             if storage not in stored:
                 part = read(f'data/{storage.key}')
-                if len(part) != storage.count * _bytes_per_value(storage.dtype):
+                if len(part) != storage.size * _bytes_per_value(storage.dtype):
                     raise ValueError(
                         f'its part data/{storage.key} has {len(part)} bytes, not '
-                        f'{storage.count} values; is the file complete?'
+                        f'{storage.size} values; is the file complete?'
                     )
-                stored[storage] = _values(part, storage.dtype, storage.count, order=order)
+                stored[storage] = _values(part, storage.dtype, storage.size, order=order)
             return stored[storage]
 
         return _build(_described(_unpickle(io.BytesIO(read('data.pkl')))), values)
@@ -430,10 +421,10 @@ def _read_legacy(data: bytes) -> dict[str, np.ndarray]:
     for key in keys:
         storage = storages[key]
         count = int.from_bytes(data[position : position + 8], 'little')
-        size = storage.count * _bytes_per_value(storage.dtype)
-        if count != storage.count or position + 8 + size > len(data):
+        size = storage.size * _bytes_per_value(storage.dtype)
+        if count != storage.size or position + 8 + size > len(data):
             raise ValueError(
-                f'its storage {key} should have {storage.count} values; is the file complete?'
+                f'its storage {key} should have {storage.size} values; is the file complete?'
             )
         stored[storage] = _values(data, storage.dtype, count, position + 8)
         position += 8 + size

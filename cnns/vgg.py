@@ -23,17 +23,21 @@ arXiv 1409.1556, 2014, Sec. 2, Tables 1 and 2.
 """
 
 import flax.linen as nn
+from jax import Array
 
 from cnns import layers
+from cnns.axes import unknown
 
-MAPS = (64, 128, 256, 512, 512)
+WIDTHS = (64, 128, 256, 512, 512)
+# fmt: off
 KERNELS = {
-    'A': ('3', '3', '33', '33', '33'),
-    'B': ('33', '33', '33', '33', '33'),
-    'C': ('33', '33', '331', '331', '331'),
-    'D': ('33', '33', '333', '333', '333'),
-    'E': ('33', '33', '3333', '3333', '3333'),
+    'A': ((3,),   (3,),   (3, 3),       (3, 3),       (3, 3)),
+    'B': ((3, 3), (3, 3), (3, 3),       (3, 3),       (3, 3)),
+    'C': ((3, 3), (3, 3), (3, 3, 1),    (3, 3, 1),    (3, 3, 1)),
+    'D': ((3, 3), (3, 3), (3, 3, 3),    (3, 3, 3),    (3, 3, 3)),
+    'E': ((3, 3), (3, 3), (3, 3, 3, 3), (3, 3, 3, 3), (3, 3, 3, 3)),
 }
+# fmt: on
 HEADS = ('dense', 'convolutional', 'average')
 
 
@@ -67,49 +71,37 @@ class VGG(layers.Net):
     initialiser: str = 'glorot'
     column: str = 'D'
     head: str = 'dense'
-    maps: tuple[int, ...] = MAPS  # of the five blocks
+    widths: tuple[int, ...] = WIDTHS  # of the five blocks
     units: int = 4096  # of fc6 and fc7
     bias: bool | None = None  # of the convolutions; None: unless norm='batch'; torchvision: True
 
     @nn.compact
-    def __call__(self, x, *, train: bool, features: bool | str = False):
-        make = layers.Maker(self, x, train=train)
+    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
+        layer = layers.Layers(self, x, train=train, weights=nn.initializers.normal(0.1))
         if self.column not in KERNELS:
-            raise layers.unknown('unknown column', self.column, KERNELS)
-        layers.check_counts('maps', self.maps, len(MAPS))
+            raise unknown('unknown column', self.column, KERNELS)
+        layers.check_counts('widths', self.widths, len(WIDTHS))
         _check_size(x, self.head)
-        weights = nn.initializers.normal(0.1)
-        for block, (maps, kernels) in enumerate(zip(self.maps, KERNELS[self.column]), start=1):
+        for block, (width, kernels) in enumerate(zip(self.widths, KERNELS[self.column]), start=1):
             for number, kernel in enumerate(kernels, start=1):
-                x = make.conv(
-                    f'conv{block}_{number}',
-                    x,
-                    maps,
-                    int(kernel),
-                    padding=int(kernel) // 2,
-                    lrn=(block, number) == (1, 1),
-                    weights=weights,
-                )
-            x = make.pool(f'pool{block}', x)
+                first = (block, number) == (1, 1)
+                name = f'conv{block}_{number}'
+                x = layer.conv(name, x, width, kernel, padding=kernel // 2, lrn=first)
+            x = layer.pool(f'pool{block}', x)
+        slides = self.head == 'convolutional'
         if self.head == 'average':
-            x = make.global_average('average', x)
+            x = layer.global_average('average', x)
         else:
             for name, window in (('fc6', 7), ('fc7', 1)):
-                x = _dense(make, self.head, name, x, self.units, window, weights=weights)
-                x = make.dropout(x, 0.5)
-        x = _dense(make, self.head, 'fc8', x, self.classes, 1, linear=True, weights=weights)
-        return make.result(x.mean((1, 2)) if self.head == 'convolutional' else x, features)
-
-
-def _dense(make, head, name, x, units, window, **fields):
-    if head == 'convolutional':
-        return make.sliding_dense(name, x, units, window, **fields)
-    return make.dense(name, x, units, **fields)
+                x = layer.dense(name, x, self.units, window=window if slides else None)
+                x = nn.Dropout(0.5, deterministic=not train)(x)
+        x = layer.dense('fc8', x, self.classes, window=1 if slides else None, linear=True)
+        return layer.result(x.mean((1, 2)) if slides else x, features)
 
 
 def _check_size(x, head):
     if head not in HEADS:
-        raise layers.unknown('unknown head', head, HEADS)
+        raise unknown('unknown head', head, HEADS)
     low, high = {'dense': (224, 255), 'convolutional': (224, None), 'average': (32, None)}[head]
     if any(side < low or (high and side > high) for side in x.shape[1:3]):
         raise ValueError(

@@ -22,6 +22,10 @@ SCHEDULES = {
     'every': 'falls at equal distances',
     'plateau': 'falls when the validation error stalls',
 }
+CROPS = ('none', 'pad', 'random', 'scale', 'area')
+INTERPOLATIONS = ('bilinear', 'random')
+SUBTRACT = ('channel', 'channel_std', 'pixel')
+VIEWS = ('centre', 'ten', 'dense', 'multiscale', '144', '150')
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -1,15 +1,13 @@
-"""What code and what machine made a row."""
+"""The code and the machine that a row comes from."""
 
 import os
 import platform
 import subprocess
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import flax
 import jax
-import jaxlib
-import numpy
 
 from experiments.files import digest
 
@@ -33,10 +31,7 @@ def environment() -> dict[str, Any]:
         'python': platform.python_version(),
         'platform': platform.platform(),
         'cpu_count': os.cpu_count(),
-        'jax': jax.__version__,
-        'jaxlib': jaxlib.__version__,
-        'flax': flax.__version__,
-        'numpy': numpy.__version__,
+        **{name: metadata.version(name) for name in ('jax', 'jaxlib', 'flax', 'numpy')},
         'device_kind': jax.local_devices()[0].device_kind,
         'backend': jax.default_backend(),
         'device_count': jax.local_device_count(),
@@ -46,7 +41,7 @@ def environment() -> dict[str, Any]:
 
 
 def _code_digest() -> str:
-    """Of the Python files of the project: what the revision says, and what is not committed."""
+    """A digest of the project's Python files, committed or not."""
     root = Path(__file__).parent.parent
     files = [path for folder in ('cnns', 'experiments') for path in (root / folder).rglob('*.py')]
     return digest(

@@ -6,11 +6,10 @@ import os
 import pathlib
 import reprlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 80
-
 
 _LIST = 12  # names; a longer list hides the nearest one
 
@@ -23,9 +22,11 @@ class UserError(Exception):
 
 
 def command(main: Callable[..., int]) -> Callable[..., int]:
-    """A command's main, of which no mistake of a user shows a traceback. Exit status: 2 a mistake
-    or a machine that lacks something, in one line on standard error; 130 interrupted; 141 nobody
-    reads the output any more."""
+    """A command's main that shows no traceback for a mistake of a user.
+
+    Exit status: 2 a mistake or a machine that lacks something, in one line on standard error; 130
+    interrupted; 141 nobody reads the output any more.
+    """
 
     @functools.wraps(main)
     def guarded(*args, **given):
@@ -51,10 +52,10 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
     return guarded
 
 
-def check_writable(path) -> None:
+def check_writable(path: str | os.PathLike) -> None:
     """UserError unless the file --out can be written; leaves what is there as it is.
 
-    For commands that work long before they write. Missing folders are made.
+    For commands that work long before they write. Makes the missing folders.
     """
     path = pathlib.Path(path)
     try:
@@ -68,7 +69,7 @@ def check_writable(path) -> None:
         raise UserError(f'{path} cannot be written ({words}). Name another --out.') from error
 
 
-def shown(value) -> str:
+def shown(value: object) -> str:
     """repr(value), cut in the middle where it is long."""
     return _short.repr(value)
 
@@ -79,13 +80,13 @@ def reason(error: BaseException) -> str:
     return f'{type(error).__name__}: {text}' if text else type(error).__name__
 
 
-def nearest(given, allowed) -> str:
+def nearest(given: object, allowed: Iterable[object]) -> str:
     """Returns ' Did you mean X?' for the closest of `allowed`, or '' when none is close."""
     match = difflib.get_close_matches(str(given), [str(name) for name in allowed], n=1)
     return f' Did you mean {match[0]!r}?' if match else ''
 
 
-def one_of(what, given, allowed) -> UserError:
+def one_of(what: str, given: object, allowed: Collection[object]) -> UserError:
     """Returns the error for a name outside a closed list: the nearest name, and all unless long."""
     close = nearest(given, allowed)
     if close and len(allowed) > _LIST:

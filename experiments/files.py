@@ -79,7 +79,7 @@ def write_whole(path: str | os.PathLike, data: bytes | str) -> None:
         raise
 
 
-def digest(*parts) -> str:
+def digest(*parts: object) -> str:
     """Sixteen hexadecimal digits of a hash of bytes, arrays' bytes, and of anything with a stable
     repr."""
     total = hashlib.sha256()
@@ -99,7 +99,7 @@ def digest(*parts) -> str:
 def cache_folder(setting: str | None) -> Path | None:
     """data.cache -> the folder, or None for 'off'. Default: $XDG_CACHE_HOME/cnns, ~/.cache/cnns.
 
-    Raises UserError for the home of a user that there is not.
+    Raises UserError for the home of a user that does not exist.
     """
     if setting == 'off':
         return None

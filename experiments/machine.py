@@ -1,11 +1,11 @@
-"""What a process asks of this machine, before it touches a device, to train fast on it.
+"""What a process sets up, before it touches a device, to train fast on this machine.
 
 All of it concerns CPUs:
 
 - Steps run in the thread that asks for them. They take their temporary memory from the main heap
   then, where it can stay between steps; from another thread, glibc maps every large piece anew, and
   each of its pages is faulted in and cleared again at every step.
-- The heap keeps what is given back to it.
+- The heap keeps freed memory.
 - XLA compiles convolutions to oneDNN's kernels, which jaxlib contains from 0.12 on.
 """
 
@@ -13,6 +13,7 @@ import ctypes
 import os
 import platform
 import warnings
+from typing import Any
 
 import jax
 
@@ -41,13 +42,13 @@ def prepare() -> None:
         libc.mallopt(_TOP_PAD, 2**28)
 
 
-def options(fast: bool = True) -> dict:
+def options(fast: bool = True) -> dict[str, Any]:
     """Compiler options of training and evaluation steps; {}: XLA's own choices."""
     known = jax.__version_info__ >= (0, 12) and platform.machine() == 'x86_64'
     return dict(_OPTIONS) if fast and known and jax.default_backend() == 'cpu' else {}
 
 
-def compiled(lowered, options: dict):
+def compiled(lowered: jax.stages.Lowered, options: dict[str, Any]) -> jax.stages.Compiled:
     """The executable of a lowered program."""
     with warnings.catch_warnings():
         if options:  # this jaxlib cannot write programs with oneDNN's kernels; they compile anew
@@ -61,9 +62,8 @@ def keep_compiled(setting: str | None) -> None:
     Programs with oneDNN's kernels cannot be written by jaxlib 0.12 (its serialisation fails): on a
     CPU, steps compiled with `options` compile at every start; all else is kept.
 
-    setting: a folder, or 'off'. None: what JAX_COMPILATION_CACHE_DIR says, else the folder
-    'compiled' beside the decoded data sets (files.cache_folder). A folder that cannot be written is a
-    printed note.
+    setting: a folder, or 'off'. None: JAX_COMPILATION_CACHE_DIR, else the folder 'compiled' beside
+    the decoded data sets (files.cache_folder). Prints a note if the folder cannot be written.
     """
     if setting is None and jax.config.jax_compilation_cache_dir:
         return

@@ -1,26 +1,26 @@
-"""What a run says while it runs: a live bar on a terminal, plain lines elsewhere."""
+"""Progress of long work: a live bar on a terminal, plain lines elsewhere, and notes."""
 
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-_QUIET = 15.0  # seconds without a line after which a running point reports its epoch
+_QUIET = 15.0  # seconds without a line after which a run reports its epoch
 _SLOW = 60.0  # seconds between two lines inside of an epoch
 
 
-def told(parts: Iterator, what: str, total: int, step: int) -> Iterator:
-    """The parts of a long reading, of `step` images each, `total` together: a line on standard
-    error every _QUIET seconds, none where it takes less."""
-    start = spoke = time.perf_counter()
-    for place, part in enumerate(parts):
-        yield part
+def reported(chunks: Iterable, what: str, total: int, step: int) -> Iterator:
+    """Passes on the chunks of a long reading and prints a line on standard error every _QUIET
+    seconds. Every chunk has `step` images, all together have `total`."""
+    start = printed = time.perf_counter()
+    for place, chunk in enumerate(chunks):
+        yield chunk
         now, read = time.perf_counter(), min((place + 1) * step, total)
-        if now - spoke > _QUIET and read < total:
-            spoke = now
+        if now - printed > _QUIET and read < total:
+            printed = now
             left = (now - start) / read * (total - read)
             print(
                 f'{what}: {read:,} of {total:,} images, about {left:.0f} s left',
@@ -30,11 +30,12 @@ def told(parts: Iterator, what: str, total: int, step: int) -> Iterator:
 
 
 class Reporter:
-    """Context manager over one run of `total` points."""
+    """Context manager that reports the progress of `total` runs."""
 
     def __init__(self, console: Console, total: int):
         self.console, self.total, self.finished = console, total, 0
-        self._live = self._timer = None
+        self._live: Progress | None = None
+        self._timer: threading.Timer | None = None
         if console.is_terminal:
             self._live = Progress(
                 TextColumn('{task.description}', markup=False),
@@ -45,23 +46,24 @@ class Reporter:
             )
             self._task = self._live.add_task('starting', total=total)
 
-    def __enter__(self):
+    def __enter__(self) -> 'Reporter':
         if self._live:
             self._live.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_) -> None:
         self._compiled()
         if self._live:
             self._live.stop()
 
     def start(self, what: str, epochs: int) -> None:
-        self._what, self._said, self._epochs = what, what, epochs
-        self._start = self._spoke = time.perf_counter()
+        """Begins a run, or several that are trained together; what: its label."""
+        self._what, self._latest, self._epochs = what, what, epochs
+        self._start = self._printed = time.perf_counter()
         if self._live:
-            self._say(what)
+            self._show(what)
         self._compiled()
-        self._timer = threading.Timer(_QUIET, self._say, (f'{what}: compiling the first step',))
+        self._timer = threading.Timer(_QUIET, self._show, (f'{what}: compiling the first step',))
         self._timer.daemon = True
         self._timer.start()
 
@@ -70,46 +72,44 @@ class Reporter:
             self._timer.cancel()
             self._timer = None
 
-    def _say(self, words: str, after: float = 0.0) -> None:
-        """Words of a running point: in the bar, or on a line `after` so many seconds of silence."""
+    def _show(self, words: str, after: float = 0.0) -> None:
+        """Shows words in the bar, or prints them `after` so many seconds without a line."""
         if self._live:
             return self._live.update(self._task, description=words)
         now = time.perf_counter()
-        if now - self._spoke > after:
-            self._spoke = now
-            self.console.print(f'      {words}', markup=False, soft_wrap=True, highlight=False)
+        if now - self._printed > after:
+            self._printed = now
+            self._print(f'      {words}')
+
+    def _print(self, words: str) -> None:
+        self.console.print(words, markup=False, soft_wrap=True, highlight=False)
 
     def say(self, words: str) -> None:
-        """Says something of the running point, on a line of its own."""
-        self.console.print(
-            f'      {self._what}: {words}', markup=False, soft_wrap=True, highlight=False
-        )
+        """Prints words about the run on a line of their own."""
+        self._print(f'      {self._what}: {words}')
 
     def step(self, step: int, steps: int) -> None:
-        """step: steps begun of the running point, of `steps`."""
+        """step: steps done of the run, of `steps`."""
         self._compiled()
-        self._say(f'{self._said}, step {step:,} of {steps:,}', _SLOW)
+        self._show(f'{self._latest}, step {step:,} of {steps:,}', _SLOW)
 
     def epoch(self, line: dict, what: str = '') -> None:
-        """what: the point that the line is of, where several were started together."""
+        """what: the label of the run, where several were started together."""
         words = (
             f'{what or self._what}: epoch {line["epoch"]}/{self._epochs}, '
             f'validation error {100 * line["validation/error"]:.2f} %'
         )
         self._compiled()
-        self._said = words
-        self._say(words, _QUIET)
+        self._latest = words
+        self._show(words, _QUIET)
 
     def finish(self, words: str, what: str = '', together: int = 1) -> None:
-        """Ends a point; its seconds are a share of those of all started `together` with it."""
+        """Ends a run; its seconds are a share of those of all started `together` with it."""
         self._compiled()
         self.finished += 1
         seconds = (time.perf_counter() - self._start) / together
-        self.console.print(
-            f'[{self.finished}/{self.total}] {what or self._what}: {words} ({seconds:.1f} s)',
-            markup=False,
-            soft_wrap=True,
-            highlight=False,
+        self._print(
+            f'[{self.finished}/{self.total}] {what or self._what}: {words} ({seconds:.1f} s)'
         )
         if self._live:
             self._live.update(self._task, completed=self.finished)

@@ -1,22 +1,22 @@
-"""The files of a work directory: its plan, its rows, and what each run has left."""
+"""The files of a work directory: its plan, its rows, and the files of each run."""
 
 import json
 import os
-import sys
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from experiments.errors import UserError, reason
 from experiments.files import append, read, write_whole
+from experiments.progress import note
 
 
 class Experiment(NamedTuple):
     """What a work directory holds.
 
     plan: the content of plan.json.
-    rows: last row of each point of the plan, in the order of plan['points'].
-    curves: {point: [one dict per epoch, ascending]}, for the points that stored any.
+    rows: last row of each run of the plan, in the order of plan['points'].
+    curves: {name of a run: [one dict per epoch, ascending]}, for the runs that stored any.
     """
 
     plan: dict[str, Any]
@@ -25,10 +25,17 @@ class Experiment(NamedTuple):
 
 
 _EVERY_ROW = ('point', 'arm', 'phase', 'seed', 'status', 'learning_rate')
+_NEEDED = ('title', 'dataset_note', 'arms', 'seeds', 'rates', 'level', 'points')
+_ANEW = 'run the experiment again to write it anew; finished runs are kept'
 
 
-def read_points(workdir: str | os.PathLike) -> list[dict[str, Any]]:
-    """Rows of results.jsonl in order, without those that do not say which point they belong to."""
+def folder_of(run: str) -> str:
+    """The folder of a run, named by its hash, inside of the work directory."""
+    return f'points/{run}'
+
+
+def read_rows(workdir: str | os.PathLike) -> list[dict[str, Any]]:
+    """Rows of results.jsonl in order, without those that lack a column of every row."""
     path = Path(workdir) / 'results.jsonl'
     rows = []
     for row in read(path):
@@ -40,50 +47,44 @@ def read_points(workdir: str | os.PathLike) -> list[dict[str, Any]]:
     return rows
 
 
-def load(workdir: str | os.PathLike) -> Experiment:
-    """Reads a work directory, without rows and curves of points that the plan does not name.
+def read_experiment(workdir: str | os.PathLike) -> Experiment:
+    """Reads a work directory, without rows and curves of runs that the plan does not name.
 
     Raises UserError if there is no plan.json, or one that cannot be used.
     """
     workdir = Path(workdir)
+    path = workdir / 'plan.json'
     try:
-        plan = json.loads((workdir / 'plan.json').read_bytes())
+        plan = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f'no plan.json in {workdir}: give the work directory that experiments.run printed'
         ) from None
     except ValueError as error:
-        raise UserError(
-            f'{workdir / "plan.json"} is not JSON ({error}): run the experiment again '
-            'to write it anew; finished points are kept'
-        ) from None
-    needed = ('title', 'dataset_note', 'arms', 'seeds', 'rates', 'level', 'points')
-    missing = [key for key in needed if not isinstance(plan, dict) or key not in plan]
+        raise UserError(f'{path} is not JSON ({error}): {_ANEW}') from None
+    missing = [key for key in _NEEDED if not isinstance(plan, dict) or key not in plan]
     if missing:
-        raise UserError(
-            f'{workdir / "plan.json"} lacks {", ".join(missing)}: run the experiment '
-            'again to write it anew; finished points are kept'
-        )
+        raise UserError(f'{path} lacks {", ".join(missing)}: {_ANEW}')
     if not plan['arms']:
-        raise UserError(
-            f'{workdir / "plan.json"} names no arm: run the experiment again to write '
-            'it anew; finished points are kept'
-        )
-    last = {row['point']: row for row in read_points(workdir)}
+        raise UserError(f'{path} names no arm: {_ANEW}')
+    last = {row['point']: row for row in read_rows(workdir)}
     curves = {}
-    for point in plan['points']:
+    for run in plan['points']:
         epochs = {
             line['epoch']: line
-            for line in read(workdir / 'points' / point / 'metrics.jsonl')
+            for line in read(workdir / folder_of(run) / 'metrics.jsonl')
             if isinstance(line.get('epoch'), int)
         }
         if epochs:
-            curves[point] = [epochs[epoch] for epoch in sorted(epochs)]
-    return Experiment(plan, [last[point] for point in plan['points'] if point in last], curves)
+            curves[run] = [epochs[epoch] for epoch in sorted(epochs)]
+    return Experiment(plan, [last[run] for run in plan['points'] if run in last], curves)
 
 
-class Store:
-    """The files of a work directory. It only ever adds: nothing finished is overwritten."""
+class WorkDir:
+    """A work directory that is written to. It only ever adds: nothing finished is overwritten.
+
+    `rows` holds the last row of every run, by the name of the run.
+    """
 
     def __init__(self, folder: Path, experiment: str):
         """Opens or makes the folder.
@@ -92,18 +93,19 @@ class Store:
           UserError: it holds another experiment or other files, or cannot be written.
         """
         self.folder = folder
+        self.rows: dict[str, dict[str, Any]] = {}
         plan = folder / 'plan.json'
         found = None
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter('always')
-                rows = read_points(folder)
+                rows = read_rows(folder)
             try:
                 found = json.loads(plan.read_text())['experiment']
             except (FileNotFoundError, NotADirectoryError):
                 pass
-            except (ValueError, KeyError, TypeError) as error:  # damaged: the rows know it too
-                print(f'note: {plan}: {reason(error)}', file=sys.stderr)
+            except (ValueError, KeyError, TypeError) as error:  # damaged: the rows name it too
+                note(f'{plan}: {reason(error)}')
             if found is None and rows:
                 found = rows[-1].get('experiment')
             if found is None and folder.is_dir() and any(folder.iterdir()):
@@ -121,7 +123,7 @@ class Store:
                 f'{experiment!r}. Name another --workdir.'
             )
         for warning in caught:
-            print(f'note: {warning.message}', file=sys.stderr)
+            note(str(warning.message))
         self.rows = {row['point']: row for row in rows}
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -130,13 +132,11 @@ class Store:
         except OSError as error:
             self.fail(error)
 
-    def fail(self, error: OSError):
+    def fail(self, error: OSError) -> NoReturn:
         """Raises the UserError for a folder that cannot be written."""
-        kept = len(getattr(self, 'rows', {}))
         raise UserError(
-            f'cannot write to {error.filename or self.folder}: '
-            f'{error.strerror or error}. Finished '
-            f'points kept: {kept}. Free space or permissions, or name another '
+            f'cannot write to {error.filename or self.folder}: {error.strerror or error}. Finished '
+            f'runs kept: {len(self.rows)}. Free space or permissions, or name another '
             '--workdir; then run the same command again.'
         ) from error
 
@@ -149,12 +149,14 @@ class Store:
         except OSError as error:
             self.fail(error)
 
-    def append(self, name: str, row: dict) -> None:
+    def append(self, name: str, row: dict[str, Any]) -> None:
+        """Adds a row to a file of JSON lines."""
         try:
             append(self.folder / name, row)
         except OSError as error:
             self.fail(error)
 
-    def add(self, row: dict) -> None:
+    def add(self, row: dict[str, Any]) -> None:
+        """Adds the row of a run."""
         self.append('results.jsonl', row)
         self.rows[row['point']] = row

@@ -1,4 +1,4 @@
-"""For every test: four virtual CPU devices, nothing kept of what is compiled, the root's configs."""
+"""For every test: four virtual CPU devices, no compilation cache, the root's configs."""
 
 import os
 import pathlib
@@ -25,3 +25,21 @@ def tfds_dir():
     if not folder or not (pathlib.Path(folder) / 'mnist').is_dir():
         pytest.skip('needs TFDS_DATA_DIR to point to a data_dir with mnist prepared')
     return str(pathlib.Path(folder).resolve())
+
+
+@pytest.fixture
+def benchmark(monkeypatch, capsys):
+    """Calls the command of experiments.benchmark: (exit status, output, errors).
+
+    It leaves the devices and settings of the other tests alone.
+    """
+    from experiments.benchmark import command
+
+    monkeypatch.setattr(command, '_start_devices', lambda count: None)
+
+    def call(*words):
+        status = command.main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return call

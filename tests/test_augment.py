@@ -1,7 +1,7 @@
 """Every augmentation against a plain loop with the same draws, and what the draws may be."""
 
 import functools
-import types
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from PIL import Image
 
 from configs import base
 from experiments import data
-from experiments.data import dataset as dataset_module
+from experiments.data import statistics
 from experiments.errors import UserError
 from experiments.preprocess import augment, photometric
 from experiments.train.evaluate import normalise
@@ -25,24 +25,9 @@ def pictures(n=4, height=12, width=10, channels=3, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (n, height, width, channels), np.uint8)
 
 
-def dataset_of(images, fingerprint=''):
-    pixels = images.reshape(-1, images.shape[-1]) / 255
-    return types.SimpleNamespace(
-        name='pictures',
-        shape=images.shape[1:],
-        fingerprint=fingerprint,
-        stamp='',
-        counted=dataset_module.SAMPLE,
-        train=data.Split(images, np.zeros(len(images), np.int32)),
-        mean=pixels.mean(0).astype(np.float32),
-        std=pixels.std(0).astype(np.float32),
-    )
-
-
-def config_of(**fields):
-    config = base.get_config()
-    config.augment.update(fields)
-    return config
+def made(images, **values):
+    """The augmentation with these values of these images."""
+    return augment.augmentation(images.shape[1:], statistics.of_images(images), **values)
 
 
 def draws_of(kind, n, first=0):
@@ -126,9 +111,9 @@ def affine_loop(image, draws):
 
 
 SHAPE = (12, 10, 3)
-COMPONENTS = augment.pca(pictures(20))
+COMPONENTS = statistics.of_images(pictures(20)).components
 KINDS = {
-    'flip': (augment.flip(), flip_loop),
+    'flip': (augment.mirror(), flip_loop),
     'random': (augment.random_crop(SHAPE, (7, 6)), functools.partial(crop_loop, size=(7, 6))),
     'pad': (
         augment.random_crop(SHAPE, (12, 10), pad=4),
@@ -146,9 +131,9 @@ KINDS = {
         augment.area_crop(SHAPE, (8, 9), 'random'),
         functools.partial(any_box_loop, size=(8, 9)),
     ),
-    'photometric': (augment.photo(), photo_loop),
+    'photometric': (augment.photometric_distortion(), photo_loop),
     'colour': (
-        augment.colour(COMPONENTS, 0.1),
+        augment.pca_colour(COMPONENTS, 0.1),
         lambda image, draws: (
             image / 255
             + sum(
@@ -157,7 +142,7 @@ KINDS = {
             )
         ),
     ),
-    'affine': (augment.affine(SHAPE), affine_loop),
+    'affine': (augment.affine_distortion(SHAPE), affine_loop),
 }
 
 
@@ -203,7 +188,7 @@ def test_what_is_read_lies_in_the_image(name):
 
 def test_a_crop_of_224_from_256_reaches_every_place_of_the_paper_and_its_mirror():
     crops = draws_of_many(augment.random_crop((256, 256, 3), (224, 224)))
-    mirrored = draws_of_many(augment.flip())['mirrored']
+    mirrored = draws_of_many(augment.mirror())['mirrored']
     views = set(zip(*crops['box'][:, :2].T.tolist(), mirrored.tolist()))
     # the paper says 2048 = 32 x 32 x 2; an edge of 32 pixels has 33 places
     assert views == {(y, x, m) for y in range(33) for x in range(33) for m in (False, True)}
@@ -238,7 +223,7 @@ def test_areas_are_even_and_aspects_bounded_and_every_box_fits(height, width):
     assert (top + h).max() <= height + 1e-3 and (left + w).max() <= width + 1e-3
 
 
-def test_an_upright_and_a_lying_part_of_a_square_are_as_likely():
+def test_an_upright_and_a_lying_crop_of_a_square_are_as_likely():
     _, _, h, w = draws_of_many(augment.area_crop((64, 64, 3), (32, 32)))['box'].T
     assert abs(np.mean(w > h) - 0.5) < 4 * 0.5 / MANY**0.5
 
@@ -254,7 +239,7 @@ def test_the_jittered_side_is_every_number_of_the_range_and_boxes_fit():
 
 
 def test_colour_moves_pixels_by_the_eigenvalue_times_a_tenth():
-    kind = augment.colour(COMPONENTS, 0.1)
+    kind = augment.pca_colour(COMPONENTS, 0.1)
     shifts = np.asarray(jax.jit(kind)(KEY, np.zeros((MANY, 1, 1, 3), np.uint8)))[:, 0, 0]
     wanted = (COMPONENTS.vectors * (0.1 * COMPONENTS.values) ** 2) @ COMPONENTS.vectors.T
     np.testing.assert_allclose(np.cov(shifts.T), wanted, atol=0.03 * np.trace(wanted))
@@ -263,15 +248,15 @@ def test_colour_moves_pixels_by_the_eigenvalue_times_a_tenth():
 def test_colour_of_grey_photographs_on_0_1_moves_them_by_hundredths():
     """Even grey pixels have the variance 3 / 12 along (1, 1, 1): l1 p1 a is 0.1 / 4 / sqrt(3)."""
     grey = np.repeat(np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1), 3, -1)
-    components = augment.pca(grey)
+    components = statistics.of_images(grey).components
     np.testing.assert_allclose(components.values, [0.25, 0, 0], atol=2e-3)
     np.testing.assert_allclose(components.vectors[:, 0], 3**-0.5, rtol=1e-5)
-    shifts = augment.colour(components, 0.1)(KEY, np.zeros((2000, 1, 1, 3), np.uint8))
+    shifts = augment.pca_colour(components, 0.1)(KEY, np.zeros((2000, 1, 1, 3), np.uint8))
     np.testing.assert_allclose(np.std(shifts), 0.1 / 4 / 3**0.5, rtol=0.1)
 
 
 def test_affine_draws_keep_their_ranges_and_one_image_in_ten():
-    draws = draws_of_many(augment.affine((28, 28, 1)))
+    draws = draws_of_many(augment.affine_distortion((28, 28, 1)))
     still = (
         (draws['shift'] == 0).all(1)
         & (draws['scale'] == 1)
@@ -289,7 +274,7 @@ def test_affine_draws_keep_their_ranges_and_one_image_in_ten():
 
 
 def test_affine_with_no_distortion_gives_the_image_back():
-    kind, image = augment.affine(SHAPE), pictures(1)[0]
+    kind, image = augment.affine_distortion(SHAPE), pictures(1)[0]
     still = {'shift': jnp.zeros(2), 'scale': 1.0, 'squeeze': 1.0, 'shear': 0.0}
     np.testing.assert_array_equal(kind.apply(image, still), image)
     moved = kind.apply(image, still | {'shift': jnp.array([2.0, -1.0])})
@@ -299,45 +284,18 @@ def test_affine_with_no_distortion_gives_the_image_back():
 # --- statistics ------------------------------------------------------------------------------
 
 
-def test_components_are_those_of_numpys_covariance():
-    mixed = pictures(9) @ np.array([[5, 1, 0], [4, 2, 1], [3, 0, 2]]) // 12
-    images = mixed.astype(np.uint8)
-    components = augment.pca(images)
-    covariance = np.cov(images.reshape(-1, 3).T / 255, bias=True)
-    rebuilt = (components.vectors * components.values) @ components.vectors.T
-    np.testing.assert_allclose(rebuilt, covariance, atol=1e-6)
-    assert (np.diff(components.values) < 0).all()
-    # the eigenvalues share out the variance of the channels
-    np.testing.assert_allclose(
-        components.values.sum(), (images / 255).var((0, 1, 2)).sum(), rtol=1e-5
-    )
-
-
-def test_statistics_are_computed_once_for_a_known_data_set(monkeypatch):
-    dataset = dataset_of(pictures(8), fingerprint='a')
-    first = augment._train_sums(config_of(), dataset)
-    monkeypatch.setattr(augment, '_sums', None)
-    assert augment._train_sums(config_of(), dataset) is first
-
-
-def test_the_mean_image_is_numpys_mean():
-    images = pictures(700, 2, 3)
-    np.testing.assert_allclose(augment.pixel_mean(images), images.mean(0) / 255, rtol=1e-6)
-
-
 # --- composition -----------------------------------------------------------------------------
 
 
 def test_by_default_the_net_sees_what_it_saw_without_augmentation():
-    dataset = dataset_of(pictures())
-    got = augment.of(config_of(), dataset)(KEY, pictures(seed=1))
-    np.testing.assert_array_equal(got, normalise(pictures(seed=1), dataset.mean, dataset.std))
+    got = made(pictures())(KEY, pictures(seed=1))
+    np.testing.assert_array_equal(got, normalise(pictures(seed=1), *data.moments(pictures())))
 
 
 def test_all_kinds_together_equal_a_plain_loop_in_the_documented_order():
     images = pictures(5)
-    dataset = dataset_of(images)
-    config = config_of(
+    augmentation = made(
+        images,
         crop='pad',
         pad=2,
         size=9,
@@ -348,11 +306,11 @@ def test_all_kinds_together_equal_a_plain_loop_in_the_documented_order():
         subtract='pixel',
         white=255.0,
     )
-    got = jax.jit(augment.of(config, dataset))(KEY, images)
-    components = augment.pca(images)
+    got = jax.jit(augmentation)(KEY, images)
+    components = statistics.of_images(images).components
     draws = {
         kind.name: jax.device_get(kind.draws(jax.random.fold_in(KEY, augment.KEYS[kind.name]), 5))
-        for kind in augment.kinds_of(config, dataset)
+        for kind in augmentation.kinds
     }
     assert list(draws) == list(augment.ORDER)
     mean = (images / 255).mean(0)
@@ -370,16 +328,14 @@ def test_all_kinds_together_equal_a_plain_loop_in_the_documented_order():
 
 def test_zeros_around_an_image_are_the_mean():
     images = pictures(3)
-    dataset = dataset_of(images)
-    got = augment.of(config_of(crop='pad', pad=40), dataset)(KEY, images)
+    got = made(images, crop='pad', pad=40)(KEY, images)
     assert float(jnp.mean(got == 0)) > 0.5
 
 
 def test_switching_one_kind_off_changes_no_draw_of_the_others():
     images = pictures(6)
-    dataset = dataset_of(images)
-    crops = augment.of(config_of(crop='random', size=7), dataset)(KEY, images)
-    both = augment.of(config_of(crop='random', size=7, flip=True), dataset)(KEY, images)
+    crops = made(images, crop='random', size=7)(KEY, images)
+    both = made(images, crop='random', size=7, flip=True)(KEY, images)
     mirrored = 0
     for one, other in zip(crops, both):
         same = np.array_equal(one, other)
@@ -388,9 +344,9 @@ def test_switching_one_kind_off_changes_no_draw_of_the_others():
     assert 0 < mirrored < 6
 
 
-def test_random_interpolation_takes_the_same_parts_in_all_ways_alike():
+def test_random_interpolation_takes_the_same_crops_in_all_ways_alike():
     plain, drawn = (
-        augment.area_crop(SHAPE, (8, 9), way).draws(KEY, 2000) for way in augment.INTERPOLATIONS
+        augment.area_crop(SHAPE, (8, 9), way).draws(KEY, 2000) for way in base.INTERPOLATIONS
     )
     np.testing.assert_array_equal(plain['box'], drawn['box'])
     counts = np.bincount(drawn['way'], minlength=4)
@@ -398,7 +354,7 @@ def test_random_interpolation_takes_the_same_parts_in_all_ways_alike():
 
 
 def test_photometric_factors_fill_their_range_in_every_order():
-    draws = jax.device_get(augment.photo().draws(KEY, 3000))
+    draws = jax.device_get(augment.photometric_distortion().draws(KEY, 3000))
     assert 0.5 <= draws['factors'].min() < 0.51 and 1.49 < draws['factors'].max() <= 1.5
     assert abs(draws['factors'].mean(0) - 1).max() < 0.03
     assert (abs(np.bincount(draws['order'], minlength=6) - 500) < 90).all()
@@ -406,19 +362,18 @@ def test_photometric_factors_fill_their_range_in_every_order():
 
 def test_a_batch_cut_over_devices_draws_what_the_whole_batch_draws():
     images = pictures(8)
-    config = config_of(crop='area', size=8, flip=True, colour=0.1)
-    function = augment.of(config, dataset_of(images))
+    function = made(images, crop='area', size=8, flip=True, colour=0.1)
     whole = np.asarray(jax.jit(function)(KEY, images))
-    step = jax.pmap(lambda part: function(KEY, part, jax.lax.axis_index('d') * 2), 'd')
+    step = jax.pmap(lambda own: function(KEY, own, jax.lax.axis_index('d') * 2), 'd')
     np.testing.assert_allclose(np.concatenate(step(images.reshape(4, 2, *SHAPE))), whole, atol=1e-5)
 
 
 def test_devices_with_keys_of_their_own_draw_as_vmap_does():
     images = np.repeat(pictures(2)[None], 4, 0)
-    function = augment.of(config_of(crop='random', size=8, flip=True), dataset_of(pictures()))
+    function = made(pictures(), crop='random', size=8, flip=True)
 
-    def step(part):
-        return function(jax.random.fold_in(KEY, jax.lax.axis_index('d')), part)
+    def step(own):
+        return function(jax.random.fold_in(KEY, jax.lax.axis_index('d')), own)
 
     over_devices = np.asarray(jax.pmap(step, 'd')(images))
     np.testing.assert_allclose(
@@ -440,10 +395,10 @@ def test_devices_with_keys_of_their_own_draw_as_vmap_does():
         ({'crop': 'scale', 'size': 20, 'scales': (20, 30)}, (20, 20, 3)),
     ],
 )
-def test_size_of_is_the_size_that_comes_out(fields, size):
-    config, dataset = config_of(**fields), dataset_of(pictures())
-    assert augment.size_of(config, dataset) == size
-    out = jax.eval_shape(augment.of(config, dataset), KEY, pictures())
+def test_size_is_the_size_that_comes_out(fields, size):
+    augmentation = made(pictures(), **fields)
+    assert augmentation.size == size[:2]
+    out = jax.eval_shape(augmentation, KEY, pictures())
     assert out.shape == (4, *size) and out.dtype == np.float32
 
 
@@ -466,4 +421,31 @@ def test_size_of_is_the_size_that_comes_out(fields, size):
 )
 def test_fields_that_do_not_fit_are_named_with_the_remedy(fields, words):
     with pytest.raises(UserError, match=words):
-        augment.of(config_of(**fields), dataset_of(pictures()))
+        made(pictures(), **fields)
+    with pytest.raises(UserError, match=words):  # before any statistics are computed
+        augment.needs(SHAPE, **(base.get_config().augment.to_dict() | fields))
+
+
+@pytest.mark.parametrize(
+    'fields, wanted',
+    [
+        ({}, set()),
+        ({'subtract': 'pixel'}, {'mean_image'}),
+        ({'colour': 0.1}, {'components'}),
+        ({'subtract': 'pixel', 'colour': 0.1}, {'mean_image', 'components'}),
+    ],
+)
+def test_the_statistics_that_are_needed_are_named(fields, wanted):
+    images = pictures()
+    values = base.get_config().augment.to_dict() | fields
+    assert augment.needs(SHAPE, **values) == wanted
+    for name in wanted:
+        lacking = statistics.of_images(images)._replace(**{name: None})
+        with pytest.raises(ValueError, match=f'these statistics have no {name}'):
+            augment.augmentation(SHAPE, lacking, **values)
+
+
+def test_the_defaults_are_those_of_the_base_config():
+    given = inspect.signature(augment.augmentation).parameters
+    defaults = base.get_config().augment.to_dict()
+    assert {name: given[name].default for name in defaults} == defaults

@@ -14,7 +14,7 @@ import optax
 import pytest
 
 import cnns
-from cnns import googlenet, layers
+from cnns import axes, googlenet
 
 SIZES = ('blocks', 'hidden')  # fields that repeat the same code
 
@@ -54,10 +54,10 @@ OWN_CODE = tuple(name for name in NAMES if name not in OTHER_ROWS)
 CASES = [
     (name, axis, value)
     for name in NAMES
-    for axis in cnns.axes(name)
+    for axis in cnns.axes_of(name)
     for value in cnns.values(name, axis)
 ]
-FLIPS = [(name, axis, value) for name, axis, value in CASES if value != cnns.axes(name)[axis]]
+FLIPS = [(name, axis, value) for name, axis, value in CASES if value != cnns.axes_of(name)[axis]]
 # What a jaxpr shows of each activation: the primitive, which no other one uses.
 MARKS = {'tanh': 'tanh', 'scaled_tanh': 'tanh', 'relu': 'relu', 'sigmoid': 'logistic'}
 
@@ -137,14 +137,14 @@ SETTINGS = (
     + [
         (name, dict(pool=pool, norm=norm, activation='tanh', overlap=True))
         for name in ('lenet5', 'alexnet_32px', 'googlenet_32px', 'cuda_convnet_11pct')
-        for pool, norm in itertools.product(layers.POOLS, layers.NORMS)
+        for pool, norm in itertools.product(axes.POOLS, axes.NORMS)
     ]
 )
 
 
 @pytest.mark.parametrize('name, changes', SETTINGS, ids=str)
 def test_no_axis_leaks(name, changes):
-    settings = cnns.axes(name) | changes
+    settings = cnns.axes_of(name) | changes
     variables, found, _ = traced(name, **settings)
     wanted = MARKS[settings['activation']]
     for mark in MARKS.values():
@@ -170,8 +170,8 @@ def test_one_factor_at_a_time(name):
     )
     shape, parameters = output.shape, count(variables)
     assert shape == (2, net.classes)
-    for axis in set(cnns.axes(name)) - {'norm'}:
-        for value in set(cnns.values(name, axis)) - {cnns.axes(name)[axis]}:
+    for axis in set(cnns.axes_of(name)) - {'norm'}:
+        for value in set(cnns.values(name, axis)) - {cnns.axes_of(name)[axis]}:
             changed, got = jax.eval_shape(
                 lambda x, f={axis: value}: cnns.build(name, **f).init_with_output(
                     jax.random.PRNGKey(0), x, train=False
@@ -184,7 +184,7 @@ def test_one_factor_at_a_time(name):
 def test_norm_changes_the_parameters_of_lenet5_by_scale_and_shift_less_the_bias():
     counts = {
         norm: count(init(cnns.build('lenet5', norm=norm), images_of('lenet5')))
-        for norm in layers.NORMS
+        for norm in axes.NORMS
     }
     channels = 6 + 16 + 120
     assert counts == {'none': 61706, 'lrn': 61706, 'batch': 61706 - channels + 2 * channels}
@@ -194,21 +194,21 @@ def test_norm_changes_the_parameters_of_lenet5_by_scale_and_shift_less_the_bias(
 QUICK = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
 # Fields that keep the code of a net and shrink what a step costs, and the side of its images.
 SMALL = {
-    'AlexNet': (dict(maps=(8, 8, 12, 12, 8), units=16), None),
-    'VGG': (dict(maps=(4, 4, 8, 8, 8), units=16), None),
+    'AlexNet': (dict(widths=(8, 8, 12, 12, 8), units=16), None),
+    'VGG': (dict(widths=(4, 4, 8, 8, 8), units=16), None),
     'GoogLeNet': (dict(), None),
-    'ResNet': (dict(blocks=(1, 1), maps=4), 64),
-    'CifarResNet': (dict(blocks=1, maps=4), 16),
+    'ResNet': (dict(blocks=(1, 1), width=4), 64),
+    'CifarResNet': (dict(blocks=1, width=4), 16),
 }
 
 
 def shrunk(name, monkeypatch, **fields):
-    """The net with few maps and blocks, and images for it."""
+    """The net with few channels and blocks, and images for it."""
     kind = cnns.NETS[name].net.__name__
     small, side = SMALL.get(kind, ({}, None))
     if kind == 'GoogLeNet':  # narrow, and one block only, with its auxiliary classifier
         rows = {
-            layer: widths and tuple(max(width // 16, 1) for width in widths)
+            layer: widths and googlenet.Widths(*(max(width // 16, 1) for width in widths))
             for layer, widths in googlenet.ROWS.items()
             if widths is None or layer[-2:] == '4a'
         }
@@ -241,7 +241,7 @@ def flips_side_by_side(name):
     """Every value of every axis in few settings: overlap by itself, which no mark shows above."""
     others = [
         [{axis: value} for other, axis, value in FLIPS if (other, axis) == (name, one)]
-        for one in cnns.axes(name)
+        for one in cnns.axes_of(name)
         if one != 'overlap'
     ]
     together = [

@@ -7,13 +7,6 @@ import subprocess
 import pytest
 
 from experiments.benchmark import ablation
-from experiments.benchmark import measure as benchmark
-
-
-@pytest.fixture(autouse=True)
-def settings_kept(monkeypatch):
-    """The command leaves the devices and settings of the other tests alone."""
-    monkeypatch.setattr(benchmark, '_start_devices', lambda count: None)
 
 
 @pytest.fixture
@@ -37,9 +30,11 @@ def runs(root, monkeypatch):
     return made
 
 
-def test_every_run_has_a_new_directory_and_only_the_second_start_a_full_cache(runs, tmp_path):
+def test_every_run_has_a_new_directory_and_only_the_second_start_a_full_cache(
+    runs, benchmark, tmp_path
+):
     out = tmp_path / 'a.json'
-    assert benchmark.main(['--ablation', '--out', str(out)]) == 0
+    assert benchmark('--ablation', '--out', str(out))[0] == 0
     assert [words[-1] for words in runs] == [
         'cache empty',
         'cache empty',
@@ -52,14 +47,14 @@ def test_every_run_has_a_new_directory_and_only_the_second_start_a_full_cache(ru
     assert list(json.loads(out.read_text())['runs']) == list(ablation.RUNS)
 
 
-def test_it_goes_on_where_it_ended_and_starts_twice_for_a_second_start(runs, tmp_path):
+def test_it_goes_on_where_it_ended_and_starts_twice_for_a_second_start(runs, benchmark, tmp_path):
     out = tmp_path / 'a.json'
-    assert benchmark.main(['--ablation', '--out', str(out)]) == 0
+    assert benchmark('--ablation', '--out', str(out))[0] == 0
     stored = json.loads(out.read_text())
     del stored['runs']['fast, second start']
     out.write_text(json.dumps(stored))
     runs.clear()
-    assert benchmark.main(['--ablation', '--out', str(out)]) == 0
+    assert benchmark('--ablation', '--out', str(out))[0] == 0
     assert [words[-1] for words in runs] == ['cache empty', 'cache full']
 
 
@@ -94,7 +89,7 @@ def test_conclusions_are_the_same_if_the_sentences_end_alike():
     ]
 
 
-def test_an_interrupt_keeps_the_finished_runs_and_says_so(tmp_path, monkeypatch, capsys):
+def test_an_interrupt_keeps_the_finished_runs_and_says_so(benchmark, tmp_path, monkeypatch):
     done = iter([STORED['runs']['plain']])
 
     def measure(*_):
@@ -104,8 +99,9 @@ def test_an_interrupt_keeps_the_finished_runs_and_says_so(tmp_path, monkeypatch,
 
     monkeypatch.setattr(ablation, '_measure', measure)
     out = tmp_path / 'a.json'
-    assert benchmark.main(['--ablation', '--out', str(out)]) == 130
-    assert '1 of 4 runs' in capsys.readouterr().err
+    code, _, err = benchmark('--ablation', '--out', str(out))
+    assert code == 130
+    assert '1 of 4 runs' in err
     assert list(json.loads(out.read_text())['runs']) == ['plain']
 
 
@@ -114,27 +110,30 @@ def test_runs_that_conclude_nothing_are_not_called_the_same():
     assert [line[-1] for line in ablation.time_cells(STORED | {'runs': runs})] == ['', 'none']
 
 
-def test_what_is_stored_is_shown_in_words(tmp_path, capsys):
+def test_what_is_stored_is_shown_in_words(benchmark, tmp_path):
     path = tmp_path / 'a.json'
     path.write_text(json.dumps(STORED))
-    assert benchmark.main(['--markdown', str(path)]) == 0
-    text = capsys.readouterr().out
-    assert '| other | 30 | 2.00 | DIFFERENT |' in text
-    assert 'fast: a: +0.5 points' in text and 'c.py, a CPU' in text
-    assert benchmark.main(['--figure', str(tmp_path / 'a.png'), str(path)]) == 2
-    assert '--markdown' in capsys.readouterr().err
+    code, printed, err = benchmark('--markdown', str(path))
+    assert code == 0
+    assert '| other | 30 | 2.00 | DIFFERENT |' in printed
+    assert 'fast: a: +0.5 points' in printed and 'c.py, a CPU' in printed
+    code, printed, err = benchmark('--figure', str(tmp_path / 'a.png'), str(path))
+    assert code == 2
+    assert '--markdown' in err
 
 
-def test_a_run_that_fails_is_named_with_its_own_words(tmp_path, capsys):
-    assert benchmark.main(['--ablation', str(tmp_path / 'none.py')]) == 2
-    error = capsys.readouterr().err
-    assert 'none.py' in error and 'ended with 2' in error and 'Traceback' not in error
+def test_a_run_that_fails_is_named_with_its_own_words(benchmark, tmp_path):
+    code, _, err = benchmark('--ablation', str(tmp_path / 'none.py'))
+    assert code == 2
+    assert 'none.py' in err and 'ended with 2' in err and 'Traceback' not in err
 
 
-def test_it_takes_one_config_and_no_file_of_another_kind(tmp_path, capsys):
-    assert benchmark.main(['--ablation', 'a.py', 'b.py']) == 2
-    assert 'one config' in capsys.readouterr().err
+def test_it_takes_one_config_and_no_file_of_another_kind(benchmark, tmp_path):
+    code, _, err = benchmark('--ablation', 'a.py', 'b.py')
+    assert code == 2
+    assert 'one config' in err
     path = tmp_path / 'a.json'
     path.write_text(json.dumps(STORED))
-    assert benchmark.main(['--ablation', '--out', str(path)]) == 2
-    assert 'c.py' in capsys.readouterr().err
+    code, _, err = benchmark('--ablation', '--out', str(path))
+    assert code == 2
+    assert 'c.py' in err

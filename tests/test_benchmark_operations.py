@@ -7,9 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.benchmark import measure as benchmark
-from experiments.benchmark import operations
-from experiments.benchmark import pytorch as benchmark_torch
+from experiments.benchmark import operations, pytorch
 
 TINY = {
     'conv': operations.Operation('conv', (2, 6, 5, 3), 3, 4),
@@ -17,12 +15,6 @@ TINY = {
     'average': operations.Operation('average', (2, 6, 6, 3), 3),
     'norm': operations.Operation('norm', (2, 4, 4, 3)),
 }
-
-
-@pytest.fixture(autouse=True)
-def settings_kept(monkeypatch):
-    """The command leaves the devices and settings of the other tests alone."""
-    monkeypatch.setattr(benchmark, '_start_devices', lambda count: None)
 
 
 def test_the_parts_of_a_convolution_are_those_of_a_plain_loop():
@@ -74,24 +66,25 @@ def stored():
     }
 
 
-def test_a_ratio_below_one_is_ours_being_slower(tmp_path, capsys):
+def test_a_ratio_below_one_is_ours_being_slower(benchmark, tmp_path):
     path = tmp_path / 'a.json'
     path.write_text(json.dumps(stored()))
-    assert benchmark.main(['--markdown', str(path)]) == 0
-    text = capsys.readouterr().out
+    code, printed, err = benchmark('--markdown', str(path))
+    assert code == 0
     # 0.63 GFLOP in 3 and in 2 ms
-    assert '| four_layer_conv1 | layer | 3.00 | 2.00 | 0.75 [0.50, 1.00] | 210 | 315 |' in text
-    assert benchmark.main(['--figure', str(tmp_path / 'a.png'), str(path)]) == 2
-    assert '--markdown' in capsys.readouterr().err
+    assert '| four_layer_conv1 | layer | 3.00 | 2.00 | 0.75 [0.50, 1.00] | 210 | 315 |' in printed
+    code, printed, err = benchmark('--figure', str(tmp_path / 'a.png'), str(path))
+    assert code == 2
+    assert '--markdown' in err
 
 
-def test_a_wrong_name_is_one_line(capsys):
-    assert benchmark.main(['--operations', 'four_layer_conv9']) == 2
-    error = capsys.readouterr().err
-    assert error.count('\n') == 1 and 'four_layer_conv' in error
+def test_a_wrong_name_is_one_line(benchmark):
+    code, _, err = benchmark('--operations', 'four_layer_conv9')
+    assert code == 2
+    assert err.count('\n') == 1 and 'four_layer_conv' in err
 
 
-def test_an_interrupt_keeps_the_finished_operations_and_says_so(tmp_path, monkeypatch, capsys):
+def test_an_interrupt_keeps_the_finished_operations_and_says_so(benchmark, tmp_path, monkeypatch):
     closed = []
 
     class Children:
@@ -105,11 +98,12 @@ def test_an_interrupt_keeps_the_finished_operations_and_says_so(tmp_path, monkey
             raise KeyboardInterrupt
         return stored()['operations']['four_layer_conv1']
 
-    monkeypatch.setattr(benchmark_torch, 'Children', Children)
+    monkeypatch.setattr(pytorch, 'Children', Children)
     monkeypatch.setattr(operations, '_measure', measure)
     out = tmp_path / 'a.json'
-    assert benchmark.main(['--operations', '--out', str(out)]) == 130
-    assert '3 operations' in capsys.readouterr().err and len(closed) == 1
+    code, _, err = benchmark('--operations', '--out', str(out))
+    assert code == 130
+    assert '3 of 9 operations' in err and len(closed) == 1
     assert len(json.loads(out.read_text())['operations']) == 3
 
 
@@ -117,7 +111,7 @@ def test_an_interrupt_keeps_the_finished_operations_and_says_so(tmp_path, monkey
 def test_both_sides_compute_the_same(kind):
     torch = pytest.importorskip('torch', reason='PyTorch is not installed')
     for part, (function, arrays) in operations.functions(TINY[kind]).items():
-        # a map's channels come first there, a kernel's maps and channels
+        # a feature map's channels come first there, a kernel's output and input channels
         there = [
             torch.tensor(
                 np.array(array).transpose((3, 2, 0, 1) if array is arrays[1] else (0, 3, 1, 2))
@@ -129,7 +123,7 @@ def test_both_sides_compute_the_same(kind):
         if part == 'layer' and kind == 'conv':
             there.append(torch.zeros(2, 4, 6, 5))  # drawn, and not used
         request = dict(TINY[kind]._asdict(), part=part)
-        theirs = benchmark_torch.operation(torch, request, lambda *shape: there.pop(0))()
+        theirs = pytorch.operation(torch, request, lambda *shape, there=there: there.pop(0))()
         ours = function(*arrays)
         if kind == 'conv':
             ours, theirs = ours if isinstance(ours, tuple) else (ours,), (theirs,)
@@ -143,7 +137,7 @@ def test_both_sides_compute_the_same(kind):
             np.testing.assert_allclose(one, other, atol=1e-4, err_msg=part)
 
 
-def test_a_real_pytorch_measures_every_part(monkeypatch, tmp_path):
+def test_a_real_pytorch_measures_every_part(benchmark, monkeypatch, tmp_path):
     pytest.importorskip('torch', reason='PyTorch is not installed')
     monkeypatch.setattr(operations, 'OPERATIONS', TINY)
     out = tmp_path / 'a.json'
@@ -158,7 +152,7 @@ def test_a_real_pytorch_measures_every_part(monkeypatch, tmp_path):
         '--out',
         str(out),
     ]
-    assert benchmark.main(words) == 0
+    assert benchmark(*words)[0] == 0
     found = json.loads(out.read_text())['operations']
     assert [len(parts) for parts in found.values()] == [3, 1, 1, 1]
     assert all(
@@ -166,5 +160,5 @@ def test_a_real_pytorch_measures_every_part(monkeypatch, tmp_path):
         for parts in found.values()
         for sides in parts.values()
     )
-    monkeypatch.setattr(benchmark_torch, 'Children', None)  # nothing is left to ask it
-    assert benchmark.main(words) == 0
+    monkeypatch.setattr(pytorch, 'Children', None)  # nothing is left to ask it
+    assert benchmark(*words)[0] == 0

@@ -10,11 +10,9 @@ from PIL import Image
 
 from configs import base
 from experiments import data
-from experiments.data import cache, records
-from experiments.data import dataset as dataset_module
+from experiments.data import cache, records, statistics
 from experiments.errors import UserError
 from experiments.files import cache_folder
-from experiments.preprocess import augment
 
 ARRAYS = {'images': np.arange(6000, dtype=np.uint8).reshape(10, 600), 'labels': np.arange(10)}
 MADE_OF = ('fingerprint', 'stamp')
@@ -27,11 +25,11 @@ def home(tmp_path, monkeypatch):
 
 
 def save(setting=None, what='a set', key=('key', 1), made_of=MADE_OF):
-    cache.save(setting, what, key, made_of, ARRAYS)
+    cache.write(setting, what, key, made_of, ARRAYS)
 
 
 def load(setting=None, what='a set', key=('key', 1), made_of=MADE_OF):
-    return cache.load(setting, what, key, made_of)
+    return cache.read(setting, what, key, made_of)
 
 
 def files(folder):
@@ -185,8 +183,8 @@ def test_a_changed_file_is_decoded_again(folder, decoded, capsys):
     assert image.stat().st_size == size  # only the time tells
     dataset = read(folder)
     assert 'made again' in capsys.readouterr().err
-    parts = dataset.train, dataset.validation, dataset.test
-    assert max(part.images.max() for part in parts) == 250
+    splits = dataset.train, dataset.validation, dataset.test
+    assert max(split.images.max() for split in splits) == 250
 
 
 def test_other_ways_to_decode_are_kept_apart(folder, decoded):
@@ -206,13 +204,13 @@ def test_the_moments_of_a_streamed_set_are_kept(folder, decoded):
 
 
 def sums_of(dataset):
-    augment._known.clear()
-    return augment._train_sums(base.get_config(), dataset)
+    statistics._known.clear()
+    return statistics.sums_of(dataset)
 
 
-@pytest.mark.parametrize('most', [dataset_module.SAMPLE, 7])
+@pytest.mark.parametrize('most', [statistics.SAMPLE, 7])
 def test_statistics_are_the_same_streamed_and_in_memory(folder, monkeypatch, most):
-    monkeypatch.setattr(dataset_module, 'SAMPLE', most)
+    monkeypatch.setattr(statistics, 'SAMPLE', most)
     one, two = (read(folder, stream=stream, cache='off') for stream in ('never', 'always'))
     assert (one.mean == two.mean).all() and (one.std == two.std).all()
     sums, others = sums_of(one), sums_of(two)
@@ -222,7 +220,7 @@ def test_statistics_are_the_same_streamed_and_in_memory(folder, monkeypatch, mos
 
 
 def test_a_look_decodes_a_sample_and_says_so(folder, decoded, capsys, monkeypatch):
-    monkeypatch.setattr(dataset_module, 'LOOK', 5 * 64)  # bytes, of images of 8x8
+    monkeypatch.setattr(statistics, 'LOOK', 5 * 64)  # bytes, of images of 8x8
     dataset = read(folder, look=True)
     assert dataset.counted == 6 and len(decoded) == 6
     assert 'mean and deviation are those of a fixed sample of 6' in capsys.readouterr().err
@@ -231,7 +229,7 @@ def test_a_look_decodes_a_sample_and_says_so(folder, decoded, capsys, monkeypatc
 
 
 def test_a_look_after_a_training_has_the_trainings_statistics(folder, capsys, monkeypatch):
-    monkeypatch.setattr(dataset_module, 'LOOK', 5 * 64)
+    monkeypatch.setattr(statistics, 'LOOK', 5 * 64)
     trained = read(folder)
     sums = sums_of(trained)
     dataset = read(folder, look=True)
@@ -246,7 +244,7 @@ def test_a_look_after_a_training_has_the_trainings_statistics(folder, capsys, mo
     assert 'made again' in capsys.readouterr().err
 
 
-def test_another_fraction_to_validate_on_is_another_part_and_not_changed_data(folder, capsys):
+def test_another_fraction_to_validate_on_is_another_split_and_not_changed_data(folder, capsys):
     for fraction in (0.2, 0.3, 0.2):
         read(folder, validation=fraction)
     assert capsys.readouterr().err == ''
@@ -257,7 +255,7 @@ def test_a_folder_without_rights_is_a_note(tmp_path, capsys, monkeypatch):
         raise PermissionError(13, 'Permission denied', str(path))
 
     monkeypatch.setattr(pathlib.Path, 'is_file', refuse)
-    assert cache.load(str(tmp_path), 'a', (1,), ('x', 'y')) is None
+    assert cache.read(str(tmp_path), 'a', (1,), ('x', 'y')) is None
     assert 'cannot be read (PermissionError' in capsys.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: what was kept is what comes back, and nothing else is ever gone on from."""
+"""Checkpoints: what was kept is what comes back, and no training goes on from anything else."""
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ def file(tmp_path):
 
 
 def test_a_snapshot_comes_back_bit_for_bit(file):
-    got, note = checkpoint.load(file, MADE_OF)
+    got, note = checkpoint.read(file, MADE_OF)
     assert note == '' and got[:4] == SNAPSHOT[:4]  # Control() holds an infinity
     state = checkpoint.restored(got, STATE)
     assert jax.tree.structure(state) == jax.tree.structure(STATE)
@@ -43,8 +43,8 @@ def test_a_snapshot_comes_back_bit_for_bit(file):
         np.testing.assert_array_equal(one, two)
 
 
-def test_no_file_is_no_snapshot_and_nothing_to_say(tmp_path):
-    assert checkpoint.load(tmp_path / 'none', MADE_OF) == (None, '')
+def test_no_file_is_no_snapshot_and_no_note(tmp_path):
+    assert checkpoint.read(tmp_path / 'none', MADE_OF) == (None, '')
 
 
 @pytest.mark.parametrize(
@@ -56,20 +56,20 @@ def test_no_file_is_no_snapshot_and_nothing_to_say(tmp_path):
         ({'jax': '1'}, 'another jax;'),
     ],
 )
-def test_the_file_of_another_training_is_left_alone_and_said(file, change, words):
-    got, note = checkpoint.load(file, MADE_OF | change)
+def test_the_file_of_another_training_is_left_alone_and_named(file, change, words):
+    got, note = checkpoint.read(file, MADE_OF | change)
     assert got is None and words in note
 
 
 @pytest.mark.parametrize('kept', [0, 1, 50, -1])
-def test_a_truncated_file_is_said_and_the_training_starts_over(file, kept):
+def test_a_truncated_file_is_reported_and_the_training_starts_over(file, kept):
     file.write_bytes(file.read_bytes()[:kept])
-    got, note = checkpoint.load(file, MADE_OF)
+    got, note = checkpoint.read(file, MADE_OF)
     assert got is None and 'is damaged' in note and 'starts over' in note
 
 
 def test_a_state_of_other_shapes_is_refused(file):
-    got, _ = checkpoint.load(file, MADE_OF)
+    got, _ = checkpoint.read(file, MADE_OF)
     other = STATE._replace(params={'conv1': {'kernel': jnp.zeros((3, 3))}})
     with pytest.raises(checkpoint.Misfit, match=r'float32\(2, 3\) instead of float32\(3, 3\)'):
         checkpoint.restored(got, other)

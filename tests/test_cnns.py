@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import subprocess
 import sys
 
 import jax
@@ -29,14 +30,16 @@ def test_a_net_takes_a_batch_of_any_size_none_and_a_symbol_included(name):
 
 
 def test_build_takes_every_name_and_the_default_is_the_papers_choice():
-    assert cnns.axes('lenet5') == dict(
+    assert cnns.axes_of('lenet5') == dict(
         activation='tanh', pool='average', overlap=False, norm='none'
     )
-    assert cnns.axes('lenet5_1998') == dict(activation='scaled_tanh')
-    assert cnns.axes('alexnet') == dict(activation='relu', pool='max', overlap=True, norm='lrn')
-    assert cnns.axes('vgg11_lrn') == dict(activation='relu', pool='max', overlap=False, norm='lrn')
-    assert cnns.axes('resnet20') == dict(activation='relu', norm='batch')
-    assert cnns.axes('cuda_convnet_19pct')['pool'] == 'mixed'
+    assert cnns.axes_of('lenet5_1998') == dict(activation='scaled_tanh')
+    assert cnns.axes_of('alexnet') == dict(activation='relu', pool='max', overlap=True, norm='lrn')
+    assert cnns.axes_of('vgg11_lrn') == dict(
+        activation='relu', pool='max', overlap=False, norm='lrn'
+    )
+    assert cnns.axes_of('resnet20') == dict(activation='relu', norm='batch')
+    assert cnns.axes_of('cuda_convnet_19pct')['pool'] == 'mixed'
     for name in cnns.names():
         assert type(cnns.build(name)) is cnns.NETS[name].net
 
@@ -76,9 +79,9 @@ def test_a_mistake_names_what_is_allowed(name, fields, message):
 
 
 def test_cnns_imports_nothing_of_ours_and_only_array_libraries():
-    allowed = {'cnns', 'jax', 'flax', 'numpy'} | sys.stdlib_module_names
+    allowed = {'cnns', 'jax', 'flax', 'numpy', 'safetensors'} | sys.stdlib_module_names
     folder = pathlib.Path(cnns.__file__).parent
-    for path in folder.glob('*.py'):
+    for path in folder.rglob('*.py'):
         for package in re.findall(r'^(?:from|import) (\w+)', path.read_text(), re.M):
             assert package in allowed, path
 
@@ -116,9 +119,13 @@ def test_a_side_that_does_not_fit_is_refused_with_those_that_do(name, side, mess
 @pytest.mark.parametrize(
     'name, fields, message',
     [
-        ('alexnet', dict(maps=(1, 2)), r'maps is \(1, 2\), it must be 5 numbers, each at least 1'),
-        ('vgg16', dict(maps=(8, 8)), 'maps is .* 5 numbers'),
-        ('vgg11', dict(maps=(8, 8, 8, 8, 0)), 'maps'),
+        (
+            'alexnet',
+            dict(widths=(1, 2)),
+            r'widths is \(1, 2\), it must be 5 numbers, each at least 1',
+        ),
+        ('vgg16', dict(widths=(8, 8)), 'widths is .* 5 numbers'),
+        ('vgg11', dict(widths=(8, 8, 8, 8, 0)), 'widths'),
         ('resnet18', dict(blocks=()), 'blocks is .*one or more numbers'),
         ('resnet20', dict(blocks=0), 'blocks is'),
         ('mlp_300', dict(hidden=()), 'hidden is'),
@@ -207,3 +214,49 @@ def test_any_layer_or_block_can_be_asked_for_by_name(name, layer, shape):
 def test_train_has_no_default():
     with pytest.raises(TypeError, match="'train'"):
         cnns.build('lenet5').init(jax.random.PRNGKey(0), np.zeros((1, 32, 32, 1)))
+
+
+def test_a_fresh_import_has_the_submodules_and_the_version():
+    code = (
+        'import cnns; cnns.convert.MODELS, cnns.layers.Net, cnns.fast.conv, cnns.axes.AXES; '
+        'assert cnns.__version__; assert all(hasattr(cnns, name) for name in cnns.__all__)'
+    )
+    root = pathlib.Path(cnns.__file__).parent.parent
+    subprocess.run([sys.executable, '-c', code], cwd=root, check=True, timeout=300)
+    assert (root / 'cnns' / 'py.typed').is_file()
+
+
+@pytest.mark.parametrize(
+    'name, path, shape',
+    [
+        ('lenet5', 'C3/conv/kernel', (5, 5, 6, 16)),
+        ('mlp_300', 'fc2/kernel', (300, 10)),
+        ('cuda_convnet_13pct', 'local3/kernel', (6, 6, 576, 32)),
+        ('googlenet_32px', 'inception_3a/1x1/conv/kernel', (1, 1, 192, 64)),
+        ('googlenet', 'aux_4d/fc1/kernel', (2048, 1024)),
+        ('resnet50', 'conv3_1/shortcut/conv/kernel', (1, 1, 256, 512)),
+        ('resnet20', 'conv2_1/conv1/norm/scale', (16,)),
+    ],
+)
+def test_parameters_keep_the_paths_that_stored_weights_have(name, path, shape):
+    net = cnns.build(name)
+    images = jax.ShapeDtypeStruct((1, *cnns.NETS[name].input), jnp.float32)
+    leaf = jax.eval_shape(lambda x: net.init(jax.random.PRNGKey(0), x, train=False), images)
+    for part in ('params', *path.split('/')):
+        leaf = leaf[part]
+    assert leaf.shape == shape
+
+
+def test_a_block_lists_its_layers_before_itself():
+    net = cnns.build('resnet20', blocks=1, shortcut='B')
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    with pytest.raises(ValueError, match='unknown layer') as error:
+        jax.eval_shape(
+            lambda x: net.init_with_output(jax.random.PRNGKey(0), x, train=False, features='conv9'),
+            images,
+        )
+    names = str(error.value).split('Allowed: ')[1].rstrip('.').split(', ')
+    block = [f'conv3_1/{layer}' for layer in ('conv1', 'conv2', 'shortcut', 'out')]
+    at = names.index('conv3_1/conv1')
+    assert names[at : at + 5] == [*block, 'conv3_1']
+    assert names[0] == 'conv1' and names[-2:] == ['average', 'fc']

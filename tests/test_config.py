@@ -1,6 +1,5 @@
 """Configs: every field named once, overrides typed, mistakes answered with the nearest name."""
 
-import math
 import pathlib
 import re
 
@@ -8,8 +7,8 @@ import pytest
 
 import cnns
 from experiments.errors import UserError
+from experiments.plan import checks, runs
 from experiments.plan import config as configs
-from experiments.plan import sweep
 
 FILES = sorted(
     path
@@ -32,12 +31,12 @@ def arguments(path):
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
 def test_every_config_and_argument_resolves_and_is_locked(path):
     for argument in ['', *arguments(path)]:
-        source = configs.load(f'{path}:{argument}' if argument else str(path))
-        config = source.make()
+        file = configs.read_config(f'{path}:{argument}' if argument else str(path))
+        config = file.make()
         assert config.is_locked
-        assert configs.resolve(config)['model.name']
+        assert checks.resolve(config)['model.name']
         suffix = argument or ''.join(arguments(path)[:1])
-        assert source.name == f'{path.stem}-{suffix}'.rstrip('-')
+        assert file.name == f'{path.stem}-{suffix}'.rstrip('-')
 
 
 def test_every_field_of_base_has_a_comment():
@@ -94,138 +93,8 @@ def test_a_wrong_field_or_type_is_named(path, text, message):
         configs.set_field(base(), path, text)
 
 
-@pytest.mark.parametrize(
-    'path, value, message',
-    [
-        ('model.pool', 'maximum', r"pool.*'maximum'.*max"),
-        ('model.activation', 'rleu', r"'rleu'.*relu"),
-        ('model.norm', 'layer', r"'layer'"),
-        ('model.name', 'lenet', r"'lenet'.*lenet5"),
-        ('train.loss', 'hinge', r"'hinge'.*Allowed: cross_entropy, rbf"),
-        ('train.loss', 'rbf', r'output codes'),
-        ('train.schedule', 'cosin', r"'cosin'. Did you mean 'cosine'"),
-        ('train.batch', 0, 'train.batch is 0'),
-        ('train.epochs', 0, 'train.epochs is 0'),
-        ('train.rate', -1.0, 'learning rate is -1.0'),
-        ('train.rate', float('nan'), 'learning rate is nan'),
-        ('train.warmup', 11.0, 'train.warmup is 11.0'),
-        ('data.validation', 0.0, 'data.validation is 0.0'),
-        ('protocol.rates', (0.1, 0.1), 'twice'),
-        ('protocol.level', 1.0, 'protocol.level'),
-        ('seed', -1, 'seed is -1'),
-        ('train.epochs', 10**20, 'between 1 and 1000000'),
-        ('train.weight_decay', float('inf'), 'train.weight_decay is inf'),
-        ('data.test', 'train', 'must not be trained on'),
-        ('protocol.rates', ((0.1,),), 'learning rate is'),
-        ('protocol.rates', (True,), 'learning rate is True'),
-        ('data.stream', 'alway', "value of data.stream 'alway'. Did you mean 'always'"),
-        ('data.channels', 2, 'data.channels is 2, it must be 0'),
-        ('augment.crop', 'padd', "value of augment.crop 'padd'. Did you mean 'pad'"),
-        ('augment.scales', (512, 256), r'augment.scales is \(512, 256\)'),
-        ('augment.white', 255.0, 'augment.white would have no effect'),
-        ('evaluation.views', 'tens', "'tens'. Did you mean 'ten'"),
-        ('evaluation.scales', (0, 256), 'evaluation.scales is'),
-        ('train.schedule', 'milestones', 'train.milestones is empty'),
-        ('train.milestones', (3, 2), r'train.milestones is \(3, 2\), it must hold rising'),
-        ('train.factors', (0.1, 0.2), 'train.factors holds 2 numbers, it must hold 1:'),
-        ('train.factors', (), r'train.factors is \(\), it must hold positive'),
-        ('train.every', 0.0, 'train.every is 0.0'),
-        ('train.plateau', 0, 'train.plateau is 0'),
-        ('train.ema', 1.0, 'train.ema is 1.0'),
-        ('train.label_smoothing', -0.1, 'train.label_smoothing is -0.1'),
-        ('train.accumulate', 3, 'train.batch=128 does not divide into train.accumulate=3'),
-        ('train.rule', 'nestrov', "'nestrov'. Did you mean 'nesterov'"),
-        ('train.clip', -1.0, 'train.clip is -1.0'),
-        ('train.layer_decay.fc10', -1.0, 'train.layer_decay.fc10 is -1.0'),
-        ('model.fields.maps', 3, "lenet5 has no field 'maps'"),
-        ('model.fields.initialiser', 'xavier', "unknown initialiser 'xavier'"),
-        ('model.fields.initialiser', 3, 'unknown initialiser 3'),
-        ('model.fields.epsilon', 'small', 'model.fields.epsilon of lenet5 takes a number'),
-        ('model.fields.pool', 'max', 'model.fields.pool has a place of its own: model.pool'),
-        (
-            'model.fields.epsilon',
-            -1.0,
-            'model.fields.epsilon of lenet5 is -1.0, it must be a number',
-        ),
-        ('model.fields.classes', 3, 'model.fields.classes has a place of its own: the data'),
-    ],
-)
-def test_a_value_no_run_could_use_is_refused(path, value, message):
-    config = base()
-    configs.set_field(config, path, value)
-    with pytest.raises(UserError, match=message):
-        configs.resolve(config)
-
-
-@pytest.mark.parametrize(
-    'name, field, value, message',
-    [
-        ('mlp_300', 'hidden', ('a',), 'takes whole numbers from 1, such as (300,)'),
-        ('mlp_300', 'hidden', (300, 0), 'takes whole numbers from 1'),
-        ('alexnet', 'groups', 0, 'takes whole numbers from 1, such as 2'),
-        ('alexnet', 'maps', (0, 1, 1, 1, 1), 'takes whole numbers from 1'),
-        ('alexnet', 'conv1_padding', 'x', 'takes a whole number, such as None'),
-        ('alexnet', 'conv1_padding', -3, 'it must be a number from 0'),
-        ('alexnet', 'lrn_k', math.inf, 'it must be a number from 0'),
-        ('googlenet', 'last_overlap', 1, 'takes true or false'),
-    ],
-)
-def test_a_field_of_a_net_has_the_nets_own_type(name, field, value, message):
-    config = base()
-    configs.set_field(config, 'model.name', name)
-    configs.set_field(config, f'model.fields.{field}', value)
-    with pytest.raises(UserError, match=re.escape(message)):
-        configs.resolve(config)
-
-
-def test_an_axis_the_net_lacks_is_refused_with_its_reason():
-    config = base()
-    configs.set_field(config, 'model.name', 'lenet5_1998')
-    configs.set_field(config, 'model.pool', 'max')
-    with pytest.raises(UserError, match="has no axis 'pool'.*trainable"):
-        configs.resolve(config)
-
-
-def test_the_resolved_config_spells_out_the_papers_choice():
-    flat = configs.resolve(base())
-    assert [flat[f'model.{axis}'] for axis in configs.AXES] == ['tanh', 'average', False, 'none']
-
-
-def test_a_field_that_is_no_axis_is_refused_and_an_axis_without_a_field_too(monkeypatch):
-    config = base()
-    with config.unlocked():
-        config.model.skip = 'yes'
-    with pytest.raises(UserError, match='model.skip would have no effect: it is no axis of AXES'):
-        configs.resolve(config)
-    monkeypatch.setattr(configs, 'AXES', (*configs.AXES, 'skip'))
-    with pytest.raises(UserError, match='no model.skip') as caught:
-        configs.resolve(base())
-    assert 'placeholder in configs/base.py' in str(caught.value)
-
-
 def test_the_axes_are_those_of_the_layers():
-    assert set(configs.AXES) == set(cnns.layers.AXES) == set(configs.AXES) & set(base().model)
-
-
-def test_the_name_depends_on_what_is_learned_and_on_nothing_else():
-    def name(path=None, value=None, phase='final'):
-        config = base()
-        if path:
-            configs.set_field(config, path, value)
-        return configs.digest(configs.resolve(config), phase)
-
-    assert name() == name('title', 'x') == name('data.dir', 'd') == name('train.devices', 2)
-    assert name() == name('model.pool', 'average')  # the default, spelled out
-    others = {
-        name('seed', 1),
-        name('train.rate', 0.1),
-        name('model.pool', 'max'),
-        name('data.limit', 10),
-        name('train.epochs', 3),
-        name(phase='select'),
-    }
-    assert len(others | {name()}) == 7
-    assert re.fullmatch('[0-9a-f]{12}', name())
+    assert set(checks.AXES) == set(cnns.axes.AXES) == set(checks.AXES) & set(base().model)
 
 
 @pytest.mark.parametrize(
@@ -239,28 +108,20 @@ def test_the_name_depends_on_what_is_learned_and_on_nothing_else():
 )
 def test_a_wrong_path_or_argument_names_the_nearest(root, spec, message):
     with pytest.raises(UserError, match=message):
-        configs.load(spec)
+        configs.read_config(spec)
 
 
 def test_a_config_that_fails_to_load_is_reported_with_its_error(tmp_path):
     path = tmp_path / 'broken.py'
     path.write_text('import nothing_of_that_name')
     with pytest.raises(UserError, match='does not load: ModuleNotFoundError'):
-        configs.load(str(path))
+        configs.read_config(str(path))
 
 
 def test_an_error_stays_short_whatever_was_given():
     with pytest.raises(UserError) as error:
         configs.set_field(base(), 'train.batch', '-' * 20000)
     assert len(str(error.value)) < 200
-
-
-def test_a_selection_seed_given_twice_is_refused():
-    config = base()
-    configs.set_field(config, 'protocol.rates', (0.1, 0.2))
-    configs.set_field(config, 'protocol.selection_seeds', (3, 3))
-    with pytest.raises(UserError, match='must hold different whole numbers'):
-        configs.resolve(config)
 
 
 START = 'from configs import base\n'
@@ -299,27 +160,7 @@ def test_a_config_file_that_returns_nonsense_is_reported(tmp_path, text, message
     path = tmp_path / 'odd.py'
     path.write_text(text)
     with pytest.raises(UserError, match=message):
-        configs.load(str(path)).make()
-
-
-def test_fields_of_the_net_are_read_as_values_name_the_point_and_reach_the_net():
-    config = base()
-    for path, text in (
-        ('model.name', 'resnet18'),
-        ('model.fields.shortcut', 'A'),
-        ('model.fields.maps', '32'),
-        ('model.fields.blocks', '[1, 1, 1, 1]'),
-        ('model.fields.bottleneck', 'true'),
-    ):
-        configs.set_field(config, path, text)
-    assert configs.fields_of(config) == dict(
-        shortcut='A', maps=32, blocks=(1, 1, 1, 1), bottleneck=True
-    )
-    flat = configs.resolve(config)
-    assert flat['model.fields.maps'] == 32
-    other = config.copy_and_resolve_references()
-    configs.set_field(other, 'model.fields.maps', 16)
-    assert configs.digest(flat, 'final') != configs.digest(configs.resolve(other), 'final')
+        configs.read_config(str(path)).make()
 
 
 def test_a_sweep_can_set_fields_of_the_net(tmp_path):
@@ -330,8 +171,8 @@ def test_a_sweep_can_set_fields_of_the_net(tmp_path):
         'def sweep(add):\n  for kind in "AB":\n'
         '    add(kind, model=dict(fields=dict(shortcut=kind)))'
     )
-    plan = sweep.plan(configs.load(str(path)))
-    assert [configs.fields_of(plan.finals(arm, None)[0].config) for arm in plan.arms] == [
+    plan = runs.plan_of(configs.read_config(str(path)))
+    assert [configs.fields_of(arm.config) for arm in plan.arms] == [
         {'shortcut': 'A'},
         {'shortcut': 'B'},
     ]
@@ -346,14 +187,14 @@ def test_a_sweep_can_set_fields_of_the_net(tmp_path):
     ],
 )
 def test_smoke_goes_with_every_config_and_argument(root, spec, name):
-    source = configs.load(spec)
-    assert source.name == name
-    assert source.make().train.steps == 2
+    file = configs.read_config(spec)
+    assert file.name == name
+    assert file.make().train.steps == 2
 
 
 def test_a_misspelt_smoke_names_it(root):
     with pytest.raises(UserError, match="'smok'. Did you mean 'smoke'"):
-        configs.load('configs/ablate_pooling.py:smok')
+        configs.read_config('configs/ablate_pooling.py:smok')
 
 
 def test_a_command_line_is_flags_and_fields():

@@ -12,7 +12,6 @@ from PIL import Image
 
 from experiments import data
 from experiments.data import commands
-from experiments.data import speed as data_speed
 from experiments.data import tfds as prepared
 
 
@@ -170,7 +169,8 @@ def test_an_unprepared_set_ends_at_once_with_the_command_to_run(tmp_path):
     """In a process of its own, import included, in processor time: others may be busy."""
     code = (
         'import resource, sys; from experiments.data import commands; '
-        'status = commands.main(sys.argv[1:]); used = resource.getrusage(resource.RUSAGE_SELF); print(used.ru_utime + used.ru_stime); '
+        'status = commands.main(sys.argv[1:]); used = resource.getrusage(resource.RUSAGE_SELF); '
+        'print(used.ru_utime + used.ru_stime); '
         'sys.exit(status)'
     )
     done = subprocess.run(
@@ -188,88 +188,3 @@ def test_another_version_or_config_names_what_is_there(tfds_dir, capsys):
     for name in ('imagenette', 'imagenette/320px-v2'):
         assert commands.main(['show', name, '--data_dir', tfds_dir]) == 2
         assert 'Prepared here: imagenette/160px-v2:1.0.0' in capsys.readouterr().err
-
-
-def test_speed_stores_every_round_and_the_environment(folder, monkeypatch):
-    monkeypatch.setattr(data_speed, 'WORKERS', ())  # they take seconds to start
-    words = [
-        'speed',
-        f'folder:{folder}',
-        '--resize',
-        '8',
-        '--batch',
-        '4',
-        '--rounds',
-        '2',
-        '--seconds',
-        '0.1',
-        '--out',
-        'out/speed.json',
-    ]
-    assert commands.main(words) == 0
-    stored = json.loads(open('out/speed.json').read())
-    assert stored['images a second'].keys() == {'in memory', 'decode', 'streamed, 0'}
-    for values in stored['images a second'].values():
-        assert len(values) == 2 and min(values) > 0
-    assert stored['environment']['versions']['numpy'] == np.__version__
-    assert stored['shape'] == [8, 8, 3] and stored['batch'] == 4
-
-
-def stored(path, rates, memory=None, **environment):
-    path.write_text(
-        json.dumps(
-            {
-                'set': path.stem,
-                'shape': [8, 8, 3],
-                'batch': 4,
-                'images a second': rates,
-                'plain loader': 'a queue',
-                'highest MiB in each epoch': memory,
-                'environment': {
-                    'cpu': 'a chip',
-                    'cores': 2,
-                    'python': '3.1',
-                    'date': 'today',
-                    'load': [0, 1.26, 2],
-                    'versions': dict(grain=1, Pillow=2, jax=3),
-                }
-                | environment,
-            }
-        )
-    )
-    return str(path)
-
-
-def test_stored_speeds_become_one_table(tmp_path, capsys):
-    one = stored(
-        tmp_path / 'one.json',
-        {'decode': [3000.4, 1000, 2000], 'plain, 1': [7, 7, 8]},
-        {'streamed, 1': [600.4, 1601, 602]},
-    )
-    two = stored(tmp_path / 'two.json', {'decode': [10, 20, 30]}, cores=9)
-    assert commands.main(['speed', '--markdown', one, two]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[:6] == [
-        '| images a second | one, 8×8 | two, 8×8 |',
-        '| --- | ---: | ---: |',
-        '| decode | 2,000 (1,000 to 3,000) | 20 (10 to 30) |',
-        '| plain, 1 | 7 (7 to 8) |  |',
-        '| MiB in each epoch, streamed, 1 | 600, 1,601, 602 |  |',
-        '',
-    ]
-    assert 'one, 8×8: batches of 4' in lines[6] and 'a chip, 2 cores' in lines[6]
-    assert '9 cores' in lines[7] and lines[8].endswith(': 1.3, 1.3.')
-
-
-def test_the_plain_loader_gives_whole_batches_of_the_files(folder):
-    files = [
-        (str(path), label)
-        for label, name in enumerate(('dark', 'light'))
-        for path in sorted((folder / name).iterdir())
-    ]
-    images = data_speed.Images(files, 8, 3)
-    assert len(images) == 20 and images[0][0].shape == (8, 8, 3)
-    batches = data_speed._pool(images, 4, 1)
-    for pixels, labels in (next(batches) for _ in range(7)):
-        assert pixels.shape == (4, 8, 8, 3) and (pixels[:, 0, 0, 0] == 255 * labels).all()
-    batches.close()

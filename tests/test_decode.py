@@ -75,8 +75,9 @@ def test_bilevel_is_black_and_white():
     assert decode(saved(image), Decoding(1))[..., 0].tolist() == [[0, 255]]
 
 
+@pytest.mark.parametrize('kind', ['PNG', 'TIFF'])
 @pytest.mark.parametrize('orientation', range(1, 9))
-def test_photographs_are_turned_as_their_exif_says(orientation):
+def test_photographs_are_turned_as_their_exif_says(orientation, kind):
     """The stored image is made from the upright one by the inverse of what the tag asks for."""
     upright = RNG.integers(0, 256, (3, 5), np.uint8)
     stored = {
@@ -91,9 +92,10 @@ def test_photographs_are_turned_as_their_exif_says(orientation):
     }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    raw = saved(np.ascontiguousarray(stored), exif=exif)
+    raw = saved(np.ascontiguousarray(stored), kind, exif=exif)
     assert (decode(raw, Decoding(1, upright=True))[..., 0] == upright).all()
-    assert (decode(raw, Decoding(1))[..., 0] == stored).all()
+    if kind == 'PNG':  # Pillow turns a TIFF in any case
+        assert (decode(raw, Decoding(1))[..., 0] == stored).all()
 
 
 def test_damaged_exif_leaves_the_pixels():

@@ -41,7 +41,7 @@ def test_a_defect_of_ours_keeps_its_traceback():
 
 @pytest.mark.parametrize(
     'module',
-    ['data.__main__', 'figures', 'models.__main__', 'predict', 'report.__main__', 'sheets'],
+    ['data.__main__', 'figures', 'models.__main__', 'predict', 'report.__main__', 'run', 'sheets'],
 )
 def test_every_command_is_guarded(module):
     import importlib

@@ -1,16 +1,14 @@
 """Evaluation counts every image exactly once, whatever the batch and device count."""
 
 import functools
-import types
 
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from configs import base
 from experiments import data
-from experiments.preprocess import views
+from experiments.preprocess import augment, views
 from experiments.train import evaluate, parallel
 
 
@@ -28,7 +26,7 @@ class Linear:
 )
 def test_sums_equal_a_plain_loop_over_the_images(batch, devices):
     rng = np.random.default_rng(0)
-    split = data.Split(
+    split = data.InMemory(
         rng.integers(0, 256, (23, 4, 4, 1), dtype=np.uint8), rng.integers(0, 3, 23).astype(np.int32)
     )
     weights = np.array([0.3, -0.2, 0.1], np.float32)
@@ -56,7 +54,7 @@ def test_sums_equal_a_plain_loop_over_the_images(batch, devices):
     assert got['loss'] == pytest.approx(np.mean(losses), rel=1e-5)
 
 
-def test_filling_that_gives_an_infinite_loss_does_not_count():
+def test_padding_examples_that_give_an_infinite_loss_do_not_count():
     split = data.Split(np.full((3, 1, 1, 1), 255, np.uint8), np.zeros(3, np.int32))
 
     def loss(logits, labels):
@@ -75,7 +73,7 @@ def test_filling_that_gives_an_infinite_loss_does_not_count():
 
 def test_a_lost_image_is_an_error():
     step = lambda variables, batch: {'loss': 0.0, 'errors': 0.0, 'count': batch['mask'].sum()}
-    split = data.Split(np.zeros((5, 1, 1, 1), np.uint8), np.zeros(5, np.int32))
+    split = data.InMemory(np.zeros((5, 1, 1, 1), np.uint8), np.zeros(5, np.int32))
     with pytest.raises(RuntimeError, match='evaluated 4 images of a split of 5'):
         evaluate.evaluate(step, {}, list(data.eval_batches(split, 4, 1))[:1], 5)
 
@@ -107,7 +105,9 @@ class Table:
 def test_the_label_may_be_among_five_where_there_are_more_classes(devices):
     rng = np.random.default_rng(2)
     images = np.stack([rng.permutation(56).reshape(1, 56)[:, :7] for _ in range(23)])
-    split = data.Split(images[..., None].astype(np.uint8), rng.integers(0, 7, 23).astype(np.int32))
+    split = data.InMemory(
+        images[..., None].astype(np.uint8), rng.integers(0, 7, 23).astype(np.int32)
+    )
     step = parallel.parallel(
         functools.partial(
             evaluate.eval_step,
@@ -128,7 +128,7 @@ def test_the_label_may_be_among_five_where_there_are_more_classes(devices):
 
 
 def test_the_five_best_of_few_classes_are_not_counted():
-    split = data.Split(np.zeros((3, 1, 1, 1), np.uint8), np.zeros(3, np.int32))
+    split = data.InMemory(np.zeros((3, 1, 1, 1), np.uint8), np.zeros(3, np.int32))
     step = parallel.parallel(
         functools.partial(
             evaluate.eval_step,
@@ -146,16 +146,11 @@ def test_the_five_best_of_few_classes_are_not_counted():
 
 def test_ten_views_of_a_masked_batch_on_two_devices_equal_the_loop_over_images():
     rng = np.random.default_rng(3)
-    split = data.Split(
+    split = data.InMemory(
         rng.integers(0, 256, (7, 6, 6, 1), dtype=np.uint8), rng.integers(0, 3, 7).astype(np.int32)
     )
-    dataset = types.SimpleNamespace(
-        train=split, shape=(6, 6, 1), mean=np.float32([0.4]), std=np.float32([0.2])
-    )
-    config = base.get_config()
-    config.augment.update(crop='random', size=4)
-    config.evaluation.views = 'ten'
-    seen = views.of(config, dataset)
+    statistics = data.Statistics(np.float32([0.4]), np.float32([0.2]))
+    seen = views.views('ten', augment.augmentation((6, 6, 1), statistics, crop='random', size=4))
     step = parallel.parallel(
         functools.partial(
             evaluate.eval_step,

@@ -11,6 +11,7 @@ from jax import lax
 
 import cnns
 from cnns import fast, layers
+from cnns.fast import convolution
 
 NONE, ONE = ((0, 0), (0, 0)), ((1, 1), (1, 1))
 NHWC = ('NHWC', 'HWIO', 'NHWC')
@@ -238,7 +239,7 @@ def test_the_layer_is_the_batch_norm_of_flax(dtype):
 
 
 def test_a_net_trains_the_same_with_and_without_the_fast_batch_norm():
-    *nets, variables, x = built('resnet20', dict(blocks=1, maps=8), 32)
+    *nets, variables, x = built('resnet20', dict(blocks=1, width=8), 32)
     x = np.random.default_rng(1).normal(size=(4, *x.shape[1:])).astype(np.float32)
 
     def trained(net, variables, x):
@@ -279,8 +280,8 @@ def form(x, kernel, stride, padding, groups=1):
     )
 
 
-# Height, width, channels, kernel, stride, padding, groups: every branch of fast._form
-PRODUCTS = [  # by the number of neighbouring outputs together: 4, 2 or 1
+# Height, width, channels, kernel, stride, padding, groups: every branch of convolution._form
+IM2COL = [  # by the number of neighbouring outputs together: 4, 2 or 1
     (12, 12, 1, (5, 5), 1, NONE, 1),
     (7, 8, 3, (3, 3), 1, ONE, 1),
     (6, 9, 1, (2, 5), 1, ((0, 1), (0, 1)), 1),
@@ -290,7 +291,7 @@ PRODUCTS = [  # by the number of neighbouring outputs together: 4, 2 or 1
     (7, 9, 1, (1, 4), 1, NONE, 1),
     (6, 8, 6, (3, 3), 1, ONE, 2),
 ]
-FOLDED = [
+SPACE_TO_DEPTH = [
     (23, 19, 3, (11, 11), 4, ((2, 1), (0, 3)), 1),
     (15, 14, 3, (7, 7), 2, ((3, 3), (3, 2)), 1),
     (9, 10, 1, (2, 2), 3, NONE, 1),
@@ -315,7 +316,7 @@ WHOLE = [
     (6, 5, 4, (4, 4), 1, ((2, 1), (1, 2)), 1),
     (6, 7, 10, (3, 3), 1, ((0, 0), (1, 0)), 2),
 ]
-BY_PIXEL = [  # kernels larger than the map, or than the map of the gradient
+PER_OUTPUT = [  # kernels larger than the map, or than the map of the gradient
     (2, 2, 5, (3, 3), 1, ONE, 1),
     (1, 1, 5, (3, 3), 1, ONE, 1),
     (2, 2, 5, (3, 3), 2, ONE, 1),
@@ -328,12 +329,12 @@ BY_PIXEL = [  # kernels larger than the map, or than the map of the gradient
 CONVOLUTIONS = [
     (kind, *shape)
     for kind, shapes in dict(
-        product=PRODUCTS,
-        folded=FOLDED,
+        im2col=IM2COL,
+        space_to_depth=SPACE_TO_DEPTH,
         skipped=SKIPPED,
         phases=PHASES,
         whole=WHOLE,
-        by_pixel=BY_PIXEL,
+        per_output=PER_OUTPUT,
     ).items()
     for shape in shapes
 ]
@@ -350,16 +351,16 @@ def images_and_kernel(shape, dtype=jnp.float32, images=2):
 def taken(monkeypatch, shape, dtype=jnp.float32):
     """Which branch a convolution takes."""
     calls = []
-    for name in ('_by_pixel', '_product', '_folded', '_conv'):
-        own = getattr(fast, name)
+    for name in ('_per_output', '_im2col', '_space_to_depth', '_direct'):
+        own = getattr(convolution, name)
         monkeypatch.setattr(
-            fast,
+            convolution,
             name,
             lambda *args, own=own, name=name: (calls.append((name, args)), own(*args))[1],
         )
     jax.eval_shape(lambda *arrays: form(*arrays, *shape[4:]), *images_and_kernel(shape, dtype))
     name, args = calls[0]
-    if name != '_conv':
+    if name != '_direct':
         return name[1:]
     if args[2] > 1:
         return 'phases'
@@ -377,19 +378,19 @@ def test_a_convolution_equals_lax_in_values_and_both_gradients(kind, shape, monk
 
 
 def test_products_take_four_two_and_one_outputs_together():
-    assert [fast._together(columns) for columns in (8, 6, 7)] == [4, 2, 1]
+    assert [convolution._outputs_per_row(columns) for columns in (8, 6, 7)] == [4, 2, 1]
     columns = {
         (width + left + right - kernel[1] + 1)
-        for _, width, _, kernel, _, (_, (left, right)), _ in PRODUCTS
+        for _, width, _, kernel, _, (_, (left, right)), _ in IM2COL
     }
-    assert {fast._together(number) for number in columns} == {4, 2, 1}
+    assert {convolution._outputs_per_row(number) for number in columns} == {4, 2, 1}
 
 
 @pytest.mark.parametrize(
-    'shape', [PRODUCTS[1], FOLDED[3], SKIPPED[1], PHASES[1], WHOLE[4], BY_PIXEL[0]]
+    'shape', [IM2COL[1], SPACE_TO_DEPTH[3], SKIPPED[1], PHASES[1], WHOLE[4], PER_OUTPUT[0]]
 )
 def test_a_convolution_in_bfloat16_is_that_of_lax_to_its_rounding(shape, monkeypatch):
-    assert taken(monkeypatch, shape, jnp.bfloat16) != 'product'
+    assert taken(monkeypatch, shape, jnp.bfloat16) != 'im2col'
     assert_equal(
         lambda *arrays: form(*arrays, *shape[4:]),
         lambda *arrays: plain(*arrays, *shape[4:]),
@@ -401,12 +402,12 @@ def test_a_convolution_in_bfloat16_is_that_of_lax_to_its_rounding(shape, monkeyp
 @pytest.mark.parametrize('dtype, rtol', [(jnp.float32, 0.0), (jnp.bfloat16, 2**-7)])
 @pytest.mark.parametrize('shape', [WHOLE[0], (29, 9, 6, (2, 3), 3, NONE, 1)])
 def test_weights_gradients_are_whole_with_a_ragged_last_part(shape, dtype, rtol, monkeypatch):
-    monkeypatch.setattr(fast, '_CHUNK', 1)  # the fewest images and rows at a time
+    monkeypatch.setattr(convolution, '_CACHE_BYTES', 1)  # the fewest images and rows at a time
     x, kernel = images_and_kernel(shape, dtype, images=19)
     y = plain(x, kernel, *shape[4:])
     assert y.shape[1] in (9, 10)  # in parts of 4, 4 and 1 or 2; the images of 8, 8 and 3
     jaxpr = jax.make_jaxpr(
-        lambda *arrays: fast._weight_gradient(*arrays[:2], *shape[4:6], arrays[2])
+        lambda *arrays: convolution._weight_gradient(*arrays[:2], *shape[4:6], arrays[2])
     )(x, kernel, y)
     assert str(jaxpr).count('conv_general_dilated[') == 9
     assert_equal(
@@ -501,20 +502,20 @@ TRANSFORMED = {
         lambda x: fast.plain_batch_norm(x, *SCALE_AND_BIAS, 1e-3)[0] ** 3,
         (3, 4, 5),
     ),
-    'product': _conv_of(PRODUCTS[1]),
-    'folded': _conv_of(FOLDED[3]),
+    'im2col': _conv_of(IM2COL[1]),
+    'space_to_depth': _conv_of(SPACE_TO_DEPTH[3]),
     'skipped': _conv_of(SKIPPED[0]),
     'phases': _conv_of(PHASES[1]),
     'grouped': _conv_of(WHOLE[4]),
-    'by pixel': _conv_of(BY_PIXEL[2]),
-    'product, weights': _weights_of(PRODUCTS[1]),
+    'by pixel': _conv_of(PER_OUTPUT[2]),
+    'product, weights': _weights_of(IM2COL[1]),
     'weights': _weights_of(PHASES[1]),
 }
 
 
 @pytest.mark.parametrize('name', TRANSFORMED)
 def test_it_holds_under_vmap_pmap_checkpoint_and_a_second_gradient(name, monkeypatch):
-    monkeypatch.setattr(fast, '_CHUNK', 1)
+    monkeypatch.setattr(convolution, '_CACHE_BYTES', 1)
     one, other, shape = TRANSFORMED[name]
     images = () if 'weights' in name else (2,)
     x = integers((2, *images, *shape), levels=3)
@@ -558,7 +559,7 @@ def test_it_holds_under_vmap_pmap_checkpoint_and_a_second_gradient(name, monkeyp
         (lambda x: fast.sum_pool(x, *POOL), (8, 8, 3), 'reduce_window', 'concatenate'),
         (lambda x: fast.lrn(x, 3, 1.0, 0.1, 0.75), (2, 2, 5), 'power', 'dot_general'),
         (lambda x: fast.batch_norm(x, *SCALE_AND_BIAS, 1e-3)[0], (4, 4, 5), None, 'sign'),
-        (_conv_of(BY_PIXEL[0])[0], BY_PIXEL[0][:3], 'convolution', 'dot_general'),
+        (_conv_of(PER_OUTPUT[0])[0], PER_OUTPUT[0][:3], 'convolution', 'dot_general'),
     ],
 )
 def test_the_fast_form_is_for_cpus_and_the_plain_one_for_all_else(
@@ -590,10 +591,10 @@ NETS = [
     ('lenet5', dict(pool='max', overlap=True), 32, False),
     ('lenet5_1998', {}, 32, False),
     ('cuda_convnet_18pct', {}, 32, False),
-    ('resnet18', dict(blocks=(1, 1, 1, 1), maps=4), 64, False),
-    ('resnet20', dict(blocks=1, maps=8), 32, False),
-    ('alexnet', dict(maps=(8, 8, 8, 8, 8), units=8), 196, False),
-    ('vgg11_32px', dict(maps=(8, 8, 8, 8, 8)), 32, False),
+    ('resnet18', dict(blocks=(1, 1, 1, 1), width=4), 64, False),
+    ('resnet20', dict(blocks=1, width=8), 32, False),
+    ('alexnet', dict(widths=(8, 8, 8, 8, 8), units=8), 196, False),
+    ('vgg11_32px', dict(widths=(8, 8, 8, 8, 8)), 32, False),
     ('googlenet_32px', {}, 32, 'inception_3a'),
 ]
 TRACED = [

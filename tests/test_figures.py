@@ -1,15 +1,16 @@
-"""Every figure draws, from complete, incomplete and empty experiments, with all its words in view."""
+"""Every figure draws, from complete, incomplete and empty experiments; no word is clipped."""
 
 import json
 import re
 import xml.etree.ElementTree
 
 import pytest
+import rows as made_up
+from rows import row
 
-from experiments import files
+from experiments import files, style
 from experiments.report import figures
-from experiments.report import summary as results
-from experiments.workdir import Experiment
+from experiments.report.summary import summarise
 
 ARMS = (
     'non-overlapping average pooling',
@@ -17,26 +18,6 @@ ARMS = (
     'non-overlapping max pooling',
     'overlapping max pooling',
 )
-
-
-def row(arm, seed, test=None, status='done', phase='final', rate=0.1):
-    made = {
-        'point': f'{arm}-{phase}-{seed}-{rate}',
-        'arm': arm,
-        'seed': seed,
-        'phase': phase,
-        'status': status,
-        'learning_rate': rate,
-        'reason': '' if status == 'done' else 'nan',
-    }
-    if status == 'done':
-        made |= {
-            'train/error': test / 2,
-            'validation/error': test,
-            'test/error': test,
-            'parameters': 61706,
-        }
-    return made
 
 
 def experiment(rows, arms, seeds=(0, 1, 2), curves=True, **plan):
@@ -53,20 +34,12 @@ def experiment(rows, arms, seeds=(0, 1, 2), curves=True, **plan):
                 }
                 for e in range(1, epochs + 1)
             ]
-    return Experiment(
-        {
-            'title': 'Pooling in LeNet-5 on made-up data',
-            'dataset_note': 'made up, 3 images',
-            'arms': list(arms),
-            'seeds': list(seeds),
-            'rates': [0.1],
-            'level': 0.95,
-            'points': [one['point'] for one in rows],
-        }
-        | plan,
-        list(rows),
-        lines,
-    )
+    named = {
+        'title': 'Pooling in LeNet-5 on made-up data',
+        'dataset_note': 'made up, 3 images',
+        'curves': lines,
+    }
+    return made_up.experiment(rows, arms, seeds, **named | plan)
 
 
 def complete(arms=ARMS):
@@ -182,7 +155,7 @@ def test_every_arm_is_named_in_the_legend_with_its_seeds_and_what_it_lacks(drawn
         text.get_text().replace('\n', ' ').replace(r'\$', '$')
         for text in figure.legends[0].get_texts()
     ]
-    for arm in results.summarise(made):
+    for arm in summarise(made):
         (label,) = [label for label in labels if label.startswith(f'{arm["arm"]} (')]
         assert f'n = {arm["seeds"]}' in label
         assert arm['missing'] in label
@@ -190,16 +163,16 @@ def test_every_arm_is_named_in_the_legend_with_its_seeds_and_what_it_lacks(drawn
 
 def test_the_svg_is_xml_that_holds_the_words_and_is_the_same_each_time(drawn):
     made, figure = drawn
-    text = figures.svg(figure)
+    text = style.svg(figure)
     xml.etree.ElementTree.fromstring(text)
-    assert figures.svg(figures.render(made)) == text
+    assert style.svg(figures.render(made)) == text
     assert 'script' not in text
 
 
 def test_the_words_of_the_svg_can_be_searched():
     # Letters are drawn as paths, so that no font is needed; the text stands beside them.
     words = ' '.join(
-        re.findall('<!-- (.*?) -->', figures.svg(figures.render(CASES['complete'])), re.S)
+        re.findall('<!-- (.*?) -->', style.svg(figures.render(CASES['complete'])), re.S)
     )
     words = ' '.join(words.split()).replace('\N{NO-BREAK SPACE}', ' ')
     for arm in ARMS:
@@ -222,7 +195,7 @@ def panels(figure):
 def test_dots_and_intervals_lie_at_the_numbers_of_the_summary():
     made = CASES['complete']
     axes = panels(figures.render(made))['Test error']
-    summary = results.summarise(made)
+    summary = summarise(made)
     assert len(axes.containers) == len(ARMS)
     for y, (bar, arm) in enumerate(zip(axes.containers, summary)):
         (dot, _, (line,)) = bar.lines

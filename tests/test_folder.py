@@ -1,4 +1,4 @@
-"""A folder of images as a data set: all kinds of files, given and taken parts, mistakes named."""
+"""A folder of images as a data set: all kinds of files, given and taken splits, mistakes named."""
 
 import errno
 import os
@@ -38,37 +38,37 @@ def draw(root, count=20, size=(12, 12), classes=COLOURS, kind='png'):
     return root
 
 
-def parts_of(dataset):
+def splits_of(dataset):
     return {name: getattr(dataset, name) for name in ('train', 'validation', 'test')}
 
 
 def names_of(root, **changes):
-    """{part: set of the files in it}, through the streaming part that remembers them."""
+    """{split: set of the files in it}, through the streamed split that remembers them."""
     dataset = data.load(fields(root, stream='always', **changes))
     return {
-        name: {part.records.where(int(row)) for row in part.rows}
-        for name, part in parts_of(dataset).items()
+        name: {split.records.where(int(row)) for row in split.rows}
+        for name, split in splits_of(dataset).items()
     }
 
 
 def test_images_and_classes_stay_together(tmp_path):
     dataset = data.load(fields(draw(tmp_path / 'set')))
     assert dataset.classes == ('blue', 'red') and dataset.shape == (12, 12, 3)
-    counts = [len(part.labels) for part in parts_of(dataset).values()]
+    counts = [len(split.labels) for split in splits_of(dataset).values()]
     assert sum(counts) == 40 and min(counts[1:]) >= 2
-    for part in parts_of(dataset).values():
-        assert (part.images[:, 0, 0, 0] == 255 * part.labels).all()
-        assert 0 < part.labels.mean() < 1  # mixed, so that data.limit keeps both
+    for split in splits_of(dataset).values():
+        assert (split.images[:, 0, 0, 0] == 255 * split.labels).all()
+        assert 0 < split.labels.mean() < 1  # mixed, so that data.limit keeps both
 
 
-def test_files_keep_their_part_when_others_are_added_or_the_folder_moves(tmp_path):
+def test_files_keep_their_split_when_others_are_added_or_the_folder_moves(tmp_path):
     root = draw(tmp_path / 'set')
     before = names_of(root)
     assert len(set().union(*before.values())) == 40 == sum(map(len, before.values()))
     moved = names_of(root.rename(tmp_path / 'moved'))
     strip = lambda names, root: {name.removeprefix(str(root)) for name in names}
-    for part in before:
-        assert strip(moved[part], tmp_path / 'moved') == strip(before[part], root)
+    for split in before:
+        assert strip(moved[split], tmp_path / 'moved') == strip(before[split], root)
     draw(tmp_path / 'moved', 30)
     after = names_of(tmp_path / 'moved')
     held = lambda found: strip(found['test'], tmp_path / 'moved')
@@ -77,24 +77,24 @@ def test_files_keep_their_part_when_others_are_added_or_the_folder_moves(tmp_pat
 
 
 @pytest.mark.parametrize('name', ['validation', 'val'])
-def test_given_parts_are_used_as_they_are(tmp_path, name):
-    for part, count in (('train', 8), (name, 3), ('test', 4)):
-        draw(tmp_path / 'set' / part, count)
+def test_given_splits_are_used_as_they_are(tmp_path, name):
+    for split, count in (('train', 8), (name, 3), ('test', 4)):
+        draw(tmp_path / 'set' / split, count)
     dataset = data.load(fields(tmp_path / 'set'))
-    assert [len(part.labels) for part in parts_of(dataset).values()] == [16, 6, 8]
+    assert [len(split.labels) for split in splits_of(dataset).values()] == [16, 6, 8]
     assert 'hash' not in dataset.note
 
 
-def test_a_part_that_is_not_given_is_taken_from_the_training_images(tmp_path):
+def test_a_split_that_is_not_given_is_taken_from_the_training_images(tmp_path):
     draw(tmp_path / 'set' / 'train', 40)
     draw(tmp_path / 'set' / 'val', 3)
     dataset = data.load(fields(tmp_path / 'set'))
-    counts = {name: len(part.labels) for name, part in parts_of(dataset).items()}
+    counts = {name: len(split.labels) for name, split in splits_of(dataset).items()}
     assert counts['validation'] == 6 and counts['train'] + counts['test'] == 80
-    assert 4 <= counts['test'] <= 30 and 'test part taken by the hash' in dataset.note
-    # the validation folder as the test part: another validation part is held out
+    assert 4 <= counts['test'] <= 30 and 'test split taken by the hash' in dataset.note
+    # the validation folder as the test split: another validation split is held out
     dataset = data.load(fields(tmp_path / 'set', test='validation'))
-    counts = {name: len(part.labels) for name, part in parts_of(dataset).items()}
+    counts = {name: len(split.labels) for name, split in splits_of(dataset).items()}
     assert counts == {'train': 64, 'validation': 16, 'test': 6}
 
 
@@ -125,8 +125,8 @@ def test_files_of_every_kind_and_size_become_one_shape(tmp_path, stream):
     assert dataset.shape == (16, 16, 3)
     assert '2 other files ignored' in dataset.note
     total = 0
-    for part in parts_of(dataset).values():
-        images, labels = part.read(np.arange(len(part.labels)))
+    for split in splits_of(dataset).values():
+        images, labels = split.read(np.arange(len(split.labels)))
         total += len(labels)
         for image, label in zip(images.astype(int), labels):
             grey = (image == 76).all()
@@ -175,11 +175,11 @@ def test_a_broken_file_is_named_and_left_out_only_if_asked(tmp_path, stream, cap
     with pytest.raises(UserError, match=r'(7|11|4).png does not decode .*skip_broken=true'):
         data.load(fields(root, stream=stream))
     dataset = data.load(fields(root, stream=stream, skip_broken=True))
-    assert sum(len(part.labels) for part in parts_of(dataset).values()) == 37
+    assert sum(len(split.labels) for split in splits_of(dataset).values()) == 37
     assert 'that do not decode left out' in dataset.note
     assert 'that do not decode left out' in capsys.readouterr().err
-    for part in parts_of(dataset).values():
-        images, labels = part.read(np.arange(len(part.labels)))
+    for split in splits_of(dataset).values():
+        images, labels = split.read(np.arange(len(split.labels)))
         assert (images[:, 0, 0, 0] == 255 * labels).all()
 
 
@@ -207,14 +207,14 @@ def test_leaving_out_broken_files_gives_the_same_batches_both_ways(tmp_path):
         ('folder:{}/hollow', 'hollow/red: the class folder holds no images'),
         (
             'folder:{}/strange',
-            "strange/test/reed: no class of the training part. Did you mean 'red'",
+            "strange/test/reed: no class of the training split. Did you mean 'red'",
         ),
         ('folder:{}/single', "one subfolder only, 'red'"),
         ('folder:{}/named', "it has a folder 'test' but none named 'train'"),
         ('folder:{}/few', 'few: 2 images with data.validation=0.2 leave'),
         ('folder:~no-such-user/x', 'that folder cannot be found'),
         ('folder:{}/linked', 'linked/red/gone.png is a link to a file that is not there'),
-        ('folder:{}/lacking', "lacking/test has no folder 'red', a class of the training part"),
+        ('folder:{}/lacking', "lacking/test has no folder 'red', a class of the training split"),
     ],
 )
 def test_a_folder_that_cannot_be_trained_on_is_named(tmp_path, name, message):
@@ -264,7 +264,7 @@ def test_a_folder_that_cannot_be_listed_is_named_and_never_left_out(tmp_path, mo
 @pytest.mark.parametrize(
     'names', [('Training', 'Test'), ('train', 'valid', 'testing'), ('TRAIN', 'dev', 'Test')]
 )
-def test_parts_are_known_by_their_usual_names(tmp_path, names):
+def test_splits_are_known_by_their_usual_names(tmp_path, names):
     for name in names:
         draw(tmp_path / 'set' / name, 20)
     dataset = data.load(fields(tmp_path / 'set'))
@@ -275,8 +275,8 @@ def test_parts_are_known_by_their_usual_names(tmp_path, names):
 @pytest.mark.parametrize(
     'names, message',
     [
-        (('train', 'test', 'extra'), "extra lies beside 'train' and is no part"),
-        (('train', 'val', 'valid'), "'val' and 'valid', two folders for one part"),
+        (('train', 'test', 'extra'), "extra lies beside 'train' and is no split"),
+        (('train', 'val', 'valid'), "'val' and 'valid', two folders for one split"),
         (('first', 'second'), 'hold no images but the same folders blue, red'),
     ],
 )
@@ -312,7 +312,7 @@ def test_files_are_read_one_by_one_since_each_may_be_large(tmp_path):
 
 
 @pytest.mark.parametrize('link, target', [('test', 'train'), ('train/green', 'train/red')])
-def test_a_folder_cannot_be_two_parts_or_two_classes(tmp_path, link, target):
+def test_a_folder_cannot_be_two_splits_or_two_classes(tmp_path, link, target):
     root = draw(tmp_path / 'set' / 'train').parent
     (root / link).symlink_to(root / target)
     with pytest.raises(UserError, match='are one and the same folder'):
@@ -329,34 +329,34 @@ def test_other_pixels_in_files_of_the_same_names_and_sizes_are_other_data(tmp_pa
     assert data.load(fields(root, stream='always')).found == after.found
 
 
-def test_a_class_may_be_named_as_a_part_is(tmp_path):
+def test_a_class_may_be_named_as_a_split_is(tmp_path):
     root = draw(tmp_path / 'set', classes=('bus', 'train', 'test'))
     dataset = data.load(fields(root))
     assert dataset.classes == ('bus', 'test', 'train')
-    assert sum(len(part.labels) for part in parts_of(dataset).values()) == 60
+    assert sum(len(split.labels) for split in splits_of(dataset).values()) == 60
 
 
 def test_training_on_the_validation_folder_holds_out_other_images(tmp_path):
-    for part in ('train', 'validation', 'test'):
-        draw(tmp_path / 'set' / part, 20)
+    for split in ('train', 'validation', 'test'):
+        draw(tmp_path / 'set' / split, 20)
     found = names_of(tmp_path / 'set', train='validation')
     assert len(found['train']) == 32 and len(found['validation']) == 8
     assert not found['train'] & found['validation']
 
 
-@pytest.mark.parametrize('part', ['validation', 'test'])
+@pytest.mark.parametrize('split', ['validation', 'test'])
 @pytest.mark.parametrize('workers', [0, 1])
-def test_a_broken_streamed_record_is_named_before_the_first_step(tmp_path, part, workers):
+def test_a_broken_streamed_record_is_named_before_the_first_step(tmp_path, split, workers):
     for name in ('train', 'validation', 'test'):
         draw(tmp_path / 'set' / name, 5)
-    broken = tmp_path / 'set' / part / 'red' / '3.png'
+    broken = tmp_path / 'set' / split / 'red' / '3.png'
     broken.write_bytes(broken.read_bytes()[:50])
     with pytest.raises(UserError, match=f'{broken} does not decode.*skip_broken'):
         data.load(fields(tmp_path / 'set', stream='always', workers=workers))
     with pytest.raises(UserError, match=f'{broken} does not decode'):  # nothing was kept of it
         data.load(fields(tmp_path / 'set', stream='always', workers=workers))
     dataset = data.load(fields(tmp_path / 'set', stream='always', skip_broken=True))
-    assert len(getattr(dataset, part)) == 9
+    assert len(getattr(dataset, split)) == 9
     with pytest.raises(UserError, match=f'{broken} does not decode'):  # known to be broken
         data.load(fields(tmp_path / 'set', stream='always'))
 
@@ -376,4 +376,4 @@ def test_a_file_that_cannot_be_read_is_never_left_out(tmp_path, monkeypatch, str
         with pytest.raises(UserError, match='7.png cannot be read.*Too many open files'):
             data.load(fields(root, stream=stream, skip_broken=True))
     dataset = data.load(fields(root, stream=stream, skip_broken=True))
-    assert sum(len(part.labels) for part in parts_of(dataset).values()) == 40
+    assert sum(len(split.labels) for split in splits_of(dataset).values()) == 40

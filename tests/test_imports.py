@@ -97,7 +97,7 @@ def circle(found: dict[str, set[str]]) -> list[str]:
 
 
 def facades(found, known):
-    """Without the arrows of a package's __init__ to its own modules, which others import through it."""
+    """Without the arrows of a package's __init__ to its own modules: others import through it."""
     return {
         name: {target for target in targets if not target.startswith(f'{name}.')}
         if known[name].name == '__init__.py'

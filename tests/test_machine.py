@@ -1,4 +1,4 @@
-"""What the machine is asked for changes no result; devices speak as seldom as can be."""
+"""The setup of the process changes no result; devices communicate as seldom as possible."""
 
 import platform
 import re
@@ -26,7 +26,7 @@ def program_of(**changes):
     for path, value in settings.items():
         configs.set_field(config, path.replace('__', '.'), value)
     rng = np.random.default_rng(0)
-    part = data.Split(
+    part = data.InMemory(
         rng.integers(0, 256, (BATCH, 32, 32, 1), np.uint8),
         rng.integers(0, 3, BATCH).astype(np.int32),
     )
@@ -74,7 +74,7 @@ def test_options_are_for_cpus_of_one_kind_for_newer_versions_and_for_fast_nets(m
         changed.setattr(platform, 'machine', lambda: 'aarch64')
         assert machine.options() == {}
     for backend in ('gpu', 'tpu'):
-        monkeypatch.setattr(jax, 'default_backend', lambda: backend)
+        monkeypatch.setattr(jax, 'default_backend', lambda backend=backend: backend)
         assert machine.options() == {}
 
 
@@ -82,7 +82,7 @@ def test_options_are_for_cpus_of_one_kind_for_newer_versions_and_for_fast_nets(m
 def test_a_step_learns_the_same_with_and_without_options(monkeypatch):
     learned = []
     for given in (machine.options(), {}):
-        monkeypatch.setattr(machine, 'options', lambda fast=True: given)
+        monkeypatch.setattr(machine, 'options', lambda fast=True, given=given: given)
         programs._programs.clear()  # they are kept with the options they were compiled with
         program, batch = program_of(model__norm='batch')
         assert program.step.options == given
@@ -143,7 +143,7 @@ def sums(request):
     return request.param, found, state
 
 
-def test_one_device_speaks_to_nobody(sums):
+def test_one_device_communicates_with_none(sums):
     _, found, _ = sums
     assert found[1] == []
 

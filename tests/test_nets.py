@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import cnns
-from cnns import alexnet, googlenet, layers, lenet, vgg
+from cnns import alexnet, axes, googlenet, layers, lenet, vgg
+from experiments.models import command
 from experiments.models import description as models
 
 # name: (parameters, multiply-adds in inference, weight layers, receptive field of the last map)
@@ -89,9 +90,9 @@ def test_parameters_multiply_adds_layers_and_receptive_field(name):
     assert {'input', 'year', 'paper', 'paper_parameters', 'family'} <= set(net)
 
 
-def test_readmes_table_of_nets_is_what_the_command_prints(root, capsys):
-    assert models.main(['--markdown']) == 0  # all nets, each traced once in this file
-    assert capsys.readouterr().out.strip() in (root / 'README.md').read_text()
+def test_the_table_of_nets_is_what_the_command_prints(root, capsys):
+    assert command.main(['--markdown']) == 0  # all nets, each traced once in this file
+    assert capsys.readouterr().out.strip() in (root / 'cnns/README.md').read_text()
 
 
 # Other choices of the same nets: name, fields, parameters.
@@ -173,7 +174,7 @@ def test_lenet5_has_340908_connections():
     inputs = {
         'C1': [25] * 6,
         'S2': [4] * 6,
-        'C3': [25 * len(maps) for maps in lenet.C3_TABLE],
+        'C3': [25 * len(column) for column in lenet.C3_TABLE],
         'S4': [4] * 16,
         'C5': [400] * 120,
     }
@@ -192,8 +193,8 @@ def test_the_c3_table_has_60_links():
 
 
 def test_scaled_tanh_has_the_papers_value_and_slope():
-    assert layers.scaled_tanh(1.0) == pytest.approx(0.9999973, abs=1e-7)
-    assert jax.grad(layers.scaled_tanh)(0.0) == pytest.approx(1.1439333, abs=1e-7)
+    assert axes.scaled_tanh(1.0) == pytest.approx(0.9999973, abs=1e-7)
+    assert jax.grad(axes.scaled_tanh)(0.0) == pytest.approx(1.1439333, abs=1e-7)
 
 
 ALEXNET_MAPS = (
@@ -211,9 +212,9 @@ ALEXNET_MAPS = (
 @pytest.mark.parametrize('side', [224, 227])
 @pytest.mark.parametrize('name', ['alexnet', 'alexnet_one_tower'])
 def test_alexnet_has_the_same_maps_from_224_and_227(name, side):
-    maps = dict(zip(('conv1', 'conv2', 'conv3', 'conv4', 'conv5'), cnns.build(name).maps))
+    widths = dict(zip(('conv1', 'conv2', 'conv3', 'conv4', 'conv5'), cnns.build(name).widths))
     for layer, size, _ in ALEXNET_MAPS:
-        width = maps['conv' + layer[-1]]
+        width = widths['conv' + layer[-1]]
         assert shape_of(name, layer, side) == (size, size, width), layer
     assert count(variables_of(name, side)[2]['params']) == GOLDEN[name][0]
 
@@ -264,7 +265,7 @@ def test_vgg_heads_have_the_same_variables():
 
 
 def test_the_dense_head_equals_the_fully_connected_head_at_224():
-    fields = dict(column='A', maps=(2, 2, 4, 4, 8), units=16, classes=5)
+    fields = dict(column='A', widths=(2, 2, 4, 4, 8), units=16, classes=5)
     rng = np.random.default_rng(0)
     images = rng.normal(size=(1, 224, 224, 3)).astype(np.float32)
     full = vgg.VGG(**fields)
@@ -372,11 +373,8 @@ def test_two_columns_are_one_grouped_convolution():
     both = layer.apply(variables, x, train=False)
     single = layers.Conv(3, 3, 'relu', 'none', padding=1)
     for column in range(2):
-        half = {
-            'params': jax.tree.map(lambda leaf: leaf[..., 3 * column : 3 * column + 3], variables)[
-                'params'
-            ]
-        }
+        own = slice(3 * column, 3 * column + 3)
+        half = {'params': jax.tree.map(lambda leaf, own=own: leaf[..., own], variables['params'])}
         alone = single.apply(half, x[..., 4 * column : 4 * column + 4], train=False)
         np.testing.assert_allclose(
             both[..., 3 * column : 3 * column + 3], alone, rtol=1e-5, atol=1e-5
@@ -405,17 +403,17 @@ def test_concatenation_of_branches_is_linear():
     )
 
 
-def stack_weights(kernels, inputs, maps):
+def stack_weights(kernels, inputs, width):
     """Weights without biases of stacked convolutions, read off their parameters."""
     total = 0
     for kernel in kernels:
-        layer = layers.Conv(maps, kernel, 'relu', 'batch')  # batch norm: no biases
+        layer = layers.Conv(width, kernel, 'relu', 'batch')  # batch norm: no biases
         images = jax.ShapeDtypeStruct((1, kernel, kernel, inputs), jnp.float32)
         params = jax.eval_shape(
-            lambda x: layer.init(jax.random.PRNGKey(0), x, train=False), images
+            functools.partial(layer.init, train=False), jax.random.PRNGKey(0), images
         )['params']
         total += count(params['conv'])
-        inputs = maps
+        inputs = width
     return total
 
 
@@ -461,7 +459,7 @@ def test_alexnet_starts_with_its_deviations_and_biases(preset, conv4, fc6, bias,
 @pytest.mark.parametrize('initialiser, gain', [('he', 2), ('lecun', 1)])
 def test_named_initialisers_scale_with_fan_in_and_zero_the_biases(initialiser, gain):
     params = started('alexnet_32px', 32, units=64, initialiser=initialiser)
-    # conv4 reads 192 of 384 maps: two columns
+    # conv4 reads 192 of 384 channels: two columns
     for kernel, fan_in in (
         (params['conv4']['conv']['kernel'], 9 * 192),
         (params['fc6']['kernel'], 4096),
@@ -482,7 +480,7 @@ def test_glorot_and_caffes_xavier_are_uniform_within_their_bounds(monkeypatch):
 
 
 def test_vggs_paper_has_variance_a_hundredth_and_resnet_starts_as_he():
-    vgg_params = started('vgg11_32px', 32, maps=(8, 8, 16, 16, 32), initialiser='paper')
+    vgg_params = started('vgg11_32px', 32, widths=(8, 8, 16, 16, 32), initialiser='paper')
     assert vgg_params['conv5_2']['conv']['kernel'].var() == pytest.approx(0.01, rel=0.05)
     kernel = started('resnet20', 8, blocks=1)['conv4_1']['conv2']['conv']['kernel']
     assert kernel.var() == pytest.approx(2 / (9 * 64), rel=0.05)

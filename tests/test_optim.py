@@ -10,6 +10,7 @@ import pytest
 
 from configs import base
 from experiments.errors import UserError
+from experiments.plan import checks
 from experiments.plan import config as configs
 from experiments.train import optim
 
@@ -26,7 +27,7 @@ def config_of(**changes):
     config = base.get_config()
     for path, value in changes.items():
         configs.set_field(config, 'train.' + path.replace('__', '.'), value)
-    configs.resolve(config)
+    checks.resolve(config)
     return config
 
 
@@ -40,7 +41,7 @@ def updated(config, rates=RATES):
     update = optim.update_of(config, PARAMS)
     params, state = PARAMS, update.init(PARAMS)
     for step, rate in enumerate(rates):
-        moves, state = update.update(gradients(step), state, params, rate=np.float32(rate))
+        moves, state = update.update(gradients(step), state, params, learning_rate=np.float32(rate))
         params = optax.apply_updates(params, moves)
     return params
 
@@ -307,9 +308,9 @@ def test_resnet_110_starts_with_a_tenth_of_the_rate_until_its_training_error_is_
         (dict(train__schedule='cosine', train__milestones=(50,), train__epochs=3), ''),
     ],
 )
-def test_a_fall_beyond_the_end_is_said(changes, late):
+def test_a_fall_after_the_end_is_reported(changes, late):
     config = base.get_config()
     for path, value in changes.items():
         configs.set_field(config, path.replace('__', '.'), value)
-    note = optim.never(config, 7)
+    note = optim.late_falls(config, 7)
     assert (f'before the learning rate falls at {late}' in note) if late else note == ''

@@ -24,7 +24,7 @@ def reported(terminal, clock, monkeypatch, labels=('max [bold]pooling[/]', 'b'))
     return out.getvalue()
 
 
-def test_every_point_ends_with_one_plain_line_and_its_time(monkeypatch):
+def test_every_run_ends_with_one_plain_line_and_its_time(monkeypatch):
     # start; epoch asks for the time once; finish
     text = reported(False, [0, 1, 3.25, 10, 11, 14], monkeypatch)
     assert text.splitlines() == [
@@ -33,14 +33,14 @@ def test_every_point_ends_with_one_plain_line_and_its_time(monkeypatch):
     ]
 
 
-def test_a_long_point_says_where_it_is_now_and_then(monkeypatch):
+def test_a_long_run_reports_its_epoch_now_and_then(monkeypatch):
     text = reported(False, [0, 16, 20], monkeypatch, labels=['a [dim]b'])
     first, last = text.splitlines()
     assert first.strip() == 'a [dim]b: epoch 2/5, validation error 12.50 %'
     assert last == '[1/1] a [dim]b: test error 1.50 % (20.0 s)'
 
 
-def test_a_long_epoch_says_its_steps_and_a_short_one_does_not(monkeypatch):
+def test_a_long_epoch_reports_its_steps_and_a_short_one_does_not(monkeypatch):
     times = iter([0, 30, 61, 100, 122, 123])
     monkeypatch.setattr(progress.time, 'perf_counter', lambda: next(times))
     out = io.StringIO()
@@ -57,7 +57,7 @@ def test_a_long_epoch_says_its_steps_and_a_short_one_does_not(monkeypatch):
 
 
 @pytest.mark.parametrize('steps', [0, 1])
-def test_a_long_compilation_is_said(monkeypatch, steps):
+def test_a_long_compilation_is_reported(monkeypatch, steps):
     monkeypatch.setattr(progress, '_QUIET', 0.05)
     out = io.StringIO()
     with progress.Reporter(Console(file=out, width=100), 1) as reporter:

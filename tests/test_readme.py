@@ -8,15 +8,15 @@ import pytest
 
 import cnns
 from cnns.layers import Net
-from experiments import run
-from experiments.benchmark import measure as benchmark
+from experiments import run, workdir
+from experiments.benchmark import command as benchmark
 from experiments.data import commands
-from experiments.data import speed as data_speed
-from experiments.models import description as models
+from experiments.models import command as models
 from experiments.models import predict
 from experiments.preprocess import sheets
-from experiments.report import figures
+from experiments.report import figures, result_table
 from experiments.report import page as report
+from experiments.report.summary import summarise
 
 ROOT = pathlib.Path(__file__).parent.parent
 TEXT = (ROOT / 'README.md').read_text()
@@ -57,7 +57,7 @@ def test_every_command_is_one_the_program_takes(command, root, tmp_path, monkeyp
         if '--figure' in words:
             assert benchmark.main([word.replace('runs/', f'{tmp_path}/') for word in words]) == 0
         else:  # minutes
-            benchmark._check(benchmark._parser().parse_args(words))
+            benchmark.check(benchmark.parser().parse_args(words))
     elif module == 'experiments.data':
         asked = []
         monkeypatch.setattr(commands, 'prepare', lambda name, folder: asked.append(name) or name)
@@ -102,23 +102,44 @@ def test_the_python_example_runs():
     assert names['hidden'].shape == (1, 84)
 
 
-def test_every_stored_experiment_is_quoted_as_the_command_prints_it(root):
-    folders = sorted(path.parent for path in (root / 'experiments/stored').rglob('plan.json'))
-    assert len(folders) >= 3
-    for folder in folders:
-        assert report.markdown(folder).strip() in TEXT, folder
+def cells_of(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip('| ').split('|')]
 
 
-def test_the_stored_benchmarks_are_quoted_as_the_command_prints_them(root, capsys):
-    files = sorted((root / 'experiments/stored/benchmark').glob('*.json'))
-    assert files
-    for path in files:
-        assert benchmark.main(['--markdown', str(path)]) == 0
-        assert capsys.readouterr().out.strip() in TEXT, path
+def test_the_table_of_findings_is_that_of_the_stored_rows(root):
+    stored = workdir.read_experiment(root / 'experiments/stored/ablate_pooling-fashion_mnist')
+    printed = result_table.markdown(summarise(stored)).split('\n\n')[0]
+    assert '| overlapping max pooling | 0.03 | 5/5 |' in printed and printed.strip() in TEXT
 
 
-def test_the_stored_input_speeds_are_quoted_as_the_command_prints_them(root):
-    files = sorted((root / 'experiments/stored/input_speed').glob('*.json'))
-    if not files:
-        pytest.skip('no input speeds are stored')
-    assert data_speed.markdown(files) in TEXT
+@pytest.mark.parametrize(
+    'folder, words',
+    [
+        ('lenet_mnist-modern', ['0.80 ± 0.10 %']),
+        ('lenet_mnist-1998', ['1.23 ± 0.25 %']),
+        ('cuda_convnet_cifar10-80sec', ['27.78 %']),
+        ('resnet_imagenette-resnet18', ['62.32 %']),
+    ],
+)
+def test_the_other_errors_are_those_of_the_stored_rows(root, folder, words):
+    ((*_, error, _, _, _),) = result_table.cells(
+        summarise(workdir.read_experiment(root / 'experiments/stored' / folder))
+    )
+    assert words == [f'{error} %'] and words[0] in TEXT.replace('\n', ' ')
+
+
+def test_the_table_of_speeds_holds_columns_of_the_stored_benchmark(root):
+    whole = (root / 'experiments/benchmark/README.md').read_text()
+    table = [line for line in TEXT.split('\n## Speed\n')[1].split('\n') if line.startswith('|')]
+    headings, _, *rows = map(cells_of, table)
+    lines = [line for line in whole.split('\n') if line.startswith('|')]
+    first = next(index for index, line in enumerate(lines) if 'ratio to plain' in line)
+    known = cells_of(lines[first])
+    stored = {cells[0]: cells for cells in map(cells_of, lines[first + 2 : first + 2 + len(rows)])}
+    assert len(rows) == 13 and len(headings) == 7
+    for row in rows:
+        assert row == [stored[row[0]][known.index(heading)] for heading in headings]
+
+
+def test_it_fits_three_screens():
+    assert len(TEXT.splitlines()) <= 220

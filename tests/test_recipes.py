@@ -13,12 +13,12 @@ import pytest
 import cnns
 from experiments import data, run, train
 from experiments.plan import config as configs
-from experiments.plan import sweep
+from experiments.plan import runs
 from experiments.preprocess import augment, views
 from experiments.train import optim
 
 FOLDER = pathlib.Path(__file__).parent.parent / 'configs'
-# Height, channels and images of the train part, classes, of the sets as TFDS has them
+# Height, channels and images of the train split, classes, of the sets as TFDS has them
 SETS = {
     'digits': (32, 1, 1437, 10),
     'mnist': (28, 1, 60000, 10),
@@ -32,20 +32,20 @@ SETS = {
 def recipes():
     for path in sorted(FOLDER.glob('*.py')):
         if path.stem not in ('__init__', 'base') and not path.stem.startswith('ablate'):
-            for argument in configs.load(str(path)).arguments or ('',):
+            for argument in configs.read_config(str(path)).arguments or ('',):
                 yield f'{path.stem}:{argument}'.rstrip(':')
 
 
-def source(recipe):
+def config_file(recipe):
     name, _, argument = recipe.partition(':')
-    return configs.load(f'{FOLDER / name}.py:{argument}'.rstrip(':'))
+    return configs.read_config(f'{FOLDER / name}.py:{argument}'.rstrip(':'))
 
 
 def dataset(config):
     """One grey image in place of the set, of the shape that it would have."""
     side, channels, _, classes = SETS[config.data.name]
     side = config.data.resize or max(side, config.data.side)
-    part = data.Split(np.full((1, side, side, channels), 99, np.uint8), np.zeros(1, np.int32))
+    part = data.InMemory(np.full((1, side, side, channels), 99, np.uint8), np.zeros(1, np.int32))
     mean, std = data.moments(part.images)
     return data.Dataset(
         config.data.name, part, part, part, tuple(map(str, range(classes))), mean, std, 'made up'
@@ -58,11 +58,13 @@ def steps_per_epoch(config):
 
 @pytest.mark.parametrize('recipe', recipes())
 def test_the_recipe_resolves_and_its_net_takes_what_the_augmentation_gives(recipe):
-    plan = sweep.plan(source(recipe))
+    plan = runs.plan_of(config_file(recipe))
     config = plan.config
-    assert plan.source.name == recipe.replace(':', '-')
+    assert plan.name == recipe.replace(':', '-')
     images = dataset(config)
-    size = augment.size_of(config, images)
+    statistics = data.statistics_of(images, augment.needs(images.shape, **config.augment))
+    augmentation = augment.augmentation(images.shape, statistics, **config.augment)
+    size = *augmentation.size, images.shape[-1]
     published = cnns.NETS[config.model.name].input
     fields = configs.fields_of(config)
     if size != published or config.model.fields or config.train.layer_decay:
@@ -75,11 +77,14 @@ def test_the_recipe_resolves_and_its_net_takes_what_the_augmentation_gives(recip
             jax.ShapeDtypeStruct((1, *size), jnp.float32),
         )
         optim.decays_of(config, shapes['params'])  # raises for a layer that the net lacks
-    assert views.of(config, images).count in (1, 2, 10, 144)
+    assert views.views(config.evaluation.views, augmentation, config.evaluation.scales).count in (
+        1,
+        2,
+        10,
+        144,
+    )
     given = jax.eval_shape(
-        augment.of(config, images),
-        jax.random.PRNGKey(0),
-        jax.ShapeDtypeStruct((2, *images.shape), jnp.uint8),
+        augmentation, jax.random.PRNGKey(0), jax.ShapeDtypeStruct((2, *images.shape), jnp.uint8)
     )
     assert given.shape == (2, *size)
     optim.schedule_of(config, steps_per_epoch(config))
@@ -87,12 +92,12 @@ def test_the_recipe_resolves_and_its_net_takes_what_the_augmentation_gives(recip
 
 @pytest.mark.parametrize('recipe', recipes())
 def test_smoke_makes_every_recipe_two_steps_on_synthetic_images_of_the_sets_size(recipe):
-    whole = source(recipe).make()
+    whole = config_file(recipe).make()
     separator = ',' if ':' in recipe else ':'
-    plan = sweep.plan(source(f'{recipe}{separator}smoke'))
+    plan = runs.plan_of(config_file(f'{recipe}{separator}smoke'))
     config = plan.config
-    assert plan.source.name == recipe.replace(':', '-') + '-smoke'
-    assert config.train.steps == 2 and not plan.rates
+    assert plan.name == recipe.replace(':', '-') + '-smoke'
+    assert config.train.steps == 2 and not plan.learning_rates
     assert config.data.name.startswith('synthetic:10x')
     side, channels = map(int, config.data.name.split('x')[1:])
     assert (max(side, config.data.side), channels) == dataset(whole).shape[1:]
@@ -117,7 +122,7 @@ def test_smoke_makes_every_recipe_two_steps_on_synthetic_images_of_the_sets_size
     ],
 )
 def test_the_update_has_the_papers_numbers(recipe, numbers):
-    fields = source(recipe).make().train
+    fields = config_file(recipe).make().train
     assert (
         fields.batch,
         fields.rate,
@@ -151,7 +156,7 @@ def test_the_update_has_the_papers_numbers(recipe, numbers):
     ],
 )
 def test_the_net_sees_what_the_papers_let_it_see(recipe, numbers):
-    config = source(recipe).make()
+    config = config_file(recipe).make()
     fields = config.augment
     assert (
         config.data.resize,
@@ -168,7 +173,7 @@ def test_the_net_sees_what_the_papers_let_it_see(recipe, numbers):
 
 
 def test_ranges_and_lengths_that_a_single_recipe_has():
-    make = lambda recipe: source(recipe).make()
+    make = lambda recipe: config_file(recipe).make()
     assert tuple(make('vgg_imagenet:D-jitter').augment.scales) == (256, 512)
     assert tuple(make('resnet_imagenet:50').augment.scales) == (256, 480)
     assert make('resnet_imagenet:50').train.steps == 600_000
@@ -191,7 +196,7 @@ def test_ranges_and_lengths_that_a_single_recipe_has():
     ],
 )
 def test_caffes_copies_are_built_as_caffes(recipe, fields):
-    config = source(recipe).make()
+    config = config_file(recipe).make()
     assert config.model.fields.to_dict() == fields
     net = cnns.build(config.model.name, **fields)
     assert all(getattr(net, name) == value for name, value in fields.items())
@@ -207,8 +212,8 @@ def test_caffes_copies_are_built_as_caffes(recipe, fields):
         ('googlenet_imagenet:paper', 250, ((7, 0.01), (8, 0.0096), (16, 0.01 * 0.96**2))),
     ],
 )
-def test_rates_that_fall_by_epochs_are_the_papers(recipe, epochs, rates):
-    config = source(recipe).make()
+def test_learning_rates_that_fall_by_epochs_are_the_papers(recipe, epochs, rates):
+    config = config_file(recipe).make()
     schedule = optim.schedule_of(config, steps_per_epoch(config))
     assert optim.length_of(config, steps_per_epoch(config)).epochs == epochs
     for epoch, rate in rates:
@@ -224,8 +229,8 @@ def test_rates_that_fall_by_epochs_are_the_papers(recipe, epochs, rates):
         ('vgg_imagenet:A', 370_000, ((0, 0.01), (369_999, 0.01))),  # but for the plateaus
     ],
 )
-def test_rates_that_fall_by_steps_are_the_papers(recipe, steps, rates):
-    config = source(recipe).make()
+def test_learning_rates_that_fall_by_steps_are_the_papers(recipe, steps, rates):
+    config = config_file(recipe).make()
     schedule = optim.schedule_of(config, steps_per_epoch(config))
     assert optim.length_of(config, steps_per_epoch(config)).steps == steps
     for step, rate in rates:
@@ -241,7 +246,7 @@ def test_the_decay_of_every_layer_of_cuda_convnets_files():
         ('13pct', ('conv2', 'local3', 'fc10')),
         ('11pct', ('conv1', 'local4', 'fc10')),
     ):
-        config = source(f'cuda_convnet_cifar10:{argument}').make()
+        config = config_file(f'cuda_convnet_cifar10:{argument}').make()
         params = {layer: {'kernel': 0, 'bias': 0} for layer in ('conv1', 'conv2', *layers)}
         decays = optim.decays_of(config, params)
         assert not any(layer['bias'] for layer in decays.values())
@@ -256,11 +261,11 @@ def test_the_decay_of_every_layer_of_cuda_convnets_files():
 
 
 def test_only_resnet_110_and_its_plain_net_start_slowly():
-    slow = [recipe for recipe in recipes() if source(recipe).make().train.warmup_error]
+    slow = [recipe for recipe in recipes() if config_file(recipe).make().train.warmup_error]
     assert slow == ['resnet_cifar10:110', 'resnet_cifar10:plain110']
 
 
-def test_every_recipe_says_a_command_that_works_and_what_to_expect(root):
+def test_every_recipe_names_a_command_that_works_and_what_to_expect(root):
     for path in sorted({FOLDER / f'{recipe.partition(":")[0]}.py' for recipe in recipes()}):
         text = path.read_text().split('"""')[1]
         commands = re.findall(r'^ +python -m experiments.run (.+)$', text, re.M)
@@ -272,7 +277,7 @@ def test_every_recipe_says_a_command_that_works_and_what_to_expect(root):
 
 @pytest.mark.parametrize('recipe', ['cuda_convnet_cifar10:80sec', 'lenet_mnist:distorted'])
 def test_a_cheap_recipe_trains_as_a_smoke_test(recipe):
-    config = source(f'{recipe},smoke').make()
+    config = config_file(f'{recipe},smoke').make()
     row = train.fit(config, data.load(config.data), read_test=True)
     assert row['steps'] == 2 and row['test/count'] == 2
     assert np.isfinite([row['train/loss'], row['test/loss']]).all()

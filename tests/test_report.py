@@ -2,12 +2,13 @@
 
 import html.parser
 import json
+import re
 
 import pytest
 
 from experiments import files
 from experiments.report import page as report
-from experiments.report import summary as results
+from experiments.report import result_table
 
 ARMS = ('average <pooling> & "more"', 'max pooling')
 
@@ -151,16 +152,18 @@ def test_labels_are_escaped_and_read_as_they_were_written(page):
 
 def test_the_page_holds_finding_table_protocol_environment_and_config(page):
     words = Page(page).words
-    # +2.0 points for every seed: no spread, so no conclusion
-    assert f'max pooling: +2.0 points against {ARMS[0]} with every one of 3 seeds' in words
+    # +2.0 percentage points for every seed: no spread, so no conclusion
+    assert (
+        f'max pooling: +2.0 percentage points against {ARMS[0]} with every one of 3 seeds' in words
+    )
     for text in (
-        *results.HEADINGS,
+        *result_table.HEADINGS,
         'not corrected for several comparisons',
         'lenet5, 61,706 parameters',
         'rate 0.03 rate 0.1',
         'seeds: 7',
         'read once',
-        '6 of 6 such trainings',
+        '6 of 6 final runs',
         'jax 0.10.0',
         '"train.momentum": 0.9',
     ):
@@ -226,3 +229,21 @@ def test_the_command_line_writes_the_page_or_says_what_is_missing(tmp_path, caps
     assert capsys.readouterr().out.strip() == str(tmp_path / 'w' / 'report.html')
     assert report.main([str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith('error: no plan.json')
+
+
+def test_every_stored_experiment_is_quoted_as_the_command_prints_it(root, capsys):
+    text = (root / 'experiments/stored/README.md').read_text()
+    folders = sorted(path.parent for path in (root / 'experiments/stored').rglob('plan.json'))
+    assert len(folders) >= 3
+    for folder in folders:
+        assert report.main([str(folder), '--markdown']) == 0
+        assert capsys.readouterr().out.strip() in text, folder
+        assert json.loads((folder / 'plan.json').read_text())['command'] in text, folder
+
+
+@pytest.mark.parametrize('folder', ['experiments/stored', 'experiments/benchmark'])
+def test_every_link_of_the_readmes_leads_to_a_file(root, folder):
+    links = re.findall(r'\]\(([^)#]+)\)', (root / folder / 'README.md').read_text())
+    assert links
+    for link in links:
+        assert (root / folder / link).exists(), link

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-import types
 
 import flax.serialization
 import numpy as np
@@ -21,9 +20,9 @@ import cnns
 from experiments import files, run, train
 from experiments import workdir as workdirs
 from experiments.data import records
-from experiments.runner import inputs, runner
+from experiments.runner import checkpoints
 from experiments.train import checkpoint, optim
-from experiments.workdir import Store
+from experiments.workdir import WorkDir
 
 TINY = """
 from configs import base
@@ -65,7 +64,7 @@ def rows_of(workdir):
     return files.read(pathlib.Path(workdir) / 'results.jsonl')
 
 
-def test_a_run_leaves_every_promised_file(finished):
+def test_an_experiment_leaves_every_promised_file(finished):
     _, workdir = finished
     rows = rows_of(workdir)
     assert [(row['arm'], row['phase'], row['learning_rate'] in (0.02, 0.05)) for row in rows] == [
@@ -86,7 +85,7 @@ def test_a_run_leaves_every_promised_file(finished):
     assert '<html' in (workdir / 'report.html').read_text()
 
 
-def test_the_chosen_rate_is_the_better_one_on_validation(finished):
+def test_the_chosen_learning_rate_is_the_better_one_on_validation(finished):
     _, workdir = finished
     for arm in ('average pooling', 'max pooling'):
         rows = [row for row in rows_of(workdir) if row['arm'] == arm]
@@ -99,7 +98,7 @@ def test_the_chosen_rate_is_the_better_one_on_validation(finished):
         assert {row['learning_rate'] for row in rows if row['phase'] == 'final'} == {best}
 
 
-def test_two_runs_give_bit_identical_rows(finished, tmp_path):
+def test_two_calls_give_bit_identical_rows(finished, tmp_path):
     config, workdir = finished
     assert run.main(['--config', config, '--workdir', str(tmp_path / 'again')]) == 0
     assert (tmp_path / 'again' / 'results.jsonl').read_bytes() == (
@@ -112,7 +111,7 @@ def test_the_output_has_plan_progress_table_and_a_sentence(finished, tmp_path, c
     assert run.main(['--config', config, '--workdir', str(tmp_path / 'w')]) == 0
     out = capsys.readouterr().out
     for words in (
-        '2 arms, 8 points',
+        '2 arms, 8 runs',
         f'results: {tmp_path / "w"}',
         'devices: 1',
         '[8/8]',
@@ -126,7 +125,7 @@ def test_the_output_has_plan_progress_table_and_a_sentence(finished, tmp_path, c
         assert words in out, words
 
 
-def test_finished_points_are_skipped_and_nothing_is_added(finished, capsys, monkeypatch):
+def test_finished_runs_are_skipped_and_nothing_is_added(finished, capsys, monkeypatch):
     config, workdir = finished
     before = (workdir / 'results.jsonl').read_bytes()
     monkeypatch.setattr(train, 'fit_together', lambda *_, **__: pytest.fail('trained again'))
@@ -143,7 +142,7 @@ def test_a_changed_config_never_mixes_with_old_rows(tiny, tmp_path, finished, mo
         run.main(['--config', tiny, '--workdir', str(workdir), '--config.train.momentum=0.5']) == 0
     )
     assert len(rows_of(workdir)) == 16
-    experiment = workdirs.load(workdir)
+    experiment = workdirs.read_experiment(workdir)
     assert len(experiment.rows) == 8
     resolved = [
         json.loads((workdir / 'points' / row['point'] / 'config.json').read_text())
@@ -154,11 +153,11 @@ def test_a_changed_config_never_mixes_with_old_rows(tiny, tmp_path, finished, mo
 
 def photographs(place, count=24, size=8):
     for label, name in enumerate(('dark', 'light')):
-        for part in ('train', 'validation', 'test'):
-            (place / part / name).mkdir(parents=True, exist_ok=True)
+        for split in ('train', 'validation', 'test'):
+            (place / split / name).mkdir(parents=True, exist_ok=True)
             for index in range(count):
                 Image.new('L', (size, size), 150 * label + index).save(
-                    place / part / name / f'{index}.png'
+                    place / split / name / f'{index}.png'
                 )
 
 
@@ -197,7 +196,7 @@ def test_data_that_changed_under_the_same_name_are_refused_beside_old_results(
         capsys.readouterr()
         assert run.main([*words, *more]) == 2
         err = capsys.readouterr().err
-        assert 'has changed: 1 of 1 finished points' in err and 'name another --workdir' in err
+        assert 'has changed: 1 of 1 finished runs' in err and 'name another --workdir' in err
     assert (tmp_path / 'w' / 'results.jsonl').read_bytes() == before
     photographs(tmp_path / 'set')
     assert run.main(words) == 0 and len(rows_of(tmp_path / 'w')) == 2
@@ -217,7 +216,7 @@ def test_arms_of_other_limits_are_compared_by_what_they_read(tmp_path, root, cap
     assert run.main([*words, 'limit=16']) == 0
     photographs(tmp_path / 'set', size=9)
     assert run.main([*words, 'limit=32']) == 2
-    assert 'has changed: 1 of 1 finished points' in capsys.readouterr().err
+    assert 'has changed: 1 of 1 finished runs' in capsys.readouterr().err
     photographs(tmp_path / 'set')
     assert run.main([*words, 'limit=32']) == 0
 
@@ -275,7 +274,7 @@ def test_a_moved_data_folder_is_the_same_data(tmp_path, root, capsys):
     assert capsys.readouterr().out.count('finished before, skipped') == 2
 
 
-def test_results_of_other_code_are_said_and_unknown_data_too(tiny, tmp_path, finished, capsys):
+def test_results_of_other_code_and_unknown_data_are_noted(tiny, tmp_path, finished, capsys):
     config, done = finished
     shutil.copytree(done, tmp_path / 'w')
     rows = [json.loads(line) for line in (done / 'results.jsonl').read_text().splitlines()]
@@ -285,36 +284,36 @@ def test_results_of_other_code_are_said_and_unknown_data_too(tiny, tmp_path, fin
     (tmp_path / 'w' / 'results.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows))
     assert run.main(['--config', tiny, '--workdir', str(tmp_path / 'w')]) == 0
     err = capsys.readouterr().err
-    assert '8 of 8 finished points do not say which images' in err
+    assert '8 of 8 finished runs do not name the images' in err
     assert 'trained by other code, of revision aaaaaaaaaaaa;' in err
     assert run.main(['--config', config, '--workdir', str(done)]) == 0
     assert 'note' not in capsys.readouterr().err
 
 
-def test_only_runs_a_part_and_parts_add_up(tiny, tmp_path, finished):
+def test_only_runs_a_part_and_splits_add_up(tiny, tmp_path, finished):
     workdir = tmp_path / 'w'
-    for part in ('pool=max,seed=0', 'pool=average', 'seed=1', ''):
-        assert run.main(['--config', tiny, '--workdir', str(workdir), '--only', part]) == 0
-        if part == 'pool=max,seed=0':
+    for words in ('pool=max,seed=0', 'pool=average', 'seed=1', ''):
+        assert run.main(['--config', tiny, '--workdir', str(workdir), '--only', words]) == 0
+        if words == 'pool=max,seed=0':
             assert [(r['arm'], r['phase'], r['seed']) for r in rows_of(workdir)] == [
                 ('max pooling', 'select', 1000)
             ] * 2 + [('max pooling', 'final', 0)]
     by_point = lambda folder: {row['point']: row for row in rows_of(folder)}
     assert by_point(workdir) == by_point(finished[1])
-    assert len(workdirs.load(workdir).rows) == 8
+    assert len(workdirs.read_experiment(workdir).rows) == 8
 
 
-def test_dry_run_prints_the_points_and_writes_nothing(root, tmp_path, capsys):
+def test_dry_run_prints_the_runs_and_writes_nothing(root, tmp_path, capsys):
     workdir = tmp_path / 'w'
     assert (
         run.main(['--config', 'configs/ablate_pooling.py', '--dry_run', '--workdir', str(workdir)])
         == 0
     )
     out = capsys.readouterr().out
-    assert '4 arms, 32 points' in out and 'overlapping max pooling' in out
-    points = [line for line in out.splitlines() if re.search('│ (select|final) +│', line)]
-    assert len(points) == 32
-    named = [line for line in points if re.search(r' [0-9a-f]{12} ', line)]
+    assert '4 arms, 32 runs' in out and 'overlapping max pooling' in out
+    lines = [line for line in out.splitlines() if re.search('│ (select|final) +│', line)]
+    assert len(lines) == 32
+    named = [line for line in lines if re.search(r' [0-9a-f]{12} ', line)]
     assert len(named) == 12 and all(' select ' in line for line in named)  # 3 rates x 4 arms
     assert not workdir.exists()
 
@@ -375,7 +374,7 @@ def test_dry_run_prints_the_points_and_writes_nothing(root, tmp_path, capsys):
         ),
         (
             ['--config', 'configs/ablate_pooling.py', '--only', 'pool=max', '--only', 'seed=99'],
-            'no point',
+            'no run',
         ),
         (['--config'], 'expected one argument'),
         ([], 'required: --config'),
@@ -416,7 +415,7 @@ def test_a_work_directory_of_another_experiment_is_refused(root, finished, capsy
     assert 'is not empty' in capsys.readouterr().err
 
 
-def test_a_truncated_last_line_costs_that_point_only(tiny, tmp_path, finished, capsys):
+def test_a_truncated_last_line_costs_that_run_only(tiny, tmp_path, finished, capsys):
     workdir = tmp_path / 'w'
     shutil.copytree(finished[1], workdir)
     content = (workdir / 'results.jsonl').read_bytes()
@@ -426,13 +425,11 @@ def test_a_truncated_last_line_costs_that_point_only(tiny, tmp_path, finished, c
     assert captured.out.count('finished before, skipped') == 7
     assert 'results.jsonl' in captured.err
     with pytest.warns(UserWarning, match='not a complete row'):
-        assert len(workdirs.load(workdir).rows) == 8
+        assert len(workdirs.read_experiment(workdir).rows) == 8
     assert (workdir / 'results.jsonl').read_bytes().startswith(content[:-40])  # only ever added to
 
 
-def test_a_diverging_and_a_failing_point_do_not_stop_the_others(
-    tiny, tmp_path, capsys, monkeypatch
-):
+def test_a_diverging_and_a_failing_run_do_not_stop_the_others(tiny, tmp_path, capsys, monkeypatch):
     plain = train.fit_together
 
     def fit(given_configs, *args, **given):
@@ -460,10 +457,10 @@ def test_a_diverging_and_a_failing_point_do_not_stop_the_others(
         train, 'fit_together', plain
     )  # what failed is tried again, what diverged is a result
     assert run.main(['--config', tiny, '--workdir', str(workdir)]) == 1
-    assert [row['status'] for row in workdirs.load(workdir).rows].count('done') == 7
+    assert [row['status'] for row in workdirs.read_experiment(workdir).rows].count('done') == 7
 
 
-def test_a_real_divergence_is_reported_by_point_and_step(tiny, tmp_path, capsys):
+def test_a_real_divergence_is_reported_by_run_and_step(tiny, tmp_path, capsys):
     words = [
         '--config',
         tiny,
@@ -476,11 +473,14 @@ def test_a_real_divergence_is_reported_by_point_and_step(tiny, tmp_path, capsys)
     ]
     assert run.main(words) == 0  # a rate of the grid that diverges is not chosen, and that is all
     captured = capsys.readouterr()
-    assert 'diverged: max pooling (select, seed 1000, rate 1e+30): the loss is ' in captured.err
+    assert (
+        'diverged: max pooling (select, seed 1000, learning rate 1e+30): the loss is '
+        in captured.err
+    )
     assert rows_of(tmp_path / 'w')[-1]['learning_rate'] == 0.05
 
 
-def test_an_arm_that_no_rate_trains_is_reported(tiny, tmp_path, capsys):
+def test_an_arm_that_no_learning_rate_trains_is_reported(tiny, tmp_path, capsys):
     words = [
         '--config',
         tiny,
@@ -499,7 +499,7 @@ def test_a_work_directory_that_cannot_be_made_is_an_error(tiny, tmp_path, capsys
     assert 'cannot write to' in capsys.readouterr().err
 
 
-def test_a_full_disk_keeps_the_finished_points(tiny, tmp_path, capsys, monkeypatch):
+def test_a_full_disk_keeps_the_finished_runs(tiny, tmp_path, capsys, monkeypatch):
     workdir, plain, written = tmp_path / 'w', files.append, []
 
     def append(path, row):
@@ -510,7 +510,7 @@ def test_a_full_disk_keeps_the_finished_points(tiny, tmp_path, capsys, monkeypat
     monkeypatch.setattr(workdirs, 'append', append)
     assert run.main(['--config', tiny, '--workdir', str(workdir)]) == 2
     err = capsys.readouterr().err
-    assert 'No space left on device' in err and 'Finished points kept: 2' in err
+    assert 'No space left on device' in err and 'Finished runs kept: 2' in err
     assert len(rows_of(workdir)) == 2
     monkeypatch.setattr(workdirs, 'append', plain)
     assert run.main(['--config', tiny, '--workdir', str(workdir)]) == 0
@@ -538,17 +538,17 @@ def test_an_interrupted_sweep_continues_where_it_stopped(sent, tiny, tmp_path, f
     finally:
         process.kill()
     assert process.returncode == 130, err
-    assert 'finished points kept in' in err and 'Run the same command again' in err
+    assert 'finished runs kept in' in err and 'Run the same command again' in err
     assert 'Traceback' not in err
     kept = (workdir / 'results.jsonl').read_bytes()
     assert 2 <= kept.count(b'\n') < 8
     assert run.main(['--config', tiny, '--workdir', str(workdir)]) == 0
     assert (workdir / 'results.jsonl').read_bytes().startswith(kept)
     names = lambda folder: [row['point'] for row in rows_of(folder)]
-    assert names(workdir) == names(finished[1])  # each point once, in the same order
+    assert names(workdir) == names(finished[1])  # each run once, in the same order
 
 
-def test_a_point_interrupted_between_its_epochs_goes_on_and_ends_the_same(
+def test_a_run_interrupted_between_its_epochs_goes_on_and_ends_the_same(
     tiny, tmp_path, capsys, monkeypatch
 ):
     words = [
@@ -570,8 +570,8 @@ def test_a_point_interrupted_between_its_epochs_goes_on_and_ends_the_same(
         if len(seen) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, '_KEEP', 0.0)
-    monkeypatch.setattr(runner, '_KEEP_PART', 0)
+    monkeypatch.setattr(checkpoints, 'KEEP', 0.0)
+    monkeypatch.setattr(checkpoints, 'KEEP_TIMES', 0)
     with monkeypatch.context() as patched:
         patched.setattr(workdirs, 'append', append)
         assert run.main([*words, str(tmp_path / 'w')]) == 130
@@ -580,7 +580,8 @@ def test_a_point_interrupted_between_its_epochs_goes_on_and_ends_the_same(
     capsys.readouterr()
     assert run.main([*words, str(tmp_path / 'w')]) == 0
     assert (
-        'max pooling (final, seed 0, rate 0.05): goes on after epoch 2' in capsys.readouterr().out
+        'max pooling (final, seed 0, learning rate 0.05): goes on after epoch 2'
+        in capsys.readouterr().out
     )
     assert rows_of(tmp_path / 'w') == [whole]
     assert not (folder / 'checkpoint.msgpack').exists()
@@ -588,7 +589,7 @@ def test_a_point_interrupted_between_its_epochs_goes_on_and_ends_the_same(
     assert (tmp_path / 'w' / weights).read_bytes() == (tmp_path / 'whole' / weights).read_bytes()
     curve = lambda place: [
         {k: v for k, v in line.items() if k != 'seconds'}
-        for line in workdirs.load(place).curves[whole['point']]
+        for line in workdirs.read_experiment(place).curves[whole['point']]
     ]
     assert curve(tmp_path / 'w') == curve(tmp_path / 'whole') and len(curve(tmp_path / 'w')) == 4
 
@@ -607,16 +608,16 @@ def test_a_disk_that_is_full_for_the_weights_costs_no_row_and_no_weights(
         str(tmp_path / 'w'),
         f'--config.train.together={together}',
     ]
-    plain, calls = Store.write, []
+    plain, calls = WorkDir.write, []
 
-    def full(store, name, content):
+    def full(workdir, name, content):
         calls.extend([name] if name.endswith('weights.msgpack') else [])
         if name.endswith('weights.msgpack') and len(calls) == together:
-            store.fail(OSError(28, 'No space left on device', name))
-        plain(store, name, content)
+            workdir.fail(OSError(28, 'No space left on device', name))
+        plain(workdir, name, content)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Store, 'write', full)
+        patched.setattr(WorkDir, 'write', full)
         assert run.main(words) == 2
     err = capsys.readouterr().err
     assert 'weights.msgpack: No space left' in err and rows_of(tmp_path / 'w') == []
@@ -631,14 +632,14 @@ def test_a_disk_that_is_full_for_the_weights_costs_no_row_and_no_weights(
 def test_an_interrupt_between_the_rows_of_a_group_waits_for_all_of_them(
     tiny, tmp_path, monkeypatch
 ):
-    plain = Store.add
+    plain = WorkDir.add
 
     def add(self, row):
         plain(self, row)
         if row['seed'] == 0:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(Store, 'add', add)
+    monkeypatch.setattr(WorkDir, 'add', add)
     assert (
         run.main(
             [
@@ -672,14 +673,14 @@ def test_a_checkpoint_that_does_not_fit_starts_the_training_over(
     snapshot = checkpoint.Snapshot(
         1, 4, (optim.Control(),), ({'error': 0.5, 'loss': 1.0},), {'step': np.int32(4)}
     )
-    monkeypatch.setattr(checkpoint, 'load', lambda path, made_of: (snapshot, ''))
+    monkeypatch.setattr(checkpoint, 'read', lambda path, made_of: (snapshot, ''))
     assert run.main(words) == 0
     assert 'does not fit' in capsys.readouterr().err
     (row,) = rows_of(tmp_path / 'w')
     assert row['status'] == 'done' and row['steps'] == 8
 
 
-def test_finished_points_of_another_config_are_said(tiny, tmp_path, finished, capsys, monkeypatch):
+def test_finished_runs_of_another_config_are_noted(tiny, tmp_path, finished, capsys, monkeypatch):
     shutil.copytree(finished[1], tmp_path / 'w')
     grouped(monkeypatch, known=rows_of(finished[1]))
     assert (
@@ -688,10 +689,10 @@ def test_finished_points_of_another_config_are_said(tiny, tmp_path, finished, ca
         )
         == 0
     )
-    assert 'note: 8 finished points in' in capsys.readouterr().err
+    assert 'note: 8 finished runs in' in capsys.readouterr().err
 
 
-def test_a_finished_point_keeps_no_checkpoint(tiny, tmp_path, finished):
+def test_a_finished_run_keeps_no_checkpoint(tiny, tmp_path, finished):
     shutil.copytree(finished[1], tmp_path / 'w')
     left = tmp_path / 'w' / 'points' / rows_of(finished[1])[0]['point'] / 'checkpoint.msgpack'
     left.write_bytes(b'of a group that was interrupted')
@@ -699,7 +700,7 @@ def test_a_finished_point_keeps_no_checkpoint(tiny, tmp_path, finished):
     assert not left.exists()
 
 
-def test_weights_are_kept_of_the_final_trainings(finished):
+def test_weights_are_kept_of_the_final_runs(finished):
     _, workdir = finished
     for row in rows_of(workdir):
         path = workdir / 'points' / row['point'] / 'weights.msgpack'
@@ -709,7 +710,7 @@ def test_weights_are_kept_of_the_final_trainings(finished):
     assert net.apply(variables, np.zeros((2, 32, 32, 1)), train=False).shape == (2, 10)
 
 
-def test_an_interrupt_that_comes_back_as_an_error_of_the_point_is_still_an_interrupt(
+def test_an_interrupt_that_comes_back_as_an_error_of_the_run_is_still_an_interrupt(
     tiny, tmp_path, capsys, monkeypatch
 ):
     def fit(*_, **__):  # as C++ code does it
@@ -730,7 +731,7 @@ def test_the_handlers_of_signals_are_put_back(tiny, tmp_path):
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_a_run_that_failed_before_its_first_point_can_be_repeated(root, tmp_path, capsys):
+def test_a_call_that_failed_before_its_first_run_can_be_repeated(root, tmp_path, capsys):
     words = [
         '--config',
         'configs/ablate_pooling.py:cifar10',
@@ -819,7 +820,7 @@ def test_arms_may_differ_in_their_data_and_seeds_and_need_no_grid(tmp_path, caps
     assert 'none was selected' in (workdir / 'report.html').read_text()
 
 
-def test_an_arm_that_no_rate_trains_keeps_its_older_results(tiny, tmp_path):
+def test_an_arm_that_no_learning_rate_trains_keeps_its_older_results(tiny, tmp_path):
     words = [
         '--config',
         tiny,
@@ -841,28 +842,13 @@ def test_an_arm_that_no_rate_trains_keeps_its_older_results(tiny, tmp_path):
     assert done['point'] not in {row['point'] for row in added}
 
 
-@pytest.mark.parametrize(
-    'name, channels, words',
-    [
-        ('resnet20', 1, ['built for the 1 of pictures; --config.data.channels=3 repeats grey']),
-        ('lenet5', 3, ['built for the 3 of pictures; --config.data.channels=1 turns the images']),
-        ('resnet20', 3, []),
-        ('lenet5', 1, []),
-    ],
-)
-def test_other_channels_than_the_papers_are_said(name, channels, words):
-    config = types.SimpleNamespace(model=types.SimpleNamespace(name=name))
-    lines = inputs.channels(config, types.SimpleNamespace(name='pictures', shape=(9, 9, channels)))
-    assert len(lines) == len(words) and all(word in line for word, line in zip(words, lines))
-
-
-# --- points trained together -----------------------------------------------------------------
+# --- runs trained together -------------------------------------------------------------------
 
 
 def grouped(monkeypatch, change=lambda configs: None, known=()):
-    """The groups that are trained, as (rate, seed) of their points, filled while a run goes on.
+    """The groups that are trained, as (learning rate, seed) of their runs, in a growing list.
 
-    known: rows of these points, given instead of a training.
+    known: rows of these runs, given instead of a training.
     """
     plain, groups = train.fit_together, []
     measured = {
@@ -887,15 +873,15 @@ def grouped(monkeypatch, change=lambda configs: None, known=()):
     return groups
 
 
-def test_points_trained_together_leave_the_rows_and_files_of_points_trained_alone(
+def test_runs_trained_together_leave_the_rows_and_files_of_runs_trained_alone(
     tiny, tmp_path, finished, capsys, monkeypatch
 ):
     groups, workdir = grouped(monkeypatch), tmp_path / 'w'
     words = ['--config', tiny, '--workdir', str(workdir), '--config.train.together=2']
     assert run.main(words) == 0
     out = capsys.readouterr().out
-    assert 'devices: 1 (cpu); 2 points together = 1 x 2, each with batches of 32' in out
-    assert '[8/8] max pooling (final, seed 1, rate ' in out
+    assert 'devices: 1 (cpu); 2 runs together = 1 x 2, each with batches of 32' in out
+    assert '[8/8] max pooling (final, seed 1, learning rate ' in out
     chosen = [row['learning_rate'] for row in rows_of(finished[1]) if row['phase'] == 'final']
     assert groups == [
         [(0.02, 1000), (0.05, 1000)],
@@ -918,7 +904,7 @@ def test_points_trained_together_leave_the_rows_and_files_of_points_trained_alon
         assert lines[-1]['validation/error'] == many['validation/error']
 
 
-def test_a_resumed_run_groups_only_what_is_missing(tiny, tmp_path, finished, capsys, monkeypatch):
+def test_a_resumed_call_groups_only_what_is_missing(tiny, tmp_path, finished, capsys, monkeypatch):
     workdir = tmp_path / 'w'
     shutil.copytree(finished[1], workdir)
     lines = (workdir / 'results.jsonl').read_text().splitlines(keepends=True)
@@ -933,7 +919,7 @@ def test_a_resumed_run_groups_only_what_is_missing(tiny, tmp_path, finished, cap
     )
 
 
-def test_an_error_fails_the_points_of_its_group_and_no_others(tiny, tmp_path, capsys, monkeypatch):
+def test_an_error_fails_the_runs_of_its_group_and_no_others(tiny, tmp_path, capsys, monkeypatch):
     def change(configs):
         if configs[0].model.pool == 'average' and configs[0].seed == 0:
             raise MemoryError('no room')
@@ -948,7 +934,9 @@ def test_an_error_fails_the_points_of_its_group_and_no_others(tiny, tmp_path, ca
     ] * 4
 
 
-def test_a_rate_that_diverges_beside_another_is_reported_by_point_and_step(tiny, tmp_path, capsys):
+def test_a_learning_rate_that_diverges_beside_another_is_reported_by_run_and_step(
+    tiny, tmp_path, capsys
+):
     words = [
         '--config',
         tiny,
@@ -962,7 +950,7 @@ def test_a_rate_that_diverges_beside_another_is_reported_by_point_and_step(tiny,
     ]
     assert run.main(words) == 0
     assert (
-        'diverged: max pooling (select, seed 1000, rate 1e+30): the loss is '
+        'diverged: max pooling (select, seed 1000, learning rate 1e+30): the loss is '
         in capsys.readouterr().err
     )
     assert [(row['status'], row['learning_rate']) for row in rows_of(tmp_path / 'w')] == [
@@ -972,27 +960,24 @@ def test_a_rate_that_diverges_beside_another_is_reported_by_point_and_step(tiny,
     ]
 
 
-def test_an_interrupt_names_all_points_of_the_group(tiny, tmp_path, capsys, monkeypatch):
+def test_an_interrupt_names_all_runs_of_the_group(tiny, tmp_path, capsys, monkeypatch):
     grouped(monkeypatch, lambda configs: os.kill(os.getpid(), signal.SIGTERM))
     words = ['--config', tiny, '--workdir', str(tmp_path / 'w'), '--config.train.together=2']
     assert run.main(words) == 130
-    assert (
-        'interrupted in average pooling (select, seed 1000, rates 0.02, 0.05); finished points '
-        in capsys.readouterr().err
-    )
+    err = capsys.readouterr().err
+    assert 'interrupted in average pooling (select, seed 1000, learning rates 0.02, 0.05);' in err
+    assert '; finished runs ' in err
 
 
 @pytest.mark.parametrize(
     'value, message',
     [
-        ('0', 'train.together is 0, it must be a number of points from 1'),
+        ('0', 'train.together is 0, it must be a number of runs from 1'),
         ('-2', 'train.together is -2'),
         ('1.5', "'train.together' takes a whole number"),
     ],
 )
-def test_a_wrong_number_of_points_together_is_one_short_error(
-    tiny, tmp_path, capsys, value, message
-):
+def test_a_wrong_number_of_runs_together_is_one_short_error(tiny, tmp_path, capsys, value, message):
     assert (
         run.main(
             ['--config', tiny, '--workdir', str(tmp_path / 'w'), f'--config.train.together={value}']

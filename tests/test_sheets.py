@@ -1,6 +1,4 @@
-"""Contact sheets: what is drawn is what the net gets, and mistakes are named."""
-
-import types
+"""Contact sheets: what is shown is what the net gets, and mistakes are named."""
 
 import numpy as np
 import pytest
@@ -8,25 +6,16 @@ from PIL import Image
 
 from configs import base
 from experiments import data
-from experiments.data import contact
-from experiments.data import dataset as dataset_module
-from experiments.errors import UserError
 from experiments.preprocess import augment, sheets
 
 
 def dataset_of(height=16, width=16, channels=3, classes=3):
     images = np.random.default_rng(0).integers(0, 256, (6, height, width, channels), np.uint8)
     pixels = images.reshape(-1, channels) / 255
-    return types.SimpleNamespace(
-        name='noise',
-        shape=(height, width, channels),
-        fingerprint='',
-        stamp='',
-        counted=dataset_module.SAMPLE,
-        train=data.Split(images, np.arange(6, dtype=np.int32) % classes),
-        classes=tuple('abcdefg'[:classes]),
-        mean=pixels.mean(0).astype(np.float32),
-        std=pixels.std(0).astype(np.float32),
+    split = data.InMemory(images, np.arange(6, dtype=np.int32) % classes)
+    mean, std = pixels.mean(0).astype(np.float32), pixels.std(0).astype(np.float32)
+    return data.Dataset(
+        'noise', split, split, split, tuple('abcdefg'[:classes]), mean, std, 'random bytes'
     )
 
 
@@ -36,7 +25,7 @@ def config_of(**fields):
     return config
 
 
-def drawn(figure):
+def content(figure):
     """The pixels of every image of a figure, and all its words."""
     figure.canvas.draw()
     pictures = [np.asarray(axis.images[0].get_array()) for axis in figure.axes if axis.images]
@@ -56,7 +45,7 @@ def drawn(figure):
 def test_without_augmentation_every_column_is_the_image(subtract, white):
     dataset = dataset_of()
     config = config_of(subtract=subtract, white=white)
-    pictures, words = drawn(sheets.augmented(config, dataset, count=2, draws=3))
+    pictures, words = content(sheets.augmented(config, dataset, count=2, draws=3))
     images, labels = sheets.chosen(dataset, 2, 0)
     assert len(pictures) == 2 * 4
     for place, picture in enumerate(pictures):
@@ -67,9 +56,9 @@ def test_without_augmentation_every_column_is_the_image(subtract, white):
 def test_the_columns_after_the_image_are_draws_of_it_of_the_nets_size():
     dataset = dataset_of()
     config = config_of(crop='random', size=9, flip=True)
-    pictures, words = drawn(sheets.augmented(config, dataset, count=1, draws=5))
-    image, *parts = pictures
-    parts = [np.round(255 * part).astype(int) for part in parts]
+    pictures, words = content(sheets.augmented(config, dataset, count=1, draws=5))
+    image, *draws = pictures
+    draws = [np.round(255 * draw).astype(int) for draw in draws]
     image = np.round(255 * image).astype(int)
     places = [
         crop
@@ -80,10 +69,10 @@ def test_the_columns_after_the_image_are_draws_of_it_of_the_nets_size():
             image[top : top + 9, left : left + 9][:, ::-1],
         )
     ]
-    assert len({part.tobytes() for part in parts}) > 1
-    for part in parts:
-        assert any(np.array_equal(part, place) for place in places)
-    assert any('a part of 9x9 of 16x16; then mirrored or not' in word for word in words)
+    assert len({draw.tobytes() for draw in draws}) > 1
+    for draw in draws:
+        assert any(np.array_equal(draw, place) for place in places)
+    assert any('a crop of 9x9 of 16x16; then mirrored or not' in word for word in words)
     assert 'the net sees 9x9' in words
 
 
@@ -93,12 +82,12 @@ def figure_of_each():
 
 
 def test_each_kind_has_a_row_with_its_draws(figure_of_each):
-    pictures, words = drawn(figure_of_each)
+    pictures, words = content(figure_of_each)
     assert len(pictures) == 8 * 3
     text = ' '.join(words)
     for word in (
         '1 zeros around 12x14',
-        'a part of 10x10',
+        'a crop of 10x10',
         'shorter side',
         'scaled to 8x8',
         '%',
@@ -138,30 +127,17 @@ def test_every_text_lies_inside_the_sheet(figure_of_each):
 def test_the_views_sheet_says_how_often_a_view_occurs():
     config = config_of(crop='random', size=14)
     config.evaluation.views = '144'
-    pictures, words = drawn(sheets.viewed(config, dataset_of()))
+    pictures, words = content(sheets.viewed(config, dataset_of()))
     assert len(pictures) == 1 + 42
     assert any('144 in all, 42 different' in word for word in words)
     assert sum(word == '14x14 x3' for word in words) == 40
     assert sum(word == '14x14 x12' for word in words) == 2
 
 
-def test_samples_of_any_size_and_of_one_channel_are_drawn(tmp_path):
-    images = [np.full((h, w, c), 90, np.uint8) for h, w, c in ((8, 9, 1), (30, 20, 3), (5, 5, 1))]
-    path = contact.samples(images, [0, 1, 0], ('cat', 'a$b'), tmp_path / 'new' / 's.png', 'title')
-    with Image.open(path) as image:
-        assert image.format == 'PNG' and image.width > 300
-
-
-def test_a_sheet_that_cannot_be_written_is_a_users_error(tmp_path):
-    (tmp_path / 'file').write_text('')
-    with pytest.raises(UserError, match='cannot be written'):
-        contact.samples([np.zeros((4, 4, 1), np.uint8)], [0], ('a',), tmp_path / 'file' / 's.png')
-
-
 def test_kinds_of_the_config_replace_the_papers():
     dataset = dataset_of()
     ours = dict(sheets.every_kind(config_of(crop='pad', pad=3), dataset)[0:1])
-    assert ours['ResNet on CIFAR-10'].title == '3 zeros around 16x16, then a part of 16x16'
+    assert ours['ResNet on CIFAR-10'].title == '3 zeros around 16x16, then a crop of 16x16'
     assert {kind.name for _, kind in sheets.every_kind(config_of(), dataset)} == set(augment.ORDER)
 
 

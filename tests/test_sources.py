@@ -11,8 +11,8 @@ from experiments.data.sources import fields_of
 from experiments.errors import UserError
 
 
-def read(source, part, count):
-    return records.many(source.splits[part], range(count), Decoding(3), (40, 40, 3), 10)
+def read(source, split, count):
+    return records.many(source.splits[split], range(count), Decoding(3), (40, 40, 3), 10)
 
 
 @pytest.fixture(scope='module')
@@ -28,12 +28,12 @@ def test_the_label_of_a_synthetic_image_is_the_tenth_that_is_bright(bars):
     assert np.bincount(labels, minlength=10).min() > 25
 
 
-def test_synthetic_images_are_a_function_of_part_and_index(bars):
+def test_synthetic_images_are_a_function_of_split_and_index(bars):
     again = pickle.loads(pickle.dumps(sources.find(fields_of('synthetic:500x40x3'))))
-    for part in ('train', 'test'):
-        one, two = read(bars, part, 100), read(again, part, 100)
+    for split in ('train', 'test'):
+        one, two = read(bars, split, 100), read(again, split, 100)
         assert (one[0] == two[0]).all() and (one[1] == two[1]).all()
-        assert bars.splits[part].fingerprint == again.splits[part].fingerprint
+        assert bars.splits[split].fingerprint == again.splits[split].fingerprint
     train, test = read(bars, 'train', 100)[0], read(bars, 'test', 100)[0]
     assert len({image.tobytes() for image in np.concatenate([train, test])}) == 200
     assert bars.splits['train'].fingerprint != bars.splits['test'].fingerprint

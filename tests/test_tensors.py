@@ -74,16 +74,17 @@ def state(**entries):
 
 
 SIX = np.arange(6, dtype='<f4')
+SIX_BYTES = SIX.tobytes()
 
 
-def zip_file(path, pickled, values=SIX.tobytes(), compression=zipfile.ZIP_STORED, **more):
+def zip_file(path, pickled, values=SIX_BYTES, compression=zipfile.ZIP_STORED, **more):
     with zipfile.ZipFile(path, 'w', compression) as archive:
         for name, data in {'data.pkl': pickled, 'data/0': values, **more}.items():
             archive.writestr(f'any/{name}', data)
     return path
 
 
-def legacy_file(path, pickled, values=SIX.tobytes()):
+def legacy_file(path, pickled, values=SIX_BYTES):
     machine = pickle.dumps({'protocol_version': 1001, 'little_endian': True}, 2)
     path.write_bytes(
         pickle.dumps(0x1950A86A20F9469CFC6C, 2)
@@ -97,7 +98,7 @@ def legacy_file(path, pickled, values=SIX.tobytes()):
     return path
 
 
-def safetensors_file(path, header, data=SIX.tobytes()):
+def safetensors_file(path, header, data=SIX_BYTES):
     header = header if isinstance(header, bytes) else json.dumps(header).encode()
     path.write_bytes(len(header).to_bytes(8, 'little') + header + data)
     return path
@@ -354,7 +355,7 @@ def test_a_header_longer_than_the_file_is_refused_before_it_is_read(tmp_path):
 @pytest.mark.parametrize(
     'changed, match',
     [
-        (dict(values=SIX.tobytes() + b'\0'), 'data/0 has 25 bytes, not 6 values'),
+        (dict(values=SIX_BYTES + b'\0'), 'data/0 has 25 bytes, not 6 values'),
         (dict(values=SIX[:5].tobytes()), 'data/0 has 20 bytes'),
         (dict(compression=zipfile.ZIP_DEFLATED), 'is compressed'),
         (dict(byteorder=b'middle'), 'byte order'),

@@ -20,13 +20,13 @@ from experiments.train.evaluate import normalise
 
 @pytest.fixture(scope='module')
 def images():
-    """Three classes told apart by where the bright band is: a known, learnable answer."""
+    """Three classes that differ in where the bright band is: a known, learnable answer."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 96).astype(np.int32)
     pixels = rng.integers(0, 60, (96, 32, 32, 1)).astype(np.uint8)
     for index, label in enumerate(labels):
         pixels[index, 4 + 9 * label : 10 + 9 * label] += 180
-    part = lambda low, high: data.Split(pixels[low:high], labels[low:high])
+    part = lambda low, high: data.InMemory(pixels[low:high], labels[low:high])
     mean, std = data.moments(pixels[:64])
     return data.Dataset(
         'bands', part(0, 64), part(64, 80), part(80, 96), tuple('abcdefghij'), mean, std, 'made up'
@@ -99,7 +99,7 @@ def test_the_step_follows_the_update_rule_written_as_a_loop(images):
         gradient = jax.grad(loss)(w, batch)
         rate = 0.1 * step / 4  # four steps an epoch, one epoch of warm-up
         v = jax.tree.map(lambda v, g, w: 0.9 * v + g + 0.01 * w, v, gradient, w)
-        w = jax.tree.map(lambda w, v: w - rate * v, w, v)
+        w = jax.tree.map(lambda w, v, rate=rate: w - rate * v, w, v)
     for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(w), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
@@ -116,14 +116,14 @@ class Noise:
         return jnp.full((len(x), 3), jax.random.uniform(rngs['dropout'])), {}
 
 
-def drawn(seed, step, devices=2, parts=1):
+def drawn(seed, step, devices=2, micro_batches=1):
     """The mean of Noise's draws over devices and micro-batches."""
     function = parallel.parallel(
         functools.partial(
             train.train_step,
             net=Noise(),
             loss=lambda logits, labels: logits[:, 0],
-            parts=parts,
+            micro_batches=micro_batches,
             update=optim.velocity(0.0, {'w': 1.0}, inside=False),
             augmented=lambda key, images, first: images,
         ),
@@ -156,7 +156,7 @@ def test_dropout_differs_between_devices_steps_and_micro_batches_and_follows_the
         assert drawn(seed, step) == pytest.approx(expected, abs=1e-6)
     assert len({drawn(0, 0), drawn(0, 1), drawn(5, 1)}) == 3
     expected = np.mean([jax.random.uniform(part) for part in jax.random.split(key(0, 0, 0), 2)])
-    assert drawn(0, 0, devices=1, parts=2) == pytest.approx(expected, abs=1e-6)
+    assert drawn(0, 0, devices=1, micro_batches=2) == pytest.approx(expected, abs=1e-6)
 
 
 class Linear:
@@ -166,7 +166,7 @@ class Linear:
         return x.reshape(len(x), -1) @ variables['params']['w'], {}
 
 
-def linear_steps(steps=2, parts=1, devices=2, decay=0.0):
+def linear_steps(steps=2, micro_batches=1, devices=2, decay=0.0):
     """The state after some steps on 8 images of 3 pixels, with the images drawn by augmentation."""
     rng = np.random.default_rng(0)
     w = {'w': jnp.float32(rng.normal(size=(3, 4)))}
@@ -184,7 +184,7 @@ def linear_steps(steps=2, parts=1, devices=2, decay=0.0):
             loss=optim.smoothed(0.1),
             update=update,
             augmented=noisy,
-            parts=parts,
+            micro_batches=micro_batches,
             average=average,
         ),
         devices,
@@ -211,9 +211,14 @@ def linear_steps(steps=2, parts=1, devices=2, decay=0.0):
     return state, seen
 
 
-@pytest.mark.parametrize('devices, parts', [(2, 2), (2, 4), (1, 8), (4, 1)])
-def test_micro_batches_and_devices_give_the_step_of_the_whole_batch_with_its_draws(devices, parts):
-    (whole, one), (cut, many) = linear_steps(devices=1), linear_steps(parts=parts, devices=devices)
+@pytest.mark.parametrize('devices, micro_batches', [(2, 2), (2, 4), (1, 8), (4, 1)])
+def test_micro_batches_and_devices_give_the_step_of_the_whole_batch_with_its_draws(
+    devices, micro_batches
+):
+    (whole, one), (cut, many) = (
+        linear_steps(devices=1),
+        linear_steps(micro_batches=micro_batches, devices=devices),
+    )
     np.testing.assert_allclose(cut.params['w'], whole.params['w'], rtol=1e-5)
     for (_, a), (_, b) in zip(one, many):
         assert a['loss'] == pytest.approx(b['loss'], rel=1e-5)
@@ -228,7 +233,7 @@ def test_the_average_over_steps_is_kept_beside_the_parameters():
     np.testing.assert_allclose(params['w'], mean, rtol=1e-5)
 
 
-def test_the_average_is_what_is_evaluated_with_no_trace_of_the_start(images):
+def test_the_average_is_what_is_evaluated_with_no_trace_of_the_initialisation(images):
     program = train.program_of(config_of(train__ema=0.5, model__name='mlp_300'), images)
     state, seen = program.init(0), []
     for batch in list(data.train_batches(images.train, 16, program.devices, 0, 1))[:3]:
@@ -278,7 +283,7 @@ def test_micro_batches_are_normalised_each_by_itself(images):
 def noise():
     """Images and labels without a connection: the views of an image disagree."""
     rng = np.random.default_rng(5)
-    part = lambda count: data.Split(
+    part = lambda count: data.InMemory(
         rng.integers(0, 256, (count, 32, 32, 1)).astype(np.uint8),
         rng.integers(0, 10, count).astype(np.int32),
     )
@@ -350,7 +355,7 @@ def test_no_field_of_the_test_changes_what_is_validated_on(noise):
 def test_a_plateau_is_one_of_the_validation_error(images):
     # labels that no training image has: nothing of it is ever learned
     blind = images._replace(
-        validation=data.Split(images.validation.images, np.full(16, 9, np.int32))
+        validation=data.InMemory(images.validation.images, np.full(16, 9, np.int32))
     )
     lines = []
     train.fit(
@@ -389,7 +394,7 @@ def test_a_length_in_steps_cuts_the_last_epoch_short(images):
     assert [line['rate'] for line in lines] == pytest.approx([0.05, 0.025])
 
 
-def test_a_plateau_lowers_the_rate_of_the_next_epoch(images):
+def test_a_plateau_lowers_the_learning_rate_of_the_next_epoch(images):
     lines = []
     train.fit(
         config_of(
@@ -403,7 +408,7 @@ def test_a_plateau_lowers_the_rate_of_the_next_epoch(images):
         lines.append,
         read_test=False,
     )
-    # nothing is learned at such a rate: every epoch but the first is a stall
+    # nothing is learned at such a learning rate: every epoch but the first is a stall
     assert [line['rate'] for line in lines] == pytest.approx([1e-9, 1e-9, 1e-10, 1e-11, 1e-11])
 
 
@@ -426,7 +431,7 @@ def test_the_net_sees_crops_in_training_and_the_views_in_the_test(images):
     assert one != two
 
 
-def test_a_batch_that_does_not_divide_into_micro_batches_says_so(images):
+def test_a_batch_that_does_not_divide_into_micro_batches_is_an_error(images):
     with pytest.raises(
         UserError, match='train.accumulate=8: the 4 images of a device .a batch of 16 over 4.'
     ):
@@ -441,7 +446,7 @@ def test_arms_that_differ_in_their_schedule_share_a_program(images):
     assert one is two
 
 
-def test_the_step_is_traced_once_for_all_seeds_and_rates_of_an_arm(images, monkeypatch):
+def test_the_step_is_traced_once_for_all_seeds_and_learning_rates_of_an_arm(images, monkeypatch):
     traces = []
     plain = train.train_step
     monkeypatch.setattr(
@@ -458,7 +463,7 @@ def test_the_step_is_traced_once_for_all_seeds_and_rates_of_an_arm(images, monke
     program._programs.clear()
 
 
-def test_seed_and_rate_change_the_result(images):
+def test_seed_and_learning_rate_change_the_result(images):
     losses = {
         train.fit(config_of(seed=s, train__rate=r), images, read_test=False)['train/loss']
         for s, r in ((0, 0.01), (1, 0.01), (0, 0.02))
@@ -491,7 +496,7 @@ def test_training_learns_the_known_answer(images, net, loss, rate):
     assert [line['step'] for line in lines] == [4 * epoch for epoch in range(1, 13)]
 
 
-def test_equal_seeds_start_arms_from_equal_weights(images):
+def test_equal_seeds_give_arms_equal_initial_weights(images):
     one, two = (
         train.program_of(config_of(model__pool=pool), images).init(3).params
         for pool in ('average', 'max')
@@ -500,7 +505,7 @@ def test_equal_seeds_start_arms_from_equal_weights(images):
         assert (a == b).all()
 
 
-def test_the_test_part_is_evaluated_once_and_only_when_asked(images, monkeypatch):
+def test_the_test_split_is_evaluated_once_and_only_when_asked(images, monkeypatch):
     seen = []
     plain = data.eval_batches
     monkeypatch.setattr(
@@ -539,7 +544,7 @@ def test_what_does_not_fit_together_is_an_error_with_the_numbers(images, changes
         train.fit(config_of(**changes), images, read_test=False)
 
 
-def test_a_net_that_cannot_take_the_images_says_so(images):
+def test_a_net_that_cannot_take_the_images_is_an_error(images):
     small = images._replace(train=images.train._replace(images=images.train.images[:, :28, :28]))
     with pytest.raises(UserError, match='lenet5 on bands.*32'):
         train.fit(config_of(), small, read_test=False)
@@ -552,7 +557,7 @@ def test_bfloat16_computes_and_keeps_float32_parameters(images):
     assert np.isfinite(metrics['loss'])
 
 
-# --- points trained together -----------------------------------------------------------------
+# --- runs trained together -------------------------------------------------------------------
 
 
 def assert_alike(one, many):
@@ -565,20 +570,20 @@ def assert_alike(one, many):
 
 
 def both(images, changes, seeds, devices, rates=None):
-    """Rows and lines of points trained alone on one device, and of the same trained together."""
-    points = [
+    """Rows and lines of runs trained alone on one device, and of the same trained together."""
+    runs = [
         config_of(seed=seed, train__rate=rate, **changes)
         for seed, rate in zip(seeds, rates or [0.02] * len(seeds))
     ]
-    alone, together = ([[] for _ in points] for _ in range(2))
+    alone, together = ([[] for _ in runs] for _ in range(2))
     rows = [
         train.fit(config, images, lines.append, read_test=True)
-        for config, lines in zip(points, alone)
+        for config, lines in zip(runs, alone)
     ]
-    for config in points:
+    for config in runs:
         configs.set_field(config, 'train.devices', devices)
     many = train.fit_together(
-        points, images, lambda index, line: together[index].append(line), read_test=True
+        runs, images, lambda index, line: together[index].append(line), read_test=True
     )
     for one, two in zip([*rows, *sum(alone, [])], [*many, *sum(together, [])], strict=True):
         assert_alike(one, two)
@@ -608,7 +613,7 @@ def test_a_training_that_goes_on_ends_as_one_that_was_never_interrupted(
     images, tmp_path, changes, count
 ):
     """At every epoch, the last one included; the snapshot passes through its file."""
-    points = [config_of(seed=seed, **(dict(train__epochs=3) | changes)) for seed in range(count)]
+    runs = [config_of(seed=seed, **(dict(train__epochs=3) | changes)) for seed in range(count)]
     files, weights = [], {}
 
     def keep(snapshot):
@@ -618,7 +623,7 @@ def test_a_training_that_goes_on_ends_as_one_that_was_never_interrupted(
     def trained(begun=None, **given):
         lines, ended = [], {}
         rows = train.fit_together(
-            points,
+            runs,
             images,
             lambda index, line: lines.append(
                 (index, {name: value for name, value in line.items() if name != 'seconds'})
@@ -630,12 +635,12 @@ def test_a_training_that_goes_on_ends_as_one_that_was_never_interrupted(
         )
         return rows, lines, ended
 
-    told = []
-    rows, lines, weights = trained(keep=keep, on_step=lambda *steps: told.append(steps))
-    assert told == [(step, rows[0]['steps']) for step in range(1, rows[0]['steps'] + 1)]
+    steps_done = []
+    rows, lines, weights = trained(keep=keep, on_step=lambda *steps: steps_done.append(steps))
+    assert steps_done == [(step, rows[0]['steps']) for step in range(1, rows[0]['steps'] + 1)]
     assert len(files) == 3 and len(lines) == 3 * count and len(weights) == count
     for epoch, file in enumerate(files, start=1):
-        begun, note = checkpoint.load(file, {'x': 1})
+        begun, note = checkpoint.read(file, {'x': 1})
         assert begun.epoch == epoch and not note
         again, others, ended = trained(begun)
         assert again == rows and others == lines[epoch * count :]
@@ -665,7 +670,7 @@ def test_a_training_that_goes_on_ends_as_one_that_was_never_interrupted(
         ),
     ],
 )
-def test_points_trained_together_have_the_rows_and_lines_of_points_trained_alone(
+def test_runs_trained_together_have_the_rows_and_lines_of_runs_trained_alone(
     images, changes, devices, seeds
 ):
     rows = both(images, changes, seeds, devices)
@@ -689,7 +694,7 @@ def test_learning_rates_are_tried_together_and_each_has_its_own_plateau(images):
 
 
 @pytest.mark.parametrize('devices', [1, 2])
-def test_dropout_of_points_trained_together_is_that_of_points_trained_alone(devices):
+def test_dropout_of_runs_trained_together_is_that_of_runs_trained_alone(devices):
     """The mean of the draws of one device, for two seeds."""
     step = functools.partial(
         train.train_step,
@@ -751,7 +756,7 @@ def test_programs_of_groups_of_other_sizes_are_others(images):
     assert train.program_of(config_of(train__together=3, seed=4), images, 3) is programs[2]
 
 
-def test_points_of_different_arms_are_not_trained_together(images):
+def test_runs_of_different_arms_are_not_trained_together(images):
     with pytest.raises(ValueError, match='differ in model.pool, train.batch;'):
         train.fit_together(
             [config_of(), config_of(seed=1, model__pool='max', train__batch=8)],
@@ -760,7 +765,7 @@ def test_points_of_different_arms_are_not_trained_together(images):
         )
 
 
-def test_devices_that_train_a_model_each_do_not_speak_to_each_other(images):
+def test_devices_that_train_a_model_each_do_not_communicate(images):
     program = train.program_of(
         config_of(train__together=2, train__devices=2, model__norm='batch'), images, 2
     )

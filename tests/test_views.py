@@ -1,6 +1,4 @@
-"""Evaluation views: how many, which pixels, and that their soft-max is what is averaged."""
-
-import types
+"""Evaluation views: how many, which pixels, and that their softmax is what is averaged."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +9,7 @@ import cnns
 from configs import base
 from experiments import data
 from experiments.errors import UserError
-from experiments.preprocess import views
+from experiments.preprocess import augment, views
 from experiments.train.evaluate import normalise
 
 MEAN, STD = np.float32([0.4, 0.5, 0.6]), np.float32([0.2, 0.25, 0.3])
@@ -21,25 +19,14 @@ def pictures(n=2, height=16, width=16, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (n, height, width, 3), np.uint8)
 
 
-def dataset_of(height=16, width=16):
-    images = pictures(3, height, width)
-    return types.SimpleNamespace(
-        train=data.Split(images, np.zeros(3, np.int32)),
-        shape=(height, width, 3),
-        mean=MEAN,
-        std=STD,
-    )
+def trained(height=16, width=16, **values):
+    """The augmentation that a net is trained with, on images of this size."""
+    return augment.augmentation((height, width, 3), data.Statistics(MEAN, STD), **values)
 
 
-def config_of(name, scales=(), **fields):
-    config = base.get_config()
-    config.augment.update(fields)
-    config.evaluation.update(views=name, scales=scales)
-    return config
-
-
-def made(name, height=16, width=16, **fields):
-    return views.of(config_of(name, **fields), dataset_of(height, width))
+def made(name, height=16, width=16, at=(), **values):
+    """The views at the scales `at`."""
+    return views.views(name, trained(height, width, **values), at)
 
 
 @pytest.mark.parametrize(
@@ -48,15 +35,15 @@ def made(name, height=16, width=16, **fields):
 )
 def test_the_papers_numbers_of_views(name, count):
     got = made(
-        name, 256, 340, crop='random', size=224, scales=(256, 384, 512)[: 3 if name == '150' else 0]
+        name, 256, 340, (256, 384, 512)[: 3 if name == '150' else 0], crop='random', size=224
     )
     assert got.count == count
     assert sum(group.counts.sum() for group in got.groups) == count
 
 
 def test_googlenets_scales_and_squares():
-    config = config_of('144', crop='random', size=224)
-    assert views.scales_of(config, dataset_of(256, 340)) == (256, 288, 320, 352)
+    training = trained(256, 340, crop='random', size=224)
+    assert views.scales_of('144', training) == (256, 288, 320, 352)
     lying, square = (
         made('144', 256, 340, crop='random', size=224),
         made('144', 256, 256, crop='random', size=224),
@@ -92,7 +79,7 @@ def test_a_larger_scale_shows_the_middle_enlarged():
     """At twice the image's side, 16 of 32 pixels are its middle 8."""
     column = np.arange(0, 160, 10, dtype=np.uint8)
     images = np.broadcast_to(column[None, None, :, None], (1, 16, 16, 3))
-    (view,) = views.of(config_of('centre', (32,), subtract='channel'), dataset_of())(images)
+    (view,) = made('centre', at=(32,), subtract='channel')(images)
     grey = 255 * (np.asarray(view) + MEAN)
     # pixel x of the view has its centre at 4 + (x + 1/2) / 2 of the image, whose pixel c ends at
     # c + 1 and has the value 10 c
@@ -101,7 +88,7 @@ def test_a_larger_scale_shows_the_middle_enlarged():
 
 
 def test_every_view_lies_in_the_image():
-    for name in views.VIEWS:
+    for name in base.VIEWS:
         for height, width in ((16, 16), (17, 23), (40, 16)):
             for group in made(name, height, width, crop='random', size=14).groups:
                 top, left, h, w = group.boxes.T
@@ -122,13 +109,12 @@ def test_every_view_lies_in_the_image():
     ],
 )
 def test_scales_left_open_are_the_papers(crop, scales, name, wanted):
-    config = config_of(name, crop=crop, size=224)
-    config.augment.scales = scales
-    assert views.scales_of(config, dataset_of(256, 300)) == wanted
+    training = trained(256, 300, crop=crop, size=224, scales=scales)
+    assert views.scales_of(name, training) == wanted
 
 
 def test_the_150_views_are_a_grid_of_places_at_three_scales():
-    seen = made('150', 256, 256, crop='random', size=224, scales=(224, 256, 288))
+    seen = made('150', 256, 256, (224, 256, 288), crop='random', size=224)
     (group,) = seen.groups
     for scale in (224, 256, 288):
         side = 224 * 256 / scale
@@ -154,12 +140,12 @@ def test_images_that_are_not_square_are_seen_whole(name, height, width):
     [(48, 32, 30, (20,), False), (48, 32, 30, (30,), True), (48, 32, 30, (29,), False)],
 )
 def test_views_fit_by_both_sides(height, width, size, scales, fits):
-    config = config_of('ten', scales, crop='random', size=size)
+    given = dict(at=scales, crop='random', size=size)
     if fits:
-        assert views.of(config, dataset_of(height, width)).count == 10
+        assert made('ten', height, width, **given).count == 10
         return
     with pytest.raises(UserError, match='evaluation.scales to at least 30'):
-        views.of(config, dataset_of(height, width))
+        made('ten', height, width, **given)
 
 
 def linear(images):
@@ -208,14 +194,12 @@ def test_the_net_is_traced_by_sizes_and_not_by_views(name, groups):
 
 def test_dense_views_slide_the_dense_head_over_the_whole_image():
     """VGG at 256x256: 2x2 places of its 224-pixel window's map, averaged, then with the mirror."""
-    config = config_of('dense', crop='random', size=224)
-    config.model.name = 'vgg11'
-    fields = dict(column='A', maps=(1,) * 5, units=2, classes=3)
-    trained = cnns.build('vgg11', **fields)
-    dataset = dataset_of(256, 256)
-    net = views.net_of(config, dataset, trained)
+    fields = dict(column='A', widths=(1,) * 5, units=2, classes=3)
+    own = cnns.build('vgg11', **fields)
+    seen = made('dense', 256, 256, crop='random', size=224)
+    net = views.net_for(seen, own, 'vgg11')
     images = pictures(1, 256, 256)
-    variables = jax.jit(lambda key: trained.init(key, jnp.zeros((1, 224, 224, 3)), train=False))(
+    variables = jax.jit(lambda key: own.init(key, jnp.zeros((1, 224, 224, 3)), train=False))(
         jax.random.PRNGKey(0)
     )
 
@@ -225,9 +209,7 @@ def test_dense_views_slide_the_dense_head_over_the_whole_image():
         maps = [
             net.apply(variables, x, train=False, features='fc8') for x in (whole, whole[:, :, ::-1])
         ]
-        ours = views.of(config, dataset).logits(
-            lambda x: net.apply(variables, x, train=False), images
-        )
+        ours = seen.logits(lambda x: net.apply(variables, x, train=False), images)
         return maps, ours
 
     maps, ours = both(variables, images)
@@ -241,9 +223,9 @@ def test_dense_views_slide_the_dense_head_over_the_whole_image():
 
 @pytest.mark.parametrize('name', ['resnet20', 'vgg11_32px', 'googlenet_32px'])
 def test_nets_with_a_global_average_take_dense_views_as_they_are(name):
-    config = config_of('multiscale', crop='random', size=32)
     net = cnns.build(name)
-    assert views.net_of(config, dataset_of(40, 44), net) is net
+    seen = made('multiscale', 40, 44, crop='random', size=32)
+    assert views.net_for(seen, net, name) is net
 
 
 @pytest.mark.parametrize(
@@ -251,15 +233,14 @@ def test_nets_with_a_global_average_take_dense_views_as_they_are(name):
     [('lenet5', 32), ('mlp_300', 28), ('cuda_convnet_13pct', 24), ('alexnet_32px', 32)],
 )
 def test_a_net_that_cannot_read_larger_images_is_refused_for_dense_views(name, side):
-    config = config_of('dense', crop='random', size=side)
-    config.model.name = name
+    seen = made('dense', 50, 60, crop='random', size=side)
     with pytest.raises(UserError, match=f"whole images of 50x60; {name} cannot.*views='ten'"):
-        views.net_of(config, dataset_of(50, 60), cnns.build(name, channels=3))
+        views.net_for(seen, cnns.build(name, channels=3), name)
 
 
 def test_other_views_leave_the_net_alone():
     net = cnns.build('vgg11')
-    assert views.net_of(config_of('ten'), dataset_of(), net) is net
+    assert views.net_for(made('ten'), net, 'vgg11') is net
 
 
 @pytest.mark.parametrize(
@@ -280,4 +261,4 @@ def test_other_views_leave_the_net_alone():
 )
 def test_views_that_do_not_fit_are_named_with_the_remedy(name, scales, fields, words):
     with pytest.raises(UserError, match=words):
-        views.of(config_of(name, scales, **fields), dataset_of())
+        made(name, at=scales, **fields)

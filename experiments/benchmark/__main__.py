@@ -2,7 +2,7 @@
 
 import sys
 
-from experiments.benchmark.measure import main
+from experiments.benchmark.command import main
 
 if __name__ == '__main__':
     sys.exit(main())

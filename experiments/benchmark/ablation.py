@@ -3,23 +3,25 @@
     python -m experiments.benchmark --ablation [CONFIG] [--out FILE.json]
 
 Each of RUNS is `python -m experiments.run` in a process of its own, one after the other, with a new
-work directory and, but for the second start, an empty compilation cache. What is compared is the
-wall time, start-up and figures included, and what the tables conclude.
+work directory and, except for the second start, an empty compilation cache. What is compared is the
+wall time, with start-up and figures, and what the sentences conclude.
 """
 
+import argparse
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from rich.console import Console
-
-from experiments import tables
-from experiments.benchmark import measure as benchmark
+from experiments.benchmark import stored
+from experiments.benchmark.tables import where
 from experiments.errors import UserError
-from experiments.report import summary as results
-from experiments.workdir import load, read_points
+from experiments.report.sentences import sentences
+from experiments.report.summary import summarise
+from experiments.tables import Table
+from experiments.workdir import read_experiment, read_rows
 
 CONFIG = 'configs/ablate_pooling.py'
 # Words for experiments.run, and whose compilation cache it finds
@@ -32,53 +34,36 @@ RUNS = {
 TIMES = ('run', 'seconds', 'plain / it', 'conclusions')
 
 
-def run(args) -> int:
-    """Runs those of RUNS that are not stored yet, and prints the tables."""
+def run(args: argparse.Namespace) -> stored.Result:
+    """Makes those of RUNS that are not stored yet, and returns all of the result."""
     if len(args.names) > 1:
         raise UserError(f'--ablation takes one config, it was given {", ".join(args.names)}.')
     config = args.names[0] if args.names else CONFIG
-    result = benchmark.begun(args, 'ablation', {'config': config}, 'runs', RUNS)
-    if any(name not in result['runs'] for name in RUNS):
-        benchmark.go_on(result, ('runs',), benchmark.environment())
-    try:
-        _run_all(config, result, args)
-    except KeyboardInterrupt:
-        return benchmark.interrupted(args, f'{len(result["runs"])} of {len(RUNS)} runs')
-    print_tables(result)
-    if args.out:
-        print(f'stored in {args.out}')
-    return 0
+    result = stored.begun(args, 'ablation', {'config': config}, 'runs', RUNS)
+    left = stored.missing(result, 'runs', RUNS, args.out)
+    if left:
+        stored.go_on(result, ('runs',), stored.environment())
+
+    def measured(name: str) -> dict[str, Any]:
+        words, cache = RUNS[name]
+        if name == 'fast, second start' and not (folder / cache).exists():
+            _measure(config, words, folder / 'first', folder / cache)
+        found = _measure(config, words, folder / f'run {len(name)}', folder / cache)
+        print(f'{name}: {found["seconds"]:.0f} s', flush=True)
+        return found
+
+    with stored.interruptible(args, result, 'runs', list(RUNS)), TemporaryDirectory() as place:
+        folder = Path(place)
+        stored.measure_parts(result, 'runs', left, RUNS, args.out, measured)
+    return result
 
 
-def _run_all(config, result, args):
-    with tempfile.TemporaryDirectory() as folder:
-        for name in [name for name in RUNS if name not in result['runs']]:
-            words, cache = RUNS[name]
-            if name == 'fast, second start' and not (Path(folder) / cache).exists():
-                _measure(config, words, Path(folder) / 'first', Path(folder) / cache)
-            result['runs'][name] = _measure(
-                config, words, Path(folder) / f'run {len(name)}', Path(folder) / cache
-            )
-            benchmark.store(result, args.out)
-            print(f'{name}: {result["runs"][name]["seconds"]:.0f} s', flush=True)
-
-
-def _measure(config, words, workdir, cache) -> dict:
-    """{'seconds', 'points', 'sentences'} of one run."""
+def _measure(config: str, words: list[str], workdir: Path, cache: Path) -> dict[str, Any]:
+    """{'seconds', 'points', 'sentences'} of one call of experiments.run."""
     begin = time.perf_counter()
+    command = [sys.executable, '-m', 'experiments.run', '--config', config, *words]
     done = subprocess.run(
-        [
-            sys.executable,
-            '-m',
-            'experiments.run',
-            '--config',
-            config,
-            *words,
-            '--workdir',
-            workdir,
-            '--compilation_cache',
-            cache,
-        ],
+        [*command, '--workdir', workdir, '--compilation_cache', cache],
         capture_output=True,
         text=True,
     )
@@ -89,11 +74,11 @@ def _measure(config, words, workdir, cache) -> dict:
             f'experiments.run --config {config} {" ".join(words)} ended with '
             f'{done.returncode}: {last.removeprefix("error: ")}'
         )
-    experiment = load(workdir)
+    experiment = read_experiment(workdir)
     return {
         'seconds': seconds,
-        'points': len(read_points(workdir)),
-        'sentences': results.sentences(results.summarise(experiment)),
+        'points': len(read_rows(workdir)),
+        'sentences': sentences(summarise(experiment)),
     }
 
 
@@ -110,11 +95,11 @@ def conclusions(one: dict) -> dict[str, str]:
 def time_cells(result: dict) -> list[tuple[str, ...]]:
     """One line per run in the order of TIMES."""
     plain = result['runs'].get('plain')
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for name, one in result['runs'].items():
         lines.append(
             (
-                name,
+                name.replace('points', 'runs'),  # stored files keep the older word
                 f'{one["seconds"]:.0f}',
                 f'{plain["seconds"] / one["seconds"]:.2f}' if plain else '',
                 _verdict(one, plain),
@@ -123,7 +108,7 @@ def time_cells(result: dict) -> list[tuple[str, ...]]:
     return lines
 
 
-def _verdict(one, plain):
+def _verdict(one: dict, plain: dict | None) -> str:
     if one is plain or not plain:
         return ''
     if not conclusions(one) and not conclusions(plain):
@@ -131,40 +116,15 @@ def _verdict(one, plain):
     return 'the same' if conclusions(one) == conclusions(plain) else 'DIFFERENT'
 
 
+def tables_of(result: dict) -> list[Table]:
+    """Headings and lines of the table."""
+    return [(TIMES, time_cells(result))]
+
+
 def notes(result: dict) -> list[str]:
     """On what it was measured, and the sentences of the plain and of the fast run."""
-    where = result['environment']
-    found = [
-        f'{result["settings"]["config"]}, {where["cpu"]}, {where["cores"]} cores, Python '
-        f'{where["python"]}, jax {where["versions"]["jax"]}, load before '
-        f'{where["load"][0]:.1f}, {where["date"]}.'
-    ]
-    return found + [
+    return [f'{result["settings"]["config"]}, {where(result)}'] + [
         f'{name}: {sentence}'
         for name in ('plain', 'fast')
         for sentence in result['runs'].get(name, {'sentences': []})['sentences']
     ]
-
-
-def markdown(result: dict) -> str:
-    """README's table and list."""
-    return '\n'.join(
-        [
-            tables.markdown(TIMES, time_cells(result)),
-            ''.join(f'- {line}\n' for line in notes(result)),
-        ]
-    )
-
-
-def print_tables(result: dict) -> None:
-    """The same for a terminal."""
-    Console(width=None if sys.stdout.isatty() else 120).print(
-        tables.table(TIMES, time_cells(result))
-    )
-    for line in notes(result):
-        print(line)
-
-
-def draw(found: list[dict], path: str) -> None:
-    """Raises UserError: there is nothing to draw."""
-    raise UserError('an ablation before and after is a table: print it with --show or --markdown.')

@@ -1,18 +1,20 @@
 """What the benchmark measures: nets with their batches, as configs and random images.
 
 A case is trained as experiments.run would train it: a config, a data set held in memory, and the
-compiled functions that experiments/train.py makes of the two. The images are random bytes, since
+compiled functions that experiments/train makes of the two. The images are random bytes, since
 no speed depends on what they show.
 """
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 import cnns
 from configs import base
 from experiments import data
-from experiments.errors import one_of
+from experiments.errors import UserError, one_of
 from experiments.models import description as models
 from experiments.plan.config import AXES
 
@@ -39,17 +41,17 @@ class Case(NamedTuple):
         return (self.side or height, self.side or width, channels)
 
 
-def _four(**fields):
+def _four(**fields: Any) -> Case:
     return Case('cuda_convnet_19pct', 128, fields)
 
 
-def _large(net, batch):
+def _large(net: str, batch: int) -> Case:
     return Case(net, batch, classes=1000, small=False)
 
 
 CASES = {
     'lenet5': Case('lenet5', 128),
-    'four_layer': _four(),  # maximum, then twice the average, over overlapping windows
+    'four_layer': _four(),  # max pooling, then average pooling twice, over overlapping windows
     'four_layer_lrn': _four(norm='lrn'),
     'four_layer_batch': _four(norm='batch'),
     'four_layer_average': _four(pool='average', overlap=False),
@@ -64,22 +66,33 @@ CASES = {
 }
 
 
-def chosen(names, batch: int | None = None) -> dict[str, Case]:
+def chosen(
+    names: Collection[str], batch: int | None = None, devices: int | None = None
+) -> dict[str, Case]:
     """The cases of these names, all for none, in the order of CASES; `batch` replaces theirs.
 
-    Raises UserError for a name that is none.
+    Raises UserError for an unknown name, or a batch that the devices cannot share.
     """
     for name in names:
         if name not in CASES:
             raise one_of('case', name, CASES)
-    return {
+    found = {
         name: case._replace(batch=batch) if batch else case
         for name, case in CASES.items()
         if not names or name in names
     }
+    for name, case in found.items():
+        if case.batch % (devices or 1):
+            raise UserError(
+                f'{devices} devices cannot share the {case.batch} images of a '
+                f'step of {name} equally: name another --devices, or --batch.'
+            )
+    return found
 
 
-def config_of(case: Case, *, devices: int = 0, dtype: str = 'float32', fast: bool = True):
+def config_of(
+    case: Case, *, devices: int = 0, dtype: str = 'float32', fast: bool = True
+) -> ConfigDict:
     """The config that trains the case; devices: 0 for all, dtype: of the computation."""
     config = base.get_config()
     with config.unlocked():
@@ -106,7 +119,7 @@ def dataset_of(case: Case) -> data.Dataset:
     count -= count % case.batch  # every batch is full, of evaluation too
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, *shape), np.uint8)
-    part = data.Split(images, rng.integers(0, case.classes, count).astype(np.int32))
+    part = data.InMemory(images, rng.integers(0, case.classes, count).astype(np.int32))
     # of random bytes: no need to count millions of them
     mean, std = np.full(shape[-1], 0.5, np.float32), np.full(shape[-1], 0.29, np.float32)
     return data.Dataset(
@@ -131,7 +144,7 @@ class Work(NamedTuple):
 
 
 def work_of(case: Case) -> Work:
-    """Read off the net's traced program, convolutions and matrix products alone.
+    """Read from the net's traced program, convolutions and matrix products alone.
 
     A layer's gradients, of its weights and of its input, cost as much as the layer itself each;
     the first layer needs no gradient of its input. GoogLeNet's auxiliary heads, 0.5 % of its

@@ -1,4 +1,4 @@
-"""Single operations beside PyTorch's: where a net that stays behind loses its time.
+"""Single operations beside PyTorch's: where a net that is slower loses its time.
 
     python -m experiments.benchmark --operations [NAME ...] [--torch_python PATH] [--out FILE.json]
 
@@ -8,21 +8,24 @@ norm the layer with its gradient. Alone, an operation finds its arrays in anothe
 caches than within a step, so that the sum of these times is not that of a step.
 """
 
-import sys
+import argparse
+import contextlib
 import time
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
 
 from cnns import fast, layers
-from experiments import machine, tables
-from experiments.benchmark import measure as benchmark
-from experiments.benchmark import pytorch as benchmark_torch
-from experiments.benchmark import tables as benchmark_show
+from experiments import machine
+from experiments.benchmark import pytorch, stored
+from experiments.benchmark.meters import seconds_of
+from experiments.benchmark.tables import spread, where
 from experiments.errors import UserError, one_of
+from experiments.tables import Table
 
 HEADINGS = ('operation', 'of it', 'ms', 'PyTorch, ms', 'ratio', 'GFLOP/s', 'PyTorch, GFLOP/s')
 PARTS = {'conv': ('layer', 'input gradient', 'weight gradient')}
@@ -43,7 +46,7 @@ class Operation(NamedTuple):
 
     @property
     def flop(self) -> int:
-        """Of each part of a convolution with stride 1 and maps of the same size; else 0."""
+        """Of each part of a convolution with stride 1 and feature maps of the same size; else 0."""
         return 2 * int(np.prod(self.input)) * self.kernel**2 * self.features
 
 
@@ -60,46 +63,44 @@ OPERATIONS = {
 }
 
 
-def run(args) -> int:
-    """Measures the operations that are not stored yet, and prints the table."""
+def run(args: argparse.Namespace) -> stored.Result:
+    """Measures the operations that are not stored yet, and returns all of the result."""
     for name in args.names:
         if name not in OPERATIONS:
             raise one_of('operation', name, OPERATIONS)
     picked = [name for name in OPERATIONS if not args.names or name in args.names]
     settings = {name: getattr(args, name) for name in ('dtype', 'rounds', 'seconds')}
-    result = benchmark.begun(args, 'operations', settings, 'operations', picked)
-    left = [name for name in picked if name not in result['operations']]
-    if left:
-        child = benchmark_torch.Children(args.torch_python)
-        try:
-            benchmark.go_on(result, ('operations',), benchmark.environment(child))
-            for name in left:
-                result['operations'][name] = _measure(OPERATIONS[name], args, child)
-                result['operations'] = {
-                    known: result['operations'][known]
-                    for known in OPERATIONS
-                    if known in result['operations']
-                }
-                benchmark.store(result, args.out)
-                print(f'{name}: measured', flush=True)
-        except KeyboardInterrupt:
-            return benchmark.interrupted(args, f'{len(result["operations"])} operations')
-        finally:
-            child.close()
-    print_tables(result)
-    if args.out:
-        print(f'stored in {args.out}')
-    return 0
+    result = stored.begun(args, 'operations', settings, 'operations', picked)
+    left = stored.missing(result, 'operations', picked, args.out)
+    if not left:
+        return result
+
+    def measured(name: str) -> dict:
+        found = _measure(OPERATIONS[name], args, child)
+        print(f'{name}: measured', flush=True)
+        return found
+
+    with (
+        stored.interruptible(args, result, 'operations', picked),
+        contextlib.closing(pytorch.Children(args.torch_python)) as child,
+    ):
+        stored.go_on(result, ('operations',), stored.environment(child))
+        stored.measure_parts(result, 'operations', left, OPERATIONS, args.out, measured)
+    return result
 
 
-def _measure(operation, args, child) -> dict:
+def _measure(
+    operation: Operation, args: argparse.Namespace, child: pytorch.Children
+) -> dict[str, dict[str, list[float]]]:
     """{part: {'ours': [seconds], 'torch': [seconds]}}, a number for each round."""
     own = functions(operation, args.dtype)
-    found = {part: {'ours': [], 'torch': []} for part in operation.parts}
+    found: dict[str, dict[str, list[float]]] = {
+        part: {'ours': [], 'torch': []} for part in operation.parts
+    }
     for _ in range(args.rounds):
         for part, (function, arrays) in own.items():
             found[part]['ours'].append(
-                seconds_of(lambda: jax.block_until_ready(function(*arrays)), args.seconds / 4)
+                seconds_of(partial(_finished, function, arrays), args.seconds / 4)
             )
             time.sleep(0.1)
             answer = child.ask(
@@ -116,17 +117,14 @@ def _measure(operation, args, child) -> dict:
     return found
 
 
-def seconds_of(call, seconds: float) -> float:
-    """Of one call, the mean over about so many seconds, after one to warm up."""
-    call()
-    count, begin = 0, time.perf_counter()
-    while count < 2 or time.perf_counter() - begin < seconds:
-        call()
-        count += 1
-    return (time.perf_counter() - begin) / count
+def _finished(function: Callable[..., Any], arrays: tuple[jax.Array, ...]) -> None:
+    """Calls a compiled function and waits for its result."""
+    jax.block_until_ready(function(*arrays))
 
 
-def functions(operation: Operation, dtype: str = 'float32') -> dict:
+def functions(
+    operation: Operation, dtype: str = 'float32'
+) -> dict[str, tuple[Callable[..., Any], tuple[jax.Array, ...]]]:
     """{part: (compiled function, its arrays)} of our side."""
     numbers = np.random.default_rng(0)
 
@@ -147,7 +145,7 @@ def functions(operation: Operation, dtype: str = 'float32') -> dict:
             )
 
         y = drawn(*x.shape[:3], operation.features)
-        made = {
+        made: dict[str, tuple[Callable, tuple]] = {
             'layer': (layer, (x, kernel)),
             'input gradient': (
                 lambda x, kernel, y: jax.vjp(lambda x: layer(x, kernel), x)[1](y),
@@ -161,19 +159,18 @@ def functions(operation: Operation, dtype: str = 'float32') -> dict:
     else:
         scale, bias = drawn(x.shape[3]), drawn(x.shape[3])
 
-        def layer(x, scale, bias):
+        def other(x, scale, bias):
             if operation.kind == 'norm':
                 # in float32, as layers.BatchNorm
-                return fast.batch_norm(
-                    *(array.astype(jnp.float32) for array in (x, scale, bias)), 1e-5
-                )[0].astype(x.dtype)
+                exact, scale, bias = (array.astype(jnp.float32) for array in (x, scale, bias))
+                return fast.batch_norm(exact, scale, bias, 1e-5)[0].astype(x.dtype)
             return layers.pool(x, operation.kind, True)
 
         def both(x, scale, bias, y):
-            value, back = jax.vjp(layer, x, scale, bias)
+            value, back = jax.vjp(other, x, scale, bias)
             return value, back(y)
 
-        y = drawn(*jax.eval_shape(layer, x, scale, bias).shape)
+        y = drawn(*jax.eval_shape(other, x, scale, bias).shape)
         made = {'layer and gradient': (both, (x, scale, bias, y))}
     return {
         part: (machine.compiled(jax.jit(function).lower(*arrays), machine.options()), arrays)
@@ -186,12 +183,11 @@ def functions(operation: Operation, dtype: str = 'float32') -> dict:
 
 def cells(result: dict) -> list[tuple[str, ...]]:
     """One line per part in the order of HEADINGS; times are medians, the ratio theirs / ours."""
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for name, parts in result['operations'].items():
         for part, sides in parts.items():
             ours, theirs = (float(np.median(sides[side])) for side in ('ours', 'torch'))
             pairs = [b / a for a, b in zip(sides['ours'], sides['torch'], strict=True)]
-            spread = benchmark_show.Ratio(float(np.median(pairs)), min(pairs), max(pairs))
             flop = OPERATIONS[name].flop / 1e9
             lines.append(
                 (
@@ -199,24 +195,18 @@ def cells(result: dict) -> list[tuple[str, ...]]:
                     part,
                     f'{1000 * ours:.2f}',
                     f'{1000 * theirs:.2f}',
-                    str(spread),
+                    str(spread(pairs)),
                     *(f'{flop / time:,.0f}' if flop else '' for time in (ours, theirs)),
                 )
             )
     return lines
 
 
-def markdown(result: dict) -> str:
-    """README's table."""
-    return tables.markdown(HEADINGS, cells(result)) + f'\n- {benchmark_show.where(result)}\n'
+def tables_of(result: dict) -> list[Table]:
+    """Headings and lines of the table."""
+    return [(HEADINGS, cells(result))]
 
 
-def print_tables(result: dict) -> None:
-    """The same for a terminal."""
-    Console(width=None if sys.stdout.isatty() else 120).print(tables.table(HEADINGS, cells(result)))
-    print(benchmark_show.where(result))
-
-
-def draw(found: list[dict], path: str) -> None:
-    """Raises UserError: there is nothing to draw."""
-    raise UserError('operations are a table: print it with --show or --markdown.')
+def notes(result: dict) -> list[str]:
+    """The machine, the versions and the date."""
+    return [where(result)]

@@ -1,10 +1,12 @@
-"""Our side of the benchmark: the compiled step of experiments/train.py, timed as `fit` runs it.
+"""Our side of the benchmark: the compiled step of experiments/train, timed as `fit` runs it.
 
 Sizes are MiB, times seconds. Nothing here prints.
 """
 
 import itertools
 import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +14,7 @@ import numpy as np
 
 from experiments import data, train
 from experiments.benchmark import cases
-from experiments.benchmark.pytorch import highest, reset_highest
+from experiments.benchmark.meters import timed
 from experiments.train.evaluate import evaluate
 from experiments.train.parallel import parallel
 
@@ -34,26 +36,26 @@ class Side:
         self.dataset = cases.dataset_of(case)
         self.program = train.program_of(self.config, self.dataset)
         self.batches = self._train_batches()
-        part = next(self.batches)
+        batch = next(self.batches)
         begin = time.perf_counter()
         self.state = self.program.init(0)
-        self.step(part)
+        self.step(batch)
         jax.block_until_ready(self.state)
         self.compile_seconds = time.perf_counter() - begin
 
-    def _train_batches(self):
+    def _train_batches(self) -> Iterator:
         for epoch in itertools.count():
             yield from data.train_batches(
                 self.dataset.train, self.case.batch, self.program.devices, 0, epoch
             )
 
-    def _eval_batches(self):
+    def _eval_batches(self) -> Iterator:
         while True:
             yield from data.eval_batches(self.dataset.test, self.case.batch, self.program.devices)
 
-    def step(self, part):
+    def step(self, batch: Any) -> dict[str, jax.Array]:
         """One step; its metrics stay on the device."""
-        self.state, values = self.program.step(self.state, part, np.float32(cases.RATE))
+        self.state, values = self.program.step(self.state, batch, np.float32(cases.RATE))
         return values
 
     def run(self, steps: int) -> tuple[float, float]:
@@ -61,47 +63,36 @@ class Side:
         metrics, waited, begin = [], 0.0, time.perf_counter()
         for _ in range(steps):
             asked = time.perf_counter()
-            part = next(self.batches)
+            batch = next(self.batches)
             waited += time.perf_counter() - asked
-            metrics.append(self.step(part))
+            metrics.append(self.step(batch))
         jax.device_get(metrics)
         jax.block_until_ready(self.state)
         return time.perf_counter() - begin, waited
 
-    def train(self, seconds: float) -> dict:
+    def train(self, seconds: float) -> dict[str, Any]:
         """Steps for about so many seconds, at least 2, after one to warm up."""
-        reset_highest()
-        self.run(1)
-        steps = max(2, round(seconds / self.run(1)[0]))
-        spent, waited = self.run(steps)
-        return {
-            'images_per_second': steps * self.case.batch / spent,
-            'steps': steps,
-            'seconds': spent,
-            'input_share': waited / spent,
-            'mib': highest(),
-        }
+        waits: list[float] = []
 
-    def infer(self, seconds: float) -> dict:
+        def run(steps: int) -> float:
+            spent, waited = self.run(steps)
+            waits.append(waited)
+            return spent
+
+        _, found = timed(run, self.case.batch, seconds)
+        return found | {'input_share': waits[-1] / found['seconds']}
+
+    def infer(self, seconds: float) -> dict[str, Any]:
         """The same of evaluation, in batches of the training's size."""
-        batch, variables = self.case.batch, self.program.variables(self.state)
+        size, variables = self.case.batch, self.program.variables(self.state)
 
-        def run(count):
+        def run(count: int) -> float:
             begin = time.perf_counter()
             batches = itertools.islice(self._eval_batches(), count)
-            evaluate(self.program.evaluate, variables, batches, count * batch)
+            evaluate(self.program.evaluate, variables, batches, count * size)
             return time.perf_counter() - begin
 
-        reset_highest()
-        run(1)
-        steps = max(2, round(seconds / run(1)))
-        spent = run(steps)
-        return {
-            'images_per_second': steps * batch / spent,
-            'steps': steps,
-            'seconds': spent,
-            'mib': highest(),
-        }
+        return timed(run, size, seconds)[1]
 
     def host(self, seconds: float) -> dict:
         """What calling a step costs beside its operations, as a share of a step.
@@ -110,8 +101,8 @@ class Side:
         computes nothing. Medians of at least 5 calls and 5 steps.
         """
 
-        def nothing(state, part, rate):
-            del part
+        def nothing(state, batch, rate):
+            del batch
             # Not the arguments themselves, which jax would hand back without a call
             same = jax.tree.map(lambda leaf: leaf * jnp.ones((), leaf.dtype), state)
             return same, {'loss': rate * 1, 'error': rate * 1}
@@ -123,13 +114,14 @@ class Side:
             shared=1,
             fast=self.config.model.fields.get('fast', True),
         )
-        part = next(self.batches)
+        batch = next(self.batches)
 
-        def median(step):
-            spent, end = [], time.perf_counter() + seconds
+        def median(step: Callable) -> float:
+            spent: list[float] = []
+            end = time.perf_counter() + seconds
             while len(spent) < 6 or time.perf_counter() < end and len(spent) < 100:
                 begin = time.perf_counter()
-                self.state, values = step(self.state, part, np.float32(cases.RATE))
+                self.state, values = step(self.state, batch, np.float32(cases.RATE))
                 jax.block_until_ready((self.state, values))
                 spent.append(time.perf_counter() - begin)
             return float(np.median(spent[1:]))
@@ -137,13 +129,13 @@ class Side:
         whole, call = median(self.program.step), median(empty)
         return {'seconds': call, 'step_seconds': whole, 'share': call / whole}
 
-    def compiled(self):
+    def compiled(self) -> Any:
         """The executable of the step, which is not compiled again."""
-        part = next(self.batches)
-        return self.program.step.compiled(self.state, part, np.float32(cases.RATE))
+        batch = next(self.batches)
+        return self.program.step.compiled(self.state, batch, np.float32(cases.RATE))
 
     def memory(self) -> dict:
-        """MiB that the compiled step says it needs on a device, and what a device has had."""
+        """MiB of the compiled step on a device, and the highest use of the device so far."""
         found = self.compiled().memory_analysis()
         sizes = (
             {

@@ -18,6 +18,7 @@ a profile sum to 1.
     idle              no device works: dispatch, and gaps between operations
 """
 
+import argparse
 import collections
 import os
 import pathlib
@@ -30,14 +31,13 @@ from typing import NamedTuple
 
 import jax
 import matplotlib
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from experiments import style, tables
-from experiments.benchmark import ours as benchmark_ours
-from experiments.benchmark import tables as benchmark_show
-from experiments.errors import UserError
-from experiments.models import description as models
+from experiments import style
+from experiments.benchmark import cases, ours, stored
+from experiments.benchmark.tables import label, where
+from experiments.models.description import describe
+from experiments.tables import Table
 
 KINDS = (
     'convolution',
@@ -52,7 +52,7 @@ KINDS = (
     'input',
     'idle',
 )
-_INPUT = 'benchmark: next batch'  # the name of the host's wait in the trace
+_INPUT = 'benchmark: next batch'  # names the host's wait in the trace
 _SECONDS = 1.0  # of steps under the profiler, within limits
 
 # --- kinds of the operations -------------------------------------------------------------------
@@ -65,29 +65,12 @@ _CALLED = re.compile(
 _BRANCHES = re.compile(r'branch_computations=\{([^}]*)\}')
 _COLLECTIVES = ('all-reduce', 'all-gather', 'all-to-all', 'reduce-scatter', 'collective-')
 _MOVES = (
-    'transpose',
-    'copy',
-    'pad',
-    'concatenate',
-    'slice',
-    'dynamic-slice',
-    'reverse',
-    'dynamic-update-slice',
-    'gather',
+    'transpose copy pad concatenate slice dynamic-slice reverse dynamic-update-slice gather'.split()
 )
-_NEUTRAL = (
-    'parameter',
-    'constant',
-    'bitcast',
-    'broadcast',
-    'iota',
-    'tuple',
-    'get-tuple-element',
-    'reshape',
-    'fusion',
-    'call',
-    'convert',
-)
+_NEUTRAL = """
+    parameter constant bitcast broadcast iota tuple get-tuple-element reshape fusion call
+    convert
+""".split()
 _CONTAINERS = ('while', 'conditional', 'call')  # their own operations are in the trace as well
 
 
@@ -101,7 +84,8 @@ class _Instruction(NamedTuple):
 
 def _computations(text: str) -> dict[str, list[_Instruction]]:
     """The instructions of each computation of a program's text."""
-    found, current = {}, None
+    found: dict[str, list[_Instruction]] = {}
+    current = None
     for line in text.splitlines():
         if line.endswith('{') and ' = ' not in line.partition('(')[0]:
             name = re.match(r'(?:ENTRY )?%?([\w.-]+)', line)
@@ -127,7 +111,7 @@ def _computations(text: str) -> dict[str, list[_Instruction]]:
     return found
 
 
-_LIBRARY = r'__\w+\$\w+$'  # oneDNN's operations are traced with the name of its kernel behind
+_LIBRARY = r'__\w+\$\w+$'  # the trace adds the name of oneDNN's kernel to an operation
 
 
 def kinds(text: str, pools: Iterable[str] = ()) -> dict[str, str]:
@@ -228,7 +212,7 @@ def shares(
     events: operations, of any number of threads and devices; waits: of the host for a batch;
     threads: of the pool that works on what has been left to it.
     """
-    edges = [(end, 0, None, None, False)]
+    edges = [(end, 0, 0, '', False)]
 
     def add(first, last, kind, left=False):
         if last > first:
@@ -242,8 +226,10 @@ def shares(
             add(event.end, event.done, kind, left=True)
     for wait in waits:
         add(wait.start, wait.end, 'input')
-    spent, now = collections.Counter(), begin
-    running, left = collections.Counter(), collections.Counter()
+    spent: collections.Counter[str] = collections.Counter()
+    running: collections.Counter[str] = collections.Counter()
+    left: collections.Counter[str] = collections.Counter()
+    now = begin
     for moment, change, _, kind, is_left in sorted(edges, key=lambda edge: edge[:2]):
         moment = min(max(moment, begin), end)
         if moment > now:
@@ -319,7 +305,7 @@ def _until_done(events, done):
     ]
 
 
-def measure(side: benchmark_ours.Side) -> dict:
+def measure(side: ours.Side) -> dict:
     """Runs steps under the profiler: {'seconds' a step, 'steps', 'shares', 'operations'}.
 
     'operations' are the ten that take longest, [name, kind, layer, share of their sum]. The trace
@@ -328,7 +314,7 @@ def measure(side: benchmark_ours.Side) -> dict:
     compiled = side.compiled()
     text = compiled.as_text()
     named = kinds(text, _pools(side.case))
-    module = re.search(r'HloModule ([\w.-]+)', text)[1]
+    (module,) = re.findall(r'^HloModule ([\w.-]+)', text)
     side.run(1)
     steps = min(max(round(_SECONDS / side.run(1)[0]), 3), 50)
     with tempfile.TemporaryDirectory() as place:
@@ -353,21 +339,21 @@ def _annotated(side, steps) -> float:
     metrics, begin = [], time.perf_counter()
     for _ in range(steps):
         with jax.profiler.TraceAnnotation(_INPUT):
-            part = next(side.batches)
-        metrics.append(side.step(part))
+            batch = next(side.batches)
+        metrics.append(side.step(batch))
     jax.block_until_ready((side.state, metrics))
     return time.perf_counter() - begin
 
 
 def _pools(case) -> list[str]:
     """The last names of the layers that pool, which a program's scopes have."""
-    rows = models.describe(case.net, case.side or None, classes=case.classes, **case.fields)['rows']
+    rows = describe(case.net, case.side or None, classes=case.classes, **case.fields)['rows']
     return [row['layer'].rpartition('/')[2] for row in rows if row['kind'].endswith('pool')]
 
 
 def _longest(events, named, text, count=10):
     scopes = dict(re.findall(r'%?([\w.-]+) = .*op_name="([^"]*)"', text))
-    spent = collections.Counter()
+    spent: collections.Counter[str] = collections.Counter()
     for event in events:
         if named.get(event.name) != 'container':
             spent[event.name] += max(event.end, event.done) - event.start
@@ -378,10 +364,27 @@ def _longest(events, named, text, count=10):
     ]
 
 
+def run(args: argparse.Namespace) -> stored.Result:
+    """Profiles the cases that are not stored yet, and returns all of the result."""
+    picked = cases.chosen(args.names, args.batch, args.devices)
+    settings = {name: getattr(args, name) for name in ('devices', 'dtype', 'batch')}
+    result = stored.begun(args, 'profile', settings, 'cases', picked)
+    left = stored.missing(result, 'cases', picked, args.out)
+
+    def profiled(name: str) -> dict:
+        return measure(ours.Side(picked[name], devices=args.devices or 0, dtype=args.dtype))
+
+    with stored.interruptible(args, result, 'cases', list(picked)):
+        if left:
+            stored.go_on(result, ('cases',), stored.environment())
+        stored.measure_parts(result, 'cases', left, cases.CASES, args.out, profiled)
+    return result
+
+
 # --- showing -----------------------------------------------------------------------------------
 
 
-def shown(name: str, profile: dict) -> str:
+def _words(name: str, profile: dict) -> str:
     """The profile in words, kinds with the most time first."""
     lines = [f'{name}: {1000 * profile["seconds"]:,.1f} ms a step, under the profiler']
     for kind, share in sorted(profile['shares'].items(), key=lambda item: -item[1]):
@@ -416,27 +419,27 @@ def cells(result: dict) -> list[tuple[str, ...]]:
     ]
 
 
-def markdown(result: dict) -> str:
-    """README's table."""
-    return (
-        tables.markdown(
-            ('net', 'ms a step', *(f'{kind}, %' for kind in _kinds(result))), cells(result)
-        )
-        + f'\n- {benchmark_show.where(result)}\n'
-    )
+def tables_of(result: dict) -> list[Table]:
+    """Headings and lines of the table."""
+    headings = ('net', 'ms a step', *(f'{kind}, %' for kind in _kinds(result)))
+    return [(headings, cells(result))]
 
 
-def print_tables(result: dict) -> None:
-    """Every profile with its longest operations, for a terminal."""
-    for name, profile in result['cases'].items():
-        print(shown(name, profile))
+def notes(result: dict) -> list[str]:
+    """The machine, the versions and the date."""
+    return [where(result)]
 
 
-def render(result: dict) -> Figure:
-    """A bar per case, cut by kind of operation."""
+def words(result: dict) -> str:
+    """Every profile with its longest operations."""
+    return '\n'.join(_words(name, profile) for name, profile in result['cases'].items())
+
+
+def render(stored_results: list[dict]) -> Figure:
+    """A bar per case of the one result, cut by kind of operation."""
+    (result,) = stored_results
     found = _kinds(result)
-    figure = Figure((9, 1.8 + 0.34 * len(result['cases'])), dpi=150, layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = style.canvas(9, 1.8 + 0.34 * len(result['cases']))
     axes = figure.add_subplot()
     names = list(result['cases'])
     for index, kind in enumerate(found):
@@ -460,21 +463,8 @@ def render(result: dict) -> Figure:
     )
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, 100)
-    for side in ('top', 'right', 'left'):
-        axes.spines[side].set_visible(False)
-    axes.tick_params(axis='y', length=0)
+    style.frame_rows(axes)
     axes.set_xlabel('share of the step, %')
-    axes.set_title(
-        f"Where a training step's time goes, {benchmark_show.label(result)}",
-        loc='left',
-        fontsize=11,
-    )
+    axes.set_title(f"Where a training step's time goes, {label(result)}", loc='left', fontsize=11)
     figure.legend(loc='outside lower center', frameon=False, fontsize=8, ncols=6)
     return figure
-
-
-def draw(found: list[dict], path: str) -> None:
-    """Writes the figure of one stored file as .png or .svg."""
-    if len(found) > 1:
-        raise UserError('profiles are drawn one file at a time.')
-    style.save(render(found[0]), path)

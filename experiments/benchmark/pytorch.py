@@ -3,7 +3,7 @@
     PYTHON -m experiments.benchmark.pytorch
 
 reads one JSON object a line from its standard input and answers with one a line on its standard
-output, until the input ends. It needs PyTorch and NumPy and nothing else of this project, so that
+output, until the input ends. It needs PyTorch and NumPy and no other package, so that
 PYTHON can be any interpreter. While it waits for a line it does nothing.
 
     first      {"torch": "2.9.0", "threads": 2, "device": "cpu"}
@@ -26,7 +26,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterable
+from typing import Any
 
+from experiments.benchmark.meters import seconds_of, timed
 from experiments.errors import UserError, reason
 
 # Memory layouts of the images and the net; 'compile' puts torch.compile around either
@@ -73,7 +76,10 @@ class Child:
                 f'--torch_python {self.python} does not start ({reason(error)}); name '
                 'an interpreter that has PyTorch.'
             ) from error
-        self._answers, self._complaints = queue.Queue(), []
+        assert self._process.stdin  # a pipe, as asked for
+        self._requests = self._process.stdin
+        self._answers: queue.Queue[str | None] = queue.Queue()
+        self._complaints: list[str] = []
         for read in (self._read, self._listen):
             threading.Thread(target=read, args=(self._process,), daemon=True).start()
         hello = self._receive(120)
@@ -111,11 +117,11 @@ class Child:
         except ValueError:
             return {'error': f'it answered {line.strip()[:80]!r}', 'gone': True}
 
-    def ask(self, **request) -> dict:
+    def ask(self, **request: Any) -> dict:
         """The answer to a request, {'error': ...} where it has none; the next one still works."""
         try:
-            self._process.stdin.write(json.dumps(request) + '\n')
-            self._process.stdin.flush()
+            self._requests.write(json.dumps(request) + '\n')
+            self._requests.flush()
         except OSError:
             pass  # the reader says why
         answer = self._receive(self.limit)
@@ -124,10 +130,10 @@ class Child:
             self._start()
         return answer
 
-    def close(self, patience: float = 2.0):
+    def close(self, patience: float = 2.0) -> None:
         """Ends the process, by force if it takes longer than `patience` seconds."""
         with contextlib.suppress(OSError):
-            self._process.stdin.close()
+            self._requests.close()
         try:
             self._process.wait(patience)
         except subprocess.TimeoutExpired:
@@ -142,17 +148,18 @@ class Children:
     """
 
     def __init__(self, python: str):
-        self._eager, self._compiling = Child(python), None
+        self._eager = Child(python)
+        self._compiling: Child | None = None
         self.about = self._eager.about
 
-    def ask(self, **request) -> dict:
+    def ask(self, **request: Any) -> dict:
         """As Child.ask."""
         if 'compile' not in request['variant']:
             return self._eager.ask(**request)
         self._compiling = self._compiling or Child(self._eager.python)
         return self._compiling.ask(**request)
 
-    def close(self):
+    def close(self) -> None:
         """Ends both."""
         for child in filter(None, (self._eager, self._compiling)):
             child.close()
@@ -164,7 +171,7 @@ class Children:
 class Step:
     """One net in one variant with its images: `run` does steps, `train` or `infer`."""
 
-    def __init__(self, request, torch):
+    def __init__(self, request: dict, torch: Any):
         from experiments.benchmark import torch_nets
 
         self.torch, self.batch = torch, request['batch']
@@ -208,7 +215,7 @@ class Step:
             images = images.permute(0, 3, 1, 2)
         return (images.float() / 255 - self.mean) / self.std, self.labels[rows]
 
-    def cast(self):
+    def cast(self) -> contextlib.AbstractContextManager:
         if self.dtype == self.torch.float32:
             return contextlib.nullcontext()
         return self.torch.autocast(self.device, self.dtype)
@@ -237,7 +244,7 @@ class Step:
             loss = self.torch.nn.functional.cross_entropy(logits, labels)
             return loss, (logits.argmax(1) != labels).float().mean()
 
-    def run(self, task, steps):
+    def run(self, task: str, steps: int) -> list[list[float]]:
         """Does the steps and fetches their losses and errors, as at the end of an epoch."""
         self.net.train(task == 'train')
         one = self.train if task == 'train' else self.infer
@@ -245,28 +252,19 @@ class Step:
         return self.torch.stack(values).tolist()
 
 
-def _measure(step, task, seconds):
+def _measure(step: Step, task: str, seconds: float) -> dict[str, Any]:
     """Steps for about so many seconds, at least 2, after one to warm up."""
-    reset_highest()
-    begin = time.perf_counter()
-    step.run(task, 1)
-    first = time.perf_counter() - begin
-    begin = time.perf_counter()
-    step.run(task, 1)
-    steps = max(2, round(seconds / (time.perf_counter() - begin)))
-    begin = time.perf_counter()
-    step.run(task, steps)
-    spent = time.perf_counter() - begin
-    return {
-        'images_per_second': steps * step.batch / spent,
-        'steps': steps,
-        'seconds': spent,
-        'warm_up': first,
-        'mib': highest(),
-    }
+
+    def run(steps: int) -> float:
+        begin = time.perf_counter()
+        step.run(task, steps)
+        return time.perf_counter() - begin
+
+    first, found = timed(run, step.batch, seconds)
+    return found | {'warm_up': first}
 
 
-def operation(torch, request, drawn):
+def operation(torch: Any, request: dict, drawn: Callable[..., Any]) -> Callable[[], Any]:
     """A call of a part of operations.Operation, on what drawn(*shape) gives.
 
     It returns the layer or the gradient of a convolution; of other layers the result and the
@@ -303,7 +301,7 @@ def operation(torch, request, drawn):
     return call
 
 
-def _seconds(torch, request) -> float:
+def _seconds(torch: Any, request: dict) -> float:
     """Of one call of an operation, in channels_last."""
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     dtype = getattr(torch, request['dtype'])
@@ -319,33 +317,14 @@ def _seconds(torch, request) -> float:
         if device == 'cuda':
             torch.cuda.synchronize()
 
-    done()
-    count, begin = 0, time.perf_counter()
-    while count < 2 or time.perf_counter() - begin < request['seconds']:
-        done()
-        count += 1
-    return (time.perf_counter() - begin) / count
+    return seconds_of(done, request['seconds'])
 
 
-def reset_highest():
-    """Forgets the highest resident size so far, where the system can."""
-    with contextlib.suppress(OSError):
-        pathlib.Path('/proc/self/clear_refs').write_text('5')
-
-
-def highest() -> float | None:
-    """Highest resident MiB of this process since `reset_highest`; None where unknown."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        text = pathlib.Path('/proc/self/status').read_text()
-        return int(text.partition('VmHWM:')[2].split()[0]) / 1024
-    return None
-
-
-def _short(error):
+def _short(error: Exception) -> str:
     return reason(error)[:300]
 
 
-def serve(lines, write) -> None:
+def serve(lines: Iterable[str], write: Callable[[dict], None]) -> None:
     """Answers requests until there are no more."""
     try:
         import torch
@@ -359,7 +338,7 @@ def serve(lines, write) -> None:
             'device': torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu',
         }
     )
-    made = {}
+    made: dict[tuple[str, str], Step] = {}
     for line in lines:
         try:
             request = json.loads(line)
@@ -380,6 +359,7 @@ def serve(lines, write) -> None:
 
 
 def main() -> int:
+    """Answers on standard output until standard input ends."""
     # What others print must not get between the answers
     answers = os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)

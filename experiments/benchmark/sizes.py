@@ -9,27 +9,29 @@ time of the step stands beside that of its all-reduce alone: the mean over the d
 the net's gradients and metrics. Each number of devices is measured in a process of its own.
 """
 
+import argparse
 import json
 import math
 import subprocess
 import sys
-import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import matplotlib.ticker
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+import scipy.stats
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich.console import Console
 
-from experiments import machine, style, tables
-from experiments.benchmark import measure as benchmark
-from experiments.benchmark import ours as benchmark_ours
-from experiments.benchmark import tables as benchmark_show
+from experiments import machine, style
+from experiments.benchmark import ours, stored
 from experiments.benchmark.cases import CASES, Case
+from experiments.benchmark.meters import seconds_of
+from experiments.benchmark.tables import label, where
 from experiments.errors import UserError, one_of, reason
+from experiments.tables import Table
 from experiments.train.evaluate import AXIS
 from experiments.train.parallel import parallel
 
@@ -37,7 +39,7 @@ from experiments.train.parallel import parallel
 class Series(NamedTuple):
     """Cases that differ in one size."""
 
-    size: str  # what the sizes are
+    size: str  # 'batch', 'side' or 'depth'
     cases: dict[int, Case]
 
 
@@ -68,85 +70,70 @@ class Fit(NamedTuple):
     factor: float
 
 
-def fit(sizes, seconds) -> Fit:
-    """Least squares on logarithms; the error is nan for two points."""
-    x, y = np.log(np.asarray(sizes, float)), np.log(np.asarray(seconds, float))
-    spread = ((x - x.mean()) ** 2).sum()
-    exponent = float(((x - x.mean()) * (y - y.mean())).sum() / spread)
-    left = y - y.mean() - exponent * (x - x.mean())
-    freedom = len(x) - 2
-    error = math.sqrt((left**2).sum() / freedom / spread) if freedom > 0 else math.nan
-    return Fit(exponent, error, float(np.exp(y.mean() - exponent * x.mean())))
+def fit(sizes: Sequence[float], seconds: Sequence[float]) -> Fit:
+    """Least squares on logarithms; the error is nan for two sizes."""
+    line = scipy.stats.linregress(np.log(sizes), np.log(seconds))
+    error = float(line.stderr) if len(sizes) > 2 else math.nan
+    return Fit(float(line.slope), error, float(np.exp(line.intercept)))
 
 
 # --- measuring ---------------------------------------------------------------------------------
 
 
-def run(args) -> int:
-    """Measures the series that are not stored yet, and prints them."""
+def run(args: argparse.Namespace) -> stored.Result:
+    """Measures the series that are not stored yet, and returns all of the result."""
     for name in args.names:
         if name not in SERIES and name != 'devices':
             raise one_of('series', name, (*SERIES, 'devices'))
     settings = {name: getattr(args, name) for name in ('dtype', 'rounds', 'seconds')}
-    result = benchmark.begun(args, 'sizes', settings, 'series', args.names or SERIES)
+    result = stored.begun(args, 'sizes', settings, 'series', args.names or SERIES)
     result.setdefault('devices', {})
     if args.again and (not args.names or 'devices' in args.names):
         result['devices'] = {}
-    benchmark.go_on(result, ('series', 'devices'), benchmark.environment())
-    try:
+    stored.go_on(result, ('series', 'devices'), stored.environment())
+    with stored.interruptible(args, result, 'series'):
         for name, series in SERIES.items():
             if not args.names or name in args.names:
                 _measure_series(name, series, result, args)
         if not args.names or 'devices' in args.names:
             _measure_devices(result, args)
-    except KeyboardInterrupt:
-        return benchmark.interrupted(args, 'what was measured')
-    print_tables(result)
-    if args.out:
-        print(f'stored in {args.out}')
-    return 0
+    return result
 
 
-def _measure_series(name, series, result, args):
-    stored = result['series'].setdefault(name, {'size': series.size, 'points': {}})
+def _measure_series(
+    name: str, series: Series, result: stored.Result, args: argparse.Namespace
+) -> None:
+    points = result['series'].setdefault(name, {'size': series.size, 'points': {}})['points']
     for size, case in series.cases.items():
-        if str(size) in stored['points']:
+        if str(size) in points:
             continue
-        side = benchmark_ours.Side(case, devices=1, dtype=args.dtype)
+        side = ours.Side(case, devices=1, dtype=args.dtype)
         rounds = [side.train(args.seconds) for _ in range(args.rounds)]
         times = [case.batch / one['images_per_second'] for one in rounds]
-        stored['points'][str(size)] = {
+        points[str(size)] = {
             'seconds': times,
             'batch': case.batch,
             'compile_seconds': side.compile_seconds,
         }
-        benchmark.store(result, args.out)
+        stored.store(result, args.out)
         print(f'{name}: {series.size} {size}: {1000 * np.median(times):,.1f} ms a step', flush=True)
 
 
-def _measure_devices(result, args):
+def _measure_devices(result: stored.Result, args: argparse.Namespace) -> None:
     for net in SCALED:
         for devices in DEVICES:
             if str(devices) in result['devices'].setdefault(net, {}):
                 continue
-            words = [
-                sys.executable,
-                '-m',
-                'experiments.benchmark.sizes',
-                net,
-                str(devices),
-                str(args.rounds),
-                str(args.seconds),
-                args.dtype,
-            ]
-            done = subprocess.run(words, capture_output=True, text=True, start_new_session=True)
+            words = (net, devices, args.rounds, args.seconds, args.dtype)
+            command = [sys.executable, '-m', 'experiments.benchmark.sizes', *map(str, words)]
+            done = subprocess.run(command, capture_output=True, text=True, start_new_session=True)
             if done.returncode:
                 last = (done.stderr.strip() or 'no message').splitlines()[-1]
                 print(f'{net} on {devices} devices left out: {last}', flush=True)
                 continue
             found = json.loads(done.stdout.splitlines()[-1])
             result['devices'][net][str(devices)] = found
-            benchmark.store(result, args.out)
+            stored.store(result, args.out)
             print(
                 f'{net} on {devices} devices: {1000 * np.median(found["seconds"]):,.1f} ms a '
                 f'step, its all-reduce alone {1000 * np.median(found["all_reduce"]):,.2f} ms',
@@ -156,174 +143,132 @@ def _measure_devices(result, args):
 
 def scaled(net: str, devices: int, rounds: int, seconds: float, dtype: str) -> dict:
     """{'seconds', 'all_reduce'}: those of a step and of its all-reduce alone, per round."""
-    side = benchmark_ours.Side(CASES[net], devices=devices, dtype=dtype)
+    side = ours.Side(CASES[net], devices=devices, dtype=dtype)
 
-    def mean(tree, part):
+    def mean(tree, number):
         # different on each device, so that there is something to reduce
-        return jax.lax.pmean(jax.tree.map(lambda leaf: leaf + part.astype(leaf.dtype), tree), AXIS)
+        return jax.lax.pmean(
+            jax.tree.map(lambda leaf: leaf + number.astype(leaf.dtype), tree), AXIS
+        )
 
     together = parallel(mean, devices, donate=False)
     tree = (side.state.params, side.state.batch_stats, jnp.zeros(2))
-    parts = np.arange(devices, dtype=np.float32)
-    found = {'seconds': [], 'all_reduce': []}
+    numbers = np.arange(devices, dtype=np.float32)
+    found: dict[str, list[float]] = {'seconds': [], 'all_reduce': []}
     for _ in range(2):  # compiled for where the first tree lies, and for where its mean does
-        tree = jax.block_until_ready(together(tree, parts))
+        tree = jax.block_until_ready(together(tree, numbers))
     for _ in range(rounds):
         found['seconds'].append(side.case.batch / side.train(seconds)['images_per_second'])
-        count, begin = 0, time.perf_counter()
-        while count < 2 or time.perf_counter() - begin < seconds / 2:
-            jax.block_until_ready(together(tree, parts))
-            count += 1
-        found['all_reduce'].append((time.perf_counter() - begin) / count)
+        found['all_reduce'].append(
+            seconds_of(lambda: jax.block_until_ready(together(tree, numbers)), seconds / 2)
+        )
     return found
 
 
 # --- showing -----------------------------------------------------------------------------------
 
 
-def _points(stored):
+def _points(series: dict) -> tuple[list[int], list[float]]:
     """(sizes, median seconds), ascending."""
     pairs = sorted(
-        (int(size), float(np.median(point['seconds']))) for size, point in stored['points'].items()
+        (int(size), float(np.median(point['seconds']))) for size, point in series['points'].items()
     )
     return [size for size, _ in pairs], [seconds for _, seconds in pairs]
 
 
-def _net(name, stored):
-    """What a series is of: its name without its size."""
-    return name.removesuffix(f'_{stored["size"]}')
+def _net(name: str, series: dict) -> str:
+    """The net of a series: its name without its size."""
+    return name.removesuffix(f'_{series["size"]}')
 
 
 def series_cells(result: dict) -> list[tuple[str, ...]]:
-    """One line per point in the order of HEADINGS."""
-    lines = []
-    for name, stored in result['series'].items():
-        for size, seconds in zip(*_points(stored), strict=True):
-            batch = stored['points'][str(size)]['batch']
-            lines.append(
-                (
-                    _net(name, stored),
-                    f'{stored["size"]} {size}',
-                    f'{1000 * seconds:,.1f}',
-                    f'{batch / seconds:,.0f}',
-                )
-            )
+    """One line per size of each series, in the order of HEADINGS."""
+    lines: list[tuple[str, ...]] = []
+    for name, series in result['series'].items():
+        for size, seconds in zip(*_points(series), strict=True):
+            batch = series['points'][str(size)]['batch']
+            words = f'{series["size"]} {size}', f'{1000 * seconds:,.1f}', f'{batch / seconds:,.0f}'
+            lines.append((_net(name, series), *words))
     return lines
 
 
 def device_cells(result: dict) -> list[tuple[str, ...]]:
     """One line per net and number of devices in the order of DEVICE_HEADINGS."""
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for net, found in result['devices'].items():
         for devices, one in sorted(found.items(), key=lambda item: int(item[0])):
             step, together = np.median(one['seconds']), np.median(one['all_reduce'])
-            lines.append(
-                (
-                    net,
-                    devices,
-                    f'{1000 * step:,.1f}',
-                    f'{1000 * together:,.2f}',
-                    f'{100 * together / step:.1f}',
-                )
-            )
+            share = f'{100 * together / step:.1f}'
+            lines.append((net, devices, f'{1000 * step:,.1f}', f'{1000 * together:,.2f}', share))
     return lines
 
 
 def notes(result: dict) -> list[str]:
-    """The fitted exponents in words."""
-    return [
-        f'{_net(name, stored)}: time ~ {stored["size"]}^{_exponent(fit(*_points(stored)))}'
-        for name, stored in result['series'].items()
-        if len(stored['points']) > 1
+    """The fitted exponents in words, then the machine."""
+    fitted = [
+        f'{_net(name, series)}: time ~ {series["size"]}^{_exponent(fit(*_points(series)))}'
+        for name, series in result['series'].items()
+        if len(series['points']) > 1
     ]
+    return [*fitted, where(result)]
 
 
-def _exponent(fitted):
+def _exponent(fitted: Fit) -> str:
     if math.isnan(fitted.error):
         return f'{fitted.exponent:.2f}'
     return f'{fitted.exponent:.2f} ± {fitted.error:.2f}'
 
 
-def markdown(result: dict) -> str:
-    """README's tables."""
-    printed = [
-        tables.markdown(headings, lines)
-        for headings, lines in (
-            (HEADINGS, series_cells(result)),
-            (DEVICE_HEADINGS, device_cells(result)),
-        )
-        if lines
-    ]
-    lines = [*notes(result), benchmark_show.where(result)]
-    return '\n'.join([*printed, ''.join(f'- {line}\n' for line in lines)])
+def tables_of(result: dict) -> list[Table]:
+    """Headings and lines of the tables that have any."""
+    found = [(HEADINGS, series_cells(result)), (DEVICE_HEADINGS, device_cells(result))]
+    return [(headings, lines) for headings, lines in found if lines]
 
 
-def print_tables(result: dict) -> None:
-    """The same for a terminal."""
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    for headings, lines in (
-        (HEADINGS, series_cells(result)),
-        (DEVICE_HEADINGS, device_cells(result)),
-    ):
-        if lines:
-            console.print(tables.table(headings, lines))
-    for line in notes(result):
-        print(line)
-
-
-def render(result: dict) -> Figure:
+def render(results: list[dict]) -> Figure:
     """Step time against each kind of size, logarithmic, with the fitted lines; and on devices.
 
-    Raises UserError where nothing is stored.
+    It takes one result. Raises UserError where nothing is stored.
     """
+    (result,) = results
     kinds = list(
-        dict.fromkeys(stored['size'] for stored in result['series'].values() if stored['points'])
+        dict.fromkeys(series['size'] for series in result['series'].values() if series['points'])
     )
     scaling = {net: found for net, found in result['devices'].items() if found}
     count = len(kinds) + bool(scaling)
     if not count:
         raise UserError('the file holds no measurement: measure with --sizes --out FILE.json.')
-    figure = Figure((3.6 * count + 0.6, 4.2), dpi=150, layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = style.canvas(3.6 * count + 0.6, 4.2)
     panels = list(np.atleast_1d(figure.subplots(1, count)))
     for axes, kind in zip(panels, kinds):
         _draw_series(axes, kind, result)
     if scaling:
         _draw_devices(panels[-1], scaling)
-    figure.suptitle(
-        f'Time of a training step, {benchmark_show.label(result)}', fontsize=11, x=0.01, ha='left'
-    )
+    figure.suptitle(f'Time of a training step, {label(result)}', fontsize=11, x=0.01, ha='left')
     return figure
 
 
-def _draw_series(axes, kind, result):
+def _draw_series(axes: Axes, kind: str, result: dict) -> None:
     chosen = {
-        name: stored
-        for name, stored in result['series'].items()
-        if stored['size'] == kind and stored['points']
+        name: series
+        for name, series in result['series'].items()
+        if series['size'] == kind and series['points']
     }
-    ticks = set()
-    for index, (name, stored) in enumerate(chosen.items()):
-        sizes, seconds = _points(stored)
+    ticks: set[int] = set()
+    for index, (name, series) in enumerate(chosen.items()):
+        sizes, seconds = _points(series)
         ticks |= set(sizes)
         milli = 1000 * np.array(seconds)
-        rounds = (
-            1000
-            * np.array(
-                [
-                    [min(point['seconds']), max(point['seconds'])]
-                    for point in (stored['points'][str(size)] for size in sizes)
-                ]
-            ).T
-        )
-        words = _net(name, stored).replace('_', ' ')
+        rounds = [series['points'][str(size)]['seconds'] for size in sizes]
+        ends = 1000 * np.array([[min(times), max(times)] for times in rounds]).T
+        words = _net(name, series).replace('_', ' ')
         line = fit(sizes, seconds) if len(sizes) > 1 else None
         words += f': exponent {_exponent(line)}' if line else ''
-        colour = style.COLOURS[index]
+        colour = style.colour(index)
         axes.errorbar(
             sizes,
             milli,
-            yerr=np.abs(rounds - milli),
+            yerr=np.abs(ends - milli),
             fmt='o',
             ms=4,
             color=colour,
@@ -343,7 +288,7 @@ def _draw_series(axes, kind, result):
     _frame(axes, sorted(ticks), UNITS[kind])
 
 
-def _draw_devices(axes, scaling):
+def _draw_devices(axes: Axes, scaling: dict[str, dict]) -> None:
     for index, (net, found) in enumerate(scaling.items()):
         devices = sorted(map(int, found))
         for key, marker, words in (('seconds', 'o-', 'step'), ('all_reduce', 's--', 'all-reduce')):
@@ -353,14 +298,14 @@ def _draw_devices(axes, scaling):
                 marker,
                 ms=4,
                 lw=1.2,
-                color=style.COLOURS[index],
+                color=style.colour(index),
                 label=f'{net.replace("_", " ")}: {words}',
             )
     axes.set_xscale('log')
     _frame(axes, sorted({int(n) for found in scaling.values() for n in found}), 'devices')
 
 
-def _frame(axes, ticks, words):
+def _frame(axes: Axes, ticks: list[int], words: str) -> None:
     axes.set_yscale('log')
     while len(ticks) > 6:
         ticks = ticks[::2] if ticks[-1] == ticks[::2][-1] else [*ticks[::2], ticks[-1]]
@@ -379,14 +324,7 @@ def _frame(axes, ticks, words):
     axes.legend(frameon=False, fontsize=8, loc='upper left')
 
 
-def draw(found: list[dict], path: str) -> None:
-    """Writes the figure of one stored file as .png or .svg."""
-    if len(found) > 1:
-        raise UserError('sizes are drawn one file at a time.')
-    style.save(render(found[0]), path)
-
-
-def main(argv=None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """One number of devices in a process of its own: NET DEVICES ROUNDS SECONDS DTYPE."""
     net, devices, rounds, seconds, dtype = sys.argv[1:] if argv is None else argv
     try:

@@ -1,19 +1,14 @@
-"""The numbers of a stored benchmark: ratios, tables and a figure.
+"""The numbers of stored speeds: ratios and tables.
 
 A side's number is the median of its rounds. The ratio to PyTorch is ours / theirs within each round
 of the variant of theirs that has the highest median; its median, lowest and highest are shown.
 """
 
 import statistics
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import matplotlib.ticker
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from rich.console import Console
-
-from experiments import style, tables
-from experiments.errors import UserError
+from experiments.tables import Lines, Table
 
 SPEED = (
     'net',
@@ -49,6 +44,7 @@ def rates(entry: dict, side: str, task: str = 'train') -> list[float]:
 
 
 def median(values: list[float]) -> float | None:
+    """None of no values."""
     return statistics.median(values) if values else None
 
 
@@ -61,9 +57,11 @@ def best(entry: dict, task: str = 'train') -> str | None:
     }
     full = max(map(len, found.values()), default=0)
     medians = {
-        side: median(values) for side, values in found.items() if values and len(values) == full
+        side: statistics.median(values)
+        for side, values in found.items()
+        if values and len(values) == full
     }
-    return max(medians, key=medians.get, default=None)
+    return max(medians, key=lambda side: medians[side], default=None)
 
 
 def ratio(entry: dict, other: str | None, task: str = 'train', side: str = 'ours') -> Ratio | None:
@@ -71,13 +69,20 @@ def ratio(entry: dict, other: str | None, task: str = 'train', side: str = 'ours
     if other is None:
         return None
     pairs = [one / two for one, two in zip(rates(entry, side, task), rates(entry, other, task))]
-    return Ratio(median(pairs), min(pairs), max(pairs)) if pairs else None
+    return spread(pairs) if pairs else None
 
 
-def geometric_mean(result: dict, other: str | None = None, task: str = 'train'):
+def spread(ratios: list[float]) -> Ratio:
+    """The ratios of the rounds, of which there is at least one."""
+    return Ratio(statistics.median(ratios), min(ratios), max(ratios))
+
+
+def geometric_mean(
+    result: dict, other: str | None = None, task: str = 'train'
+) -> tuple[float | None, int]:
     """(mean, cases) of the median ratios to the best of PyTorch, or to `other`; (None, 0)."""
-    found = [ratio(entry, other or best(entry, task), task) for entry in result['cases'].values()]
-    found = [one.median for one in found if one]
+    ratios = [ratio(entry, other or best(entry, task), task) for entry in result['cases'].values()]
+    found = [one.median for one in ratios if one]
     return (statistics.geometric_mean(found), len(found)) if found else (None, 0)
 
 
@@ -86,7 +91,7 @@ def geometric_mean(result: dict, other: str | None = None, task: str = 'train'):
 
 def speed_cells(result: dict) -> list[tuple[str, ...]]:
     """One line per case in the order of SPEED."""
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for name, entry in result['cases'].items():
         theirs, tested = best(entry), best(entry, 'infer')
         lines.append(
@@ -109,11 +114,11 @@ def speed_cells(result: dict) -> list[tuple[str, ...]]:
 
 def cost_cells(result: dict) -> list[tuple[str, ...]]:
     """One line per case in the order of COST."""
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for name, entry in result['cases'].items():
         side = entry['sides']['ours']
-        gflops = median(rates(entry, 'ours')) * entry['flop_train'] / 1e9
-        waited = median([round['input_share'] for round in side['train']])
+        gflops = statistics.median(rates(entry, 'ours')) * entry['flop_train'] / 1e9
+        waited = statistics.median([round['input_share'] for round in side['train']])
         step = side['memory_mib'].get('step')
         lines.append(
             (
@@ -129,7 +134,7 @@ def cost_cells(result: dict) -> list[tuple[str, ...]]:
     return lines
 
 
-def _rate(entry, side, task='train'):
+def _rate(entry: dict, side: str | None, task: str = 'train') -> str:
     value = median(rates(entry, side, task)) if side else None
     if value is None:
         return ''
@@ -140,10 +145,15 @@ def _text(value: Any) -> str:
     return '' if value is None else str(value)
 
 
-def _without_empty(headings, lines):
+def _without_empty(headings: Sequence[str], lines: Lines) -> Table:
     """The table without columns that no line fills."""
     kept = [i for i in range(len(headings)) if any(line[i] for line in lines)]
     return [headings[i] for i in kept], [tuple(line[i] for i in kept) for line in lines]
+
+
+def tables_of(result: dict) -> list[Table]:
+    """Headings and lines of both tables, without empty columns."""
+    return [_without_empty(SPEED, speed_cells(result)), _without_empty(COST, cost_cells(result))]
 
 
 def notes(result: dict) -> list[str]:
@@ -160,48 +170,6 @@ def notes(result: dict) -> list[str]:
     return [*found, where(result)]
 
 
-def where(result: dict) -> str:
-    """The machine, the versions and the date of a result."""
-    found = result['environment']
-    parts = [
-        found['cpu'] if found['platform'] == 'cpu' else found['device'],
-        f'{found["cores"]} cores',
-        f'Python {found["python"]}',
-        f'jax {found["versions"]["jax"]}',
-    ]
-    if 'torch' in found:
-        parts.append(f'PyTorch {found["torch"]["torch"]} ({found["torch"]["threads"]} threads)')
-    devices = result['settings'].get('devices')
-    parts += [f'{devices} devices'] if devices else []
-    parts += [result['settings']['dtype']]
-    if 'peak_gflops' in result:
-        parts += [f'large matrix product {result["peak_gflops"]:,.0f} GFLOP/s']
-    return ', '.join([*parts, f'load before {found["load"][0]:.1f}', found['date']]) + '.'
-
-
-def markdown(result: dict) -> str:
-    """README's tables of a stored benchmark."""
-    printed = [
-        tables.markdown(*_without_empty(headings, lines))
-        for headings, lines in ((SPEED, speed_cells(result)), (COST, cost_cells(result)))
-    ]
-    return '\n'.join([*printed, ''.join(f'- {line}\n' for line in notes(result))])
-
-
-def print_tables(result: dict) -> None:
-    """The same for a terminal."""
-    import sys
-
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    for headings, lines in ((SPEED, speed_cells(result)), (COST, cost_cells(result))):
-        console.print(tables.table(*_without_empty(headings, lines)))
-    for line in notes(result):
-        print(line)
-
-
-# --- figure ------------------------------------------------------------------------------------
-
-
 def label(result: dict) -> str:
     """What tells one stored benchmark from another: its device, versions, devices and type."""
     where, settings = result['environment'], result['settings']
@@ -215,91 +183,21 @@ def label(result: dict) -> str:
     return ', '.join(parts)
 
 
-def render(found: list[dict]) -> Figure:
-    """Ratio to PyTorch of every case: a dot with the spread of its rounds, a colour per file.
-
-    Where plain flax was measured too, its ratio is a hollow square. Raises UserError where no file
-    has a ratio.
-    """
-    names = list(
-        dict.fromkeys(
-            name
-            for result in found
-            for name, entry in result['cases'].items()
-            if ratio(entry, best(entry))
-        )
-    )
-    if not names:
-        raise UserError('the files hold no ratio to PyTorch: measure with --against torch.')
-    height = 1.6 + len(names) * (0.22 + 0.16 * len(found))
-    figure = Figure((9, height), dpi=150, layout='constrained')
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.axvline(1, color='black', lw=0.8)
-    ends = [1.0]
-    for index, result in enumerate(found):
-        colour = style.COLOURS[index % len(style.COLOURS)]
-        shift = (index - (len(found) - 1) / 2) * 0.7 / len(found)
-        mean, count = geometric_mean(result)
-        where = result['environment']
-        words = (f'{where["cpu"]}, ' if where['platform'] == 'cpu' else '') + label(result)
-        plain = f'plain flax, {words}'
-        words += f' (geometric mean of {count}: {mean:.2f})' if count > 1 else ''
-        for name, entry in result['cases'].items():
-            one, other = ratio(entry, best(entry)), ratio(entry, best(entry), side='plain')
-            if not one:
-                continue
-            y = names.index(name) + shift
-            axes.errorbar(
-                one.median,
-                y,
-                xerr=[[one.median - one.low], [one.high - one.median]],
-                fmt='o',
-                color=colour,
-                ms=5,
-                capsize=3,
-                lw=1.4,
-                label=words,
-            )
-            words = None
-            ends += [one.low, one.high]
-            if other:
-                axes.plot(other.median, y, 's', color=colour, mfc='white', ms=4, label=plain)
-                plain = None
-                ends.append(other.median)
-    axes.set_xscale('log', base=2)
-    axes.set_xlim(min(ends) / 1.15, max(ends) * 1.15)
-    axes.xaxis.set_major_locator(
-        matplotlib.ticker.FixedLocator(
-            [tick for tick in _TICKS if min(ends) / 1.15 <= tick <= max(ends) * 1.15]
-        )
-    )
-    axes.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter('%g'))
-    axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-    axes.set_yticks(range(len(names)), [name.replace('_', ' ') for name in names])
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    for side in ('top', 'right', 'left'):
-        axes.spines[side].set_visible(False)
-    axes.tick_params(axis='y', length=0)
-    axes.grid(axis='x', alpha=0.25)
-    axes.set_xlabel(
-        'training images/s, ours / PyTorch (median, lowest and highest round); '
-        'right of 1, ours is faster'
-    )
-    axes.set_title('Training step beside the best of PyTorch', loc='left', fontsize=11)
-    entries = sorted(
-        zip(*axes.get_legend_handles_labels(), strict=True),
-        key=lambda entry: entry[1].startswith('plain'),
-    )
-    figure.legend(
-        *zip(*entries, strict=True), loc='outside lower center', frameon=False, fontsize=8, ncols=1
-    )
-    return figure
-
-
-_TICKS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 7, 10, 20, 50)
-
-
-def draw(found: list[dict], path: str) -> None:
-    """Writes the figure as .png or .svg."""
-    style.save(render(found), path)
+def where(result: dict) -> str:
+    """The machine, the versions and the date of a result."""
+    found, settings = result['environment'], result['settings']
+    parts = [
+        found['cpu'] if found.get('platform', 'cpu') == 'cpu' else found['device'],
+        f'{found["cores"]} cores',
+        f'Python {found["python"]}',
+        f'jax {found["versions"]["jax"]}',
+    ]
+    if 'torch' in found:
+        parts.append(f'PyTorch {found["torch"]["torch"]} ({found["torch"]["threads"]} threads)')
+    if settings.get('devices'):
+        parts.append(f'{settings["devices"]} devices')
+    if 'dtype' in settings:
+        parts.append(settings['dtype'])
+    if 'peak_gflops' in result:
+        parts += [f'large matrix product {result["peak_gflops"]:,.0f} GFLOP/s']
+    return ', '.join([*parts, f'load before {found["load"][0]:.1f}', found['date']]) + '.'

@@ -1,10 +1,12 @@
 """PyTorch forms of the nets, to compare with: those of torchvision's layout, and the benchmark's.
 
-Written apart from the nets of cnns: only what is published is common. `build(name, classes=...,
+They share no code with the nets of cnns. `build(name, classes=...,
 **fields)` takes every name of cnns.convert.MODELS, with the names and shapes of torchvision's state
 dicts, and the nets of BENCHMARKED, which compute what cnns' own nets compute. Images are
-[N, C, H, W], logits [N, classes]. This file needs PyTorch and nothing of ours.
+[N, C, H, W], logits [N, classes]. This file needs PyTorch alone.
 """
+
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,7 +14,7 @@ from torch.nn import functional as F
 
 
 class AlexNet(nn.Module):
-    """One tower, no LRN; dropout stands before the layers it feeds."""
+    """One tower, no LRN; dropout comes before the layers that it feeds."""
 
     def __init__(self, classes=1000):
         super().__init__()
@@ -42,8 +44,16 @@ class AlexNet(nn.Module):
             nn.Linear(4096, classes),
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.features(x).flatten(1))
+
+
+def _classifier(inputs, classes):
+    """Three dense layers; dropout follows the activations."""
+    layers = []
+    for width in (inputs, 4096):
+        layers += [nn.Linear(width, 4096), nn.ReLU(), nn.Dropout()]
+    return nn.Sequential(*layers, nn.Linear(4096, classes))
 
 
 class VGG(nn.Module):
@@ -61,17 +71,9 @@ class VGG(nn.Module):
                 width = wider
             stack.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*stack)
-        self.classifier = nn.Sequential(
-            nn.Linear(512 * 7 * 7, 4096),
-            nn.ReLU(),
-            nn.Dropout(),
-            nn.Linear(4096, 4096),
-            nn.ReLU(),
-            nn.Dropout(),
-            nn.Linear(4096, classes),
-        )
+        self.classifier = _classifier(512 * 7 * 7, classes)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.features(x).flatten(1))
 
 
@@ -81,7 +83,7 @@ class ConvBNReLU(nn.Module):
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
         self.bn = nn.BatchNorm2d(outputs, eps=1e-3)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.relu(self.bn(self.conv(x)))
 
 
@@ -101,7 +103,7 @@ class Inception(nn.Module):
             nn.MaxPool2d(3, 1, 1, ceil_mode=True), ConvBNReLU(inputs, proj, 1)
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat(
             [branch(x) for branch in (self.branch1, self.branch2, self.branch3, self.branch4)], 1
         )
@@ -116,7 +118,7 @@ class Auxiliary(nn.Module):
         self.fc1 = nn.Linear(128 * 4 * 4, 1024)
         self.fc2 = nn.Linear(1024, classes)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.conv(F.adaptive_avg_pool2d(x, 4)).flatten(1)
         return self.fc2(F.dropout(F.relu(self.fc1(x)), 0.7, self.training))
 
@@ -150,7 +152,7 @@ class GoogLeNet(nn.Module):
             self.aux2 = Auxiliary(528, classes)
         self.fc = nn.Linear(1024, classes)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         def pool(x, window=3):
             return F.max_pool2d(x, window, 2, ceil_mode=True)
 
@@ -186,7 +188,7 @@ class Block(nn.Module):
                 nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
             )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = x
         for i in range(1, self.depth + 1):
             y = getattr(self, f'bn{i}')(getattr(self, f'conv{i}')(y))
@@ -210,7 +212,7 @@ class ResNet(nn.Module):
             self.add_module(f'layer{stage + 1}', nn.Sequential(*stack))
         self.fc = nn.Linear(inputs, classes)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = stage(x)
@@ -237,24 +239,24 @@ class LeNet5(nn.Module):
             nn.Linear(84, classes),
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layers(x)
 
 
 class FourLayer(nn.Module):
     """cuda-convnet's layers-19pct for 32x32 images; `norm` and the pools as in cnns.
 
-    pool: 'mixed' (maximum, average, average), 'max' or 'average'.
+    pool: 'mixed' (max, average, average), 'max' or 'average'.
     """
 
     def __init__(self, classes=10, pool='mixed', overlap=True, norm='none'):
         super().__init__()
         stack, width = [], 3
         kinds = ('max', 'average', 'average') if pool == 'mixed' else (pool,) * 3
-        for number, (maps, kind) in enumerate(zip((32, 32, 64), kinds)):
-            stack.append(nn.Conv2d(width, maps, 5, padding=2, bias=norm != 'batch'))
+        for number, (outputs, kind) in enumerate(zip((32, 32, 64), kinds)):
+            stack.append(nn.Conv2d(width, outputs, 5, padding=2, bias=norm != 'batch'))
             if norm == 'batch':
-                stack.append(nn.BatchNorm2d(maps))
+                stack.append(nn.BatchNorm2d(outputs))
             stack.append(nn.ReLU())
             window = 3 if overlap else 2
             if kind == 'max':
@@ -263,21 +265,21 @@ class FourLayer(nn.Module):
                 stack.append(nn.AvgPool2d(window, 2, ceil_mode=overlap, count_include_pad=False))
             if norm == 'lrn' and number < 2:
                 stack.append(nn.LocalResponseNorm(9, alpha=1e-3, beta=0.75, k=1.0))
-            width = maps
+            width = outputs
         self.layers = nn.Sequential(*stack, nn.Flatten(), nn.Linear(4 * 4 * 64, classes))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layers(x)
 
 
 class ShortcutA(nn.Module):
-    """Every second pixel and zero maps up to `outputs`: no parameters (He et al., option A)."""
+    """Every second pixel and zero channels up to `outputs`: no parameters (He et al., option A)."""
 
     def __init__(self, outputs):
         super().__init__()
         self.outputs = outputs
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x[:, :, ::2, ::2]
         return F.pad(x, (0, 0, 0, 0, 0, self.outputs - x.shape[1]))
 
@@ -301,11 +303,11 @@ class CifarResNet(nn.Module):
         self.blocks = nn.Sequential(*stack)
         self.fc = nn.Linear(width, classes)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.fc(self.blocks(F.relu(self.bn1(self.conv1(x)))).mean((2, 3)))
 
 
-def printed_lrn():
+def printed_lrn() -> nn.Module:
     """AlexNet's formula as printed, where alpha is not divided by the 5 channels."""
     return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
 
@@ -333,17 +335,9 @@ class TwoColumns(nn.Module):
             relu(),
             pool(),
         )
-        self.classifier = nn.Sequential(
-            nn.Linear(256 * 6 * 6, 4096),
-            relu(),
-            nn.Dropout(),
-            nn.Linear(4096, 4096),
-            relu(),
-            nn.Dropout(),
-            nn.Linear(4096, classes),
-        )
+        self.classifier = _classifier(256 * 6 * 6, classes)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.features(x).flatten(1))
 
 
@@ -365,7 +359,7 @@ class PaperInception(nn.Module):
             ]
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat([branch(x) for branch in self.branches], 1)
 
 
@@ -404,7 +398,7 @@ class PaperGoogLeNet(nn.Module):
         self.dropout = nn.Dropout(0.4)
         self.fc = nn.Linear(1024, classes)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         x, others = self.stem(x), []
         for name, block in self.blocks.items():
             x = block(self.pool(x) if name in ('4a', '5a') else x)
@@ -441,14 +435,14 @@ BENCHMARKED = {  # by the names of cnns, where torchvision has another net of th
 }
 
 
-def build(name, device='cpu', nets=NETS, **fields):
+def build(name: str, device: str = 'cpu', nets: dict = NETS, **fields: Any) -> nn.Module:
     """A net in inference mode; device 'meta' gives shapes without memory."""
     net, arguments = nets[name]
     with torch.device(device):
         return net(*arguments, **fields).eval()
 
 
-def randomise(net, seed=0):
+def randomise(net: nn.Module, seed: int = 0) -> nn.Module:
     """Fills weights, biases and running statistics so that every one of them shows in the output.
 
     Weights are He normal, so the signal neither dies nor explodes on its way. Large tensors repeat

@@ -1,34 +1,37 @@
-"""Data sets: opened, read, described and fed in batches."""
+"""Data sets: opened, read, described and fed in batches.
 
-from experiments.data.dataset import Dataset, asked, load, moments, parts_of, sample
-from experiments.data.feed import (
-    Split,
-    Streamed,
-    eval_batches,
-    order,
-    shard,
-    steps_per_epoch,
-    train_batches,
-)
+Worker processes import this package: it imports neither jax nor matplotlib.
+"""
+
+from experiments.data.batch_plan import order, shard, steps_per_epoch
+from experiments.data.batches import eval_batches, train_batches
+from experiments.data.dataset import Dataset
+from experiments.data.loading import asked, load, open_splits
+from experiments.data.memory import InMemory
 from experiments.data.records import Arrays, Records, Source
 from experiments.data.sources import SOURCES
+from experiments.data.statistics import Components, Statistics, moments, sample, statistics_of
+from experiments.data.stream import Streamed
 
 __all__ = [
     'SOURCES',
     'Arrays',
+    'Components',
     'Dataset',
+    'InMemory',
     'Records',
     'Source',
-    'Split',
+    'Statistics',
     'Streamed',
     'asked',
     'eval_batches',
     'load',
     'moments',
+    'open_splits',
     'order',
-    'parts_of',
     'sample',
     'shard',
+    'statistics_of',
     'steps_per_epoch',
     'train_batches',
 ]

@@ -1,8 +1,8 @@
 """Decoded sets kept on disk, so that a second start takes seconds.
 
-One uncompressed .npz file per part, written beside its place and moved there at once. Its CRC-32
-sums are checked when it is read, and its header says which files, at which times, it was made of:
-a damaged or stale file is noticed, said, and made again.
+One uncompressed .npz file per split, written under another name and renamed when it is whole. Its
+CRC-32 sums are checked when it is read, and its header holds which files, at which times, it was
+made of: of a damaged or stale file a note is printed, and it is made again.
 """
 
 import json
@@ -22,10 +22,11 @@ _SPARE = 64 * 2**20  # bytes left free on the disk
 _ABANDONED = 24 * 3600  # seconds after which an unfinished file is removed
 
 
-def load(setting: str | None, what: str, key: tuple, made_of: tuple) -> dict | None:
-    """The arrays saved under (what, key), or None: there are none, or not of these files.
+def read(setting: str | None, what: str, key: tuple, made_of: tuple) -> dict | None:
+    """The arrays kept under (what, key), or None: there are none, or not of these files.
 
-    what: short name in front of the file name. made_of: fingerprint and stamp of the source.
+    setting: data.cache. what: short name in front of the file name. made_of: fingerprint and
+    stamp of the source.
     """
     path = _path(setting, what, key)
     if path is None:
@@ -46,15 +47,13 @@ def load(setting: str | None, what: str, key: tuple, made_of: tuple) -> dict | N
                 note(f'{path} is not of the data as they are now; it is made again')
                 return None
             return {name: file[name] for name in file.files if name != 'header'}
-    except PermissionError as error:
-        note(f'{path} cannot be read ({reason(error)}); it is made again')
-        return None
     except Exception as error:  # zipfile and NumPy raise many kinds for a damaged file
-        note(f'{path} is damaged ({reason(error)}); it is made again')
+        words = 'cannot be read' if isinstance(error, PermissionError) else 'is damaged'
+        note(f'{path} {words} ({reason(error)}); it is made again')
         return None
 
 
-def save(setting: str | None, what: str, key: tuple, made_of: tuple, arrays: dict) -> None:
+def write(setting: str | None, what: str, key: tuple, made_of: tuple, arrays: dict) -> None:
     """Keeps arrays under (what, key). A disk without room or rights is a printed note."""
     path = _path(setting, what, key)
     if path is None:

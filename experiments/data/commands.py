@@ -13,20 +13,22 @@ import re
 import signal
 
 import numpy as np
+from PIL import Image
 
 from experiments import progress
-from experiments.data import feed, sources, tfds
+from experiments.data import readahead, scan, sources, statistics, tfds
 from experiments.data import records as reading
 from experiments.data import speed as data_speed
-from experiments.data.decode import Decoding
+from experiments.data.decode import Decoding, image_of
 from experiments.errors import UserError, check_writable, command
 
-_LOOKED_AT = 5000  # images of each part that `show` decodes
-_SHEET = 32  # images drawn at most
-_SHOWN = 256  # pixels of a side that a drawn image has at most
+_LOOKED_AT = 5000  # images of each split that `show` decodes
+_SHEET = 32  # most images of a sheet
+_SHOWN = 256  # most pixels of a side of an image there
 
 
-def list_sets(args) -> int:
+def list_sets(args: argparse.Namespace) -> int:
+    """Prints the data sets that are ready to use."""
     print('embedded:  digits, synthetic[:COUNTxSIDExCHANNELS]')
     print('folders:   folder:PATH, one subfolder of images per class')
     found = tfds.names(args.data_dir)
@@ -36,7 +38,7 @@ def list_sets(args) -> int:
         try:
             builder = tfds.open_builder(name, args.data_dir)
             words = ', '.join(
-                f'{part} {info.num_examples:,}' for part, info in builder.info.splits.items()
+                f'{split} {info.num_examples:,}' for split, info in builder.info.splits.items()
             )
         except UserError as error:
             words = f'cannot be read: {error}'
@@ -44,7 +46,8 @@ def list_sets(args) -> int:
     return 0
 
 
-def show(args) -> int:
+def show(args: argparse.Namespace) -> int:
+    """Prints what describes a data set and writes a sheet of its images."""
     slug = re.sub(r'[^\w.-]+', '_', args.name).strip('_.')[-100:]
     out = pathlib.Path(args.out or f'{slug or "sheet"}.png')
     if out.suffix.lower() != '.png':
@@ -53,32 +56,27 @@ def show(args) -> int:
     check_writable(out)  # before the minutes that reading may take
     print(source.note)
     print(f'{len(source.classes)} classes: {_some(source.classes)}')
-    for part, records in source.splits.items():
+    for split, records in source.splits.items():
         rows = np.sort(np.random.default_rng(0).permutation(len(records))[:_LOOKED_AT])
         how = Decoding(reading.channels(records), args.resize, upright=records.upright)
-        levels, sizes, labels, broken = 0, [], [], 0
-        for row in progress.told(rows, f'{part}: reading', len(rows), 1):
+        levels: np.ndarray | int = 0
+        sizes, labels, broken = [], [], 0
+        for row in progress.reported(rows, f'{split}: reading', len(rows), 1):
             try:
                 image, label = reading.one(records, int(row), how)
             except reading.Broken:
                 broken += 1
                 continue
-            levels = levels + np.stack(
-                [np.bincount(image[..., c].ravel(), minlength=256) for c in range(image.shape[-1])]
-            )
+            levels = levels + statistics.levels_of(image[None])
             sizes.append(image.shape[:2])
             labels.append(label)
-        whole = len(rows) == len(records)
-        print(
-            f'\n{part}: {len(records):,} images'
-            + ('' if whole else f'; of {len(rows):,} drawn from them:')
-        )
+        of = '' if len(rows) == len(records) else f'; of a sample of {len(rows):,}:'
+        print(f'\n{split}: {len(records):,} images{of}')
         if not sizes:
             print('  none decodes')
             continue
-        if records.labels is not None:
-            labels = records.labels
-        _print_part(source.classes, sizes, levels, labels, how.channels)
+        known = labels if records.labels is None else records.labels
+        _print_split(source.classes, sizes, levels, known, how.channels)
         if broken:
             print(
                 f'  {broken} do not decode: name them with python -m experiments.data check '
@@ -89,7 +87,7 @@ def show(args) -> int:
     return 0
 
 
-def _print_part(classes, sizes, levels, labels, channels):
+def _print_split(classes, sizes, levels, labels, channels):
     heights, widths = (sorted(values) for values in zip(*sizes))
     if heights[0] == heights[-1] and widths[0] == widths[-1]:
         print(f'  size     {heights[0]}x{widths[0]}x{channels}')
@@ -100,14 +98,12 @@ def _print_part(classes, sizes, levels, labels, channels):
             f'{widths[0]} to {widths[-1]}, median {widths[middle]}; {channels} channels; mixed '
             'sizes: set data.resize'
         )
-    grey = np.arange(256) / 255
-    mean = levels @ grey / levels.sum(1)
-    std = np.sqrt(np.maximum(levels @ grey**2 / levels.sum(1) - mean**2, 0))
+    mean, variance = statistics.mean_and_variance(levels)
     print(
         f'  mean     {" ".join(f"{value:.4f}" for value in mean)} (of 1; of 255: '
         f'{" ".join(f"{255 * value:.2f}" for value in mean)})'
     )
-    print(f'  std      {" ".join(f"{value:.4f}" for value in std)}')
+    print(f'  std      {" ".join(f"{value:.4f}" for value in np.sqrt(variance))}')
     labels = np.asarray(labels)
     inside = labels[(labels >= 0) & (labels < len(classes))]
     counts = np.bincount(inside, minlength=len(classes))
@@ -122,10 +118,8 @@ def _some(words, most: int = 20) -> str:
 
 
 def _sheet(source, args, out):
-    """Draws images of the first part, as they are decoded, with their classes."""
-    from PIL import Image
-
-    from experiments.data import contact  # brings in matplotlib
+    """Writes a sheet with images of the first split, as they are decoded, and their classes."""
+    from experiments.data import contact  # start-up cost: matplotlib
 
     records = next(iter(source.splits.values()))
     how = Decoding(reading.channels(records), args.resize, upright=records.upright)
@@ -136,8 +130,8 @@ def _sheet(source, args, out):
         except reading.Broken:
             continue
         if 0 <= label < len(source.classes):
-            if max(image.shape[:2]) > _SHOWN:  # photographs are drawn smaller than they are
-                small = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+            if max(image.shape[:2]) > _SHOWN:  # photographs are shown smaller than they are
+                small = image_of(image)
                 small.thumbnail((_SHOWN, _SHOWN), Image.Resampling.BILINEAR, reducing_gap=2)
                 image = np.asarray(small).reshape(*small.size[::-1], image.shape[-1])
             images.append(image)
@@ -145,37 +139,32 @@ def _sheet(source, args, out):
         if len(images) == _SHEET:
             break
     if not images:
-        raise UserError(f'{args.name}: no image that could be drawn.')
+        raise UserError(f'{args.name}: no image that decodes and has a class.')
     contact.samples(images, labels, source.classes, out, source.note)
 
 
-def check(args) -> int:
+def check(args: argparse.Namespace) -> int:
+    """Reads every record and names those that are broken; 1 if there are any."""
     source = sources.find(sources.fields_of(args.name, args.data_dir))
     bad = 0
-    for part, records in source.splits.items():
+    for split, records in source.splits.items():
         chunks = Checked(records, reading.channels(records), len(source.classes))
         found, sides = 0, []
-        read = (
-            feed.stream(chunks, args.workers, 0, len(chunks))
-            if args.workers
-            else (chunks[index] for index in range(len(chunks)))
-        )
-        read = progress.told(read, f'{part}: reading', len(records), reading.CHUNK)
         try:
-            for chunk in read:
+            for chunk in scan.read(chunks, args.workers, f'{split}: reading', few=0):
                 sides.append(chunk['sides'])
                 for message in chunk['faults']:
                     found += 1
                     print(message, flush=True)
         except UserError as error:  # of a whole file: none of its records can be read
-            print(f'{part}: {error}', flush=True)
+            print(f'{split}: {error}', flush=True)
             bad += 1
             continue
-        print(f'{part}: {len(records):,} records read, {found} of them broken', flush=True)
+        print(f'{split}: {len(records):,} records read, {found} of them broken', flush=True)
         low, high = np.min([low for low, _ in sides], 0), np.max([high for _, high in sides], 0)
         if (low < high).any():
             print(
-                f'{part}: sizes differ, height {low[0]} to {high[0]}, width {low[1]} to '
+                f'{split}: sizes differ, height {low[0]} to {high[0]}, width {low[1]} to '
                 f'{high[1]}: set data.resize to train on them',
                 flush=True,
             )
@@ -190,19 +179,22 @@ class Checked:
     """Reads and decodes the records of chunks: what is wrong with them ('faults', messages), and
     the lowest and highest height and width ('sides', int [2, 2])."""
 
-    def __init__(self, records, channels: int, classes: int):
+    step = scan.CHUNK
+
+    def __init__(self, records: reading.Records, channels: int, classes: int):
         self.records, self.classes = records, classes
+        self.rows = range(len(records))
         self.how = Decoding(channels, upright=records.upright)
 
     def __len__(self):
-        return -(-len(self.records) // reading.CHUNK)
+        return -(-len(self.rows) // self.step)
 
     def __getitem__(self, index):
-        start = int(index) * reading.CHUNK
-        rows, faults = range(start, min(start + reading.CHUNK, len(self.records))), []
-        shapes = []
+        rows = self.rows[int(index) * self.step : (int(index) + 1) * self.step]
+        faults, shapes = [], []
         for row, (image, label, fault, _) in zip(rows, reading.each(self.records, rows, self.how)):
-            fault = fault or reading.label_fault(self.records, row, label, self.classes)
+            if fault is None and not 0 <= label < self.classes:
+                fault = reading.label_error(self.records, row, label, self.classes)
             if fault:
                 faults.append(str(fault))
             if image is not None:
@@ -215,22 +207,19 @@ class Checked:
 COMMANDS = {'list': list_sets, 'show': show, 'check': check, 'speed': data_speed.speed}
 
 
-# --- command line
+# --- command line ------------------------------------------------------------------------------
 
 
 def prepare(name: str, data_dir: str | None = None) -> str:
-    """Downloads and prepares a TFDS data set as array_record files; returns where it lies.
-
-    Raises:
-      UserError: TensorFlow is not installed, or TFDS cannot prepare the set (its reason is given).
-    """
+    """tfds.prepare, but for sources that need none."""
     if name.partition(':')[0] in sources.SOURCES:
         return f'{name} needs no preparation'
     return tfds.prepare(name, data_dir)
 
 
 @command
-def main(argv=None) -> int:
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog='python -m experiments.data', description='Data sets.')
     commands = parser.add_subparsers(dest='command', required=True)
 
@@ -288,4 +277,4 @@ def main(argv=None) -> int:
                 )
         return COMMANDS[args.command](args)
     finally:
-        feed.close()
+        readahead.close()

@@ -1,23 +1,31 @@
-"""A contact sheet: images in rows, drawn with their classes."""
+"""A contact sheet: images in rows, with their classes."""
 
-import io
-import textwrap
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from experiments import style
 from experiments.errors import UserError
 from experiments.files import write_whole
 
 LINE = 0.2  # inches, a line of text
-
 CELL = 1.5  # inches, an image with its margin
 
 
-def samples(images, labels, classes, path, title: str = '', columns: int = 8) -> Path:
-    """Draws images with their classes, row by row, and returns the path of the PNG.
+def samples(
+    images: np.ndarray | Sequence[np.ndarray],
+    labels: Sequence[int] | np.ndarray,
+    classes: Sequence[str],
+    path: str | os.PathLike,
+    title: str = '',
+    columns: int = 8,
+) -> Path:
+    """Writes a sheet of images with their classes, row by row; returns the path of the PNG.
 
     images: uint8 [n, H, W, C] or a list of [h, w, C] of any sizes, C 1 or 3; labels: int [n];
     classes: their names. Raises UserError where the file cannot be written.
@@ -30,10 +38,12 @@ def samples(images, labels, classes, path, title: str = '', columns: int = 8) ->
     return write(figure, path)
 
 
-def grid(rows, columns, title, captions=0, titles=False):
+def grid(
+    rows: int, columns: int, title: str, captions: int = 0, titles: bool = False
+) -> tuple[Figure, np.ndarray, list[Axes]]:
     """(figure, axes [rows, columns], a text axis above each row)."""
     width = max(columns * CELL, 6 if titles else 4)  # inches; the longest title of a row fits
-    lines = textwrap.wrap(title.replace('$', r'\$'), int(width * 13)) if title else []
+    lines = style.wrap(title, int(width * 13)).splitlines()
     top = LINE * (len(lines) + 0.5)
     heads = LINE * 1.6 if titles else 0
     below = LINE * (0.4 + 0.6 * captions) if captions else 0
@@ -66,8 +76,8 @@ def grid(rows, columns, title, captions=0, titles=False):
     return figure, axes, frames
 
 
-def show(axis, image):
-    """Draws float [h, w, C] on [0, 1]; small images keep their pixels."""
+def show(axis: Axes, image: np.ndarray) -> None:
+    """Shows float [h, w, C] on [0, 1]; small images keep their pixels."""
     image = np.clip(image, 0, 1)
     if image.shape[-1] != 3:
         image = image[..., :1].repeat(3, -1)
@@ -79,19 +89,18 @@ def show(axis, image):
         spine.set_linewidth(0.5)
 
 
-def short(text) -> str:
-    text = str(text).replace('$', r'\$')
+def short(text: object) -> str:
+    """A text that fits below an image."""
+    text = style.plain(text)
     return text if len(text) <= 22 else text[:20] + '...'
 
 
-def write(figure: Figure, path) -> Path:
+def write(figure: Figure, path: str | os.PathLike) -> Path:
     """Writes a figure as PNG, whole or not at all; returns the path. Raises UserError."""
     path = Path(path)
-    png = io.BytesIO()
-    figure.savefig(png, format='png')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, png.getvalue())
+        write_whole(path, style.png(figure))
     except OSError as error:
         raise UserError(
             f'the sheet cannot be written to {path}: {error.strerror}. Give another --out.'

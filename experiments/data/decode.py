@@ -1,16 +1,16 @@
-"""From the bytes of an image file, of whatever kind, to uint8 pixels of the shape asked for."""
+"""Decodes the bytes of an image file into uint8 pixels of the wanted shape."""
 
 import io
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-_ORIENTATION = 0x0112  # EXIF tag
 _DRAFT = 2  # a JPEG may be decoded at 1/2, 1/4 or 1/8 while it stays this many times too large
 
 
 class Unfit(ValueError):
-    """An image that decodes but is not what the other images of its set are."""
+    """An image that decodes but differs in kind from the other images of its set."""
 
 
 class Decoding(NamedTuple):
@@ -23,7 +23,7 @@ class Decoding(NamedTuple):
     grey_only: bool = False  # with one channel: refuse colour instead of turning it into grey
 
 
-def decode(raw, how: Decoding) -> np.ndarray:
+def decode(raw: bytes | np.ndarray, how: Decoding) -> np.ndarray:
     """bytes of a file, or uint8 [h, w, 1 or 3] -> uint8 [H, W, how.channels].
 
     Palettes, CMYK, 16 bits of grey and bi-level images become plain grey or colour; transparency is
@@ -36,16 +36,16 @@ def decode(raw, how: Decoding) -> np.ndarray:
       Unfit: colour where `grey_only`, larger than `side`, or an array that is not uint8.
       ValueError, OSError, SyntaxError and others of Pillow: the bytes are not an image it reads.
     """
-    plain = isinstance(raw, np.ndarray)
-    if plain and (raw.dtype != np.uint8 or raw.ndim != 3 or raw.shape[-1] not in (1, 3)):
-        raise Unfit(
-            f'is an array of {raw.dtype} {list(raw.shape)}, its source must give uint8 '
-            '[h, w, 1 or 3]'
-        )
-    if plain and raw.shape[-1] == how.channels and not how.resize:
-        array = raw
+    if isinstance(raw, np.ndarray):
+        if raw.dtype != np.uint8 or raw.ndim != 3 or raw.shape[-1] not in (1, 3):
+            raise Unfit(
+                f'is an array of {raw.dtype} {list(raw.shape)}, its source must give uint8 '
+                '[h, w, 1 or 3]'
+            )
+        ready = raw.shape[-1] == how.channels and not how.resize
+        array = raw if ready else _from_image(image_of(raw), how)
     else:
-        array = _from_image(_of_array(raw) if plain else _opened(raw, how), how)
+        array = _from_image(_opened(raw, how), how)
     if how.side and array.shape[:2] != (how.side, how.side):
         array = border(array, how.side)
     return array
@@ -69,8 +69,6 @@ def border(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def _open(raw: bytes):
-    from PIL import Image, UnidentifiedImageError
-
     try:
         return Image.open(io.BytesIO(raw))
     except UnidentifiedImageError as error:  # its own words are the address of the bytes
@@ -81,33 +79,18 @@ def _opened(raw: bytes, how: Decoding):
     image = _open(raw)
     if how.resize:
         image.draft(None, (_DRAFT * how.resize, _DRAFT * how.resize))
-    return _turned(image) if how.upright else image
+    if how.upright:
+        image.load()
+        try:
+            ImageOps.exif_transpose(image, in_place=True)
+        except Exception:  # damaged EXIF raises many kinds; the pixels may be fine
+            pass
+    return image
 
 
-def _of_array(array: np.ndarray):
-    from PIL import Image
-
+def image_of(array: np.ndarray) -> Image.Image:
+    """The Pillow image of uint8 [h, w, 1 or 3]."""
     return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
-
-
-def _turned(image):
-    from PIL import Image
-
-    turns = Image.Transpose
-    ways = {
-        2: turns.FLIP_LEFT_RIGHT,
-        3: turns.ROTATE_180,
-        4: turns.FLIP_TOP_BOTTOM,
-        5: turns.TRANSPOSE,
-        6: turns.ROTATE_270,
-        7: turns.TRANSVERSE,
-        8: turns.ROTATE_90,
-    }
-    try:
-        way = ways.get(image.getexif().get(_ORIENTATION))
-    except Exception:  # damaged EXIF raises many kinds; the pixels may be fine
-        way = None
-    return image if way is None else image.transpose(way)
 
 
 def _is_grey(mode: str) -> bool:
@@ -115,8 +98,6 @@ def _is_grey(mode: str) -> bool:
 
 
 def _from_image(image, how: Decoding) -> np.ndarray:
-    from PIL import Image
-
     if image.mode.startswith('I;16'):  # Pillow's own conversion would cut, not scale
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode in ('I', 'F'):

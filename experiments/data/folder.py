@@ -4,23 +4,25 @@
     photographs/rose/2.png    or   photographs/validation/daisy/2.jpg   ('val', 'valid', 'dev' too)
                                    photographs/test/daisy/3.jpg
 
-Classes are the subfolders' names in alphabetical order; what lies deeper belongs to its class, but
-for hidden folders. A part that has no folder of its own is taken from the training images by a hash
-of 'class/file name', so that it is the same everywhere and stays the same when files are added.
+Classes are the subfolders' names in alphabetical order; deeper folders belong to their class, but
+for hidden folders. A split that has no folder of its own is taken from the training images by a
+hash of 'class/file name', so that it is the same everywhere and when files are added.
 """
 
 import hashlib
 import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from experiments.data.records import Records, Source
 from experiments.errors import UserError, nearest, reason
 from experiments.files import digest
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.ppm', '.pgm', '.tif', '.tiff')
-# Names of the folders of the parts, in whatever case
+# Names of the folders of the splits, in whatever case
 _FOLDERS = {
     'train': ('train', 'training'),
     'validation': ('validation', 'val', 'valid', 'dev'),
@@ -32,7 +34,8 @@ class Files(Records):
     """Image files in the order of the hash of their names: a mixture of all classes."""
 
     upright = True
-    together = 1  # photographs may be large, and are files of their own
+    labels: np.ndarray
+    fetch_size = 1  # photographs may be large, and are files of their own
 
     def __init__(
         self, name: str, root: pathlib.Path, files: list[str], labels: list[int], cut: str = ''
@@ -49,61 +52,61 @@ class Files(Records):
     def __len__(self):
         return len(self._files)
 
-    def where(self, index):
+    def where(self, index: int) -> str:
         return os.path.join(self._root, self._files[index])
 
-    def fetch(self, indices):
+    def fetch(self, indices: Sequence[int] | np.ndarray) -> list[tuple]:
         return [
             (pathlib.Path(self.where(index)).read_bytes(), int(self.labels[index]))
             for index in indices
         ]
 
 
-def folder(fields) -> Source:
-    """'folder:PATH': its parts 'train', 'validation' and 'test', each given or taken by hash.
+def folder(fields: ConfigDict) -> Source:
+    """'folder:PATH': its splits 'train', 'validation' and 'test', each given or taken by hash.
 
     Raises:
       UserError: no such folder, no classes, an empty class, or a class that train lacks.
     """
     root = _root(fields.name)
-    given = _parts(root)
+    given = _splits(root)
     classes = _classes(given['train'])
-    found, ignored, seen = {}, [], {}
-    for part, place in given.items():
-        found[part] = _files(place, classes, ignored, seen)
-    taken = [part for part in ('test', 'validation') if part not in given]
+    ignored: list[str] = []
+    seen: dict[str, str] = {}
+    found = {split: _files(place, classes, ignored, seen) for split, place in given.items()}
+    taken = [split for split in ('test', 'validation') if split not in given]
     if fields.test in found:
-        taken = [part for part in taken if part != 'test']
-    if fields.train in ('validation', 'test'):  # then nothing else is held out of that part
-        taken = [part for part in taken if part in (fields.train, fields.test)]
+        taken = [split for split in taken if split != 'test']
+    if fields.train in ('validation', 'test'):  # then nothing else is held out of that split
+        taken = [split for split in taken if split in (fields.train, fields.test)]
     pool = found['train']
-    for number, part in enumerate(taken):
+    for number, split in enumerate(taken):
         low, high = number * fields.validation, (number + 1) * fields.validation
-        found[part] = [item for item in pool if low <= item[0] < high]
+        found[split] = [item for item in pool if low <= item[0] < high]
         found['train'] = [item for item in found['train'] if not low <= item[0] < high]
-        if not found[part] or not found['train']:
+        if not found[split] or not found['train']:
             raise UserError(
                 f'{root}: {len(pool)} images with data.validation={fields.validation:g} leave '
-                f'{len(found["train"])} to train on and {len(found[part])} for the {part} part, '
+                f'{len(found["train"])} to train on and {len(found[split])} for the {split} split, '
                 f'which has no folder of its own; both need some. Raise data.validation, add '
                 f"images, or divide them into folders 'train', 'validation' and 'test'."
             )
     splits = {
-        part: Files(
-            f'{root} {part!r}',
-            given.get(part, given['train']),
+        split: Files(
+            f'{root} {split!r}',
+            given.get(split, given['train']),
             [file for _, file, _ in sorted(items)],
             [label for _, _, label in sorted(items)],
             f'{taken} {fields.validation}' if taken else '',
         )
-        for part, items in found.items()
+        for split, items in found.items()
     }
     note = f'images in the folder {root.name}'
     if taken:
-        note += f"; {' and '.join(taken)} part taken by the hash of the files' names"
+        note += f"; {' and '.join(taken)} split taken by the hash of the files' names"
     if ignored:
         note += f'; {len(ignored)} other files ignored, such as {ignored[0]}'
-    # the part to validate on may be the one that is tested or trained on
+    # the validation folder may be the one that is tested or trained on
     own = (
         'validation'
         if ('validation' in splits and 'validation' not in (fields.train, fields.test))
@@ -112,23 +115,23 @@ def folder(fields) -> Source:
     return Source(splits, classes, note, validation=own)
 
 
-def _parts(root: pathlib.Path) -> dict[str, pathlib.Path]:
-    """{part: its folder}; {'train': root} where the classes lie in root itself."""
+def _splits(root: pathlib.Path) -> dict[str, pathlib.Path]:
+    """{split: its folder}; {'train': root} where the folders of the classes are in root itself."""
     inside = _subfolders(root)
     found = {
-        part: [root / name for name in inside if name.lower() in names]
-        for part, names in _FOLDERS.items()
+        split: [root / name for name in inside if name.lower() in names]
+        for split, names in _FOLDERS.items()
     }
-    given = {part: places[0] for part, places in found.items() if places}
+    given = {split: places[0] for split, places in found.items() if places}
     others = [name for name in inside if root / name not in given.values()]
     if not given or others and not any(_subfolders(place) for place in given.values()):
         _check_classes(root, inside)
-        return {'train': root}  # classes may be named as parts are, such as 'train' beside 'bus'
+        return {'train': root}  # classes may be named as splits are, such as 'train' beside 'bus'
     twice = next((places for places in found.values() if len(places) > 1), None)
     if twice:
         raise UserError(
             f'{root} has {twice[0].name!r} and {twice[1].name!r}, two folders for one '
-            'part. Rename or remove one of them.'
+            'split. Rename or remove one of them.'
         )
     if 'train' not in given:
         raise UserError(
@@ -138,15 +141,15 @@ def _parts(root: pathlib.Path) -> dict[str, pathlib.Path]:
     if others:
         names = ', '.join(name for names in _FOLDERS.values() for name in names)
         raise UserError(
-            f'{root / others[0]} lies beside {given["train"].name!r} and is no part of '
-            f'the data by its name. Parts are named {names}. Rename it, or move it '
+            f'{root / others[0]} lies beside {given["train"].name!r} and is no split of '
+            f'the data by its name. Splits are named {names}. Rename it, or move it '
             'elsewhere.'
         )
     return given
 
 
 def _check_classes(root, names) -> None:
-    """UserError where the folders look like parts: none holds images, all hold the same folders."""
+    """UserError where folders look like splits: none holds images, all hold the same folders."""
     inside = [_subfolders(root / name) for name in names]
     alike = len(names) > 1 and len(inside[0]) > 1 and all(one == inside[0] for one in inside)
     if alike and not any(
@@ -203,7 +206,7 @@ def _raise(error):
 def _walk(place, seen: dict[str, str]):
     """(folder, file name) of all files below, links to folders followed, hidden folders left out.
 
-    seen: {real folder: its name} of all that were walked, of other classes and parts too.
+    seen: {real folder: its name} of all that were walked, of other classes and splits too.
 
     Raises UserError: a folder that cannot be read, or that was met before.
     """
@@ -256,17 +259,17 @@ def _classes(place):
 
 def _files(place, classes, ignored, seen):
     """[(number in [0, 1) from the name's hash, 'class/name', label)]"""
-    items = []
+    items: list[tuple[float, str, int]] = []
     there = set(_subfolders(place))
     strange, lost = sorted(there - set(classes)), [name for name in classes if name not in there]
     if lost:
         raise UserError(
-            f'{place} has no folder {lost[0]!r}, a class of the training part: every '
-            'part needs images of every class. Add it, or remove the class.'
+            f'{place} has no folder {lost[0]!r}, a class of the training split: every '
+            'split needs images of every class. Add it, or remove the class.'
         )
     if strange:
         raise UserError(
-            f'{place / strange[0]}: no class of the training part.{nearest(strange[0], classes)}'
+            f'{place / strange[0]}: no class of the training split.{nearest(strange[0], classes)}'
         )
     for label, name in enumerate(classes):
         count = len(items)

@@ -1,9 +1,8 @@
-"""Random access to the images of a source, before they are decoded, and their decoding in bulk."""
+"""Images of a source by index, before they are decoded, and their decoding one by one."""
 
 import hashlib
-import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +10,6 @@ import numpy as np
 from experiments.data.decode import Decoding, Unfit, channels_of, decode
 from experiments.errors import UserError, reason, shown
 from experiments.files import digest
-
-CHUNK = 128  # records read at a time, at most
-_BYTES = 64 * 2**20  # of decoded images read at a time; one image may have more
 
 
 class Broken(UserError):
@@ -26,29 +22,38 @@ class Broken(UserError):
     def __reduce__(self):  # crosses from a worker process
         return Broken, (str(self), self.index)
 
+    def advised(self) -> 'Broken':
+        """The same error, with what can be done about it."""
+        return Broken(
+            f'{self} Name all such records with python -m experiments.data check '
+            'NAME; mend or prepare them again, or leave them out with '
+            '--config.data.skip_broken=true.',
+            self.index,
+        )
+
 
 class Records:
-    """One part of a source: images that lie somewhere, read by index. Base class.
+    """The images of one split of a source, read by index. Base class.
 
-    A source sets or overrides what is named here; an instance is pickled to worker processes.
+    A source sets or overrides these attributes and methods; worker processes get a pickled copy.
     """
 
-    name = ''  # of the source and the part, for messages
-    labels: np.ndarray | None = None  # int32 [N], or None when only reading the images tells
+    name = ''  # of the source and the split, for messages
+    labels: np.ndarray | None = None  # int32 [N], or None where `fetch` alone gives them
     size: tuple = (None, None, None)  # (H, W, C) of every image; None: differs, or not known
     upright = False  # turn photographs as their EXIF orientation says
     embedded = False  # costs nothing to read again: not cached
-    fingerprint = ''  # of names and sizes: the same wherever the same data lie; never left empty
-    home = ''  # where the files lie
-    cut = ''  # by which rule the part was taken from those files, where it was
+    fingerprint = ''  # of names and sizes: the same wherever the same data are; never left empty
+    home = ''  # folder of the files
+    cut = ''  # rule by which the split was taken from those files, where there is one
     stamp = ''  # changes with every change of the files, if only of their times
-    ranges: dict | None = None  # {file: [(first, end)]} of records, to see that parts are apart
-    together = 32  # records that one `fetch` is asked for at most, whose bytes then lie in memory
+    ranges: dict | None = None  # {file: [(first, end)]} of records, to find splits that overlap
+    fetch_size = 32  # most records of one `fetch`, whose bytes are in memory at the same time
 
     def __len__(self) -> int:
         raise NotImplementedError
 
-    def fetch(self, indices: Sequence[int]) -> list[tuple]:
+    def fetch(self, indices: Sequence[int] | np.ndarray) -> list[tuple]:
         """(bytes of an image file or uint8 [h, w, C], label) of each; raises for a broken one."""
         raise NotImplementedError
 
@@ -58,16 +63,16 @@ class Records:
 
 
 class Source(NamedTuple):
-    """What a source gives: its parts by name, its classes, and what is said of it.
+    """What a source gives: its splits by name, its classes, and a note on the data.
 
-    Parts are in mixed order: the last images of the train part become the validation part.
+    Splits are in mixed order: the last images of the train split become the validation split.
     """
 
-    splits: dict[str, Records]  # every part there is, not yet read
+    splits: Mapping[str, Records]  # all splits, not yet read
     classes: tuple[str, ...]
-    note: str  # said beside every number: which data, and how exact
-    part: Callable[[str], Records] | None = None  # reads names such as 'train[:90%]' too
-    validation: str = ''  # the part to validate on, where the data have one of their own
+    note: str  # printed beside every number: which data, and how exact
+    sub_split: Callable[[str], Records] | None = None  # opens names such as 'train[:90%]' too
+    validation: str = ''  # name of the validation split, where the data have one of their own
 
 
 class Arrays(Records):
@@ -78,6 +83,7 @@ class Arrays(Records):
     """
 
     embedded = True
+    labels: np.ndarray
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, name: str = ''):
         images, labels = np.asarray(images), np.asarray(labels)
@@ -104,15 +110,18 @@ class Arrays(Records):
     def __len__(self):
         return len(self.labels)
 
-    def fetch(self, indices):
+    def fetch(self, indices: Sequence[int] | np.ndarray) -> list[tuple]:
         return [(self.images[index], self.labels[index]) for index in indices]
 
 
-def channels(records: Records, looked_at: int = 100) -> int:
+_LOOKED_AT = 100  # records that tell channels and shape where the source does not
+
+
+def channels(records: Records) -> int:
     """Channels of the images: given, or 1 if the first hundred are all grey, else 3."""
     if records.size[2]:
         return records.size[2]
-    for index in range(min(looked_at, len(records))):
+    for index in range(min(_LOOKED_AT, len(records))):
         try:
             ((raw, _),) = records.fetch([index])
             if channels_of(raw) == 3:
@@ -123,7 +132,7 @@ def channels(records: Records, looked_at: int = 100) -> int:
 
 
 def shape(records: Records, how: Decoding) -> tuple[int, int, int]:
-    """(H, W, C) of the decoded images, from the first that decodes where nothing says it.
+    """(H, W, C) of the decoded images; where the source does not tell, of the first that decodes.
 
     Raises:
       Broken: none of the first hundred decodes.
@@ -133,7 +142,7 @@ def shape(records: Records, how: Decoding) -> tuple[int, int, int]:
         return side, side, how.channels
     if records.size[0] and records.size[1]:
         return (*records.size[:2], how.channels)
-    for index in range(min(100, len(records))):
+    for index in range(min(_LOOKED_AT, len(records))):
         try:
             return one(records, index, how)[0].shape
         except Broken as error:
@@ -174,15 +183,17 @@ def _broken(records, index, error):
     )
 
 
-def each(records: Records, indices: Sequence[int], how: Decoding):
-    """Yields (image, label, fault, raw) of every record: the decoded image and what it was before,
-    or a UserError and None in the place of what there is not.
+def each(records: Records, indices: Sequence[int] | np.ndarray, how: Decoding) -> Iterator[tuple]:
+    """Yields (image, label, fault, raw) of every record.
+
+    image: decoded, uint8; label: int; fault: UserError of a broken record; raw: what `fetch` gave.
+    Each is None where there is none.
 
     Raises:
       UserError: none can be read.
     """
-    for start in range(0, len(indices), records.together):
-        some = [int(index) for index in indices[start : start + records.together]]
+    for start in range(0, len(indices), records.fetch_size):
+        some = [int(index) for index in indices[start : start + records.fetch_size]]
         fetched = _fetch_all(records, some)
         for place, index in enumerate(some):
             raw = label = image = fault = None
@@ -204,12 +215,12 @@ def each(records: Records, indices: Sequence[int], how: Decoding):
 
 def many(
     records: Records,
-    indices: Sequence[int],
+    indices: Sequence[int] | np.ndarray,
     how: Decoding,
     shape: tuple,
     classes: int,
-    hashes: list | None = None,
-):
+    hashes: list[bytes] | None = None,
+) -> tuple[np.ndarray, np.ndarray, list[tuple[int, UserError]]]:
     """Decodes records: (uint8 [n, *shape], int32 [n], faults).
 
     faults: [(place among the indices, UserError)] of the records that are broken, of another shape
@@ -230,7 +241,8 @@ def many(
                 f'others are {_size(shape)}. Set data.resize to the pixels of the shorter side: '
                 'the centre square is then used of every image.'
             )
-        fault = fault or label_fault(records, int(indices[place]), label, classes)
+        if fault is None and not 0 <= label < classes:
+            fault = label_error(records, int(indices[place]), label, classes)
         if fault is None:
             images[place], labels[place] = image, label
         else:
@@ -238,10 +250,8 @@ def many(
     return images, labels, faults
 
 
-def label_fault(records: Records, index: int, label: int, classes: int) -> UserError | None:
+def label_error(records: Records, index: int, label: int, classes: int) -> UserError:
     """The error of a label outside 0..classes - 1."""
-    if 0 <= label < classes:
-        return None
     return UserError(
         f'{records.name}: {records.where(index)} has label {label}, outside 0..{classes - 1}.'
     )
@@ -284,35 +294,3 @@ def _fetch_all(records: Records, indices: Sequence[int]):
 
 def _size(shape):
     return 'x'.join(map(str, shape))
-
-
-def step_of(shape: Sequence[int]) -> int:
-    """How many images of this shape are read at a time, so that memory does not grow with it."""
-    return max(1, min(CHUNK, _BYTES // max(math.prod(shape), 1)))
-
-
-class Chunks:
-    """The decoded records in chunks of `step_of` images, by index; read by the feed's workers."""
-
-    def __init__(self, records: Records, rows: np.ndarray, how: Decoding, shape, classes: int):
-        self.records, self.rows, self.how = records, rows, how
-        self.shape, self.classes, self.step = shape, classes, step_of(shape)
-
-    def __len__(self):
-        return -(-len(self.rows) // self.step)
-
-    def __getitem__(self, index):
-        rows = self.rows[int(index) * self.step : (int(index) + 1) * self.step]
-        hashes = []
-        images, labels, faults = many(
-            self.records, rows, self.how, self.shape, self.classes, hashes
-        )
-        return {
-            'image': images,
-            'label': labels,
-            'hash': b''.join(hashes),
-            'fault': [
-                (place, int(rows[place]), isinstance(error, Broken), str(error))
-                for place, error in faults
-            ],
-        }

@@ -1,18 +1,21 @@
-"""Where images come from: every source behind one interface, found by the name in data.name.
+"""Sources of images, found by data.name: functions from the `data` fields of a config to a Source.
 
     'digits'             the digits embedded in scikit-learn
     'synthetic[:...]'    made from a formula, with a known answer
-    'folder:PATH'        a folder of images, one subfolder per class (experiments/folder.py)
-    anything else        a prepared TFDS set, 'name/config:version' (experiments/prepared.py)
+    'folder:PATH'        a folder of images, one subfolder per class (folder.py)
+    anything else        a prepared TFDS set, 'name/config:version' (tfds.py)
 
-To add a source, write a function from the `data` fields of a config to a `Source`, and name it in
-SOURCES. What follows the first colon of data.name is the function's to read.
+To add a source, write such a function and name it in SOURCES. What follows the first
+colon of data.name is the function's to read.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
 
 from configs import base
 from experiments.data.folder import folder
@@ -22,17 +25,17 @@ from experiments.errors import UserError, one_of, shown
 from experiments.files import digest
 
 
-def find(fields) -> Source:
+def find(fields: ConfigDict) -> Source:
     """The source that data.name names. UserError: there is none, or it cannot be read."""
     source = SOURCES.get(fields.name.partition(':')[0], prepared)(fields)
     if not isinstance(source, Source) or not source.splits:
         raise UserError(
             f'the source of {fields.name} gives {shown(source)}, it must give a Source '
-            'with at least one part.'
+            'with at least one split.'
         )
     if source.validation and source.validation not in source.splits:
         raise one_of(
-            f'part to validate on, given by the source of {fields.name},',
+            f'split to validate on, given by the source of {fields.name},',
             source.validation,
             source.splits,
         )
@@ -44,7 +47,7 @@ def find(fields) -> Source:
 
 
 def check_records(records: Records, name: str) -> None:
-    """UserError unless the Records of a source say what is asked of them."""
+    """UserError unless the Records of a source have a fingerprint and labels of their type."""
     what = records.name or name
     if not records.fingerprint:
         raise UserError(
@@ -65,30 +68,32 @@ def check_records(records: Records, name: str) -> None:
         )
 
 
-def part(source: Source, name: str, fields) -> Records:
-    """One part of a source by its name. UserError: there is none of that name."""
+def split_of(source: Source, name: str, fields: ConfigDict) -> Records:
+    """One split of a source by its name. UserError: there is none of that name."""
     if name in source.splits:
         return source.splits[name]
-    if source.part:
-        return source.part(name)
-    raise one_of(f'part of {fields.name}', name, source.splits)
+    if source.sub_split:
+        return source.sub_split(name)
+    raise one_of(f'split of {fields.name}', name, source.splits)
 
 
-def digits(fields) -> Source:
+def digits(fields: ConfigDict) -> Source:
     """scikit-learn's handwritten digits, 1,797 of 8x8 pixels, enlarged to 32x32 bilinearly.
 
     The order of the set follows its writers, so the images are shuffled once, with a fixed seed,
-    before the last fifth becomes the test part.
+    before the last fifth becomes the test split.
     """
     if ':' in fields.name:
         raise UserError(f'digits takes nothing after its name, it was given {shown(fields.name)}.')
-    from PIL import Image
-    from sklearn.datasets import load_digits
+    from sklearn.datasets import load_digits  # start-up cost
 
     read = load_digits()
     grey = np.round(read.images * (255 / 16)).astype(np.uint8)
     images = np.stack(
-        [np.asarray(Image.fromarray(image).resize((32, 32), Image.BILINEAR)) for image in grey]
+        [
+            np.asarray(Image.fromarray(image).resize((32, 32), Image.Resampling.BILINEAR))
+            for image in grey
+        ]
     )[..., None]
     order = np.random.default_rng(0).permutation(len(images))
     images, labels = images[order], read.target[order].astype(np.int32)
@@ -104,34 +109,35 @@ def digits(fields) -> Source:
 
 
 class Bars(Records):
-    """Noise with one bright bar; the label is which tenth of the height the bar lies in.
+    """Noise with one bright bar; the label is the tenth of the height that the bar is in.
 
-    Every image is a function of (part, index) alone, so that a set of any size takes no room.
+    Every image is a function of (split, index) alone, so that a set of any size takes no room.
     """
 
     embedded = True
+    labels: np.ndarray
 
-    def __init__(self, count: int, side: int, channels: int, part: int):
-        self.count, self.part, self.size = count, part, (side, side, channels)
-        self.name = f'synthetic {("train", "test")[part]}'
-        self.labels = np.random.default_rng(part).integers(0, 10, count).astype(np.int32)
-        self.fingerprint = digest('bars', count, self.size, part)
+    def __init__(self, count: int, side: int, channels: int, split: int):
+        self.count, self.split, self.size = count, split, (side, side, channels)
+        self.name = f'synthetic {("train", "test")[split]}'
+        self.labels = np.random.default_rng(split).integers(0, 10, count).astype(np.int32)
+        self.fingerprint = digest('bars', count, self.size, split)
 
     def __len__(self):
         return self.count
 
-    def fetch(self, indices):
+    def fetch(self, indices: Sequence[int] | np.ndarray) -> list[tuple]:
         return [(self._image(int(index)), self.labels[index]) for index in indices]
 
     def _image(self, index):
         side = self.size[0]
-        image = np.random.default_rng((self.part, index)).integers(0, 128, self.size, np.uint8)
+        image = np.random.default_rng((self.split, index)).integers(0, 128, self.size, np.uint8)
         label = int(self.labels[index])
         image[side * label // 10 : max(side * (label + 1) // 10, side * label // 10 + 1)] += 120
         return image
 
 
-def synthetic(fields) -> Source:
+def synthetic(fields: ConfigDict) -> Source:
     """'synthetic', or 'synthetic:COUNTxSIDExCHANNELS': that many training images, a fifth to test.
 
     The known answer: the label is the tenth of the height that is bright. Default: 1000x32x1.
@@ -154,7 +160,7 @@ def synthetic(fields) -> Source:
 SOURCES: dict[str, Callable] = {'digits': digits, 'synthetic': synthetic, 'folder': folder}
 
 
-def fields_of(name: str, data_dir: str | None = None, **changes):
+def fields_of(name: str, data_dir: str | None = None, **changes: Any) -> ConfigDict:
     """The `data` fields of configs/base.py for a set, with changes."""
     fields = base.get_config().data
     for field, value in dict(name=name, dir=data_dir, **changes).items():

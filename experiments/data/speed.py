@@ -1,20 +1,29 @@
 """Images a second, decoded and fed, of a data set on this machine; stored as JSON."""
 
+import argparse
 import datetime
+import functools
+import itertools
 import json
 import math
 import os
 import pathlib
 import platform
-import sys
+import re
 import tempfile
 import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib import metadata
 
 import numpy as np
+from PIL import Image
 
-from experiments.data import feed, sources
+from experiments.data import readahead, scan, sources
 from experiments.data import records as reading
+from experiments.data.batches import train_batches
 from experiments.data.decode import Decoding
+from experiments.data.memory import InMemory
+from experiments.data.stream import Streamed
 from experiments.errors import UserError, check_writable, reason
 
 WORKERS = (1, 2)
@@ -22,15 +31,15 @@ _FILES = 4000  # images that the plain loader reads, as files
 _WARM = 3  # batches before the clock starts: processes and caches have started
 
 
-def speed(args) -> int:
+def speed(args: argparse.Namespace) -> int:
     """Measures the ways of feeding in turn, `rounds` times; prints and stores every number.
 
     in memory     batches of decoded images, gathered by index
     decode        records read and decoded in this process, nothing else
-    streamed, n   experiments/feed.py with n worker processes
-    plain, n      a loader as PyTorch's users write it: image files, Pillow, n worker processes
+    streamed, n   train_batches of a streamed split, with n worker processes
+    plain, n      PyTorch's DataLoader with n worker processes, on image files read by Pillow;
+                  skipped where PyTorch is not installed or the set holds no image files
     """
-
     if args.markdown:
         print(markdown(args.markdown))
         return 0
@@ -45,61 +54,59 @@ def speed(args) -> int:
     if len(records) < args.batch:
         raise UserError(f'{args.name} has {len(records)} images, fewer than --batch={args.batch}.')
     classes = len(source.classes)
-    part = lambda workers: feed.Streamed(
-        records, np.arange(len(records)), how, shape, classes, workers
-    )
+    split = lambda workers: Streamed(records, np.arange(len(records)), how, shape, classes, workers)
     if args.out:
         check_writable(args.out)  # before minutes of measuring, not after them
-    rates, starts = _rates(args, records, part)
-    memory = _memory(part, args) if args.epochs else None
+    rates, starts = _rates(args, records, split)
+    memory = _memory(split, args) if args.epochs else None
+    version = _torch_version()
+    plainly = f'torch.utils.data.DataLoader {version}'
+    if not any(way.startswith('plain') for way in rates):
+        lacking = 'the set holds no image files' if version else 'PyTorch is not installed'
+        plainly = f'skipped, since {lacking}'
     result = {
         'set': args.name,
         'shape': [int(size) for size in shape],
         'batch': args.batch,
         'images a second': rates,
         'seconds to the first batch': starts,
-        'plain loader': _plain_kind(),
+        'plain loader': plainly,
         'highest MiB in each epoch': memory,
         'environment': environment(),
     }
-    print()
+    print(f'\nplain: {plainly}')
     for name, values in rates.items():
         print(
             f'{name:12} median {np.median(values):12,.0f} images/s '
             f'({min(values):,.0f} to {max(values):,.0f})'
         )
     if args.out:
-        _write(args.out, json.dumps(result, indent=1) + '\n')
+        pathlib.Path(args.out).write_text(json.dumps(result, indent=1) + '\n')
         print(f'stored in {args.out}')
     return 0
 
 
-def _write(path, text: str) -> None:
-    try:
-        pathlib.Path(path).write_text(text)
-    except OSError as error:
-        raise UserError(
-            f'{path} cannot be written ({reason(error)}). Give another --out.'
-        ) from error
-
-
-def _rates(args, records, part) -> tuple[dict, dict]:
+def _rates(args, records, split) -> tuple[dict, dict]:
     """({way: [images a second]}, {way: [seconds to the first batch]}), an entry a round."""
-    one = part(0)
+    one, epochs = split(0), itertools.count(1)
     count = min(len(one), max(args.batch, 2**30 // int(np.prod(one.shape))))
-    held = feed.Split(*one.read(np.arange(count)))
+    held = InMemory(*one.read(np.arange(count)))
     with tempfile.TemporaryDirectory() as place:
-        files = _write_files(records, pathlib.Path(place))
-        ways = {
-            'in memory': lambda: feed.train_batches(held, args.batch, 1, 0, _next()),
+        files = _write_files(records, pathlib.Path(place)) if _torch_version() else []
+        ways: dict[str, Callable[[], Iterator]] = {
+            'in memory': lambda: train_batches(held, args.batch, 1, 0, next(epochs)),
             'decode': lambda: _decoding(one, args.batch),
         }
         for workers in (0, *WORKERS):
-            ways[f'streamed, {workers}'] = lambda n=workers: _streaming(part(n), args.batch)
+            ways[f'streamed, {workers}'] = functools.partial(
+                _streaming, split(workers), args.batch, epochs
+            )
         for workers in WORKERS if files else ():
-            ways[f'plain, {workers}'] = lambda n=workers: plain(files, one.how, args.batch, n)
-        rates = {name: [] for name in ways}
-        starts = {name: [] for name in ways}
+            ways[f'plain, {workers}'] = functools.partial(
+                plain, files, one.how, args.batch, workers
+            )
+        rates: dict[str, list[float]] = {name: [] for name in ways}
+        starts: dict[str, list[float]] = {name: [] for name in ways}
         for number in range(args.rounds):
             for name, make in ways.items():
                 rate, start = _measure(make, args.batch, args.seconds)
@@ -113,9 +120,9 @@ def _rates(args, records, part) -> tuple[dict, dict]:
     return rates, starts
 
 
-def _memory(part, args) -> dict[str, list[float]]:
+def _memory(split, args) -> dict[str, list[float]]:
     """{way: [highest MiB of this process and its workers in each epoch]} of the streamed set."""
-    import psutil  # comes with grain
+    import psutil  # start-up cost; comes with grain
 
     def used():
         own = psutil.Process()
@@ -131,10 +138,10 @@ def _memory(part, args) -> dict[str, list[float]]:
 
     found = {}
     for workers in WORKERS:
-        one, lines = part(workers), []
+        one, lines = split(workers), list[float]()
         for epoch in range(args.epochs):
-            highest = 0
-            for step, _ in enumerate(feed.train_batches(one, args.batch, 1, 0, epoch)):
+            highest = 0.0
+            for step, _ in enumerate(train_batches(one, args.batch, 1, 0, epoch)):
                 if step % 20 == 0:
                     highest = max(highest, used())
             lines.append(highest)
@@ -142,7 +149,7 @@ def _memory(part, args) -> dict[str, list[float]]:
                 f'streamed, {workers}: epoch {epoch + 1}/{args.epochs}, at most {highest:,.1f} MiB',
                 flush=True,
             )
-        feed.close()
+        readahead.close()
         found[f'streamed, {workers}'] = lines
     return found
 
@@ -150,8 +157,8 @@ def _memory(part, args) -> dict[str, list[float]]:
 # --- stored numbers as a table -----------------------------------------------------------------
 
 
-def markdown(paths) -> str:
-    """Files that `speed` stored as one Markdown table, a column each, and where they come from.
+def markdown(paths: Iterable[str | os.PathLike]) -> str:
+    """Files that `speed` stored as one Markdown table, a column each, and how they were measured.
 
     Cells are the median of the rounds with the lowest and the highest, images a second; the last
     rows the highest MiB in each epoch of the streamed set. Raises UserError: no such file.
@@ -164,15 +171,15 @@ def markdown(paths) -> str:
     ways = dict.fromkeys(way for one in found for way in one['highest MiB in each epoch'] or ())
     rows += [(f'MiB in each epoch, {way}', *(_epochs(one, way) for one in found)) for way in ways]
     lines = ['| ' + ' | '.join(row) + ' |' for row in rows]
-    told = {name: _origin(one) for name, one in zip(names, found)}
-    if len({*told.values()}) == 1:
-        told = {'All': told[names[0]]}
+    origins = {name: _origin(one) for name, one in zip(names, found)}
+    if len({*origins.values()}) == 1:
+        origins = {'All': origins[names[0]]}
     loads = [f'{one["environment"]["load"][1]:.1f}' for one in found]  # of five minutes
     return '\n'.join(
         [
             *lines,
             '',
-            *(f'{name}: {words}.' for name, words in told.items()),
+            *(f'{name}: {words}.' for name, words in origins.items()),
             f'Processes that wanted a core at the end of the measurement: {", ".join(loads)}.',
         ]
     )
@@ -183,15 +190,7 @@ def _stored(path) -> dict:
         found = json.loads(pathlib.Path(path).read_text())
     except (OSError, ValueError) as error:
         raise UserError(f'{path} cannot be read: {reason(error)}') from error
-    needed = {
-        'set',
-        'shape',
-        'batch',
-        'images a second',
-        'plain loader',
-        'highest MiB in each epoch',
-        'environment',
-    }
+    needed = {'images a second', 'plain loader', 'highest MiB in each epoch', 'environment'}
     if not isinstance(found, dict) or not needed <= found.keys():
         raise UserError(f'{path} is no file of python -m experiments.data speed --out.')
     return found
@@ -224,13 +223,9 @@ def _origin(one) -> str:
 
 def environment() -> dict:
     """What the numbers depend on: the machine, the versions and how busy it was."""
-    from importlib import metadata
-
-    models = [
-        line.split(':', 1)[1].strip()
-        for line in _lines('/proc/cpuinfo')
-        if line.startswith('model name')
-    ]
+    processors = pathlib.Path('/proc/cpuinfo')  # of Linux
+    text = processors.read_text() if processors.is_file() else ''
+    model = re.search(r'^model name\s*: *(.*)$', text, re.M)
     versions = {
         name: metadata.version(name)
         for name in ('numpy', 'Pillow', 'grain', 'array_record', 'tensorflow-datasets', 'jax')
@@ -239,29 +234,13 @@ def environment() -> dict:
         'date': datetime.date.today().isoformat(),
         'python': platform.python_version(),
         'system': platform.system(),
-        'cpu': models[0] if models else platform.machine(),
+        'cpu': model[1].strip() if model else platform.machine(),
         'cores': len(os.sched_getaffinity(0))
         if hasattr(os, 'sched_getaffinity')
         else os.cpu_count(),
         'load': os.getloadavg(),
         'versions': versions,
     }
-
-
-def _lines(path):
-    try:
-        return pathlib.Path(path).read_text().splitlines()
-    except OSError:
-        return []
-
-
-_epoch = 0
-
-
-def _next() -> int:
-    global _epoch
-    _epoch += 1
-    return _epoch
 
 
 def _measure(make, batch, seconds):
@@ -282,28 +261,28 @@ def _measure(make, batch, seconds):
         if count > _WARM and now - begin > seconds:
             break
     getattr(batches, 'close', lambda: None)()
-    feed.close()
+    readahead.close()
     return (count - _WARM) * batch / (now - begin), first
 
 
-def _streaming(part, batch):
-    while True:
-        yield from feed.train_batches(part, batch, 1, 0, _next())
+def _streaming(split, batch, epochs):
+    for epoch in epochs:
+        yield from train_batches(split, batch, 1, 0, epoch)
 
 
-def _decoding(part, batch):
-    for start in range(0, len(part) - batch + 1, batch):
-        yield part.read(np.arange(start, start + batch))
+def _decoding(split, batch):
+    for start in range(0, len(split) - batch + 1, batch):
+        yield split.read(np.arange(start, start + batch))
 
 
 # --- a plain loader ----------------------------------------------------------------------------
 
 
 def _write_files(records, place) -> list:
-    """The first records as image files, [(path, label)]; [] when they are no files' bytes."""
+    """The first records as image files, [(path, label)]; [] when they are arrays."""
     files = []
-    for start in range(0, min(_FILES, len(records)), reading.CHUNK):
-        rows = range(start, min(start + reading.CHUNK, len(records), _FILES))
+    for start in range(0, min(_FILES, len(records)), scan.CHUNK):
+        rows = range(start, min(start + scan.CHUNK, len(records), _FILES))
         for row, (raw, label) in zip(rows, records.fetch(rows)):
             if not isinstance(raw, bytes):
                 return []
@@ -323,11 +302,9 @@ class Images:
         return len(self.files)
 
     def __getitem__(self, index):
-        from PIL import Image
-
         path, label = self.files[index]
-        with Image.open(path) as image:
-            image = image.convert(self.mode)
+        with Image.open(path) as file:
+            image = file.convert(self.mode)
         if self.resize:
             scale = self.resize / min(image.size)
             width, height = (max(self.resize, round(size * scale)) for size in image.size)
@@ -337,24 +314,19 @@ class Images:
         return np.array(image), label
 
 
-def _plain_kind() -> str:
+def _torch_version() -> str | None:
     try:
-        import torch
-
-        return f'torch.utils.data.DataLoader {torch.__version__}'
-    except ImportError:
-        return 'multiprocessing, one queue of results'
+        return metadata.version('torch')
+    except metadata.PackageNotFoundError:
+        return None
 
 
-def plain(files, how, batch: int, workers: int):
+def plain(files: Sequence[tuple[str, int]], how: Decoding, batch: int, workers: int) -> Iterator:
     """Shuffled batches of the image files, decoded in worker processes, for ever."""
-    images = Images(files, how.resize, how.channels)
-    try:
-        import torch
-    except ImportError:
-        yield from _pool(images, batch, workers)
+    import torch  # an option of the installation
+
     loader = torch.utils.data.DataLoader(
-        images,
+        Images(files, how.resize, how.channels),
         batch,
         shuffle=True,
         drop_last=True,
@@ -364,39 +336,3 @@ def plain(files, how, batch: int, workers: int):
     )
     while True:
         yield from loader
-
-
-def _pool(images, batch, workers):
-    import multiprocessing
-
-    context = multiprocessing.get_context('spawn')
-    tasks, results = context.Queue(), context.Queue(2 * workers)
-    team = [
-        context.Process(target=_work, args=(images, tasks, results), daemon=True)
-        for _ in range(workers)
-    ]
-    for process in team:
-        process.start()
-    try:
-        order, place, asked, waiting = np.arange(0), 0, 0, {}
-        for step in range(sys.maxsize):
-            while asked < step + 2 * workers:
-                if len(order) - place < batch:
-                    order, place = np.random.permutation(len(images)), 0
-                tasks.put((asked, order[place : place + batch]))
-                asked, place = asked + 1, place + batch
-            while step not in waiting:
-                number, value = results.get()
-                waiting[number] = value
-            yield waiting.pop(step)
-    finally:
-        for process in team:
-            process.terminate()
-            process.join()
-
-
-def _work(images, tasks, results):
-    while True:
-        number, rows = tasks.get()
-        pixels, labels = zip(*(images[row] for row in rows))
-        results.put((number, (np.stack(pixels), np.array(labels))))

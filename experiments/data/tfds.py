@@ -5,8 +5,11 @@ import os
 import pathlib
 import re
 import shlex
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from experiments.data.records import Records, Source
 from experiments.errors import UserError, nearest, reason
@@ -15,11 +18,14 @@ from experiments.files import digest
 _DIR = '~/tensorflow_datasets (TFDS_DATA_DIR is not set)'
 
 
-def prepared(fields) -> Source:
+def prepared(fields: ConfigDict) -> Source:
     """The set `fields.name` ('name', 'name/config', 'name:version') under `fields.dir`.
 
-    Its parts are its splits, and whatever TFDS's own syntax makes of them: 'train[:90%]',
+    Its splits are TFDS's, and whatever TFDS's own syntax makes of them: 'train[:90%]',
     'train+test'. It needs an 'image' of 8 bits and a 'label' that is a class.
+
+    Raises:
+      UserError: a set that is unknown, not prepared, or none to train a classifier on.
     """
     builder = open_builder(fields.name, fields.dir)
     form = getattr(builder.info.file_format, 'value', builder.info.file_format)
@@ -47,32 +53,32 @@ def prepared(fields) -> Source:
         )
     size = (*features['image'].shape[:2], features['image'].shape[-1])
 
-    def part(name):
-        return Split(builder, fields.name, fields.dir, name, size)
+    def split(name):
+        return PreparedRecords(builder, fields.name, fields.dir, name, size)
 
     return Source(
-        {name: part(name) for name in builder.info.splits},
+        {name: split(name) for name in builder.info.splits},
         tuple(features['label'].names),
         f'{fields.name} {builder.version} as prepared in this TFDS data_dir',
-        part,
+        split,
     )
 
 
-class Split(Records):
+class PreparedRecords(Records):
     """The records of one split or sub-split; opened anew in every process that reads it."""
 
-    def __init__(self, builder, name: str, folder: str | None, part: str, size: tuple):
-        self._set, self._dir, self._part = name, folder, part
-        self.name = f'{name} {part!r}'
+    def __init__(self, builder, name: str, folder: str | None, split: str, size: tuple):
+        self._set, self._dir, self._split = name, folder, split
+        self.name = f'{name} {split!r}'
         self.size = (*size[:2], size[2] if size[2] in (1, 3) else None)
-        self._opened = None
+        self._opened: Any = None  # a data source of TFDS
         try:
-            info = builder.info.splits[part]
+            info = builder.info.splits[split]
             instructions = info.file_instructions
         except Exception as error:  # ValueError, KeyError, AssertionError by the kind of mistake
             raise UserError(
-                f'{name} has no split {part!r}.{nearest(part, builder.info.splits)} It has: '
-                f"{', '.join(builder.info.splits)}, and parts of them such as 'train[:90%]'. "
+                f'{name} has no split {split!r}.{nearest(split, builder.info.splits)} It has: '
+                f"{', '.join(builder.info.splits)}, and slices of them such as 'train[:90%]'. "
                 'Set data.train or data.test.'
             ) from error
         self._count = info.num_examples
@@ -85,16 +91,16 @@ class Split(Records):
             )
             self.ranges.setdefault(path.name, []).append((piece.skip, stop))
             self._pieces.append((path.name, piece.skip, stop - piece.skip))
-        # what is there is never written again, so the rest has to go first
+        # TFDS writes nothing where a set is prepared, so the rest has to go first
         again = (
             f'Remove the folder {self.home} and prepare the set again: python -m '
             f'experiments.data prepare {name}{_into(folder)}'
         )
         lost = [path for path in files if not path.is_file()]
         if lost:
-            raise UserError(f'{name}: the file {lost[0]} of split {part!r} is missing. {again}')
-        if self._count <= 0:  # below: a part such as train[90%:10%]
-            raise UserError(f'{name}: split {part!r} is empty.')
+            raise UserError(f'{name}: the file {lost[0]} of split {split!r} is missing. {again}')
+        if self._count <= 0:  # below: a slice such as train[90%:10%]
+            raise UserError(f'{name}: split {split!r} is empty.')
         stats = [path.stat() for path in files]
         self._files = {
             str(path): piece.examples_in_shard
@@ -102,7 +108,7 @@ class Split(Records):
         }
         self._again = again
         self.fingerprint = digest(
-            builder.info.full_name, part, self._pieces, [stat.st_size for stat in stats]
+            builder.info.full_name, split, self._pieces, [stat.st_size for stat in stats]
         )
         self.stamp = digest([stat.st_mtime_ns for stat in stats])
 
@@ -112,18 +118,14 @@ class Split(Records):
     def __getstate__(self):
         return self.__dict__ | {'_opened': None}
 
-    @property
-    def labels(self):
-        return None  # inside the records
-
-    def where(self, index):
+    def where(self, index: int) -> str:
         for name, first, count in self._pieces:
             if index < count:
                 return f'record {first + index} of {name}'
             index -= count
         return f'record {index}'
 
-    def fetch(self, indices):
+    def fetch(self, indices: Sequence[int] | np.ndarray) -> list[tuple]:
         if self._opened is None:
             self._opened = self._open()
         return [
@@ -132,13 +134,13 @@ class Split(Records):
         ]
 
     def _open(self):
-        import tensorflow_datasets as tfds
+        import tensorflow_datasets as tfds  # start-up cost
 
         for path, count in self._files.items():
             self._check(path, count)
         try:
             source = open_builder(self._set, self._dir).as_data_source(
-                self._part, decoders={'image': tfds.decode.SkipDecoding()}
+                self._split, decoders={'image': tfds.decode.SkipDecoding()}
             )
             if len(source.data_source) != self._count:
                 raise ValueError(f'{len(source.data_source)} records instead of {self._count}')
@@ -152,7 +154,7 @@ class Split(Records):
 
     def _check(self, path: str, expected: int) -> None:
         """UserError for a file that cannot be opened now, or whose index at its end is damaged."""
-        from array_record.python import array_record_module
+        from array_record.python import array_record_module  # start-up cost
 
         try:
             open(path, 'rb').close()
@@ -181,7 +183,7 @@ def open_builder(name: str, folder: str | None):
         there, or a set that is not prepared (with the command that prepares it).
     """
     logging.getLogger('absl').setLevel(logging.ERROR)  # its advice on decoders is not ours to give
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets as tfds  # start-up cost
 
     try:
         builder = tfds.builder(name, data_dir=folder)
@@ -212,12 +214,12 @@ def names(folder: str | None = None) -> list[str]:
     """'name/config:version' of every set prepared under a data_dir."""
     root = pathlib.Path(folder or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets')
     found = sorted(root.expanduser().glob('*/**/dataset_info.json'))
-    parts = [path.parent.relative_to(root.expanduser()).parts for path in found]
-    return [f'{"/".join(part[:-1])}:{part[-1]}' for part in parts if 2 <= len(part) <= 3]
+    words = [path.parent.relative_to(root.expanduser()).parts for path in found]
+    return [f'{"/".join(one[:-1])}:{one[-1]}' for one in words if 2 <= len(one) <= 3]
 
 
 def prepare(name: str, folder: str | None = None) -> str:
-    """Downloads and prepares a TFDS data set as array_record files; returns where it lies.
+    """Downloads and prepares a TFDS data set as array_record files; returns where it is.
 
     Raises:
       UserError: TensorFlow is not installed, or TFDS cannot prepare the set (its reason is given).
@@ -228,7 +230,7 @@ def prepare(name: str, folder: str | None = None) -> str:
         raise UserError(
             "preparing a data set needs TensorFlow (reading one does not): pip install '.[prepare]'"
         ) from error
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets as tfds  # start-up cost
 
     try:
         builder = tfds.builder(name, data_dir=folder, file_format='array_record')
@@ -256,7 +258,8 @@ def _variants(name, folder):
     return f' Prepared here: {", ".join(there)}.' if stem and there else ''
 
 
-def where(folder):
+def where(folder: str | None) -> str:
+    """The data_dir that is read, in words."""
     return folder or os.environ.get('TFDS_DATA_DIR') or _DIR
 
 

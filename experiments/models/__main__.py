@@ -2,7 +2,7 @@
 
 import sys
 
-from experiments.models.description import main
+from experiments.models.command import main
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -9,12 +9,15 @@ weights were made for mean 0.5 and std 0.5.
 """
 
 import argparse
+import os
 import pathlib
 import sys
 import warnings
+from collections.abc import Callable
 
 import jax
 import numpy as np
+from PIL import Image, ImageOps
 
 from cnns import convert
 from experiments.errors import UserError, command, one_of
@@ -28,19 +31,17 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std, RGB
 NORMALISATION = {'googlenet': ((0.5,) * 3, (0.5,) * 3)}  # where it is another
 
 
-def read_image(path, resize: int = RESIZE) -> np.ndarray:
+def read_image(path: str | os.PathLike, resize: int = RESIZE) -> np.ndarray:
     """Reads an image of any kind Pillow knows: uint8 [224, 224, 3], upright, resized and cropped.
 
     Raises:
       UserError: no such file, or no image.
     """
-    from PIL import Image, ImageOps
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('error', Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                image = _rgb(ImageOps.exif_transpose(image))
+            with Image.open(path) as opened:
+                image = _rgb(ImageOps.exif_transpose(opened))
     except FileNotFoundError as error:
         raise UserError(f'there is no image {path}.') from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -58,14 +59,13 @@ def read_image(path, resize: int = RESIZE) -> np.ndarray:
     return np.asarray(image.crop((left, top, left + CROP, top + CROP)))
 
 
-def _rgb(image):
-    from PIL import Image
-
+def _rgb(image: Image.Image) -> Image.Image:
+    """The image in 8-bit RGB. Raises UserError for fractions."""
     if image.mode == 'F':
         raise UserError(
             'its pixels are fractions, whose white is not known; save it with 8 or 16 bits'
         )
-    if image.mode.startswith('I'):  # 16 bits of grey, which convert() would cut off at 255
+    if image.mode.startswith('I'):  # 16 bits of grey; convert() would cut it off at 255
         grey = np.asarray(image).astype(np.float64) / 257
         return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8)).convert('RGB')
     if image.mode == 'P' and 'transparency' in image.info:
@@ -73,8 +73,10 @@ def _rgb(image):
     return image.convert('RGB')
 
 
-def load_model(model: str, weights):
-    """Returns (function, classes): float32 [N, 224, 224, 3] -> probabilities float32 [N, classes].
+def predictor(
+    model: str, weights: str | os.PathLike
+) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
+    """Returns (function, classes): uint8 [N, 224, 224, 3] -> probabilities float32 [N, classes].
 
     Raises:
       UserError: an unknown model, or a file that does not hold its weights.
@@ -99,13 +101,13 @@ def load_model(model: str, weights):
 
     @jax.jit
     def probabilities(variables, images):
-        images = normalise(images, np.float32(mean), np.float32(std))
+        images = normalise(images, np.asarray(mean, np.float32), np.asarray(std, np.float32))
         return jax.nn.softmax(net.apply(variables, images, train=False))
 
     return lambda images: np.asarray(probabilities(variables, images)), sizes['classes']
 
 
-def read_classes(path, count: int) -> list[str]:
+def read_classes(path: str | os.PathLike, count: int) -> list[str]:
     """The names of the classes, one a line.
 
     Raises:
@@ -123,8 +125,8 @@ def read_classes(path, count: int) -> list[str]:
     return [name.strip() for name in names]
 
 
-def table(probabilities: np.ndarray, names: list[str] | None = None) -> list[str]:
-    """Lines with the best classes, the most probable first: per cent, index and, if known, name."""
+def best_lines(probabilities: np.ndarray, names: list[str] | None = None) -> list[str]:
+    """A line per class, the most probable first: per cent, index and, if known, name."""
     best = np.argsort(-probabilities, kind='stable')[:BEST]
     return [
         f'{100 * probabilities[i]:7.2f} %  {i:5}  {names[i] if names else ""}'.rstrip()
@@ -133,7 +135,8 @@ def table(probabilities: np.ndarray, names: list[str] | None = None) -> list[str
 
 
 @command
-def main(argv=None) -> int:
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog='python -m experiments.predict',
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -166,7 +169,7 @@ def main(argv=None) -> int:
             f'taken and {_LARGEST}.'
         )
     images = [read_image(path, args.resize) for path in args.images]
-    predict, count = load_model(args.model, args.weights)
+    predict, count = predictor(args.model, args.weights)
     names = read_classes(args.classes, count) if args.classes else None
     for path, image in zip(args.images, images, strict=True):
         probabilities = predict(image[None])[0]
@@ -174,7 +177,7 @@ def main(argv=None) -> int:
             raise UserError(
                 f'{args.weights} give {path} no probabilities: the logits are not finite.'
             )
-        print(path, *table(probabilities, names), sep='\n')
+        print(path, *best_lines(probabilities, names), sep='\n')
     return 0
 
 

@@ -1,18 +1,18 @@
 """What the net sees of a training image, drawn anew every time: the papers' augmentations.
 
-    augment = of(config, dataset)
+    augment = augmentation((32, 32, 3), statistics, crop='pad', flip=True)
     images = augment(key, batch['image'])    # uint8 [n, H, W, C] -> float32 [n, h, w, C]
 
 All of it runs on the device, inside the compiled step. Each kind of augmentation is a `Kind`: its
 draws for one image, a function of a key, and what they do to the image, a function without chance.
 Image i of a batch draws from fold_in(key, first + i), so a batch cut over devices or micro-batches
-draws what the whole batch would, if each part says where it starts.
+draws what the whole batch would, if each slice says where it starts.
 
 The order is fixed, whatever is switched on, and each kind draws from a key of its own: switching
 one off changes nothing that the others draw.
 
     1  photometric distortions
-    2  pixels / 255, minus the mean of the train part, per channel or per pixel
+    2  pixels / 255, minus the mean of the train split, per channel or per pixel
     3  affine distortion
     4  crop
     5  flip
@@ -26,21 +26,18 @@ Sec. 4.2).
 """
 
 import dataclasses
-import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.data import dataset as dataset_module
+from configs import base
+from experiments.data import Components, Statistics
 from experiments.errors import UserError, one_of, shown
 from experiments.preprocess import photometric, resample
 
-CROPS = ('none', 'pad', 'random', 'scale', 'area')
-SUBTRACT = ('channel', 'channel_std', 'pixel')
-INTERPOLATIONS = ('bilinear', 'random')
 ORDER = ('photometric', 'affine', 'crop', 'flip', 'colour')
 # Each kind's key is fold_in(key, its number): numbers stay when kinds are added
 KEYS = {'affine': 0, 'crop': 1, 'flip': 2, 'colour': 3, 'photometric': 4}
@@ -63,7 +60,7 @@ class Kind:
 
     draw: key -> the draws of one image, a dict of scalars and small arrays.
     apply: (image [H, W, C], draws) -> image [h, w, C]. Nothing outside the image is ever read.
-    title: what a contact sheet says.
+    title: its words on a contact sheet.
     """
 
     name: str
@@ -71,7 +68,7 @@ class Kind:
     draw: Callable
     apply: Callable
 
-    def draws(self, key, n: int, first=0):
+    def draws(self, key: jax.Array, n: int, first: int | jax.Array = 0) -> dict[str, jax.Array]:
         """The draws of images first, ..., first + n - 1: `draw`'s dict, each value [n, ...]."""
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(n))
         return jax.vmap(self.draw)(keys)
@@ -84,7 +81,7 @@ class Kind:
 # --- kinds -----------------------------------------------------------------------------------
 
 
-def flip() -> Kind:
+def mirror() -> Kind:
     """Every second image mirrored, at random: left becomes right (Krizhevsky 2012, Sec. 4.1).
 
     Draws: mirrored, bool. The dtype is kept.
@@ -98,7 +95,7 @@ def flip() -> Kind:
     )
 
 
-def random_crop(shape, size, pad: int = 0) -> Kind:
+def random_crop(shape: Sequence[int], size: tuple[int, int], pad: int = 0) -> Kind:
     """A crop of `size` (h, w) at one of (H - h + 1) (W - w + 1) places, all as likely.
 
     224 or 227 of 256x256 for AlexNet (Krizhevsky et al. 2012, Sec. 4.1: with the mirror images
@@ -113,8 +110,8 @@ def random_crop(shape, size, pad: int = 0) -> Kind:
 
     def draw(key):
         top, left = (
-            jax.random.randint(part, (), -pad, places[axis] - pad)
-            for axis, part in enumerate(jax.random.split(key))
+            jax.random.randint(own, (), -pad, places[axis] - pad)
+            for axis, own in enumerate(jax.random.split(key))
         )
         return {'box': jnp.stack([top, left, *size])}
 
@@ -125,10 +122,10 @@ def random_crop(shape, size, pad: int = 0) -> Kind:
 
     around = f'{pad} zeros around {times(shape)}, then ' if pad else ''
     of = '' if pad else f' of {times(shape)}'
-    return Kind('crop', f'{around}a part of {times(size)}{of}', draw, apply)
+    return Kind('crop', f'{around}a crop of {times(size)}{of}', draw, apply)
 
 
-def scale_jitter(shape, size, scales) -> Kind:
+def scale_jitter(shape: Sequence[int], size: tuple[int, int], scales: Sequence[int]) -> Kind:
     """The image scaled to a shorter side S, a whole number from scales[0] to scales[1], then a
     crop of `size` (h, w) at any place of it (Simonyan & Zisserman 2014, Sec. 3.1: S from 256 to
     512, crops of 224; He et al. 2015, Sec. 3.4: S from 256 to 480).
@@ -151,16 +148,16 @@ def scale_jitter(shape, size, scales) -> Kind:
         return {'S': s, 'box': box}
 
     words = f'{scales[0]}' if scales[0] == scales[1] else f'{scales[0]} to {scales[1]}'
-    title = f'a part of {times(size)} of the image scaled to a shorter side of {words}'
+    title = f'a crop of {times(size)} of the image scaled to a shorter side of {words}'
     return Kind('crop', title, draw, lambda image, draws: resize_box(image, draws['box'], size))
 
 
-def area_crop(shape, size, interpolation: str = 'bilinear') -> Kind:
-    """A part of 8 to 100 % of the image's area, all areas as likely, its width / height between
+def area_crop(shape: Sequence[int], size: tuple[int, int], interpolation: str = 'bilinear') -> Kind:
+    """A crop of 8 to 100 % of the image's area, all areas as likely, its width / height between
     3/4 and 4/3, at any place, scaled to `size` (h, w) (Szegedy et al. 2014, Sec. 6).
 
     The logarithm of the aspect is uniform over what fits at the drawn area, so that upright and
-    lying parts are as likely. In an image longer than 4:3 no part of such an aspect has the whole
+    lying crops are as likely. In an image longer than 4:3 no crop of such an aspect has the whole
     area; there the area ends at the largest that fits. Linear interpolation, the filter widened
     where it shrinks, or with 'random' one of resample.WAYS, all as likely (the same place).
 
@@ -184,7 +181,7 @@ def area_crop(shape, size, interpolation: str = 'bilinear') -> Kind:
         top = jax.random.uniform(keys[2], ()) * (height - h)
         left = jax.random.uniform(keys[3], ()) * (width - w)
         draws = {'area': area, 'box': jnp.stack([top, left, h, w])}
-        if interpolation == 'random':  # a key apart, so that the part is the same without it
+        if interpolation == 'random':  # a key apart, so that the crop is the same without it
             draws['way'] = jax.random.randint(jax.random.fold_in(key, 1), (), 0, len(resample.WAYS))
         return draws
 
@@ -195,12 +192,12 @@ def area_crop(shape, size, interpolation: str = 'bilinear') -> Kind:
 
     by = ' by one of four interpolations' if interpolation == 'random' else ''
     return Kind(
-        'crop', f'a part of 8 to 100 % of the area, scaled to {times(size)}{by}', draw, apply
+        'crop', f'a crop of 8 to 100 % of the area, scaled to {times(size)}{by}', draw, apply
     )
 
 
-def resize_box(image, box, size):
-    """The part `box` of an image scaled to `size`: [H, W, C] -> float32 [h, w, C].
+def resize_box(image: jax.Array, box: jax.Array | np.ndarray, size: tuple[int, int]) -> jax.Array:
+    """The region `box` of an image scaled to `size`: [H, W, C] -> float32 [h, w, C].
 
     box: top, left, height, width, float32 in pixels, inside the image; the values may be traced,
     the size not. Linear interpolation between the centres of pixels; where it shrinks, the filter
@@ -218,14 +215,7 @@ def resize_box(image, box, size):
     )
 
 
-class Components(NamedTuple):
-    """Principal components of the pixels of a set, on [0, 1]: the columns of `vectors`."""
-
-    values: np.ndarray  # float32 [C], eigenvalues (variances), the largest first
-    vectors: np.ndarray  # float32 [C, C], the largest entry of each column positive
-
-
-def colour(components: Components, std: float) -> Kind:
+def pca_colour(components: Components, std: float) -> Kind:
     """sum_i a_i l_i p_i added to every pixel of an image, a_i ~ N(0, std^2) drawn once an image,
     with the eigenvalues l_i and vectors p_i of the pixels' covariance (Krizhevsky et al. 2012,
     Sec. 4.1, std 0.1).
@@ -252,7 +242,7 @@ def colour(components: Components, std: float) -> Kind:
     )
 
 
-def affine(shape) -> Kind:
+def affine_distortion(shape: Sequence[int]) -> Kind:
     """Shift, scale, squeeze and horizontal shear together, each uniform in its range, about the
     centre (LeCun et al. 1998, Sec. III-B; the ranges SHIFT, SCALE, SQUEEZE, SHEAR are ours). One
     image in ten stays as it is, as in their training set.
@@ -293,7 +283,7 @@ def affine(shape) -> Kind:
     return Kind('affine', 'shift, scale, squeeze and shear', draw, apply)
 
 
-def photo() -> Kind:
+def photometric_distortion() -> Kind:
     """Brightness, contrast and colour, each by a factor from 0.5 to 1.5 and in a random order
     (Howard 2013, Some improvements on deep convolutional neural network based image
     classification; used by Szegedy et al. 2014, Sec. 6).
@@ -320,192 +310,136 @@ def photo() -> Kind:
     )
 
 
-# --- statistics of the train part ------------------------------------------------------------
+# --- all of them -------------------------------------------------------------------------------
 
 
-def pca(images) -> Components:
-    """The principal components of the pixels of images, uint8 [N, H, W, C], on [0, 1]."""
-    return _components(*_sums([np.asarray(images)]))
+@dataclasses.dataclass(frozen=True, eq=False)
+class Augmentation:
+    """What the net sees of training images of one shape: function(key, images, first=0).
 
-
-def pixel_mean(images) -> np.ndarray:
-    """The mean image, float32 [H, W, C] on [0, 1], of uint8 [N, H, W, C]."""
-    count, total, _ = _sums([np.asarray(images)])
-    return (total / count / 255).astype(np.float32)
-
-
-_BYTES = 64 * 2**20  # of pixels in float64 at a time
-
-
-def _sums(chunks):
-    """Count of images, their sum [H, W, C] and the sum of products [C, C] over pixels, exact."""
-    count, total, products = 0, 0, 0
-    for images in chunks:
-        count += len(images)
-        total += images.sum(0, dtype=np.int64)
-        step = max(1, _BYTES // (8 * math.prod(images.shape[1:])))
-        for start in range(0, len(images), step):
-            # whole numbers, whose sums float64 holds exactly up to 2**53
-            pixels = images[start : start + step].reshape(-1, images.shape[-1]).astype(np.float64)
-            products += (pixels.T @ pixels).astype(np.int64)
-    return count, total, products
-
-
-def _components(count, total, products) -> Components:
-    pixels = count * total.shape[0] * total.shape[1]
-    mean = total.sum((0, 1)) / pixels
-    covariance = (products / pixels - np.outer(mean, mean)) / 255**2
-    values, vectors = np.linalg.eigh(covariance)
-    values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
-    # an eigenvector's sign is any solver's choice; this makes it the same everywhere
-    largest = vectors[np.abs(vectors).argmax(0), np.arange(len(values))]
-    return Components(
-        values.astype(np.float32), (vectors * np.where(largest < 0, -1, 1)).astype(np.float32)
-    )
-
-
-def _train_sums(config, dataset):
-    """The sums over the train part, or where it is large over a fixed sample (data.statistic)."""
-    name = (dataset.fingerprint, dataset.stamp, dataset.counted, tuple(dataset.shape))
-    if dataset.fingerprint and name in _known:
-        return _known[name]
-    names = 'count', 'total', 'products'
-    sums = dataset_module.statistic(
-        dataset,
-        config.data,
-        'sums',
-        'mean image and colour components',
-        lambda chunks: dict(zip(names, map(np.asarray, _sums(chunks)))),
-    )
-    sums = int(sums['count']), sums['total'], sums['products']
-    _known.clear()
-    _known[name] = sums
-    return sums
-
-
-_known: dict = {}  # of the last data set: the arms of a sweep mostly share one
-
-
-# --- of a config -----------------------------------------------------------------------------
-
-
-def shape_of(dataset) -> tuple[int, int, int]:
-    """(H, W, C) of the images that the feed delivers."""
-    return tuple(dataset.shape)
-
-
-def size_of(config, dataset) -> tuple[int, int, int]:
-    """(h, w, C) of the images that the net sees, in training and, but for dense views, after it.
-
-    Raises:
-      UserError: fields of config.augment that are unknown or do not fit the images.
+    images: uint8 [n, H, W, C] -> float32 [n, h, w, C], ready for the net. first: the place of
+    images[0] in the global batch, axis_index * n where devices share it.
     """
-    fields, (height, width, channels) = config.augment, shape_of(dataset)
-    _check(fields, height, width)
-    if fields.size:
-        return fields.size, fields.size, channels
-    if fields.crop == 'scale':
-        return min(height, width), min(height, width), channels
-    return height, width, channels
 
+    kinds: tuple[Kind, ...]  # in their order
+    shape: tuple[int, ...]  # (H, W, C) of the images
+    size: tuple[int, int]  # (h, w) that the net sees
+    scales: tuple[int, ...]  # lowest and highest shorter side that the images are scaled to
+    prepare: Callable  # images [n, H, W, C] on 0 to 255 -> images / 255 minus the mean: step 2
+    finish: Callable  # step 7
 
-def kinds_of(config, dataset) -> tuple[Kind, ...]:
-    """The kinds of augmentation that a config switches on, in their order. Raises UserError."""
-    fields, shape = config.augment, shape_of(dataset)
-    size = size_of(config, dataset)[:2]
-    kinds = []
-    if fields.photometric:
-        kinds.append(photo())
-    if fields.affine:
-        kinds.append(affine(shape))
-    if fields.crop in ('pad', 'random'):
-        kinds.append(random_crop(shape, size, fields.pad if fields.crop == 'pad' else 0))
-    elif fields.crop == 'scale':
-        kinds.append(scale_jitter(shape, size, tuple(fields.scales)))
-    elif fields.crop == 'area':
-        kinds.append(area_crop(shape, size, fields.interpolation))
-    if fields.flip:
-        kinds.append(flip())
-    if fields.colour:
-        kinds.append(colour(components_of(config, dataset), fields.colour))
-    return tuple(kinds)
-
-
-def of(config, dataset) -> Callable[..., Any]:
-    """The augmentation of a config: function(key, images uint8 [n, H, W, C], first=0) -> float32
-    [n, h, w, C], ready for the net.
-
-    `first` is the place of images[0] in the global batch: axis_index * n where devices share it.
-
-    Raises:
-      UserError: fields of config.augment that are unknown or do not fit the images.
-    """
-    kinds, start, end = (
-        kinds_of(config, dataset),
-        subtract_of(config, dataset),
-        scale_of(config, dataset),
-    )
-    size = size_of(config, dataset)[:2]
-    before = [kind for kind in kinds if kind.name == 'photometric']
-    after = kinds[len(before) :]
-
-    def augment(key, images, first=0):
+    def __call__(self, key, images, first=0):
         def drawn(kind, images):
             return kind(jax.random.fold_in(key, KEYS[kind.name]), images, first)
 
-        for kind in before:
+        first_kinds = [kind for kind in self.kinds if kind.name == 'photometric']
+        for kind in first_kinds:
             images = drawn(kind, images)
-        images = start(images)
-        for kind in after:
+        images = self.prepare(images)
+        for kind in self.kinds[len(first_kinds) :]:
             images = drawn(kind, images)
-        return end(centre_crop(images, size))  # cuts nothing off after another crop
-
-    return augment
+        return self.finish(centre_crop(images, self.size))  # cuts nothing off after another crop
 
 
-def components_of(config, dataset) -> Components:
-    """The principal components of the pixels of the train part."""
-    return _components(*_train_sums(config, dataset))
+def augmentation(
+    shape: tuple[int, ...],
+    statistics: Statistics,
+    *,
+    crop: str = 'none',
+    size: int = 0,
+    pad: int = 4,
+    scales: Sequence[int] = (256, 512),
+    interpolation: str = 'bilinear',
+    photometric: bool = False,
+    flip: bool = False,
+    colour: float = 0.0,
+    affine: bool = False,
+    subtract: str = 'channel_std',
+    white: float = 1.0,
+) -> Augmentation:
+    """The augmentation of images [H, W, C]; the values are the fields of config.augment.
+
+    statistics: of the train split, with the fields that `needs` names.
+
+    Raises:
+      UserError: values that are unknown or do not fit the images.
+    """
+    _check(shape, crop, size, pad, scales, interpolation, colour, subtract)
+    height, width, _ = shape
+    short = min(height, width)
+    seen = (size, size) if size else (short, short) if crop == 'scale' else (height, width)
+    kinds = []
+    if photometric:
+        kinds.append(photometric_distortion())
+    if affine:
+        kinds.append(affine_distortion(shape))
+    if crop in ('pad', 'random'):
+        kinds.append(random_crop(shape, seen, pad if crop == 'pad' else 0))
+    elif crop == 'scale':
+        kinds.append(scale_jitter(shape, seen, tuple(scales)))
+    elif crop == 'area':
+        kinds.append(area_crop(shape, seen, interpolation))
+    if flip:
+        kinds.append(mirror())
+    if colour:
+        kinds.append(pca_colour(needed(statistics, 'components'), colour))
+    mean = needed(statistics, 'mean_image' if subtract == 'pixel' else 'mean')
+    std = np.asarray(statistics.std, np.float32)
+
+    def finish(images):
+        if subtract == 'channel_std':
+            return images / std
+        return images if white == 1 else images * white
+
+    return Augmentation(
+        tuple(kinds),
+        tuple(shape),
+        seen,
+        tuple(scales) if crop == 'scale' else (short, short),
+        lambda images: images.astype(jnp.float32) / 255 - np.asarray(mean, np.float32),
+        finish,
+    )
 
 
-def subtract_of(config, dataset) -> Callable:
-    """images [n, H, W, C] on 0 to 255 -> images / 255 minus the mean: step 2."""
-    if config.augment.subtract == 'pixel':
-        count, total, _ = _train_sums(config, dataset)
-        mean = (total / count / 255).astype(np.float32)
-    else:
-        mean = np.asarray(dataset.mean, np.float32)
-    return lambda images: images.astype(jnp.float32) / 255 - mean
+def needs(shape: tuple[int, ...], *, colour: float, subtract: str, **others: Any) -> set[str]:
+    """The fields of Statistics that an augmentation with these values needs beside mean and std.
+
+    Raises:
+      UserError: as `augmentation` does, before any statistics are computed.
+    """
+    _check(shape, colour=colour, subtract=subtract, **others)
+    found = {'components'} if colour else set()
+    return found | {'mean_image'} if subtract == 'pixel' else found
 
 
-def scale_of(config, dataset) -> Callable:
-    """What comes last: the division by the standard deviation, or a white pixel's value."""
-    if config.augment.subtract == 'channel_std':
-        std = np.asarray(dataset.std, np.float32)
-        return lambda images: images / std
-    white = config.augment.get('white', 1.0)
-    return (lambda images: images) if white == 1 else (lambda images: images * white)
-
-
-def centre_crop(images, size):
-    """The middle of images: [..., H, W, C] -> [..., h, w, C]; an odd rest falls to the far edge."""
+def centre_crop(images: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """The middle: [..., H, W, C] -> [..., h, w, C]; the far edge loses an odd pixel."""
     top, left = ((n - m) // 2 for n, m in zip(images.shape[-3:-1], size))
     return images[..., top : top + size[0], left : left + size[1], :]
 
 
-def _check(fields, height, width) -> None:
-    for name, allowed in (
-        ('crop', CROPS),
-        ('subtract', SUBTRACT),
-        ('interpolation', INTERPOLATIONS),
+def needed(statistics: Statistics, name: str) -> Any:
+    """A field of Statistics. ValueError where it was not computed."""
+    value = getattr(statistics, name)
+    if value is None:
+        raise ValueError(f'these statistics have no {name}: ask for what `needs` names')
+    return value
+
+
+def _check(shape, crop, size, pad, scales, interpolation, colour, subtract, **others) -> None:
+    """UserError for values that are unknown or do not fit the images; `others` need no check."""
+    height, width, _ = shape
+    for name, value, allowed in (
+        ('crop', crop, base.CROPS),
+        ('subtract', subtract, base.SUBTRACT),
+        ('interpolation', interpolation, base.INTERPOLATIONS),
     ):
-        if fields[name] not in allowed:
-            raise one_of(f'value of augment.{name}', fields[name], allowed)
-    for name in ('size', 'pad', 'colour'):
-        if not fields[name] >= 0:
-            raise UserError(f'augment.{name} is {fields[name]}, it must be a number from 0.')
-    crop, size, pad = fields.crop, fields.size, fields.pad
-    if fields.interpolation == 'random' and crop != 'area':
+        if value not in allowed:
+            raise one_of(f'value of augment.{name}', value, allowed)
+    for name, number in (('size', size), ('pad', pad), ('colour', colour)):
+        if not number >= 0:
+            raise UserError(f'augment.{name} is {number}, it must be a number from 0.')
+    if interpolation == 'random' and crop != 'area':
         raise UserError(
             f"augment.interpolation='random' belongs to augment.crop='area'; the crop "
             f"is {crop!r}. Set the interpolation to 'bilinear'."
@@ -527,7 +461,7 @@ def _check(fields, height, width) -> None:
             "'none'."
         )
     if crop == 'scale':
-        scales = tuple(fields.scales)
+        scales = tuple(scales)
         if len(scales) != 2 or not all(type(s) is int for s in scales) or scales[0] > scales[1]:
             raise UserError(
                 f'augment.scales is {shown(scales)}, it must be the lowest and the '
@@ -541,6 +475,6 @@ def _check(fields, height, width) -> None:
             )
 
 
-def times(shape) -> str:
+def times(shape: Sequence[int]) -> str:
     """'224x224'."""
     return f'{shape[0]}x{shape[1]}'

@@ -1,4 +1,4 @@
-"""Contact sheets: what a config's augmentation and evaluation make of images of its train part.
+"""Contact sheets: what a config's augmentation and evaluation make of images of its train split.
 
     python -m experiments.sheets --config configs/lenet_mnist.py --config.augment.affine=true
     python -m experiments.sheets --config configs/lenet_mnist.py --each
@@ -7,12 +7,13 @@
 The plain sheet has a row for each image: the image, then what the net sees of it in several
 epochs. --each has a row for each kind of augmentation, as the config sets it or else as its paper
 does in proportion to the image, all of one image, with what was drawn; the frames on the left show
-where the parts come from. --views has the views that an evaluation averages.
+where the crops come from. --views has the views that an evaluation averages.
 
-Images are drawn as the net gets them, only with the mean of the channels added back and values
+Images are shown as the net gets them, only with the mean of the channels added back and values
 outside 0 to 1 cut off.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -20,10 +21,12 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from ml_collections import ConfigDict
 
 from experiments import data
 from experiments.data import contact
 from experiments.errors import UserError, command
+from experiments.plan import checks
 from experiments.plan import config as configs
 from experiments.preprocess import augment, photometric, resample, views
 from experiments.style import COLOURS
@@ -39,42 +42,51 @@ _SUBTRACTED = {
 # --- sheets ----------------------------------------------------------------------------------
 
 
-def augmented(config, dataset, count: int = 4, draws: int = 7) -> Figure:
-    """A row for each of `count` images of the train part: the image, then `draws` draws of it."""
+def augmentation_of(config: ConfigDict, dataset: data.Dataset) -> augment.Augmentation:
+    """The augmentation of a config's training on a data set."""
+    needs = augment.needs(dataset.shape, **config.augment)
+    statistics = data.statistics_of(dataset, needs)
+    return augment.augmentation(dataset.shape, statistics, **config.augment)
+
+
+def augmented(config: ConfigDict, dataset: data.Dataset, count: int = 4, draws: int = 7) -> Figure:
+    """A row for each of `count` images of the train split: the image, then `draws` draws of it."""
     images, labels = chosen(dataset, count, config.seed)
-    function = jax.jit(augment.of(config, dataset))
+    augmentation = augmentation_of(config, dataset)
+    function = jax.jit(augmentation)
     keys = jax.random.split(jax.random.PRNGKey(config.seed), draws)
     seen = np.stack([as_shown(function(key, images), config, dataset) for key in keys], 1)
-    kinds = augment.kinds_of(config, dataset)
-    words = '; then '.join(kind.title for kind in kinds) or 'nothing is drawn at random'
+    words = (
+        '; then '.join(kind.title for kind in augmentation.kinds) or 'nothing is drawn at random'
+    )
     words = f'{dataset.name}, {_SUBTRACTED[config.augment.subtract]}; {words}'
     figure, axes, _ = contact.grid(count, draws + 1, words)
-    for row, image, parts, label in zip(axes, images, seen, labels):
+    for row, image, draws_of_it, label in zip(axes, images, seen, labels):
         contact.show(row[0], image / 255)
         row[0].set_ylabel(contact.short(dataset.classes[label]), fontsize=8)
-        for axis, part in zip(row[1:], parts):
-            contact.show(axis, part)
+        for axis, drawn in zip(row[1:], draws_of_it):
+            contact.show(axis, drawn)
     axes[0, 0].set_title(f'image {augment.times(images.shape[1:3])}', fontsize=8)
     axes[0, 1].set_title(f'the net sees {augment.times(seen.shape[2:4])}', fontsize=8, loc='left')
     return figure
 
 
-def each(config, dataset, draws: int = 7) -> Figure:
-    """A row for each kind of augmentation, of one image of the train part."""
+def each(config: ConfigDict, dataset: data.Dataset, draws: int = 7) -> Figure:
+    """A row for each kind of augmentation, of one image of the train split."""
     images, labels = chosen(dataset, 1, config.seed)
     kinds = every_kind(config, dataset)
     name = f'{dataset.name}, {dataset.classes[labels[0]]}: each kind of augmentation alone'
     figure, axes, frames = contact.grid(len(kinds), draws + 1, name, captions=2, titles=True)
     # without the mean, as in augment.py, so that zeros are the mean here too
     many = np.repeat(images / np.float32(255) - dataset.mean, draws, 0)
-    for (source, kind), row, frame in zip(kinds, axes, frames):
+    for (paper, kind), row, frame in zip(kinds, axes, frames):
         key = jax.random.fold_in(jax.random.PRNGKey(config.seed + 1), augment.KEYS[kind.name])
         drawn = jax.device_get(kind.draws(key, draws))
         if kind.name == 'photometric':  # comes before the mean is subtracted
             pixels = np.asarray(jax.jit(kind)(key, np.repeat(images, draws, 0))) / 255
         else:
             pixels = np.asarray(jax.jit(kind)(key, many)) + dataset.mean
-        frame.text(0, 0.15, f'{source}: {kind.title}', fontsize=9, weight='bold')
+        frame.text(0, 0.15, f'{paper}: {kind.title}', fontsize=9, weight='bold')
         contact.show(row[0], images[0] / 255)
         row[0].set_xlabel('the image', fontsize=7)
         for i, (axis, image) in enumerate(zip(row[1:], pixels)):
@@ -93,10 +105,11 @@ def each(config, dataset, draws: int = 7) -> Figure:
     return figure
 
 
-def viewed(config, dataset) -> Figure:
-    """The views of config.evaluation of one image of the train part, the image first."""
+def viewed(config: ConfigDict, dataset: data.Dataset) -> Figure:
+    """The views of config.evaluation of one image of the train split, the image first."""
     images, labels = chosen(dataset, 1, config.seed)
-    made = views.of(config, dataset)
+    given = config.evaluation
+    made = views.views(given.views, augmentation_of(config, dataset), given.scales)
     counts = np.concatenate([group.counts for group in made.groups])
     different = jax.jit(lambda x: made(x))(images)
     left_out = max(len(different) - MOST, 0)
@@ -107,7 +120,7 @@ def viewed(config, dataset) -> Figure:
     if made.count != len(different):
         title += f', {len(different)} different (xN: occurs N times)'
     if left_out:
-        title += f'; {left_out} are not drawn'
+        title += f'; {left_out} are not shown'
     columns = min(len(different[:MOST]) + 1, 12)
     figure, axes, _ = contact.grid(
         -(-(len(different[:MOST]) + 1) // columns), columns, title, captions=1
@@ -121,13 +134,12 @@ def viewed(config, dataset) -> Figure:
     return figure
 
 
-def every_kind(config, dataset) -> list[tuple[str, augment.Kind]]:
+def every_kind(config: ConfigDict, dataset: data.Dataset) -> list[tuple[str, augment.Kind]]:
     """[(paper, kind)] of all kinds: with a config's values where it switches them on, else with
     the papers' in proportion to the image."""
-    height, width, _ = shape = augment.shape_of(dataset)
-    short, given = min(height, width), config.augment
-    size = augment.size_of(config, dataset)[:2]
-    on = {kind.name: kind for kind in augment.kinds_of(config, dataset)}
+    height, width, _ = shape = dataset.shape
+    short, own = min(height, width), augmentation_of(config, dataset)
+    on = {kind.name: kind for kind in own.kinds}
     crops = {
         'pad': (
             'ResNet on CIFAR-10',
@@ -140,38 +152,40 @@ def every_kind(config, dataset) -> list[tuple[str, augment.Kind]]:
                 shape, (short, short), (-(-short * 8 // 7), short * 16 // 7)
             ),
         ),
-        'area': ('GoogLeNet', lambda: augment.area_crop(shape, size, 'random')),
+        'area': ('GoogLeNet', lambda: augment.area_crop(shape, own.size, 'random')),
     }
     kinds = [
-        (paper, on['crop'] if given.crop == name else make())
+        (paper, on['crop'] if config.augment.crop == name else make())
         for name, (paper, make) in crops.items()
     ]
-    components = augment.components_of(config, dataset)
+    components = augment.needed(data.statistics_of(dataset, {'components'}), 'components')
     return [
         *kinds,
-        ('AlexNet', augment.flip()),
-        ('AlexNet', on.get('colour', augment.colour(components, 0.1))),
-        ('Howard 2013', augment.photo()),
-        ('LeNet-5 of 1998', augment.affine(shape)),
+        ('AlexNet', augment.mirror()),
+        ('AlexNet', on.get('colour', augment.pca_colour(components, 0.1))),
+        ('Howard 2013', augment.photometric_distortion()),
+        ('LeNet-5 of 1998', augment.affine_distortion(shape)),
     ]
 
 
-def chosen(dataset, count: int, seed: int):
-    """uint8 [n, H, W, C] and int32 [n]: images of the train part, other ones for another seed."""
+def chosen(dataset: data.Dataset, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 [n, H, W, C] and int32 [n]: images of the train split, other ones for another seed."""
     total = len(dataset.train.labels)
     rows = np.random.default_rng(seed).choice(total, min(count, total), replace=False)
     images, labels = dataset.train.read(rows)
     return np.asarray(images), np.asarray(labels)
 
 
-def as_shown(images, config, dataset):
+def as_shown(
+    images: jax.Array | np.ndarray, config: ConfigDict, dataset: data.Dataset
+) -> np.ndarray:
     """What a net gets, as pixels on [0, 1]: steps 2 and 7 of augment.py undone per channel."""
-    images = np.asarray(images, np.float32)
+    pixels = np.asarray(images, np.float32)
     if config.augment.subtract == 'channel_std':
-        images = images * dataset.std
+        pixels = pixels * dataset.std
     else:
-        images = images / config.augment.white
-    return images + dataset.mean
+        pixels = pixels / config.augment.white
+    return pixels + dataset.mean
 
 
 def caption(draws: dict) -> str:
@@ -201,18 +215,18 @@ def caption(draws: dict) -> str:
     )
 
 
-# --- drawing ---------------------------------------------------------------------------------
+# --- frames ----------------------------------------------------------------------------------
 
 
-def _frame(whole, part, box, colour):
-    """Marks on the image where a part comes from, in the colour of the part's own frame."""
+def _frame(whole, crop, box, colour):
+    """Marks on the image where a crop comes from, in the colour of the crop's own frame."""
     top, left, height, width = box
     whole.add_patch(
         Rectangle(
             (left - 0.5, top - 0.5), width, height, fill=False, lw=1.2, color=colour, clip_on=False
         )
     )
-    for spine in part.spines.values():
+    for spine in crop.spines.values():
         spine.set(color=colour, linewidth=2)
 
 
@@ -228,7 +242,7 @@ def _widen(whole, boxes):
 # --- command line ----------------------------------------------------------------------------
 
 
-def parse(argv):
+def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     """(flags, [(field, value)]) of a command line. Raises UserError."""
     parser = configs.parser('python -m experiments.sheets', __doc__.split('\n')[0])
     parser.add_argument('--out', metavar='FILE', help='default: sheet.png')
@@ -252,10 +266,10 @@ def parse(argv):
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     args, assignments = parse(sys.argv[1:] if argv is None else argv)
-    config = configs.load(args.config).make()
+    config = configs.read_config(args.config).make()
     for path, value in assignments:
         configs.set_field(config, path, value)
-    configs.resolve(config)
+    checks.resolve(config)
     out = Path(args.out or 'sheet.png')
     if out.suffix.lower() != '.png':
         raise UserError(f'a sheet is a PNG image; --out is {args.out}. Let it end in .png.')
@@ -268,7 +282,3 @@ def main(argv: list[str] | None = None) -> int:
         figure = augmented(config, dataset, args.images, args.draws)
     print(contact.write(figure, out))
     return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

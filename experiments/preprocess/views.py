@@ -1,7 +1,7 @@
-"""The views of an image that a net is evaluated on; their soft-max is averaged.
+"""The views of an image that a net is evaluated on; their softmax is averaged.
 
-    views = of(config, dataset)
-    logits = views.logits(apply, batch['image'])    # uint8 [n, H, W, C] -> float32 [n, classes]
+    seen = views('ten', augmentation)
+    logits = seen.logits(apply, batch['image'])    # uint8 [n, H, W, C] -> float32 [n, classes]
 
     'centre'      the middle                                                            1
     'ten'         4 corners and the middle, mirrored too                               10
@@ -19,33 +19,36 @@ Views are made one at a time, so memory does not grow with their number, and a n
 for each size of a view. Where the feed delivers squares, GoogLeNet's three squares of a scale are
 one and the same; equal views are computed once and counted as often as they occur.
 
-config.evaluation.scales are shorter sides in pixels. Left empty, they are the papers': of training
-with a shorter side from low to high, (low + high) / 2 and for 'multiscale' and '150' low, middle
-and high (Sec. 4.1 and 4.2 of VGG); of training with one shorter side that one, and for 'multiscale'
-and '150' 32 pixels less and more (Sec. 4.2; below 256 pixels an eighth, which is ours); for '144'
-8/7, 9/7, 10/7 and 11/7 of the side the net sees (256, 288, 320, 352 for 224).
+Scales are shorter sides in pixels. Those not given are the papers': of training with a shorter side
+from low to high, (low + high) / 2 and for 'multiscale' and '150' low, middle and high (Sec. 4.1 and
+4.2 of VGG); of training with one shorter side that one, and for 'multiscale' and '150' 32 pixels
+less and more (Sec. 4.2; below 256 pixels an eighth, which is ours); for '144' 8/7, 9/7, 10/7 and
+11/7 of the side the net sees (256, 288, 320, 352 for 224).
 
 Difference from the papers: images of several shapes reach the net as centre squares (data.resize),
 since a batch has one shape. 'dense' sees all of that square, where VGG saw all of the image.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
+from configs import base
 from experiments.errors import UserError, one_of, shown
 from experiments.preprocess import augment
+from experiments.preprocess.augment import Augmentation
 
-VIEWS = ('centre', 'ten', 'dense', 'multiscale', '144', '150')
 DENSE = ('dense', 'multiscale')
 MANY = {'multiscale', '144', '150'}  # those with several scales
 
 
 class Group(NamedTuple):
-    """Views of one size: parts of the image, in its own pixels."""
+    """Views of one size: regions of the image, in its own pixels."""
 
     size: tuple[int, int]
     boxes: np.ndarray  # float32 [k, 4]: top, left, height, width
@@ -53,36 +56,40 @@ class Group(NamedTuple):
     counts: np.ndarray  # int [k]: how often the view occurs
 
 
-class Views(NamedTuple):
-    """The views of a config. `count` counts equal ones as often as they occur."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Views:
+    """The views that a net is evaluated on."""
 
     name: str
-    count: int
     groups: tuple[Group, ...]
-    prepare: Callable  # uint8 [n, H, W, C] -> float32 minus the mean
-    finish: Callable  # of a view: divided by the standard deviation
+    trained: Augmentation  # of the training, whose images and size they are of
 
-    def __call__(self, images) -> list:
+    @property
+    def count(self) -> int:
+        """How many views there are; equal ones count as often as they occur."""
+        return sum(int(group.counts.sum()) for group in self.groups)
+
+    def __call__(self, images) -> list[jax.Array]:
         """All different views of images uint8 [n, H, W, C]: float32 [n, h, w, C], ready for the
         net. For looking and for tests: an evaluation never holds more than one."""
-        images = self.prepare(images)
+        images = self.trained.prepare(images)
         return [
             self._view(images, group, box, mirrored)
             for group in self.groups
             for box, mirrored in zip(group.boxes, group.mirrored)
         ]
 
-    def logits(self, apply: Callable, images):
+    def logits(self, apply: Callable, images: jax.Array | np.ndarray) -> jax.Array:
         """One score for each image and class: of a single view `apply`'s own logits, of several
-        the logarithm of their mean soft-max.
+        the logarithm of their mean softmax.
 
         apply: float32 [n, h, w, C] -> logits [n, classes]. images: uint8 [n, H, W, C].
         """
-        images = self.prepare(images)
+        images = self.trained.prepare(images)
         if self.count == 1:
             (group,) = self.groups
             return apply(self._view(images, group, group.boxes[0], group.mirrored[0]))
-        total = -jnp.inf
+        total: jax.Array | float = -jnp.inf
         for group in self.groups:
 
             def scores(box, mirrored, group=group):
@@ -109,7 +116,7 @@ class Views(NamedTuple):
             )
         else:
             view = jax.vmap(lambda image: augment.resize_box(image, box, group.size))(images)
-        return self.finish(jnp.where(mirrored, view[:, :, ::-1], view))
+        return self.trained.finish(jnp.where(mirrored, view[:, :, ::-1], view))
 
 
 def _exact(group) -> bool:
@@ -117,21 +124,23 @@ def _exact(group) -> bool:
     return bool((group.boxes[:, 2:] == group.size).all() and (group.boxes % 1 == 0).all())
 
 
-# --- the views of a config -------------------------------------------------------------------
+# --- which views -----------------------------------------------------------------------------
 
 
-def of(config, dataset) -> Views:
-    """The views of config.evaluation.
+def views(name: str, trained: Augmentation, scales: Sequence[int] = ()) -> Views:
+    """The views of this name, of the images and the size that a net is trained on.
+
+    name: one of configs.base.VIEWS. scales: shorter sides of the images, in pixels; (): the
+    papers'.
 
     Raises:
-      UserError: unknown views, scales that are no whole numbers or too small for a view, too many
-        scales, or fields of config.augment that do not fit the images.
+      UserError: unknown views, scales that are no whole numbers or too small for a view, or too
+        many scales.
     """
-    name, shape = config.evaluation.views, augment.shape_of(dataset)
-    if name not in VIEWS:
-        raise one_of('value of evaluation.views', name, VIEWS)
-    size = augment.size_of(config, dataset)[:2]
-    scales = scales_of(config, dataset)
+    if name not in base.VIEWS:
+        raise one_of('value of evaluation.views', name, base.VIEWS)
+    shape, size = trained.shape, trained.size
+    scales = scales_of(name, trained, scales)
     if name not in DENSE:
         _check_fit(name, size, shape, scales)
     boxes = {
@@ -142,34 +151,28 @@ def of(config, dataset) -> Views:
         '144': _squares,
         '150': _grid,
     }[name]
-    groups: dict[tuple, dict] = {}
+    counts: dict[tuple, dict] = {}  # {size of a view: {(box, mirrored): how often}}
     for scale in scales:
         # the image's sides at this scale, and pixels of the image for one pixel there
         factor = min(shape[:2]) / scale
         sides = _sides(shape, scale)
         for (top, left, height, width), view in boxes(sides, size):
-            box = tuple(np.float32([top, left, height, width]) * np.float32(factor))
+            box = tuple(np.asarray([top, left, height, width], np.float32) * np.float32(factor))
             if boxes is _whole:
                 box = (0.0, 0.0, *map(float, shape[:2]))
             for mirrored in (False, True)[: 1 if name == 'centre' else 2]:
-                counts = groups.setdefault(view, {})
-                counts[box, mirrored] = counts.get((box, mirrored), 0) + 1
-    made = tuple(
+                own = counts.setdefault(view, {})
+                own[box, mirrored] = own.get((box, mirrored), 0) + 1
+    groups = tuple(
         Group(
             view,
-            np.float32([box for box, _ in counts]),
-            np.array([mirrored for _, mirrored in counts]),
-            np.array(list(counts.values())),
+            np.asarray([box for box, _ in own], np.float32),
+            np.array([mirrored for _, mirrored in own]),
+            np.array(list(own.values())),
         )
-        for view, counts in groups.items()
+        for view, own in counts.items()
     )
-    return Views(
-        name,
-        sum(int(group.counts.sum()) for group in made),
-        made,
-        augment.subtract_of(config, dataset),
-        augment.scale_of(config, dataset),
-    )
+    return Views(name, groups, trained)
 
 
 def _sides(shape, scale: int) -> tuple[int, int]:
@@ -196,9 +199,9 @@ def _check_fit(name, size, shape, scales) -> None:
     )
 
 
-def scales_of(config, dataset) -> tuple[int, ...]:
-    """The shorter sides, in pixels, at which the images are seen in evaluation."""
-    name, given = config.evaluation.views, tuple(config.evaluation.scales)
+def scales_of(name: str, trained: Augmentation, given: Sequence[int] = ()) -> tuple[int, ...]:
+    """The shorter sides, in pixels, at which the views show the images: `given`, or the papers'."""
+    given = tuple(given)
     if given:
         if not all(type(scale) is int and scale > 0 for scale in given):
             raise UserError(f'evaluation.scales is {shown(given)}, it must hold numbers of pixels.')
@@ -210,16 +213,13 @@ def scales_of(config, dataset) -> tuple[int, ...]:
                 f"{len(given)}. Give one, or use 'multiscale'."
             )
         return given
-    short = min(augment.shape_of(dataset)[:2])
-    low = high = middle = short
-    if config.augment.crop == 'scale':
-        low, high = config.augment.scales
-        middle = (low + high) // 2
+    low, high = trained.scales
+    middle = (low + high) // 2
     if low == high:
         step = min(32, middle // 8)  # the papers' 32 pixels would leave nothing of small images
         low, high = middle - step, middle + step
     if name == '144':
-        side = max(augment.size_of(config, dataset)[:2])
+        side = max(trained.size)
         return tuple(round(side * sevenths / 7) for sevenths in (8, 9, 10, 11))
     return (low, middle, high) if name in MANY else (middle,)
 
@@ -264,35 +264,36 @@ def _grid(sides, size):
 # --- the net that looks at them --------------------------------------------------------------
 
 
-def net_of(config, dataset, net) -> Any:
+def net_for(seen: Views, net: nn.Module, name: str) -> nn.Module:
     """The net to evaluate with, whose variables are those of `net`: `net` itself, or for dense
     views of a net with a dense head the same net with head='convolutional'.
+
+    name: that of the net, for messages.
 
     Raises:
       UserError: the net does not take images of the views' sizes.
     """
-    if config.evaluation.views not in DENSE:
+    if seen.name not in DENSE:
         return net
     if getattr(net, 'head', None) == 'dense':
         net = net.clone(head='convolutional')
-    channels = augment.shape_of(dataset)[2]
 
     def parameters(size):
-        images = jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
+        images = jax.ShapeDtypeStruct((1, *size, seen.trained.shape[2]), jnp.float32)
         key = jax.ShapeDtypeStruct((2,), jnp.uint32)
         variables = jax.eval_shape(lambda key, x: net.init(key, x, train=False), key, images)
         return jax.tree.map(lambda leaf: leaf.shape, variables)
 
-    trained = parameters(augment.size_of(config, dataset)[:2])
-    for group in of(config, dataset).groups:
+    trained = parameters(seen.trained.size)
+    for group in seen.groups:
         try:
             fits, why = parameters(group.size) == trained, ''
         except ValueError as error:
             fits, why = False, f' ({error})'
         if not fits:
             raise UserError(
-                f'evaluation.views={config.evaluation.views!r} shows the net whole images of '
-                f'{group.size[0]}x{group.size[1]}; {config.model.name} cannot read them with '
+                f'evaluation.views={seen.name!r} shows the net whole images of '
+                f'{group.size[0]}x{group.size[1]}; {name} cannot read them with '
                 f'the weights it is trained with{why}. Use a net with a global average or VGG, or '
                 "evaluation.views='ten'."
             )

@@ -12,14 +12,18 @@ import os
 import re
 import statistics
 import sys
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
+from experiments import style
 from experiments.errors import command
 from experiments.files import write_whole
-from experiments.report import figures
-from experiments.report import summary as results
-from experiments.workdir import load
+from experiments.report import figures, result_table
+from experiments.report.sentences import notes, sentences, top5_notes
+from experiments.report.summary import arm_rows, column, summarise
+from experiments.workdir import Experiment, read_experiment
 
 STYLE = """
 :root { color-scheme: light dark; }
@@ -36,7 +40,7 @@ code, pre { font-size: 0.85rem; overflow-wrap: anywhere; white-space: pre-wrap; 
 """
 
 
-def _table(headings, rows):
+def _html_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """HTML table of escaped strings; the first column heads its row."""
     lines = [
         '<div class="wide"><table><thead><tr>'
@@ -52,13 +56,14 @@ def _table(headings, rows):
     return '\n'.join(lines) + '</tbody></table></div>'
 
 
-def _list(texts):
+def _html_list(texts: Iterable[str]) -> str:
+    """HTML list of escaped strings."""
     return '<ul>' + '\n'.join(f'<li>{escape(text)}</li>' for text in texts) + '</ul>'
 
 
-def _figure(experiment):
-    """The figure as an svg element: what belongs to a file of its own is cut off."""
-    text = figures.svg(figures.render(experiment))
+def _figure(experiment: Experiment) -> str:
+    """The figure as an svg element, without what only an SVG file needs."""
+    text = style.svg(figures.render(experiment))
     text = re.sub(r'<metadata>.*?</metadata>', '', text[text.index('<svg') :], flags=re.DOTALL)
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', '', text)  # HTML knows the namespaces of svg
     label = f'Learning curves, test error and paired differences: {experiment.plan["title"]}'
@@ -66,22 +71,20 @@ def _figure(experiment):
     return f'<figure class="wide">{text}</figure>'
 
 
-def _selection(experiment, summary):
-    """How the learning rate came about: validation error of every rate tried, per arm."""
+def _selection(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
+    """How the learning rate was chosen: the validation error of every rate tried, per arm."""
     rates = sorted(experiment.plan['rates'])
-    selecting = [row for row in experiment.rows if row['phase'] == 'select']
+    trials = [row for row in experiment.rows if row['phase'] == 'select']
     if len(rates) < 2:
         used = sorted({*rates, *(arm['learning_rate'] for arm in summary)} - {None})
-        words = ', '.join(f'{rate:g}' for rate in used) or 'not known before the first training'
+        words = ', '.join(f'{rate:g}' for rate in used) or 'not known before the first run'
         return f'<p>Learning rate: {words}; none was selected.</p>'
     lines = []
     for arm in summary:
         line = [arm['arm']]
         for rate in rates:
             rows = [
-                row
-                for row in selecting
-                if row['arm'] == arm['arm'] and row['learning_rate'] == rate
+                row for row in trials if row['arm'] == arm['arm'] and row['learning_rate'] == rate
             ]
             errors = [row['validation/error'] for row in rows if row['status'] == 'done']
             cell = f'{100 * statistics.mean(errors):.2f}' if errors else ''
@@ -89,31 +92,31 @@ def _selection(experiment, summary):
             cell = ', '.join(text for text in (cell, broken) if text) or 'not run'
             line.append(cell + (' (chosen)' if rate == arm['learning_rate'] else ''))
         lines.append(line)
-    seeds = ', '.join(map(str, sorted({row['seed'] for row in selecting}))) or 'none yet'
+    seeds = ', '.join(map(str, sorted({row['seed'] for row in trials}))) or 'none yet'
     return (
         '<p>The learning rate was chosen for each arm by its validation error at the end of '
         f'training (seeds: {escape(seeds)}), in percent:</p>'
-        + _table(['arm', *(f'rate {rate:g}' for rate in rates)], lines)
+        + _html_table(['arm', *(f'rate {rate:g}' for rate in rates)], lines)
     )
 
 
-def _protocol(experiment, summary):
+def _protocol(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
+    """How many runs there are of which seeds, and when the test images are read."""
     plan = experiment.plan
     seeds = ', '.join(map(str, plan['seeds']))
     final = [row for row in experiment.rows if row['phase'] == 'final']
     planned = sum(arm['seeds_expected'] for arm in summary)
     return (
         _selection(experiment, summary)
-        + f'<p>Every arm is trained at its rate with the seeds {escape(seeds)}; a seed gives '
-        'all arms the same data order. The test images are read once, at the end of a '
-        'training; no '
-        f'epoch is picked. {len(final)} of {planned} such trainings have ended.</p>'
+        + f'<p>Every arm is trained at its learning rate with the seeds {escape(seeds)}; a seed '
+        'gives all arms the same data order. The test images are read once, at the end of a final '
+        f'run; no epoch is picked. {len(final)} of {planned} final runs have ended.</p>'
     )
 
 
-def _stored(workdir, experiment, name):
-    """A JSON file of the first point that has it, the final points of the baseline first."""
-    baseline = results.arm_rows(experiment, experiment.plan['arms'][0], 'final')
+def _stored(workdir: Path, experiment: Experiment, name: str) -> dict[str, Any]:
+    """A JSON file of the first run that has it; the final runs of the baseline come first."""
+    baseline = arm_rows(experiment, experiment.plan['arms'][0], 'final')
     for row in baseline + experiment.rows:
         try:
             return json.loads((workdir / 'points' / row['point'] / name).read_bytes())
@@ -125,15 +128,15 @@ def _stored(workdir, experiment, name):
 def write(workdir: str | os.PathLike) -> Path:
     """Writes report.html into a work directory and returns its path.
 
-    Raises UserError (not a work directory of a run), OSError (disk full, read-only).
+    Raises UserError (not a work directory of an experiment), OSError (disk full, read-only).
     """
     workdir = Path(workdir)
-    experiment = load(workdir)
-    plan, summary = experiment.plan, results.summarise(experiment)
-    parameters = sorted({arm['parameters'] for arm in summary if arm['parameters'] is not None})
+    experiment = read_experiment(workdir)
+    plan, summary = experiment.plan, summarise(experiment)
+    parameters = sorted(set(column(summary, 'parameters')))
     net = plan.get('model', '') + ''.join(f', {count:,} parameters' for count in parameters)
     failures = [f'{arm["arm"]}: {failure}' for arm in summary for failure in arm['failures']]
-    findings = results.sentences(summary) or ['One arm: nothing to compare.']
+    findings = sentences(summary) or ['One arm: nothing to compare.']
     environment = _stored(workdir, experiment, 'environment.json')
     config = _stored(workdir, experiment, 'config.json')
     body = [
@@ -141,15 +144,11 @@ def write(workdir: str | os.PathLike) -> Path:
         f'<p>{escape(net)}; {escape(plan.get("dataset", ""))}. Made by '
         f'<code>{escape(plan.get("command", ""))}</code></p>',
         '<h2>What the runs support</h2>',
-        _list(findings),
+        _html_list(findings),
         '<h2>Table</h2>',
-        _table(results.HEADINGS, results.cells(summary)),
+        _html_table(result_table.HEADINGS, result_table.cells(summary)),
         '<div class="notes">',
-        _list(
-            note
-            for note in results.notes(summary) + results.top5_notes(summary)
-            if note not in failures
-        ),
+        _html_list(note for note in notes(summary) + top5_notes(summary) if note not in failures),
         '</div>',
         '<h2>Figure</h2>',
         _figure(experiment),
@@ -158,12 +157,14 @@ def write(workdir: str | os.PathLike) -> Path:
         '<h2>Data</h2>',
         f'<p>{escape(plan["dataset_note"])}</p>',
         '<h2>Failures</h2>',
-        _list(failures) if failures else '<p>None.</p>',
+        _html_list(failures) if failures else '<p>None.</p>',
         '<h2>Environment</h2>',
-        _table(('what', 'value'), [(key, str(value)) for key, value in sorted(environment.items())])
+        _html_table(
+            ('what', 'value'), [(key, str(value)) for key, value in sorted(environment.items())]
+        )
         if environment
         else '<p>None stored.</p>',
-        '<details><summary>Resolved config of a point of the baseline</summary>',
+        '<details><summary>Resolved config of a run of the baseline</summary>',
         f'<pre>{escape(json.dumps(config, indent=2, sort_keys=True))}</pre></details>',
     ]
     page = (
@@ -178,19 +179,6 @@ def write(workdir: str | os.PathLike) -> Path:
     return path
 
 
-def markdown(workdir: str | os.PathLike) -> str:
-    """The table of an experiment and its sentences as Markdown. Raises UserError as write does."""
-    summary = results.summarise(load(workdir))
-    rows = [
-        results.HEADINGS,
-        ('---', *['---:'] * (len(results.HEADINGS) - 1)),
-        *results.cells(summary),
-    ]
-    lines = ['| ' + ' | '.join(row) + ' |' for row in rows]
-    words = results.sentences(summary) + results.views_notes(summary)
-    return '\n'.join([*lines, '', *(f'- {sentence}' for sentence in words)])
-
-
 @command
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
@@ -198,14 +186,17 @@ def main(argv: list[str] | None = None) -> int:
         prog='python -m experiments.report',
         description='Writes WORKDIR/report.html from the stored rows of an experiment.',
     )
-    parser.add_argument('workdir', help='work directory of a run')
+    parser.add_argument('workdir', help='work directory of an experiment')
     parser.add_argument(
         '--markdown',
         action='store_true',
         help='print the table and what it supports as Markdown; write nothing',
     )
     args = parser.parse_args(argv)
-    print(markdown(args.workdir) if args.markdown else write(args.workdir))
+    if args.markdown:
+        print(result_table.markdown(summarise(read_experiment(args.workdir))), end='')
+    else:
+        print(write(args.workdir))
     return 0
 
 

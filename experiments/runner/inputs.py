@@ -1,59 +1,75 @@
-"""The data sets of all arms, checked against the rows that a work directory holds."""
+"""The data sets of a plan, checked against its nets and against the rows of a work directory."""
 
 import json
-import sys
+import pathlib
+from collections.abc import Iterable
 from typing import Any
 
+import jax
+
 import cnns
-from experiments import data
+from experiments import data, train
 from experiments.errors import UserError
-from experiments.plan import sweep
-from experiments.workdir import Store
+from experiments.plan.runs import Plan
+from experiments.progress import note
+from experiments.train import optim
+from experiments.workdir import WorkDir
 
 
-def key(fields) -> str:
-    return json.dumps(fields.to_dict(), sort_keys=True)
+def prepare(
+    whole: Plan, plan: Plan, folder: pathlib.Path
+) -> tuple[WorkDir, dict[str, data.Dataset]]:
+    """Opens the work directory and reads the data set of every arm, by its label.
 
+    What needs no image is checked before any is read. Arms with equal `data` fields share one set.
 
-def read_data(made: sweep.Plan, opened: dict | None = None) -> dict[str, data.Dataset]:
-    """The data set of every arm, by its label; arms with equal `data` fields share one.
-
-    opened: what data.parts_of gave, by the `_key` of its fields.
+    Raises:
+      UserError: data, devices and batch do not fit, or the work directory holds something else.
     """
-    read, datasets = {}, {}
-    for arm in made.arms:
-        config = made.finals(arm, None)[0].config
-        name = key(config.data)
-        if name not in read:
-            read[name] = data.load(
-                config.data, least=config.train.batch, opened=(opened or {}).get(name)
-            )
-        datasets[arm.label] = read[name]
-    return datasets
+    opened: dict[str, Any] = {}
+    for arm in plan.arms:
+        train.device_count(arm.config, arm.together)
+        key = _key(arm.config)
+        opened[key] = opened.get(key) or data.open_splits(arm.config.data)
+    workdir = WorkDir(folder, plan.name)
+    read: dict[str, data.Dataset] = {}
+    datasets = {}
+    for arm in plan.arms:
+        key, fields = _key(arm.config), arm.config.data
+        if key not in read:
+            read[key] = data.load(fields, least=arm.config.train.batch, opened=opened[key])
+        datasets[arm.label] = read[key]
+    check_data(whole, datasets, workdir)
+    return workdir, datasets
 
 
-def check_data(whole: sweep.Plan, datasets, store: 'Store') -> None:
-    """UserError if finished points were trained on data that have changed under the same name.
+def _key(config) -> str:
+    return json.dumps(config.data.to_dict(), sort_keys=True)
 
-    A point's name says which data it asks for, not what they were. Points that this call leaves
-    out are compared too, where they ask for the same set and parts as one that it trains.
+
+def check_data(whole: Plan, datasets: dict[str, data.Dataset], workdir: WorkDir) -> None:
+    """UserError if finished runs were trained on data that have changed under the same name.
+
+    A run's name holds which data it asks for, not what they were. Runs that this call leaves out
+    are compared too, where they ask for the same set and splits as one that it trains.
     """
-    if not store.rows:
+    finished = {name: row for name, row in workdir.rows.items() if row['status'] != 'failed'}
+    if not finished:
         return
     now = {dataset.asked: dataset for dataset in datasets.values()}
     changed, unknown, kept = [], 0, 0
-    left = {name for name, row in store.rows.items() if row['status'] != 'failed'}
+    left = set(finished)
     for arm in whole.arms:
-        dataset = now.get(data.asked(whole.finals(arm, None)[0].config.data))
-        trials = whole.selections(arm)
-        finals = [point for rate in whole.rates or (None,) for point in whole.finals(arm, rate)]
-        for point in (*trials, *finals):
-            row = store.rows.get(point.name)
-            if row is None or row['status'] == 'failed':
+        dataset = now.get(data.asked(arm.config.data))
+        rates = whole.learning_rates or (None,)
+        finals = [run for rate in rates for run in whole.finals(arm, rate)]
+        for run in (*whole.trials(arm), *finals):
+            if run.name not in left:
                 continue
-            left.discard(point.name)
+            left.discard(run.name)
             if dataset is None:
                 continue
+            row = finished[run.name]
             kept += 1
             unknown += 'data_found' not in row
             if row.get('data_found', dataset.found) != dataset.found:
@@ -61,27 +77,68 @@ def check_data(whole: sweep.Plan, datasets, store: 'Store') -> None:
     if changed:
         row, dataset = changed[0]
         raise UserError(
-            f'{dataset.name} has changed: {len(changed)} of {kept} finished points in '
-            f'{store.folder} were trained on other images of that name (such as {row["arm"]}, seed '
-            f'{row["seed"]}: digest {row["data_found"]}, now {dataset.found}). Results of the two '
-            'must not stand in one table: name another --workdir, or bring the old data back.'
+            f'{dataset.name} has changed: {len(changed)} of {kept} finished runs in '
+            f'{workdir.folder} were trained on other images of that name (such as {row["arm"]}, '
+            f'seed {row["seed"]}: digest {row["data_found"]}, now {dataset.found}). Results of the '
+            'two must not stand in one table: name another --workdir, or bring the old data back.'
         )
     if left:
-        print(
-            f'note: {len(left)} finished points in {store.folder} are of another config, or of '
-            'code whose configs had other fields; they are left alone and stand in no table',
-            file=sys.stderr,
+        note(
+            f'{len(left)} finished runs in {workdir.folder} are of another config, or of '
+            'code whose configs had other fields; they are left alone and stand in no table'
         )
     if unknown:
-        print(
-            f'note: {unknown} of {kept} finished points do not say which images they were '
-            'trained on; they are taken to be those of today',
-            file=sys.stderr,
+        note(
+            f'{unknown} of {kept} finished runs do not name the images they were trained on; '
+            'they are taken to be those of today'
         )
 
 
-def other_code(rows, now: dict[str, Any]) -> str:
-    """A note on finished points of other code than that of this environment, or ''."""
+def describe(plan: Plan, datasets: dict[str, data.Dataset]) -> list[str]:
+    """Lines on data, devices and schedules, each once, from the compiled functions of every arm.
+
+    Raises:
+      UserError: the batch, the devices, the net and the images of an arm do not fit together.
+    """
+    lines = set()
+    for arm in plan.arms:
+        config, dataset, models = arm.config, datasets[arm.label], arm.together
+        steps_per_epoch = train.length_of(config, dataset).steps_per_epoch
+        optim.schedule_of(config, steps_per_epoch)
+        devices = train.program_of(config, dataset, models).devices
+        layout = (
+            f'batch {config.train.batch} = {devices} x {config.train.batch // devices}'
+            if config.train.together == 1
+            else f'{models} runs together = {devices} x '
+            f'{models // devices}, each with batches of {config.train.batch}'
+        )
+        lines |= {
+            f'data: {dataset.note}; {len(dataset.train.labels):,} train, '
+            f'{len(dataset.validation.labels):,} validation, '
+            f'{len(dataset.test.labels):,} test images, '
+            f'{"streamed" if isinstance(dataset.train, data.Streamed) else "in memory"}',
+            f'devices: {devices} ({jax.local_devices()[0].device_kind}); {layout}',
+            optim.late_falls(config, steps_per_epoch),
+            channels(config, dataset),
+        }
+    return sorted(lines - {''})
+
+
+def channels(config, dataset: data.Dataset) -> str:
+    """A line where the images have other channels than the net's paper, or ''."""
+    name, own = config.model.name, dataset.shape[-1]
+    papers = cnns.NETS[name].input[-1]
+    if own == papers:
+        return ''
+    instead = 'repeats grey images' if papers == 3 else 'turns the images into grey'
+    return (
+        f'net: {name} has {papers} input channel{"s" if papers > 1 else ""} in its paper and is '
+        f'built for the {own} of {dataset.name}; --config.data.channels={papers} {instead}'
+    )
+
+
+def other_code(rows: Iterable[dict[str, Any]], now: dict[str, Any]) -> str:
+    """A note on finished runs of other code than that of this environment, or ''."""
     others = sorted(
         {
             _short(row.get('git_revision'))
@@ -89,12 +146,11 @@ def other_code(rows, now: dict[str, Any]) -> str:
             if row.get('code') not in (None, now['code'])
         }
     )
+    if not others:
+        return ''
     return (
-        f'note: finished points were trained by other code, of revision {", ".join(others)}; '
-        f'this is {_short(now["git_revision"])}; name another --workdir to train all of them '
-        'anew'
-        if others
-        else ''
+        f'finished runs were trained by other code, of revision {", ".join(others)}; this is '
+        f'{_short(now["git_revision"])}; name another --workdir to train all of them anew'
     )
 
 
@@ -102,17 +158,3 @@ def _short(revision: str | None) -> str:
     """The first digits of a revision, and whether files had been changed since."""
     commit, plus, changes = (revision or 'unknown').partition('+')
     return commit[:12] + plus + changes
-
-
-def channels(config, dataset) -> list[str]:
-    """A line where the images have other channels than the net's paper."""
-    name, own = config.model.name, dataset.shape[-1]
-    papers = cnns.NETS[name].input[-1]
-    if own == papers:
-        return []
-    instead = 'repeats grey images' if papers == 3 else 'turns the images into grey'
-    channels = f'{papers} input channel{"s" if papers > 1 else ""}'
-    return [
-        f'net: {name} has {channels} in its paper and is built for the {own} of '
-        f'{dataset.name}; --config.data.channels={papers} {instead}'
-    ]

@@ -1,12 +1,13 @@
-"""Ctrl-C and SIGTERM: an interrupted call ends in one line, and never between two rows of a group."""
+"""Ctrl-C and SIGTERM: an interrupted call ends in one line, never between two rows of a group."""
 
 import contextlib
 import signal
+from collections.abc import Callable, Iterator
 
 interrupted: list[int] = []  # signals that came
 
 
-def interrupt(number, frame):
+def interrupt(number: int, frame) -> None:
     """Handler of Ctrl-C and SIGTERM. A second one ends the process at once."""
     interrupted.append(number)
     signal.signal(number, signal.SIG_DFL)
@@ -14,17 +15,30 @@ def interrupt(number, frame):
 
 
 @contextlib.contextmanager
-def uninterrupted():
-    """Ctrl-C and SIGTERM take effect after what is inside."""
-    came = []
-    handlers = {
-        number: signal.signal(number, lambda number, frame: came.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+def _handler(handler: Callable) -> Iterator[None]:
+    """Ctrl-C and SIGTERM have this handler inside."""
+    numbers = signal.SIGINT, signal.SIGTERM
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+@contextlib.contextmanager
+def handled() -> Iterator[None]:
+    """Ctrl-C and SIGTERM raise KeyboardInterrupt inside."""
+    interrupted.clear()
+    with _handler(interrupt):
+        yield
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM take effect after the code inside."""
+    came: list[int] = []
+    with _handler(lambda number, frame: came.append(number)):
+        yield
     if came:
         interrupt(came[0], None)

@@ -1,326 +1,216 @@
 """Trains the runs of a plan that are not finished yet, and draws what they found."""
 
+import dataclasses
 import json
-import pathlib
 import sys
-import time
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
-from experiments import environment as environments
+from rich.console import Console
+
 from experiments import train
-from experiments import workdir as workdirs
-from experiments.errors import UserError, reason
-from experiments.plan import sweep
-from experiments.progress import Reporter
-from experiments.report import figures
-from experiments.report import page as report
-from experiments.report import summary as results
-from experiments.runner import interrupts
+from experiments.data import Dataset
+from experiments.environment import environment
+from experiments.errors import UserError
+from experiments.plan.runs import FINAL, Arm, Plan, Run, choose_learning_rate
+from experiments.progress import Reporter, note
+from experiments.report import figures, page, result_table
+from experiments.report.sentences import sentences
+from experiments.report.summary import summarise
+from experiments.runner import checkpoints, interrupts
+from experiments.runner.rows import Row, label, outcome_columns, plan_file, row_of, words
 from experiments.train import checkpoint
-from experiments.workdir import Store
-
-_KEEP = 60.0  # seconds between two checkpoints of a training, at least
+from experiments.workdir import WorkDir, folder_of, read_experiment
 
 
-_KEEP_PART = 20  # and so many times what writing one takes
+@dataclasses.dataclass
+class Runner:
+    """Trains the runs of a plan that are not finished yet, train.together of an arm at once.
 
-
-def _checkpoint_of(store: Store, point: sweep.Point) -> pathlib.Path:
-    return store.folder / 'points' / point.name / 'checkpoint.msgpack'
-
-
-class Checkpoint:
-    """The checkpoint of points that are trained together, in the folder of the first of them.
-
-    `begun` is the snapshot to go on from, or None, where `note` may say why.
+    whole: the plan without --only; command: the words of the command line.
     """
 
-    def __init__(self, store: Store, points: list[sweep.Point], made_of: dict[str, Any]):
-        names = [point.name for point in points]
-        self.store, self.made_of = store, {'group of points': names} | made_of
-        self.path = _checkpoint_of(store, points[0])
-        self.begun, self.note = checkpoint.load(self.path, self.made_of)
-        self._last, self._took = time.monotonic(), 0.0  # the last writing: its end, its length
-
-    def keep(self, snapshot) -> None:
-        """Writes what snapshot() gives, unless that was done a short while ago."""
-        start = time.monotonic()
-        if start - self._last < max(_KEEP, _KEEP_PART * self._took):
-            return
-        try:
-            checkpoint.save(self.path, self.made_of, snapshot())
-        except OSError as error:
-            self.store.fail(error)
-        self._last = time.monotonic()
-        self._took = self._last - start
-
-    def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
-
-
-class Runner:
-    """Runs the points of a plan that are not finished yet, train.together of an arm at once."""
-
-    def __init__(self, whole, made, datasets, store, console, command):
-        self.whole, self.made, self.datasets = whole, made, datasets
-        self.store, self.console, self.command = store, console, command
-        self.names: list[str] = []  # of the points this call asks for, as they become known
-        self.current = 'the first point'
-        self.environment = environments.environment()
+    whole: Plan
+    plan: Plan
+    datasets: dict[str, Dataset]  # of each arm, by its label
+    workdir: WorkDir
+    console: Console
+    command: str
+    environment: dict[str, Any] = dataclasses.field(default_factory=environment)
+    asked: list[Run] = dataclasses.field(default_factory=list)  # so far, by this call
+    current: str = 'the first run'
 
     def run(self) -> None:
-        trials = [point for arm in self.made.arms for point in self.made.selections(arm)]
-        total = len(trials) + sum(len(arm.seeds) for arm in self.made.arms)
-        self.write_plan()
-        with Reporter(self.console, total) as reporter:
-            for arm in self.made.arms:  # an arm at a time: its points share one compilation
-                rate = None
-                if self.made.rates:
-                    points = self.made.selections(arm)
-                    self.points(points, reporter)
-                    rate = sweep.choose_rate(points, self.store.rows)
-                    if rate is None:
-                        self.no_rate(arm, reporter)
-                        continue
-                self.points(self.made.finals(arm, rate), reporter)
+        """Trains all runs, an arm at a time: its runs share one compilation."""
+        self._write_plan()
+        self.reporter = Reporter(self.console, self.plan.size)
+        with self.reporter:
+            for arm in self.plan.arms:
+                self._run_arm(arm)
         self.current = 'the table and figures'
-        self.write_plan()
+        self._write_plan()
 
-    def points(self, points: list[sweep.Point], reporter) -> None:
-        """Trains the points of one arm and phase and adds their rows. Finished ones are skipped,
+    def _run_arm(self, arm: Arm) -> None:
+        learning_rate = None
+        if self.plan.learning_rates:
+            trials = self.plan.trials(arm)
+            self._run_phase(trials)
+            learning_rate = choose_learning_rate(trials, self.workdir.rows)
+            if learning_rate is None:
+                self._no_learning_rate(arm)
+                return
+        self._run_phase(self.plan.finals(arm, learning_rate))
+
+    def _run_phase(self, runs: list[Run]) -> None:
+        """Trains the runs of one arm and phase and adds their rows. Finished ones are skipped,
         failed ones tried again."""
         waiting = []
-        for point in points:
-            self.names.append(point.name)
-            self.start([point], reporter)
-            old = self.store.rows.get(point.name)
+        for run in runs:
+            self.asked.append(run)
+            self._start([run])
+            old = self.workdir.rows.get(run.name)
             if old and old['status'] in ('done', 'diverged'):
-                reporter.finish(
-                    'finished before, skipped'
-                    if old['status'] == 'done'
-                    else f'diverged before: {old["reason"]}'
+                done = old['status'] == 'done'
+                self.reporter.finish(
+                    'finished before, skipped' if done else f'diverged before: {old["reason"]}'
                 )
-                # of a group that it was once the first of
-                _checkpoint_of(self.store, point).unlink(missing_ok=True)
+                checkpoints.remove(self.workdir, run)  # of a group that it was once the first of
                 continue
-            waiting.append(point)
-            if len(waiting) == point.config.train.together:
-                self.train(waiting, reporter)
+            waiting.append(run)
+            if len(waiting) == run.config.train.together:
+                self._train(waiting)
                 waiting = []
         if waiting:
-            self.train(waiting, reporter)
+            self._train(waiting)
 
-    def start(self, points: list[sweep.Point], reporter) -> None:
-        self.current = _label(points)
-        arm = points[0].arm
-        reporter.start(self.current, train.length_of(points[0].config, self.datasets[arm]).epochs)
+    def _start(self, runs: list[Run]) -> None:
+        self.current = label(runs)
+        epochs = train.length_of(runs[0].config, self.datasets[runs[0].arm]).epochs
+        self.reporter.start(self.current, epochs)
 
-    def train(self, points: list[sweep.Point], reporter) -> None:
-        """Trains these points at once and adds the row of each."""
-        self.start(points, reporter)
-        for point in points:
-            folder = f'points/{point.name}'
-            self.store.write(
-                f'{folder}/config.json', json.dumps(point.resolved, indent=1, sort_keys=True)
-            )
-            self.store.write(
-                f'{folder}/environment.json', json.dumps(self.environment, indent=1, sort_keys=True)
-            )
+    def _train(self, runs: list[Run]) -> None:
+        """Trains these runs at once and adds the row of each."""
+        self._start(runs)
+        for run in runs:
+            for name, content in (('config', run.resolved), ('environment', self.environment)):
+                text = json.dumps(content, indent=1, sort_keys=True)
+                self.workdir.write(f'{folder_of(run.name)}/{name}.json', text)
+        kept = self._checkpoint(runs)
+        weights: dict[int, Any] = {}
+        outcomes = self._outcomes(runs, kept, weights)
+        # The weights first: what has a row is never trained again.
+        for index, variables in weights.items():
+            if runs[index].phase == FINAL:
+                name = f'{folder_of(runs[index].name)}/weights.msgpack'
+                self.workdir.write(name, checkpoint.weights(variables))
+        rows = [outcome_columns(outcome) for outcome in outcomes]
+        # The rows of a group together: its checkpoint is of all of them.
+        with interrupts.uninterrupted():
+            for run, row in zip(runs, rows, strict=True):
+                self._add(run, row)
+            if kept.begun or all(row['status'] != 'failed' for row in rows):
+                # what failed on the way goes on from its checkpoint, but only once
+                checkpoints.remove(self.workdir, runs[0])
+        for run, row in zip(runs, rows):
+            self.reporter.finish(words(row), label([run]), len(runs))
 
-        ended = {}
-        kept = Checkpoint(
-            self.store,
-            points,
-            {
-                'data set': self.datasets[points[0].arm].found,
-                'number of devices': train.device_count(points[0].config, len(points)),
-                'kind of device': self.environment['device_kind'],
-                'jax': self.environment['jax'],
-                'code': self.environment['code'],
-            },
-        )
+    def _checkpoint(self, runs: list[Run]) -> checkpoints.Checkpoint:
+        made_of = {
+            'data set': self.datasets[runs[0].arm].found,
+            'number of devices': train.device_count(runs[0].config, len(runs)),
+            'kind of device': self.environment['device_kind'],
+            'jax': self.environment['jax'],
+            'code': self.environment['code'],
+        }
+        kept = checkpoints.Checkpoint(self.workdir, runs, made_of)
         if kept.note:
-            print(f'note: {kept.note}', file=sys.stderr)
+            note(kept.note)
         if kept.begun:
-            reporter.say(f'goes on after epoch {kept.begun.epoch}')
+            self.reporter.say(f'goes on after epoch {kept.begun.epoch}')
+        return kept
 
-        def on_epoch(index, line):
-            self.store.append(f'points/{points[index].name}/metrics.jsonl', line)
-            reporter.epoch(line, _label([points[index]]))
-
-        def fit():
-            return train.fit_together(
-                [point.config for point in points],
-                self.datasets[points[0].arm],
-                on_epoch,
-                read_test=points[0].phase == sweep.FINAL,
-                on_step=reporter.step,
-                begun=kept.begun,
-                keep=kept.keep,
-                on_end=ended.__setitem__,
-            )
-
+    def _outcomes(
+        self, runs: list[Run], kept: checkpoints.Checkpoint, weights: dict[int, Any]
+    ) -> Sequence[Row | Exception]:
+        """The metrics of each run, or why there are none; puts their variables into `weights`."""
         try:
             try:
-                outcomes = fit()
+                return self._fit(runs, kept, weights)
             except checkpoint.Misfit as error:
-                print(
-                    f'note: {kept.path} does not fit ({error}); the training starts over',
-                    file=sys.stderr,
-                )
+                note(f'{kept.path} does not fit ({error}); the training starts over')
                 kept.begun = None
-                outcomes = fit()
+                return self._fit(runs, kept, weights)
         except UserError:
             raise
-        except Exception as error:  # one bad point must not cost the others
+        except Exception as error:  # one bad run must not cost the others
             if interrupts.interrupted:  # some C++ code turns an interrupt into an error of its own
                 raise KeyboardInterrupt from error
-            outcomes = [error] * len(points)
-        # The weights first: what has a row is never trained again. The rows of a group together:
-        # its checkpoint is of all of them
-        for index, variables in ended.items():
-            if points[index].phase == sweep.FINAL:
-                self.store.write(
-                    f'points/{points[index].name}/weights.msgpack', checkpoint.weights(variables)
-                )
-        rows = [_row(outcome) for outcome in outcomes]
-        with interrupts.uninterrupted():
-            for point, row in zip(points, rows, strict=True):
-                self.add(point, row)
-            if kept.begun or all(row['status'] != 'failed' for row in rows):
-                kept.remove()  # what failed on the way goes on from there, but only once
-        for point, row in zip(points, rows):
-            reporter.finish(_words(row), _label([point]), len(points))
+            return [error] * len(runs)
 
-    def add(self, point: sweep.Point, row: dict[str, Any]) -> None:
-        self.store.add(
-            {
-                'point': point.name,
-                'experiment': self.made.source.name,
-                'phase': point.phase,
-                'arm': point.arm,
-                'overrides': point.overrides,
-                'seed': point.seed,
-                'learning_rate': point.rate,
-                'dataset': self.datasets[point.arm].name,
-                'data_found': self.datasets[point.arm].found,
-                'git_revision': self.environment['git_revision'],
-                'code': self.environment['code'],
-                'model': point.config.model.name,
-                **row,
-            }
+    def _fit(
+        self, runs: list[Run], kept: checkpoints.Checkpoint, weights: dict[int, Any]
+    ) -> Sequence[Row | Exception]:
+        def on_epoch(index, line):
+            self.workdir.append(f'{folder_of(runs[index].name)}/metrics.jsonl', line)
+            self.reporter.epoch(line, label([runs[index]]))
+
+        return train.fit_together(
+            [run.config for run in runs],
+            self.datasets[runs[0].arm],
+            on_epoch,
+            read_test=runs[0].phase == FINAL,
+            on_step=self.reporter.step,
+            begun=kept.begun,
+            keep=kept.keep,
+            on_end=weights.__setitem__,
         )
 
-    def no_rate(self, arm: sweep.Arm, reporter) -> None:
-        for point in self.made.finals(arm, None):
-            self.names.append(point.name)
-            reporter.start(f'{point.arm} (final, seed {point.seed})', 0)
+    def _add(self, run: Run, columns: Row) -> None:
+        dataset = self.datasets[run.arm]
+        self.workdir.add(row_of(run, self.plan.name, dataset, self.environment, columns))
+
+    def _no_learning_rate(self, arm: Arm) -> None:
+        """Rows for the final runs of an arm that no learning rate of the grid trained."""
+        for run in self.plan.finals(arm):
+            self.asked.append(run)
+            self.reporter.start(label([run]), 0)
             row = {'status': 'failed', 'reason': 'no learning rate of the grid trained'}
-            if point.name not in self.store.rows:
-                self.add(point, row)
-            reporter.finish(_words(row))
+            if run.name not in self.workdir.rows:
+                self._add(run, row)
+            self.reporter.finish(words(row))
 
-    def write_plan(self) -> None:
-        """plan.json: what the tables and figures need to know beside the rows.
-
-        It lists the points of the whole experiment, so that parts run with --only add up to it.
-        """
-        known = []
-        for arm in self.whole.arms:
-            points = self.whole.selections(arm)
-            known += [point.name for point in points]
-            rate = None
-            if points:
-                if any(point.name not in self.store.rows for point in points):
-                    continue
-                rate = sweep.choose_rate(points, self.store.rows)
-            known += [point.name for point in self.whole.finals(arm, rate)]
-        config = self.whole.config
-        self.store.write(
-            'plan.json',
-            json.dumps(
-                {
-                    'experiment': self.whole.source.name,
-                    'title': config.title,
-                    'command': f'python -m experiments.run {self.command}',
-                    'dataset': ', '.join(dict.fromkeys(d.name for d in self.datasets.values())),
-                    'dataset_note': '; '.join(
-                        dict.fromkeys(d.note for d in self.datasets.values())
-                    ),
-                    'model': config.model.name,
-                    'arms': [arm.label for arm in self.whole.arms],
-                    'arm_seeds': {arm.label: arm.seeds for arm in self.whole.arms},
-                    'seeds': sorted({seed for arm in self.whole.arms for seed in arm.seeds}),
-                    'rates': list(self.whole.rates),
-                    'level': config.protocol.level,
-                    'epochs': train.length_of(config, next(iter(self.datasets.values()))).epochs,
-                    'points': known,
-                },
-                indent=1,
-            ),
-        )
+    def _write_plan(self) -> None:
+        content = plan_file(self.whole, self.datasets, self.command, self.workdir.rows)
+        self.workdir.write('plan.json', json.dumps(content, indent=1))
 
     def finish(self) -> int:
         """Prints the table and the sentences; writes CSV, figure and report. Returns the status."""
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # damaged lines were named when the folder was opened
-            return self._finish()
+            self._draw()
+        status = 0
+        for run in self.asked:
+            row = self.workdir.rows[run.name]
+            if row['status'] != 'done':
+                print(f'{row["status"]}: {label([run])}: {row["reason"]}', file=sys.stderr)
+                # A trial may diverge: a learning rate of a grid may be too high for an arm.
+                status |= row['phase'] == FINAL or row['status'] == 'failed'
+        return int(status)
 
-    def _finish(self) -> int:
-        experiment = workdirs.load(self.store.folder)
-        summary = results.summarise(experiment)
-        self.console.print(results.table(summary))
-        for sentence in results.sentences(summary):
+    def _draw(self) -> None:
+        folder = self.workdir.folder
+        experiment = read_experiment(folder)
+        summary = summarise(experiment)
+        self.console.print(result_table.terminal(summary))
+        for sentence in sentences(summary):
             self.console.print(sentence, highlight=False, markup=False, soft_wrap=True)
         try:
-            results.write_csv(self.store.folder / 'results.csv', summary)
-            paths = figures.draw(experiment, self.store.folder / 'figure')
-            paths = [self.store.folder / 'results.csv', *paths, report.write(self.store.folder)]
+            result_table.write_csv(folder / 'results.csv', summary)
+            drawn = figures.write(experiment, folder / 'figure')
+            paths = [folder / 'results.csv', *drawn, page.write(folder)]
         except OSError as error:
-            self.store.fail(error)
+            self.workdir.fail(error)
         self.console.print(
             'written: ' + ', '.join(str(path) for path in paths), highlight=False, soft_wrap=True
         )
-        bad = [
-            self.store.rows[name]
-            for name in self.names
-            if self.store.rows[name]['status'] != 'done'
-        ]
-        for row in bad:
-            rate = '' if row['learning_rate'] is None else f', rate {row["learning_rate"]:g}'
-            print(
-                f'{row["status"]}: {row["arm"]} ({row["phase"]}, seed {row["seed"]}{rate}): '
-                f'{row["reason"]}',
-                file=sys.stderr,
-            )
-        # A rate of the grid may be too high for an arm: that is what a grid is for.
-        return int(any(row['phase'] == sweep.FINAL or row['status'] == 'failed' for row in bad))
-
-
-def _label(points: list[sweep.Point]) -> str:
-    """Names points of one arm and phase: 'max pooling (final, seeds 0, 1, rate 0.05)'."""
-    parts = [points[0].phase]
-    for name, values in (
-        ('seed', [str(point.seed) for point in points]),
-        ('rate', [f'{point.rate:g}' for point in points]),
-    ):
-        values = dict.fromkeys(values)
-        parts.append(f'{name}{"s" if len(values) > 1 else ""} {", ".join(values)}')
-    return f'{points[0].arm} ({", ".join(parts)})'
-
-
-def _row(outcome) -> dict[str, Any]:
-    """What a point's row says of its training."""
-    if isinstance(outcome, train.Diverged):
-        return {'status': 'diverged', 'reason': str(outcome)}
-    if isinstance(outcome, Exception):
-        return {'status': 'failed', 'reason': reason(outcome)[:500]}
-    return outcome | {'status': 'done', 'reason': ''}
-
-
-def _words(row: dict) -> str:
-    if row['status'] != 'done':
-        return f'{row["status"].upper()}: {row["reason"]}'
-    part = 'test' if 'test/error' in row else 'validation'
-    return f'{part} error {100 * row[f"{part}/error"]:.2f} %'

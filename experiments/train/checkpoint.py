@@ -1,10 +1,10 @@
 """A training between two epochs as one file, so that an interrupted one goes on where it stopped;
 and the weights of a finished one.
 
-    points/NAME/checkpoint.msgpack    while a point is trained
-    points/NAME/weights.msgpack       of a finished point: {'params': ..., 'batch_stats': ...}
+    points/NAME/checkpoint.msgpack    while a run is trained
+    points/NAME/weights.msgpack       of a finished run: {'params': ..., 'batch_stats': ...}
 
-Both are what flax.serialization makes of a tree of arrays. The weights are read with
+Both are trees of arrays, written by flax.serialization. The weights are read with
 
     variables = flax.serialization.msgpack_restore(pathlib.Path(FILE).read_bytes())
     logits = net.apply(variables, images, train=False)
@@ -35,16 +35,15 @@ class Snapshot(NamedTuple):
 
     epoch: int  # epochs done
     step: int  # steps done
-    controls: tuple[Control, ...]  # of each of the points trained together
+    controls: tuple[Control, ...]  # of each of the runs trained together
     validation: tuple[dict[str, float], ...]  # of each, after the last epoch
     state: Any  # the trainer's State, or what flax.serialization.to_state_dict makes of it
 
 
 def save(path: str | os.PathLike, made_of: dict[str, Any], snapshot: Snapshot) -> None:
-    """Writes the file whole or leaves the old one. made_of: {what: value} that a later run is
-    compared with.
+    """Writes the file whole or leaves the old one.
 
-    Raises OSError (disk full, read-only).
+    made_of: {what: value} that `read` compares. Raises OSError (disk full, read-only).
     """
     controls = [list(control) for control in snapshot.controls]
     header = json.dumps(
@@ -59,8 +58,8 @@ def save(path: str | os.PathLike, made_of: dict[str, Any], snapshot: Snapshot) -
     )
 
 
-def load(path: str | os.PathLike, made_of: dict[str, Any]) -> tuple[Snapshot | None, str]:
-    """The snapshot of a file, and why there is none: '' if there is no file."""
+def read(path: str | os.PathLike, made_of: dict[str, Any]) -> tuple[Snapshot | None, str]:
+    """The snapshot of a file or None, and why it is of no use, '' if there is no file."""
     try:
         data = pathlib.Path(path).read_bytes()
     except FileNotFoundError:
@@ -89,10 +88,10 @@ def load(path: str | os.PathLike, made_of: dict[str, Any]) -> tuple[Snapshot | N
     return snapshot, ''
 
 
-def restored(snapshot: Snapshot, like):
+def restored(snapshot: Snapshot, like: Any) -> Any:
     """The snapshot's state on the devices where `like`, a state of the same training, is.
 
-    Raises Misfit: it is not.
+    Raises Misfit: it belongs to another training.
     """
     try:
         state = flax.serialization.from_state_dict(like, snapshot.state)
@@ -102,13 +101,13 @@ def restored(snapshot: Snapshot, like):
     def place(like, leaf):
         if (like.shape, like.dtype) != (leaf.shape, leaf.dtype):
             raise Misfit(f'{leaf.dtype}{leaf.shape} instead of {like.dtype}{like.shape}')
-        # a copy: the step gives its arguments' memory away
+        # a copy: the step donates the memory of its arguments
         return jax.device_put(np.array(leaf), like.sharding)
 
     return jax.tree.map(place, like, state)
 
 
-def weights(variables) -> bytes:
+def weights(variables: Any) -> bytes:
     """The content of a file of weights: {'params': ..., 'batch_stats': ...}, of arrays."""
     return flax.serialization.msgpack_serialize(
         jax.tree.map(np.asarray, flax.serialization.to_state_dict(variables))

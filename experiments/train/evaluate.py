@@ -5,19 +5,21 @@ from collections.abc import Callable, Iterable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
+from experiments.preprocess.views import Views
 from experiments.train.parallel import AXIS
 
 TOP = 5  # the five best classes may hold the right one: the second error, of ImageNet's papers
 _AHEAD = 4  # batches that wait on the device at most
 
 
-def normalise(images, mean, std, dtype=jnp.float32):
+def normalise(images, mean, std, dtype=jnp.float32) -> jax.Array:
     """uint8 [..., C] -> (images / 255 - mean) / std per channel, as `dtype`."""
     return ((images.astype(jnp.float32) / 255 - mean) / std).astype(dtype)
 
 
-def rank(logits, labels):
+def rank(logits, labels) -> jax.Array:
     """How many classes stand before the right one: int32 [n], 0 where it is the best.
 
     logits [n, classes], labels int [n]. Of equal scores the first stands before, as in argmax; a
@@ -31,16 +33,24 @@ def rank(logits, labels):
 
 
 def eval_step(
-    variables, batch, *, net, loss: Callable, mean=None, std=None, views=None, axis=AXIS
+    variables: dict,
+    batch: dict[str, jax.Array],
+    *,
+    net: nn.Module,
+    loss: Callable,
+    mean=None,
+    std=None,
+    views: Views | None = None,
+    axis: str | None = AXIS,
 ) -> dict:
     """Sums over one batch, on all devices: {'loss', 'errors', 'count'}, float32 scalars, and
     'errors5', of labels not among the five best, where there are more than five classes.
 
     batch: {'image': uint8 [n, H, W, C], 'label': int32 [n], 'mask': float32 [n]}, this device's
-    part; images with mask 0 are filling and count for nothing. Statistics are the stored ones.
-    views: the `views.Views` that the net looks at; without, the images as they are, normalised by
-    mean and std. Of several views, the loss is that of their mean soft-max. axis: name of the
-    device axis, None where the batch is whole.
+    share; images with mask 0 are padding examples and count for nothing. Batch norm uses its stored
+    statistics. views: the `views.Views` that the net looks at; without, the images as they are,
+    normalised by mean and std. Of several views, the loss is that of their mean softmax. axis: name
+    of the device axis, None where the batch is whole.
     """
 
     def apply(images):
@@ -51,7 +61,7 @@ def eval_step(
     else:
         logits = views.logits(apply, batch['image'])
     mask, place = batch['mask'], rank(logits, batch['label'])
-    # where, not a product: filling of zeros may give a loss that is not finite
+    # where, not a product: padding examples may give a loss that is not finite
     losses = jnp.where(mask > 0, loss(logits, batch['label']), 0)
     sums = {'loss': losses.sum(), 'errors': ((place > 0) * mask).sum(), 'count': mask.sum()}
     if logits.shape[-1] > TOP:
@@ -59,7 +69,9 @@ def eval_step(
     return jax.lax.psum(sums, axis) if axis else sums
 
 
-def evaluate(step: Callable, variables, batches: Iterable[dict], count: int) -> dict[str, float]:
+def evaluate(
+    step: Callable, variables: dict, batches: Iterable[dict], count: int
+) -> dict[str, float]:
     """Mean loss, error (fraction) and image count over all batches; 'error5' if the step counts it.
 
     Where the step evaluates several models, its sums are arrays of equal shapes, and so are the
@@ -75,16 +87,11 @@ def evaluate(step: Callable, variables, batches: Iterable[dict], count: int) -> 
             sums[-_AHEAD - 1] = jax.device_get(sums[-_AHEAD - 1])
     sums = jax.device_get(sums)
     total = {
-        key: np.asarray(sum(np.asarray(part[key], np.float64) for part in sums))
+        key: np.asarray(sum(np.asarray(batch[key], np.float64) for batch in sums))
         for key in {'loss', 'errors', 'count'}.union(*sums)
     }
     if (total['count'] != count).any():
         raise RuntimeError(f'evaluated {total["count"].max():.0f} images of a split of {count}')
-    means = {
-        'loss': (total['loss'] / count).tolist(),
-        'error': (total['errors'] / count).tolist(),
-        'count': count,
-    }
-    if 'errors5' in total:
-        means['error5'] = (total['errors5'] / count).tolist()
-    return means
+    names = {'loss': 'loss', 'errors': 'error', 'errors5': 'error5'}
+    means = {names[key]: (total[key] / count).tolist() for key in names if key in total}
+    return means | {'count': count}

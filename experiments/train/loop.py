@@ -1,15 +1,8 @@
-"""Training of one point: the step, its compilation over the devices, and the loop over epochs.
+"""The loop over the epochs of one training, or of several at once.
 
-This is the only module that calls pmap. The step itself is a pure function of (state, batch) and
-does not know how many devices there are. The state has no device axis: it enters the pmapped
-step with in_axes=None and leaves with out_axes=None, so nothing is replicated by hand.
-
-With train.together > 1 the points of an arm are trained at once, each whole on one device: no
-batch is shared and nothing is averaged over devices. States, batches and rates then have leading
+With train.together > 1 the runs of an arm are trained at once, each whole on one device: no batch
+is shared and nothing is averaged over devices. States, batches and learning rates then have leading
 axes [devices, models], models being those of one device.
-
-Batch statistics: with norm='batch' the mean and variance of a batch are those of the whole
-global batch (flax averages them over the axis), so the number of devices is no hidden variable.
 """
 
 import itertools
@@ -20,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from experiments import data
 from experiments.plan.config import flatten
@@ -33,20 +27,20 @@ class Diverged(Exception):
 
 
 def fit(
-    config,
+    config: ConfigDict,
     dataset: data.Dataset,
-    on_epoch: Callable[[dict], None] = lambda line: None,
+    on_epoch: Callable[[dict[str, Any]], None] = lambda line: None,
     *,
     read_test: bool,
-) -> dict:
-    """Trains one point and returns its row of metrics.
+) -> dict[str, Any]:
+    """Trains one run and returns its row of metrics.
 
     Errors are fractions. 'train/error' and 'validation/error' of the row are measured after the
     last epoch, on all images, of which the net sees the centre at the scale of the training; there
-    is no best epoch. The test part is read only if `read_test`, after the last step: with
+    is no best epoch. The test split is read only if `read_test`, after the last step: with
     config.evaluation, and where that is another view, for 'test/centre_error' as the others are.
-    `on_epoch` gets one line per epoch, whose train metrics are averaged during the epoch, whose
-    'seconds' cover its training, not its evaluation, and whose 'rate' is that of its last step.
+    `on_epoch` gets one line per epoch: its train metrics are averaged during the epoch, its
+    'seconds' cover the training without the evaluation, and its 'rate' is that of the last step.
 
     Raises:
       Diverged: a step's loss is not finite.
@@ -61,149 +55,188 @@ def fit(
 
 
 def fit_together(
-    configs: Sequence,
+    configs: Sequence[Any],
     dataset: data.Dataset,
-    on_epoch: Callable[[int, dict], None] = lambda index, line: None,
+    on_epoch: Callable[[int, dict[str, Any]], None] = lambda index, line: None,
     *,
     read_test: bool,
     on_step: Callable[[int, int], None] = lambda step, steps: None,
     begun: checkpoint.Snapshot | None = None,
-    keep: Callable[[Callable], None] = lambda snapshot: None,
+    keep: Callable[[Callable[[], checkpoint.Snapshot]], None] = lambda snapshot: None,
     on_end: Callable[[int, Any], None] = lambda index, variables: None,
-) -> list[dict | Diverged]:
-    """Trains the points of these configs at once; returns the row of each, in their order.
+) -> list[dict[str, Any] | Diverged]:
+    """Trains the runs of these configs at once; returns the row of each, in their order.
 
     The configs differ in seed and train.rate only. Rows and lines are those of `fit`, within the
-    rounding of floating point, as if each point were trained alone on one device: every seed has
-    its own start, draws and order of the data. A point that diverges has a Diverged in place of
+    rounding of floating point, as if each run were trained alone on one device: every seed has its
+    own initialisation, draws and order of the data. A run that diverges has a Diverged in place of
     its row and no line from that epoch on, and stops none of the others. `on_epoch` gets the
-    config's index before the line; 'seconds' are the point's share, all divided by the points.
-    `on_step` gets, after each step, the steps begun and those of the whole training. `on_end` gets
-    the index and the final variables, NumPy arrays, of each config that has a row.
+    config's index before the line; 'seconds' are the run's share, the same for all. `on_step` gets,
+    after each step, the steps done and those of the whole training. `on_end` gets the index and the
+    final variables, NumPy arrays, of each config that has a row.
 
-    `keep` gets, after an epoch in which none diverged, a function that makes a Snapshot of it.
-    Given as `begun`, later or elsewhere, the training goes on after that epoch and ends with the
-    same rows, bit for bit on the same machine.
+    `keep` gets, after an epoch in which no run diverged, a function that returns a Snapshot. Given
+    as `begun`, later or elsewhere, the training goes on after that epoch and ends with the same
+    rows, bit for bit on the same machine.
 
     Raises:
       ValueError: the configs differ in something else.
       checkpoint.Misfit: `begun` is of another training.
       UserError: batch, devices, data and net do not fit together.
     """
-    config, count = configs[0], len(configs)
-    _check_alike(configs)
-    program = program_of(config, dataset, count)
-    length = length_of(config, dataset)
-    schedule = optim.schedule_of(config, length.steps_per_epoch)
-    controls = [optim.control_of(config)] * count
-    outcomes: list[dict | Diverged | None] = [None] * count
-    state, done, first = program.init(*(config.seed for config in configs)), 0, 1
-    if begun:
-        state = checkpoint.restored(begun, state)
-        done, first = begun.step, begun.epoch + 1
-        controls, validation = list(begun.controls), list(begun.validation)
+    group = _Group(configs, dataset, begun)
+    while group.epoch < group.length.epochs:
+        metrics = group.train_epoch(on_step)
+        if not group.running():
+            return group.outcomes
+        group.validate(metrics, on_epoch)
+        if len(group.running()) == len(configs):
+            keep(group.snapshot)
+    group.finish(read_test, on_end)
+    return group.outcomes
 
-    def measure(split, step=program.evaluate, size=program.eval_batch):
-        batches = data.eval_batches(split, size, program.shared)
-        found = evaluate(step, program.variables(state), batches, len(split.labels))
-        each = {name: np.broadcast_to(np.ravel(value), count) for name, value in found.items()}
-        return [
-            {name: values[index].item() for name, values in each.items()} for index in range(count)
-        ]
 
-    def running():
-        return [index for index in range(count) if outcomes[index] is None]
+class _Group:
+    """Runs that are trained at once: how far they are, and their outcomes.
 
-    for epoch in range(first, length.epochs + 1):
-        start, metrics = time.perf_counter(), []
-        batches = _train_batches(configs, dataset, program, epoch)
+    `validation` holds the measures of the last epoch, of each run.
+    """
+
+    def __init__(
+        self, configs: Sequence[Any], dataset: data.Dataset, begun: checkpoint.Snapshot | None
+    ):
+        self.configs, self.dataset, self.count = configs, dataset, len(configs)
+        _check_alike(configs)
+        config = configs[0]
+        self.program = program_of(config, dataset, self.count)
+        self.length = length_of(config, dataset)
+        self.schedule = optim.schedule_of(config, self.length.steps_per_epoch)
+        self.controls = [optim.control_of(config)] * self.count
+        self.validation: list[dict[str, float]] = []
+        self.outcomes: list[Any] = [None] * self.count
+        self.epoch = self.done = 0  # epochs and steps
+        self.state = self.program.init(*(config.seed for config in configs))
+        if begun:
+            self.state = checkpoint.restored(begun, self.state)
+            self.epoch, self.done = begun.epoch, begun.step
+            self.controls, self.validation = list(begun.controls), list(begun.validation)
+
+    def running(self) -> list[int]:
+        """Indices of the runs that have no outcome yet."""
+        return [index for index in range(self.count) if self.outcomes[index] is None]
+
+    def snapshot(self) -> checkpoint.Snapshot:
+        return checkpoint.Snapshot(
+            self.epoch, self.done, tuple(self.controls), tuple(self.validation), self.state
+        )
+
+    def train_epoch(self, on_step) -> dict[str, Any]:
+        """Trains one epoch; a run whose loss is not finite gets its outcome.
+
+        Returns {'loss', 'error': float64 [steps, models], 'rates': of the last step, 'seconds'}.
+        """
+        self.epoch += 1
+        start, metrics, rates = time.perf_counter(), [], []
+        batches = _train_batches(self.configs, self.dataset, self.program, self.epoch)
         # One step is one dispatch. The host's part of it is under 3 % even of LeNet-5's step on a
         # CPU, and in a loop on the device XLA's CPU convolutions are many times slower.
-        for part in itertools.islice(batches, length.steps - done):
-            factor = schedule(done + len(metrics))
+        for batch in itertools.islice(batches, self.length.steps - self.done):
+            factor = self.schedule(self.done)
             rates = [
                 config.train.rate * control.scale * factor
-                for config, control in zip(configs, controls)
+                for config, control in zip(self.configs, self.controls)
             ]
-            state, values = program.step(state, part, np.float32(rates).reshape(program.shape))
+            given = np.asarray(rates, np.float32).reshape(self.program.shape)
+            self.state, values = self.program.step(self.state, batch, given)
             metrics.append(values)  # stays on the device until the epoch ends
-            on_step(done + len(metrics), length.steps)
+            self.done += 1
+            on_step(self.done, self.length.steps)
         metrics = jax.device_get(metrics)
-        seconds = (time.perf_counter() - start) / count
-        losses, errors = (
-            np.array([np.ravel(values[name]) for values in metrics], np.float64)
+        seconds = (time.perf_counter() - start) / self.count
+        found = {
+            name: np.array([np.ravel(values[name]) for values in metrics], np.float64)
             for name in ('loss', 'error')
-        )  # [steps, models]
-        for index in running():
-            finite = np.isfinite(losses[:, index])
-            if not finite.all():
-                bad = int(np.argmin(finite))
-                outcomes[index] = Diverged(
-                    f'the loss is {losses[bad, index]} at step {done + bad + 1} (epoch {epoch}) '
-                    f'with learning rate {configs[index].train.rate:g}'
-                )
-        done += len(metrics)
-        if not running():
-            return outcomes
-        validation = measure(dataset.validation)
-        for index in running():
-            error, own = float(errors[:, index].mean()), validation[index]
-            controls[index] = optim.after_epoch(config, controls[index], error, own['error'])
-            on_epoch(
-                index,
-                {
-                    'epoch': epoch,
-                    'step': done,
-                    'rate': rates[index],
-                    'train/loss': float(losses[:, index].mean()),
-                    'train/error': error,
-                    'validation/loss': own['loss'],
-                    'validation/error': own['error'],
-                    'seconds': seconds,
-                },
+        }
+        for index in self.running():
+            losses = found['loss'][:, index]
+            if not np.isfinite(losses).all():
+                bad = int(np.argmin(np.isfinite(losses)))
+                step = self.done - len(losses) + bad + 1
+                self._diverged(index, f'is {losses[bad]} at step {step} (epoch {self.epoch})')
+        return found | {'rates': rates, 'seconds': seconds}
+
+    def _diverged(self, index: int, how: str) -> None:
+        rate = self.configs[index].train.rate
+        self.outcomes[index] = Diverged(f'the loss {how} with learning rate {rate:g}')
+
+    def measure(self, split, step: Callable, size: int) -> list[dict[str, float]]:
+        """The means of `evaluate` on a split in batches of this size, for each run."""
+        batches = data.eval_batches(split, size, self.program.shared)
+        found = evaluate(step, self.program.variables(self.state), batches, len(split.labels))
+        each = {name: np.broadcast_to(np.ravel(value), self.count) for name, value in found.items()}
+        return [
+            {name: values[index].item() for name, values in each.items()}
+            for index in range(self.count)
+        ]
+
+    def centre(self, split) -> list[dict[str, float]]:
+        """`measure` with the centre view, as between epochs."""
+        return self.measure(split, self.program.evaluate, self.program.eval_batch)
+
+    def validate(self, metrics: dict[str, Any], on_epoch) -> None:
+        """Measures the validation split, adapts the learning rates, gives the epoch's lines."""
+        self.validation = self.centre(self.dataset.validation)
+        for index in self.running():
+            error, own = float(metrics['error'][:, index].mean()), self.validation[index]
+            self.controls[index] = optim.after_epoch(
+                self.configs[0], self.controls[index], error, own['error']
             )
-        if len(running()) == count:
-            keep(
-                lambda: checkpoint.Snapshot(epoch, done, tuple(controls), tuple(validation), state)
-            )
-    train = measure(dataset.train)
-    for index in running():
-        if not math.isfinite(train[index]['loss'] + validation[index]['loss']):
-            outcomes[index] = Diverged(
-                f'the loss on the train or validation part is not finite after step {done} with '
-                f'learning rate {configs[index].train.rate:g}'
-            )
-    if read_test and running():
-        test = measure(dataset.test, program.test, program.test_batch)
-        other = program.test is not program.evaluate
-        centre = measure(dataset.test) if other else None
-    variables = jax.device_get(program.variables(state))
-    for index in running():
-        row = (
-            {
-                'epochs': length.epochs,
-                'steps': done,
+            line = {
+                'epoch': self.epoch,
+                'step': self.done,
+                'rate': metrics['rates'][index],
+                'train/loss': float(metrics['loss'][:, index].mean()),
+                'train/error': error,
+                'validation/loss': own['loss'],
+                'validation/error': own['error'],
+                'seconds': metrics['seconds'],
+            }
+            on_epoch(index, line)
+
+    def finish(self, read_test: bool, on_end) -> None:
+        """Measures the finished runs; their rows are their outcomes."""
+        program, dataset = self.program, self.dataset
+        train = self.centre(dataset.train)
+        for index in self.running():
+            if not math.isfinite(train[index]['loss'] + self.validation[index]['loss']):
+                how = f'on the train or validation split is not finite after step {self.done}'
+                self._diverged(index, how)
+        test = centre = None
+        if read_test and self.running():
+            test = self.measure(dataset.test, program.test, program.test_batch)
+            centre = self.centre(dataset.test) if program.test is not program.evaluate else None
+        variables = jax.device_get(program.variables(self.state))
+        for index in self.running():
+            row = {
+                'epochs': self.length.epochs,
+                'steps': self.done,
                 'devices': program.shared,
                 'parameters': program.parameters,
+                **_columns('train', train[index]),
+                **_columns('validation', self.validation[index]),
             }
-            | _columns('train', train[index])
-            | _columns('validation', validation[index])
-        )
-        if read_test:
-            row |= _columns('test', test[index]) | {'test/count': test[index]['count']}
+            if test:
+                row |= _columns('test', test[index]) | {'test/count': test[index]['count']}
             if centre:
                 row['test/centre_error'] = centre[index]['error']
-        outcomes[index] = row
-        on_end(
-            index,
-            jax.tree.map(
-                lambda leaf: np.asarray(leaf).reshape(count, *leaf.shape[len(program.shape) :])[
-                    index
-                ],
-                variables,
-            ),
-        )
-    return outcomes
+            self.outcomes[index] = row
+            on_end(index, _model(variables, index, program.shape))
+
+
+def _model(variables, index: int, shape: tuple[int, ...]):
+    """The variables of one of the models, whose leaves are [*shape, ...]."""
+    place = np.unravel_index(index, shape) if shape else ()
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[place], variables)
 
 
 def _check_alike(configs) -> None:
@@ -214,13 +247,13 @@ def _check_alike(configs) -> None:
         differ -= {'seed', 'train.rate'}
         if differ:
             raise ValueError(
-                f'points trained together differ in {", ".join(sorted(differ))}; '
+                f'runs trained together differ in {", ".join(sorted(differ))}; '
                 'only seed and train.rate may differ.'
             )
 
 
-def _train_batches(configs, dataset, program, epoch) -> Iterator[dict]:
-    """One epoch's batches for `program.step`; each of several models has the order of its seed."""
+def _train_batches(configs, dataset, program, epoch: int) -> Iterator[dict[str, Any]]:
+    """One epoch's batches for `program.step`; each of several models in the order of its seed."""
     batch, seeds = configs[0].train.batch, [config.seed for config in configs]
     # a seed is read once, however many learning rates it is tried with
     own = [
@@ -231,13 +264,13 @@ def _train_batches(configs, dataset, program, epoch) -> Iterator[dict]:
         return own[0]
     places = [list(dict.fromkeys(seeds)).index(seed) for seed in seeds]
     squeezed = (
-        [jax.tree.map(lambda leaf: leaf[0], part) for part in parts]
-        for parts in zip(*own, strict=True)
+        [jax.tree.map(lambda leaf: leaf[0], batch) for batch in batches]
+        for batches in zip(*own, strict=True)
     )
-    return (stacked([parts[place] for place in places], program.shape) for parts in squeezed)
+    return (stacked([batches[place] for place in places], program.shape) for batches in squeezed)
 
 
-def _columns(part: str, metrics: dict) -> dict:
+def _columns(split: str, metrics: dict[str, float]) -> dict[str, float]:
     return {
-        f'{part}/{name}': metrics[name] for name in ('loss', 'error', 'error5') if name in metrics
+        f'{split}/{name}': metrics[name] for name in ('loss', 'error', 'error5') if name in metrics
     }

@@ -1,26 +1,27 @@
-"""The papers' updates and schedules: how far the parameters move, and when the rate falls.
+"""The papers' updates and schedules: how far parameters move, when the learning rate falls.
 
 An update is an optax transformation whose `update` takes the learning rate as an extra argument,
-so that a new rate compiles nothing:
+so that a new one compiles nothing:
 
     update = update_of(config, params)
     state = update.init(params)
-    steps, state = update.update(gradient, state, params, rate=rate)
+    steps, state = update.update(gradient, state, params, learning_rate=0.1)
     params = optax.apply_updates(params, steps)
 
-with g the gradient of the loss, w a parameter, v its velocity, m the momentum, e the rate and d
-the weight decay:
+with g the gradient of the loss, w a parameter, v its velocity, m the momentum, e the learning
+rate and d the weight decay:
 
-    rate outside   v <- m v + g + d w         w <- w - e v     (PyTorch; optax.trace)
-    rate inside    v <- m v - e (g + d w)     w <- w + v       (Krizhevsky et al. 2012; Caffe)
+    outside   v <- m v + g + d w         w <- w - e v     (PyTorch; optax.trace)
+    inside    v <- m v - e (g + d w)     w <- w + v       (Krizhevsky et al. 2012; Caffe)
 
-Both are the same at a constant rate. After a fall of the rate the velocity inside still has the
-size of the old rate, for about 1 / (1 - m) steps. 'nesterov' looks ahead by m v in both.
+e is outside or inside of the velocity. Both are the same while e is constant. After a fall of e, a
+velocity that contains e keeps its old size for about 1 / (1 - m) steps. 'nesterov' looks ahead by
+m v in both.
 
-A schedule runs on the host: the rate of a step is a number that the compiled step is given. What
-it depends on is the number of the step, and for 'plateau' and train.warmup_error the errors of the
-epochs so far, which `Control` holds. Control is a tuple of plain numbers: with the state on the
-devices it is all that a training needs to go on where it stopped.
+A schedule runs on the host: the compiled step is given the learning rate as a number. It depends
+on the number of the step, and for 'plateau' and train.warmup_error on the errors of the epochs so
+far, which `Control` holds. Control is a tuple of plain numbers: with the state on the devices it is
+all that a training needs to go on where it stopped.
 """
 
 import bisect
@@ -31,19 +32,20 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from ml_collections import ConfigDict
 
 from experiments.errors import UserError, one_of
 
-WARM = 0.1  # of the rate, until train.warmup_error is reached (He et al. 2015, Sec. 4.2)
+WARM = 0.1  # of the learning rate, until train.warmup_error is reached (He et al. 2015, Sec. 4.2)
 
 
 # --- updates ---------------------------------------------------------------------------------
 
 
-def update_of(config, params) -> optax.GradientTransformationExtraArgs:
+def update_of(config, params: Any) -> optax.GradientTransformationExtraArgs:
     """The update of config.train for parameters of this structure (shapes suffice).
 
-    In this order: the gradient is clipped, weight decay is added, the velocity takes it up. The
+    In this order: the gradient is clipped, weight decay is added, the sum changes the velocity. The
     decay is L2 in the gradient, so the momentum carries it on, unlike AdamW's.
 
     Raises:
@@ -68,11 +70,11 @@ def update_of(config, params) -> optax.GradientTransformationExtraArgs:
     return optax.chain(*parts)
 
 
-def decays_of(config, params) -> Any:
+def decays_of(config, params: Any) -> Any:
     """The weight decay of every parameter, a tree of floats; see train.layer_decay, bias_decay."""
     fields = config.train
     layers = fields.layer_decay.to_dict()
-    known = set()
+    known: set[str] = set()
 
     def decay(path, _):
         names = _names(path)
@@ -90,7 +92,7 @@ def decays_of(config, params) -> Any:
     return decays
 
 
-def add_decay(decays) -> optax.GradientTransformation:
+def add_decay(decays: Any) -> optax.GradientTransformation:
     """gradient + decay * parameter, each parameter with its own decay, a tree of floats."""
 
     def update(updates, state, params):
@@ -100,19 +102,20 @@ def add_decay(decays) -> optax.GradientTransformation:
 
 
 def velocity(
-    momentum: float, factors, *, inside: bool, nesterov: bool = False
+    momentum: float, factors: Any, *, inside: bool, nesterov: bool = False
 ) -> optax.GradientTransformationExtraArgs:
     """Momentum and learning rate; see this file's head. The state is the velocity, from 0.
 
-    factors: a tree of floats that multiply the rate of each parameter.
+    factors: a tree of floats that multiply the learning rate of each parameter. inside: the
+    learning rate is part of the velocity. nesterov: see the head.
     """
 
     def init(params):
         return jax.tree.map(jnp.zeros_like, params)
 
-    def update(updates, state, params=None, *, rate):
+    def update(updates, state, params=None, *, learning_rate):
         del params
-        rates = jax.tree.map(lambda factor: rate * factor, factors)
+        rates = jax.tree.map(lambda factor: learning_rate * factor, factors)
         if inside:
             pushes = jax.tree.map(lambda g, e: -e * g, updates, rates)
         else:
@@ -137,11 +140,11 @@ def _is_bias(path) -> bool:
 
 
 def average(decay: float) -> optax.GradientTransformation:
-    """The exponential moving average of what it is given, without the pull of its start.
+    """The exponential moving average of what it is given, corrected for its start at 0.
 
     a <- decay a + (1 - decay) w from a = 0, and a / (1 - decay^t) is the average after t steps: a
-    weighted mean of the parameters of all steps. GoogLeNet's paper says 'Polyak averaging' and no
-    more (Szegedy et al. 2014, Sec. 6); a mean over all steps would never forget the first ones.
+    weighted mean of the parameters of all steps. GoogLeNet's paper writes 'Polyak averaging'
+    and no more (Szegedy et al. 2014, Sec. 6); a mean over all steps would never forget the first.
     """
     return optax.ema(decay)
 
@@ -152,7 +155,7 @@ def average(decay: float) -> optax.GradientTransformation:
 def smoothed(smoothing: float) -> Callable:
     """Cross-entropy to (1 - smoothing) of the label and smoothing / classes of every class.
 
-    (logits [n, classes], labels int [n]) -> losses [n] (Szegedy et al. 2015, Sec. 7).
+    Returns (logits [n, classes], labels int [n]) -> losses [n] (Szegedy et al. 2015, Sec. 7).
     """
 
     def loss(logits, labels):
@@ -174,13 +177,13 @@ class Length(NamedTuple):
     steps_per_epoch: int
 
 
-def length_of(config, steps_per_epoch: int) -> Length:
+def length_of(config: ConfigDict, steps_per_epoch: int) -> Length:
     """The length that train.steps or train.epochs asks for."""
     steps = config.train.steps or config.train.epochs * steps_per_epoch
     return Length(steps, -(-steps // steps_per_epoch), steps_per_epoch)
 
 
-def schedule_of(config, steps_per_epoch: int) -> Callable[[int], float]:
+def schedule_of(config: ConfigDict, steps_per_epoch: int) -> Callable[[int], float]:
     """Steps done so far -> factor of the learning rate in the next step, in float64.
 
     Raises:
@@ -214,8 +217,8 @@ def schedule_of(config, steps_per_epoch: int) -> Callable[[int], float]:
     return lambda step: step / warmup if step < warmup else after(step)
 
 
-def never(config, steps_per_epoch: int) -> str:
-    """A note on falls of the rate that lie beyond the end of the training, or ''."""
+def late_falls(config, steps_per_epoch: int) -> str:
+    """A note on falls of the learning rate after the end of the training, or ''."""
     fields, length = config.train, length_of(config, steps_per_epoch)
     unit = 1 if fields.unit == 'steps' else steps_per_epoch
     falls = {'milestones': fields.milestones, 'every': (fields.every,)}.get(fields.schedule, ())
@@ -230,9 +233,9 @@ def never(config, steps_per_epoch: int) -> str:
 
 
 class Control(NamedTuple):
-    """What the errors of the epochs so far have made of the learning rate. Plain numbers."""
+    """How the errors of the epochs so far have changed the learning rate. Plain numbers."""
 
-    factor: float = 1.0  # of the rate: the falls of 'plateau'
+    factor: float = 1.0  # of the learning rate: the falls of 'plateau'
     best: float = math.inf  # lowest validation error
     stalled: int = 0  # epochs since then, or since the last fall
     falls: int = 0
@@ -240,23 +243,25 @@ class Control(NamedTuple):
 
     @property
     def scale(self) -> float:
-        """What the rate of the schedule is multiplied by."""
+        """The factor of the schedule's learning rate."""
         return self.factor * (1.0 if self.warm else WARM)
 
 
-def control_of(config) -> Control:
+def control_of(config: ConfigDict) -> Control:
     """The control before the first epoch."""
     return Control(warm=not config.train.warmup_error)
 
 
-def after_epoch(config, control: Control, train_error: float, validation_error: float) -> Control:
+def after_epoch(
+    config: ConfigDict, control: Control, train_error: float, validation_error: float
+) -> Control:
     """The control for the next epoch, from the errors of this one, as fractions.
 
-    'plateau': the rate falls by train.factors when the validation error has not gone below its
-    lowest for train.plateau epochs, at most train.drops times (Krizhevsky et al. 2012, Sec. 5:
+    'plateau': the learning rate falls by train.factors when the validation error has not gone below
+    its lowest for train.plateau epochs, at most train.drops times (Krizhevsky et al. 2012, Sec. 5:
     divided by 10 when the validation error stopped improving, three times). warmup_error: the
-    rate is a tenth until the training error, averaged during an epoch, is below it (He et al.
-    2015, Sec. 4.2, for 110 layers: below 80 %, after about 400 steps; judged at epochs here).
+    learning rate is a tenth until the training error, averaged during an epoch, is below it (He et
+    al. 2015, Sec. 4.2, for 110 layers: below 80 %, after about 400 steps; judged at epochs here).
     """
     fields = config.train
     control = control._replace(warm=control.warm or train_error < fields.warmup_error)

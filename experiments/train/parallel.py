@@ -1,10 +1,13 @@
 """Functions mapped over the devices of this process. This is the only module that calls pmap."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 
 from experiments import machine
 
-AXIS = 'devices'  # name of the pmapped axis, here and in train.py
+AXIS = 'devices'  # name of the pmapped axis, here and in step.py and evaluate.py
 
 
 class Parallel:
@@ -13,14 +16,14 @@ class Parallel:
     It is compiled once for every shape of its arguments after the first.
     """
 
-    def __init__(self, mapped, options: dict):
+    def __init__(self, mapped: Any, options: dict[str, Any]):
         self.mapped, self.options = mapped, options
-        self._known = {}
+        self._known: dict[tuple, Any] = {}
 
-    def lower(self, *args):
+    def lower(self, *args: Any) -> jax.stages.Lowered:
         return self.mapped.lower(*args)
 
-    def compiled(self, *args):
+    def compiled(self, *args: Any) -> jax.stages.Compiled:
         """The executable for arguments of these shapes; args can be jax.ShapeDtypeStructs."""
         key = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(args[1:]))
         if key not in self._known:
@@ -31,29 +34,26 @@ class Parallel:
         return self.compiled(*args)(*args) if self.options else self.mapped(*args)
 
 
-def parallel(function, devices: int, *, donate: bool, shared: int = 0, fast: bool = True):
+def parallel(
+    function: Callable, devices: int, *, donate: bool, shared: int = 0, fast: bool = True
+) -> Parallel:
     """pmaps function(state, batch, *shared) over the first `devices` local devices.
 
     Only the batch has a device axis; `shared` arguments after it are the same everywhere. `fast`
     allows the compiler options of machine.py.
     """
-    mapped = jax.pmap(
-        function,
-        axis_name=AXIS,
-        in_axes=(None, 0) + (None,) * shared,
-        out_axes=None,
-        devices=jax.local_devices()[:devices],
-        donate_argnums=(0,) if donate else (),
-    )
-    return Parallel(mapped, machine.options(fast))
+    axes = (None, 0) + (None,) * shared
+    return _mapped(function, devices, donate, fast, axis_name=AXIS, in_axes=axes, out_axes=None)
 
 
-def side_by_side(function, devices: int, axes: tuple, *, donate: bool, fast: bool = True):
+def side_by_side(
+    function: Callable, devices: int, axes: tuple, *, donate: bool, fast: bool = True
+) -> Parallel:
     """pmaps function(*args) of one model so that it works on [devices, models] of them at once.
 
-    axes: 0 for an argument whose leaves have the two leading axes, the first one always, None for
-    one that is the same for all models. Results have both axes. Devices do not wait for each
-    other.
+    axes: 0 for an argument whose leaves have the two leading axes, as the first argument always
+    has; None for one that is the same for all models. Results have both axes. Devices do not wait
+    for each other.
     """
 
     def on_device(*args):
@@ -66,10 +66,11 @@ def side_by_side(function, devices: int, axes: tuple, *, donate: bool, fast: boo
         ]
         return jax.tree.map(lambda leaf: leaf[None], function(*alone))
 
-    mapped = jax.pmap(
-        on_device,
-        in_axes=axes,
-        devices=jax.local_devices()[:devices],
-        donate_argnums=(0,) if donate else (),
-    )
+    return _mapped(on_device, devices, donate, fast, in_axes=axes)
+
+
+def _mapped(function: Callable, devices: int, donate: bool, fast: bool, **axes) -> Parallel:
+    """pmaps a function over the first devices; donate: the memory of its first argument."""
+    given, donated = jax.local_devices()[:devices], (0,) if donate else ()
+    mapped = jax.pmap(function, devices=given, donate_argnums=donated, **axes)
     return Parallel(mapped, machine.options(fast))

@@ -4,36 +4,38 @@ import functools
 import json
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 import cnns
-import cnns.lenet
 from experiments import data
 from experiments.errors import UserError
-from experiments.plan.config import compiled, fields_of, resolve
+from experiments.plan.checks import compiled
+from experiments.plan.config import fields_of
 from experiments.preprocess import augment, views
 from experiments.train import optim
 from experiments.train.evaluate import eval_step
-from experiments.train.parallel import AXIS, parallel, side_by_side
+from experiments.train.parallel import AXIS, Parallel, parallel, side_by_side
 from experiments.train.step import State, loss_of, train_step
 
-# Of evaluation, over all devices: 500 images, or as many as have this many pixels together
+# Of evaluation, over all devices: 500 images, or fewer where they have more pixels together
 _EVAL_BATCH, _EVAL_PIXELS = 500, 2**22
 
 
 class Program(NamedTuple):
-    """The compiled functions that all seeds and rates of an arm share.
+    """The compiled functions that all seeds and learning rates of an arm share.
 
     Where models are trained together, `shape` is (devices, models of each), states, batches of
-    `step`, rates and results have these leading axes, and a batch of evaluation is [1, n, ...].
+    `step`, learning rates and results have these leading axes, and a batch of evaluation is
+    [1, n, ...].
     """
 
     init: Callable  # seed, or one for each model -> State
-    step: Callable  # (State, batch [devices, n, ...], rate) -> (State, {'loss', 'error'})
+    step: Parallel  # (State, batch [devices, n, ...], learning rate) -> (State, {'loss', 'error'})
     evaluate: Callable  # (variables, batch [devices, n, ...]) -> sums, of the centre alone
     test: Callable  # the same of config.evaluation.views
     variables: Callable  # State -> the variables to evaluate, averaged ones with train.ema
@@ -46,13 +48,15 @@ class Program(NamedTuple):
 
 
 def _whole(config, models: int) -> bool:
-    """Whether a model is trained on one device, beside others. A group of one of a config that
-    trains together is too: its draws are those of its arm's other points."""
+    """Whether a model is trained on one device, beside others.
+
+    A group of one of a config that trains together is too, with the draws of its arm's other runs.
+    """
     return models > 1 or config.train.together > 1
 
 
-def device_count(config, models: int = 1) -> int:
-    """Devices that this number of points trained together uses.
+def device_count(config: ConfigDict, models: int = 1) -> int:
+    """Devices that this number of runs trained together uses.
 
     With train.together=1, the devices that share a batch; else the largest number that divides
     the models evenly, each of which has the whole batch.
@@ -62,39 +66,43 @@ def device_count(config, models: int = 1) -> int:
         micro-batches.
     """
     available = jax.local_device_count()
-    devices, parts = config.train.devices or available, config.train.accumulate
+    devices, micro_batches = config.train.devices or available, config.train.accumulate
     if devices > available:
         raise UserError(f'train.devices is {devices}, this machine has {available}.')
     if _whole(config, models):
         return max(count for count in range(1, devices + 1) if models % count == 0)
     each = len(data.shard(np.empty(config.train.batch), devices)[0])  # raises with the numbers
-    if each % parts:
+    if each % micro_batches:
         raise UserError(
-            f'train.accumulate={parts}: the {each} images of a device (a batch of '
+            f'train.accumulate={micro_batches}: the {each} images of a device (a batch of '
             f'{config.train.batch} over {devices}) do not divide into that many equal '
             'micro-batches. Change train.batch or train.accumulate.'
         )
     return devices
 
 
-def length_of(config, dataset) -> optim.Length:
+def length_of(config, dataset: data.Dataset) -> optim.Length:
     """Steps and epochs of a training on this data set."""
     return optim.length_of(
         config, data.steps_per_epoch(len(dataset.train.labels), config.train.batch)
     )
 
 
-def program_of(config, dataset: data.Dataset, models: int = 1) -> Program:
-    """The compiled functions for a config and data set; built once per arm of a sweep.
+_programs: dict[str, Program] = {}
+_KEPT = 8  # programs; an older one is compiled again if it is asked for
 
-    models: points that are trained at once, up to train.together of them.
+
+def program_of(config, dataset: data.Dataset, models: int = 1) -> Program:
+    """The compiled functions for a checked config and a data set; built once per arm of a sweep.
+
+    models: runs that are trained at once, up to train.together of them.
     """
     arm = json.dumps(
         [
-            compiled(resolve(config)),
+            compiled(config),
             device_count(config, models),
             models,
-            augment.shape_of(dataset),
+            dataset.shape,
             dataset.classes,
             dataset.mean.tolist(),
             dataset.std.tolist(),
@@ -109,18 +117,60 @@ def program_of(config, dataset: data.Dataset, models: int = 1) -> Program:
     return _programs[arm]
 
 
-_programs: dict[str, Program] = {}
-
-
-_KEPT = 8  # programs; an older one is compiled again if it is asked for
-
-
 def _build(config, dataset: data.Dataset, models: int) -> Program:
     devices = device_count(config, models)
     shape = (devices, models // devices) if _whole(config, models) else ()
-    axis, shared = (None, 1) if shape else (AXIS, devices)
-    size = augment.size_of(config, dataset)
-    sample = jnp.zeros((1, *size), jnp.float32)
+    axis = None if shape else AXIS
+    statistics = data.statistics_of(dataset, augment.needs(dataset.shape, **config.augment))
+    augmented = augment.augmentation(dataset.shape, statistics, **config.augment)
+    size = (*augmented.size, dataset.shape[-1])
+    net, parameters = _net(config, dataset, size, axis if devices > 1 else None)
+    update = optim.update_of(config, parameters)
+    average = optim.average(config.train.ema) if config.train.ema else None
+    step = functools.partial(
+        train_step,
+        net=net,
+        loss=loss_of(config, train=True),
+        update=update,
+        average=average,
+        augmented=augmented,
+        micro_batches=config.train.accumulate,
+        axis=axis,
+    )
+    # Between epochs the net sees the centre at the scale of the training: so no field of the test
+    # changes the errors that a plateau depends on
+    evaluate, eval_batch = test, test_batch = _evaluation(
+        config, net, views.views('centre', augmented, ()), devices, shape
+    )
+    if config.evaluation.views != 'centre' or config.evaluation.scales:
+        seen = views.views(config.evaluation.views, augmented, config.evaluation.scales)
+        test, test_batch = _evaluation(config, net, seen, devices, shape)
+    init = functools.partial(_init, net=net, size=size, update=update, average=average)
+    if shape:
+        mapped = side_by_side(step, devices, (0, 0, 0), donate=True, fast=net.fast)
+    else:
+        mapped = parallel(step, devices, donate=True, shared=1, fast=net.fast)
+    return Program(
+        init=_initialise(init, devices, shape, net.fast),
+        step=mapped,
+        evaluate=evaluate,
+        test=test,
+        variables=functools.partial(_variables, ema=config.train.ema),
+        shape=shape,
+        devices=devices,
+        shared=1 if shape else devices,
+        parameters=sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(parameters)),
+        eval_batch=eval_batch,
+        test_batch=test_batch,
+    )
+
+
+def _net(config, dataset: data.Dataset, size, axis: str | None) -> tuple[Any, Any]:
+    """The net of a config for images of this size, and the shapes of its parameters.
+
+    Raises:
+      UserError: classes, channels or a size that the net cannot take.
+    """
     try:
         net = cnns.build(
             config.model.name,
@@ -128,113 +178,79 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
             classes=len(dataset.classes),
             channels=size[-1],
             dtype=jnp.dtype(config.model.dtype),
-            axis_name=axis if devices > 1 else None,
+            axis_name=axis,
         )
         shapes = jax.eval_shape(
-            functools.partial(net.init, train=False), jax.random.PRNGKey(0), sample
+            functools.partial(net.init, train=False),
+            jax.random.PRNGKey(0),
+            jax.ShapeDtypeStruct((1, *size), jnp.float32),
         )
-    except ValueError as error:  # classes, channels or a size that the net cannot take
+    except ValueError as error:
         raise UserError(f'{config.model.name} on {dataset.name}: {error}') from error
-    update = optim.update_of(config, shapes['params'])
-    average = optim.average(config.train.ema) if config.train.ema else None
+    return net, shapes['params']
 
-    def init(seed):
-        key = jax.random.PRNGKey(seed)
-        variables = net.init(key, sample, train=False)
-        params, batch_stats = variables['params'], variables.get('batch_stats', {})
-        return State(
-            jnp.int32(0),
-            params,
-            batch_stats,
-            update.init(params),
-            average.init((params, batch_stats)) if average else (),
-            key,
-        )
 
-    def variables(state):
-        params, batch_stats = state.params, state.batch_stats
-        if average:
-            # optax keeps the average with the pull of its start, and takes it out when asked
-            weight = 1 - config.train.ema ** int(np.ravel(state.average.count)[0])
-            params, batch_stats = jax.tree.map(lambda leaf: leaf / weight, state.average.ema)
-        return {'params': params, 'batch_stats': batch_stats}
+def _init(seed, *, net, size, update, average) -> State:
+    """The state of one model before its first step."""
+    key = jax.random.PRNGKey(seed)
+    variables = net.init(key, jnp.zeros((1, *size), jnp.float32), train=False)
+    params, batch_stats = variables['params'], variables.get('batch_stats', {})
+    averaged = average.init((params, batch_stats)) if average else ()
+    return State(jnp.int32(0), params, batch_stats, update.init(params), averaged, key)
 
-    step = functools.partial(
-        train_step,
-        net=net,
-        loss=loss_of(config, train=True),
-        update=update,
-        average=average,
-        augmented=augment.of(config, dataset),
-        parts=config.train.accumulate,
-        axis=axis,
-    )
-    centre, tested = _centre(config), config
-    evaluators, batches = [], []
-    for given in (centre, tested):
-        seen = views.of(given, dataset)
-        function = functools.partial(
-            eval_step,
-            net=views.net_of(given, dataset, net),
-            views=seen,
-            loss=loss_of(config, train=False),
-            axis=axis,
-        )
-        if shape:
-            evaluators.append(
-                side_by_side(_first(function), devices, (0, None), donate=False, fast=net.fast)
-            )
-        else:
-            evaluators.append(parallel(function, devices, donate=False, fast=net.fast))
-        pixels = max(math.prod(group.size) for group in seen.groups)
-        pixels *= shape[1] if shape else 1  # every model of a device has its own activations
-        batches.append(max(min(_EVAL_BATCH, _EVAL_PIXELS // pixels), 1))
-    if config.evaluation.views == 'centre' and not config.evaluation.scales:
-        evaluators[1], batches[1] = evaluators[0], batches[0]
+
+def _initialise(init: Callable, devices: int, shape: tuple[int, ...], fast: bool) -> Callable:
+    """seed, or one for each model -> State, where the step leaves the next ones.
+
+    Elsewhere, the step would compile twice.
+    """
     # On a CPU, the random numbers of a net take far longer to compile well than to draw
     quick = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
     make = jax.jit(init, compiler_options=quick if jax.default_backend() == 'cpu' else None)
-    # The first state is put where the step leaves the next ones: else the step compiles twice
     if shape:
-        place = side_by_side(lambda state: state, devices, (0,), donate=False, fast=net.fast)
-        start = lambda *seeds: place(stacked([make(seed) for seed in seeds], shape))
-        step = side_by_side(step, devices, (0, 0, 0), donate=True, fast=net.fast)
-    else:
-        place = parallel(lambda state, part: state, devices, donate=False, fast=net.fast)
-        start = lambda seed: place(make(seed), np.zeros(devices))
-        step = parallel(step, devices, donate=True, shared=1, fast=net.fast)
-    return Program(
-        start,
-        step,
-        *evaluators,
-        variables,
-        shape,
-        devices,
-        shared,
-        sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes['params'])),
-        *batches,
+        place = side_by_side(lambda state: state, devices, (0,), donate=False, fast=fast)
+        return lambda *seeds: place(stacked([make(seed) for seed in seeds], shape))
+    place = parallel(lambda state, batch: state, devices, donate=False, fast=fast)
+    return lambda seed: place(make(seed), np.zeros(devices))
+
+
+def _variables(state: State, *, ema: float) -> dict[str, Any]:
+    params, batch_stats = state.params, state.batch_stats
+    if ema:
+        # optax keeps the average that begins at 0, and corrects it only in what it returns
+        weight = 1 - ema ** int(np.ravel(state.average.count)[0])
+        params, batch_stats = jax.tree.map(lambda leaf: leaf / weight, state.average.ema)
+    return {'params': params, 'batch_stats': batch_stats}
+
+
+def _evaluation(
+    config, net, seen: views.Views, devices: int, shape: tuple[int, ...]
+) -> tuple[Callable, int]:
+    """The mapped evaluation of these views, and the images of its batches."""
+    function = functools.partial(
+        eval_step,
+        net=views.net_for(seen, net, config.model.name),
+        views=seen,
+        loss=loss_of(config, train=False),
+        axis=None if shape else AXIS,
     )
+    pixels = max(math.prod(group.size) for group in seen.groups)
+    pixels *= shape[1] if shape else 1  # every model of a device has its own activations
+    batch = max(min(_EVAL_BATCH, _EVAL_PIXELS // pixels), 1)
+    if not shape:
+        return parallel(function, devices, donate=False, fast=net.fast), batch
+
+    def first(variables, batch):  # [1, n, ...] of a feed for one device
+        return function(variables, jax.tree.map(lambda leaf: leaf[0], batch))
+
+    return side_by_side(first, devices, (0, None), donate=False, fast=net.fast), batch
 
 
-def _first(function):
-    """function(variables, batch [n, ...]) for the batch [1, n, ...] of a feed for one device."""
-    return lambda variables, batch: function(variables, jax.tree.map(lambda leaf: leaf[0], batch))
-
-
-def stacked(trees: Sequence, shape: tuple[int, int]):
-    """Trees of arrays, one a model, as one tree whose leaves are [*shape, ...]."""
+def stacked(trees: Sequence[Any], shape: tuple[int, ...]) -> Any:
+    """Trees of arrays, one for each model, as one tree whose leaves are [*shape, ...]."""
 
     def stack(*leaves):
         own = np if isinstance(leaves[0], np.ndarray) else jnp
         return own.stack(leaves).reshape(*shape, *leaves[0].shape)
 
     return jax.tree.map(stack, *trees)
-
-
-def _centre(config):
-    """The config with the evaluation that is done between epochs: at the scale of the training, so
-    that no field of the test changes what a plateau sees."""
-    config = config.copy_and_resolve_references()
-    with config.unlocked():
-        config.evaluation.views, config.evaluation.scales = 'centre', ()
-    return config

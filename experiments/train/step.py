@@ -1,4 +1,8 @@
-"""One training step: a pure function of (state, batch) that does not know how many devices there are."""
+"""One training step: a pure function of (state, batch), whatever the number of devices.
+
+Batch statistics: with norm='batch' the mean and variance of a batch are those of the whole global
+batch (flax averages them over the axis), so the number of devices is no hidden variable.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,12 +17,11 @@ from cnns.googlenet import AUXILIARY_WEIGHT
 from experiments.train import optim
 from experiments.train.parallel import AXIS
 
-_DROPOUT = 2**31  # what the key is folded with for dropout, apart from all that augment.py uses
+_DROPOUT = 2**31  # folded into the key for dropout; augment.py uses smaller numbers
 
 
 class State(NamedTuple):
-    """All that the devices keep from step to step. The seed is an input: a new one compiles
-    nothing."""
+    """What the devices keep from step to step. A new seed compiles nothing: it is in the key."""
 
     step: jax.Array  # int32, steps done
     params: Any
@@ -30,29 +33,29 @@ class State(NamedTuple):
 
 def train_step(
     state: State,
-    batch,
-    rate,
+    batch: dict[str, Any],
+    learning_rate,
     *,
     net,
-    loss,
-    update,
-    augmented=None,
-    parts=1,
-    average=None,
-    axis=AXIS,
-):
-    """One step of gradient descent on this device's part of the global batch.
+    loss: Callable,
+    update: optax.GradientTransformationExtraArgs,
+    augmented: Callable,
+    micro_batches: int = 1,
+    average: optax.GradientTransformation | None = None,
+    axis: str | None = AXIS,
+) -> tuple[State, dict[str, jax.Array]]:
+    """One step of gradient descent on this device's share of the global batch.
 
-    batch: {'image': uint8 [n, H, W, C], 'label': int32 [n]}; rate: float32, the learning rate.
-    Gradients, batch statistics and metrics are averaged over the device axis; since every part has
-    n images, the mean of the parts' means is the mean of the global batch.
+    batch: {'image': uint8 [n, H, W, C], 'label': int32 [n]}; learning_rate: float32. Gradients,
+    batch statistics and metrics are averaged over the device axis; since every device has n images,
+    the mean of the devices' means is the mean of the global batch.
 
-    parts: micro-batches of n / parts images that the gradient is computed in, one after the other.
+    micro_batches: number of them, of equal size; gradients are accumulated one after the other.
     The images are drawn for the whole batch before, so the gradient is the same, up to rounding,
     unless a layer looks at more than its image: batch norm normalises each micro-batch by its own
     statistics, and dropout draws anew for each.
 
-    augmented: function(key, images, first) of augment.of; average: of optim.average, or None;
+    augmented: function(key, images, first), the augmentation; average: of optim.average, or None;
     axis: name of the device axis, None where the batch is not shared.
     Returns (state, {'loss', 'error'}), float32 scalars before the update.
     """
@@ -75,41 +78,53 @@ def train_step(
             value += AUXILIARY_WEIGHT * loss(others, labels).mean()
         return value, ({'loss': value, 'error': error}, updated.get('batch_stats', {}))
 
-    def one(batch_stats, part):
+    def gradient_of(batch_stats, examples):
         (_, (metrics, batch_stats)), gradient = jax.value_and_grad(objective, has_aux=True)(
-            state.params, batch_stats, *part
+            state.params, batch_stats, *examples
         )
         return batch_stats, (gradient, metrics)
 
-    if parts == 1:
-        batch_stats, (gradient, metrics) = one(state.batch_stats, (images, batch['label'], dropout))
-    else:
-
-        def add(carry, part):
-            batch_stats, total = carry
-            batch_stats, new = one(batch_stats, part)
-            return (batch_stats, jax.tree.map(jnp.add, total, new)), None
-
-        split = lambda array: array.reshape(parts, count // parts, *array.shape[1:])
-        cut = split(images), split(batch['label']), jax.random.split(dropout, parts)
-        zero = jax.tree.map(
-            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-            jax.eval_shape(one, state.batch_stats, jax.tree.map(lambda leaf: leaf[0], cut))[1],
-        )
-        # A loop is what saves memory; on a CPU, XLA's gradient of a convolution in a loop takes a
-        # hundred times as long as outside, so there it is written out
-        written = parts if jax.default_backend() == 'cpu' else 1
-        (batch_stats, total), _ = jax.lax.scan(add, (state.batch_stats, zero), cut, unroll=written)
-        gradient, metrics = jax.tree.map(lambda leaf: leaf / parts, total)
-
+    batch_stats, (gradient, metrics) = _accumulated(
+        gradient_of, micro_batches, state.batch_stats, (images, batch['label'], dropout)
+    )
     if axis and jax.lax.axis_size(axis) > 1:  # else a copy of everything
         gradient, batch_stats, metrics = jax.lax.pmean((gradient, batch_stats, metrics), axis)
-    moves, velocity = update.update(gradient, state.velocity, state.params, rate=rate)
+    moves, velocity = update.update(
+        gradient, state.velocity, state.params, learning_rate=learning_rate
+    )
     params = optax.apply_updates(state.params, moves)
-    averaged = ()
+    averaged: Any = ()
     if average:
         _, averaged = average.update((params, batch_stats), state.average)
     return State(state.step + 1, params, batch_stats, velocity, averaged, state.key), metrics
+
+
+def _accumulated(gradient_of: Callable, micro_batches: int, batch_stats, examples):
+    """gradient_of (batch_stats, examples) -> (batch_stats, sums), its mean over micro-batches.
+
+    examples: (images [n, ...], labels [n], key of dropout). batch_stats go from one micro-batch to
+    the next.
+    """
+    if micro_batches == 1:
+        return gradient_of(batch_stats, examples)
+
+    def add(carry, examples):
+        batch_stats, total = carry
+        batch_stats, new = gradient_of(batch_stats, examples)
+        return (batch_stats, jax.tree.map(jnp.add, total, new)), None
+
+    images, labels, dropout = examples
+    split = lambda array: array.reshape(micro_batches, -1, *array.shape[1:])
+    cut = split(images), split(labels), jax.random.split(dropout, micro_batches)
+    zero = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+        jax.eval_shape(gradient_of, batch_stats, jax.tree.map(lambda leaf: leaf[0], cut))[1],
+    )
+    # A loop is what saves memory; on a CPU, XLA's gradient of a convolution in a loop takes a
+    # hundred times as long as outside, so there it is written out
+    written = micro_batches if jax.default_backend() == 'cpu' else 1
+    (batch_stats, total), _ = jax.lax.scan(add, (batch_stats, zero), cut, unroll=written)
+    return batch_stats, jax.tree.map(lambda leaf: leaf / micro_batches, total)
 
 
 def loss_of(config, *, train: bool) -> Callable:

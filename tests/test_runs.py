@@ -1,14 +1,15 @@
-"""The protocol: points declared as loops, checked before any runs, rates chosen on validation."""
+"""The protocol: runs declared as loops, all checked before the first, learning rates chosen on
+validation."""
 
 import numpy as np
 import pytest
 
 from experiments.errors import UserError
 from experiments.plan import config as configs
-from experiments.plan import sweep
+from experiments.plan import runs
 
 
-def source(loop, **fields):
+def config_file(loop, **fields):
     from configs import base
 
     def make():
@@ -17,7 +18,7 @@ def source(loop, **fields):
             configs.set_field(config, path.replace('__', '.'), value)
         return config
 
-    return configs.Source('made_up', make, loop)
+    return configs.ConfigFile('made_up', make, loop)
 
 
 def four_arms(add):
@@ -27,8 +28,8 @@ def four_arms(add):
                 add(f'{pool} {overlap}', model=dict(pool=pool, overlap=overlap), seed=seed)
 
 
-def test_the_sweep_becomes_arms_in_order_with_paired_seeds():
-    plan = sweep.plan(source(four_arms))
+def test_a_sweep_becomes_arms_in_order_with_paired_seeds():
+    plan = runs.plan_of(config_file(four_arms))
     assert [arm.label for arm in plan.arms] == [
         'average False',
         'average True',
@@ -36,35 +37,40 @@ def test_the_sweep_becomes_arms_in_order_with_paired_seeds():
         'max True',
     ]
     assert {arm.seeds for arm in plan.arms} == {(0, 1, 2)}
-    point = plan.finals(plan.arms[3], 0.25)[1]
-    assert (point.config.model.pool, point.config.model.overlap) == ('max', True)
-    assert (point.config.seed, point.config.train.rate) == (1, 0.25)
+    run = plan.finals(plan.arms[3], 0.25)[1]
+    assert (run.config.model.pool, run.config.model.overlap) == ('max', True)
+    assert (run.config.seed, run.config.train.rate) == (1, 0.25)
 
 
-def test_selection_tries_every_rate_and_shares_no_name_with_the_final_points():
-    plan = sweep.plan(
-        source(four_arms, protocol__rates=(0.1, 0.2), protocol__selection_seeds=(0, 7))
+def test_trials_try_every_learning_rate_and_share_no_name_with_the_final_runs():
+    plan = runs.plan_of(
+        config_file(four_arms, protocol__rates=(0.1, 0.2), protocol__selection_seeds=(0, 7))
     )
-    trials = plan.selections(plan.arms[0])
-    assert [(p.rate, p.seed) for p in trials] == [(0.1, 0), (0.1, 7), (0.2, 0), (0.2, 7)]
+    trials = plan.trials(plan.arms[0])
+    assert [(run.learning_rate, run.seed) for run in trials] == [
+        (0.1, 0),
+        (0.1, 7),
+        (0.2, 0),
+        (0.2, 7),
+    ]
     finals = plan.finals(plan.arms[0], 0.1)
-    assert not {p.name for p in trials} & {p.name for p in finals}
+    assert not {run.name for run in trials} & {run.name for run in finals}
 
 
 def test_epochs_that_would_have_no_effect_are_refused():
-    steps = source(None, train__steps=100)
+    steps = config_file(None, train__steps=100)
     with pytest.raises(UserError, match='train.epochs would have no effect.*100 steps.*steps=0'):
-        sweep.plan(steps, [('train.epochs', '2')])
-    made = sweep.plan(steps, [('train.steps', '0'), ('train.epochs', '2')])
+        runs.plan_of(steps, [('train.epochs', '2')])
+    made = runs.plan_of(steps, [('train.steps', '0'), ('train.epochs', '2')])
     assert (made.config.train.steps, made.config.train.epochs) == (0, 2)
-    arm = source(lambda add: add('a', train=dict(epochs=3)), train__steps=100)
+    arm = config_file(lambda add: add('a', train=dict(epochs=3)), train__steps=100)
     with pytest.raises(UserError, match="arm 'a' sets train.epochs, which would have no effect"):
-        sweep.plan(arm)
-    sweep.plan(source(lambda add: add('a', train=dict(epochs=3, steps=0)), train__steps=100))
+        runs.plan_of(arm)
+    runs.plan_of(config_file(lambda add: add('a', train=dict(epochs=3, steps=0)), train__steps=100))
 
 
-def test_a_config_without_sweep_is_one_point():
-    plan = sweep.plan(source(None))
+def test_a_config_without_sweep_is_one_run():
+    plan = runs.plan_of(config_file(None))
     assert [(arm.label, arm.seeds) for arm in plan.arms] == [('lenet5', (0,))]
 
 
@@ -83,7 +89,7 @@ def test_a_config_without_sweep_is_one_point():
             lambda add: [add('a', seed=0), add('b', seed=0, model=dict(pool='average'))],
             'train the same config',
         ),  # 'average' is what the net does anyway
-        (lambda add: None, 'adds no point'),
+        (lambda add: None, 'adds no run'),
         (lambda add: add(), 'calls add wrongly'),
         (lambda add: 1 / 0, 'fails: ZeroDivisionError: division by zero'),
         (lambda add: add(3), 'labelled 3: a label is a text'),
@@ -94,96 +100,102 @@ def test_a_config_without_sweep_is_one_point():
         (lambda add: add('a', protocol=dict(rates=(0.1,))), 'common to all arms'),
     ],
 )
-def test_every_point_is_checked_before_the_first_starts(loop, message):
+def test_every_run_is_checked_before_the_first_starts(loop, message):
     with pytest.raises(UserError, match=message):
-        sweep.plan(source(loop))
+        runs.plan_of(config_file(loop))
 
 
-def test_the_last_of_many_points_is_checked_too():
+def test_the_last_of_many_runs_is_checked_too():
     def loop(add):
         four_arms(add)
         add('bad', train=dict(batch=-4))
 
     with pytest.raises(UserError, match='train.batch is -4'):
-        sweep.plan(source(loop))
+        runs.plan_of(config_file(loop))
 
 
 def test_an_override_that_the_sweep_would_undo_is_refused():
     with pytest.raises(UserError, match=r'--config.model.pool would have no effect.*--only pool='):
-        sweep.plan(source(four_arms), [('model.pool', 'max')])
-    plan = sweep.plan(source(four_arms), [('train.epochs', '2')])
-    assert plan.finals(plan.arms[0], None)[0].config.train.epochs == 2
+        runs.plan_of(config_file(four_arms), [('model.pool', 'max')])
+    plan = runs.plan_of(config_file(four_arms), [('train.epochs', '2')])
+    assert plan.arms[0].config.train.epochs == 2
 
 
-def test_only_keeps_the_points_that_match():
-    plan = sweep.plan(source(four_arms))
-    part = sweep.only(plan, 'pool=max,seed=0')
-    assert [(arm.label, arm.seeds) for arm in part.arms] == [
+def test_only_keeps_the_runs_that_match():
+    plan = runs.plan_of(config_file(four_arms))
+    kept = runs.only(plan, 'pool=max,seed=0')
+    assert [(arm.label, arm.seeds) for arm in kept.arms] == [
         ('max False', (0,)),
         ('max True', (0,)),
     ]
-    assert [arm.label for arm in sweep.only(plan, 'overlap=true').arms] == [
+    assert [arm.label for arm in runs.only(plan, 'overlap=true').arms] == [
         'average True',
         'max True',
     ]
-    assert sweep.only(plan, '') is plan
+    assert runs.only(plan, '') is plan
     with pytest.raises(UserError, match="unknown key of --only 'pol'. Did you mean 'pool'"):
-        sweep.only(plan, 'pol=max')
-    with pytest.raises(UserError, match='matches no point'):
-        sweep.only(plan, 'seed=9')
+        runs.only(plan, 'pol=max')
+    with pytest.raises(UserError, match='matches no run'):
+        runs.only(plan, 'seed=9')
     with pytest.raises(UserError, match='key=value'):
-        sweep.only(plan, 'max')
+        runs.only(plan, 'max')
 
 
-def rows(points, errors, losses=(1,) * 6):
+def rows(made, errors, losses=(1,) * 6):
     return {
-        p.name: {
+        run.name: {
             'status': 'done' if e is not None else 'diverged',
             'validation/error': e,
             'validation/loss': loss,
             'test/error': 1 - (e or 0),
         }
-        for p, e, loss in zip(points, errors, losses)
+        for run, e, loss in zip(made, errors, losses)
     }
 
 
-def test_the_rate_is_chosen_by_mean_validation_error():
-    plan = sweep.plan(
-        source(four_arms, protocol__rates=(0.1, 0.2, 0.3), protocol__selection_seeds=(8, 9))
+def test_the_learning_rate_is_chosen_by_mean_validation_error():
+    plan = runs.plan_of(
+        config_file(four_arms, protocol__rates=(0.1, 0.2, 0.3), protocol__selection_seeds=(8, 9))
     )
-    points = plan.selections(plan.arms[0])
-    # means 0.20, 0.15, 0.175: the best single trial (0.05 at rate 0.3) does not win
-    assert sweep.choose_rate(points, rows(points, [0.2, 0.2, 0.1, 0.2, 0.05, 0.3])) == 0.2
+    trials = plan.trials(plan.arms[0])
+    # means 0.20, 0.15, 0.175: the best single trial (0.05 at learning rate 0.3) does not win
+    assert runs.choose_learning_rate(trials, rows(trials, [0.2, 0.2, 0.1, 0.2, 0.05, 0.3])) == 0.2
     assert (
-        sweep.choose_rate(points, rows(points, [0.2, 0.2, 0.2, 0.2, 0.3, 0.3])) == 0.1
+        runs.choose_learning_rate(trials, rows(trials, [0.2, 0.2, 0.2, 0.2, 0.3, 0.3])) == 0.1
     )  # tie: the lower
-    assert sweep.choose_rate(points, rows(points, [0.2] * 6, [3, 3, 2, 1, 2, 2])) == 0.2  # the loss
     assert (
-        sweep.choose_rate(points, rows(points, [0.3, 0.3, 0.1, None, 0.4, 0.4])) == 0.1
+        runs.choose_learning_rate(trials, rows(trials, [0.2] * 6, [3, 3, 2, 1, 2, 2])) == 0.2
+    )  # the loss
+    assert (
+        runs.choose_learning_rate(trials, rows(trials, [0.3, 0.3, 0.1, None, 0.4, 0.4])) == 0.1
     )  # diverged: out
-    assert sweep.choose_rate(points, rows(points, [None] * 6)) is None
+    assert runs.choose_learning_rate(trials, rows(trials, [None] * 6)) is None
 
 
-def test_a_rate_that_the_grid_would_undo_is_refused():
-    grid = source(four_arms, protocol__rates=(0.1, 0.2))
+def test_a_learning_rate_that_the_grid_would_undo_is_refused():
+    grid = config_file(four_arms, protocol__rates=(0.1, 0.2))
     with pytest.raises(UserError, match='--config.train.rate would have no effect.*protocol.rates'):
-        sweep.plan(grid, [('train.rate', '0.5')])
+        runs.plan_of(grid, [('train.rate', '0.5')])
     with pytest.raises(UserError, match="arm 'a' sets train.rate, which would have no effect"):
-        sweep.plan(source(lambda add: add('a', train=dict(rate=0.5)), protocol__rates=(0.1, 0.2)))
-    plan = sweep.plan(source(lambda add: add('a', train=dict(rate=0.5))))
-    assert plan.finals(plan.arms[0], None)[0].rate == 0.5
+        runs.plan_of(
+            config_file(lambda add: add('a', train=dict(rate=0.5)), protocol__rates=(0.1, 0.2))
+        )
+    plan = runs.plan_of(config_file(lambda add: add('a', train=dict(rate=0.5))))
+    assert plan.finals(plan.arms[0])[0].learning_rate == 0.5
 
 
-def test_a_rate_not_yet_chosen_is_no_rate():
-    plan = sweep.plan(source(four_arms, protocol__rates=(0.05, 0.2)))  # 0.05: the config's own too
-    (unknown,) = {point.rate for point in plan.finals(plan.arms[0], None)}
+def test_a_learning_rate_not_chosen_yet_is_none():
+    plan = runs.plan_of(
+        config_file(four_arms, protocol__rates=(0.05, 0.2))
+    )  # 0.05: the config's own too
+    (unknown,) = {run.learning_rate for run in plan.finals(plan.arms[0])}
     assert unknown is None
-    names = lambda rate: {point.name for point in plan.finals(plan.arms[0], rate)}
+    names = lambda rate: {run.name for run in plan.finals(plan.arms[0], rate)}
     assert not names(None) & (names(0.05) | names(0.2))
 
 
 def test_seeds_of_numpy_are_seeds():
-    plan = sweep.plan(source(lambda add: [add('a', seed=seed) for seed in np.arange(2)]))
+    plan = runs.plan_of(config_file(lambda add: [add('a', seed=seed) for seed in np.arange(2)]))
     assert plan.arms[0].seeds == (0, 1) and type(plan.arms[0].seeds[0]) is int
 
 
@@ -193,11 +205,11 @@ def test_only_matches_resolved_values_by_whole_or_last_name():
         add('max', model=dict(pool='max'), train=dict(rate=0.1))
         add('limit', data=dict(limit=100), model=dict(name='lenet5_1998'))
 
-    plan = sweep.plan(source(loop))
-    labels = lambda text: [arm.label for arm in sweep.only(plan, text).arms]
+    plan = runs.plan_of(config_file(loop))
+    labels = lambda text: [arm.label for arm in runs.only(plan, text).arms]
     assert labels('pool=average') == ['plain']  # the net's own choice; the 1998 net has none
     assert labels('model.pool=max') == ['max'] and labels('rate=1e-1') == ['max']
     assert labels('limit=100') == ['limit'] and labels('name=lenet5') == ['plain', 'max']
     for text in ('=', ',', 'pool=', 'seed=0,', 'rate=x', 'seed=0,seed=1'):
         with pytest.raises(UserError, match='--only'):
-            sweep.only(plan, text)
+            runs.only(plan, text)

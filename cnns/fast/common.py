@@ -1,0 +1,38 @@
+"""What the fast forms share: the choice by platform, sizes, padding, and the phases of a map."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+
+def on_cpu(fast: Callable, plain: Callable, *arrays: Array) -> Any:
+    """fast(*arrays) where the program is compiled for a CPU, plain(*arrays) elsewhere."""
+    return lax.platform_dependent(*arrays, cpu=fast, default=plain)
+
+
+def pairs(padding: Iterable) -> tuple[tuple[int, int], ...]:
+    """Padding as a tuple of Python's numbers, which a custom_vjp can hash."""
+    return tuple((int(low), int(high)) for low, high in padding)
+
+
+def output_size(size: int, low: int, high: int, window: int, stride: int) -> int:
+    """Number of windows along one side of a map with `low` and `high` pixels of padding."""
+    return (size + low + high - window) // stride + 1
+
+
+def pad(x: Array, padding: Iterable, value: float = 0) -> Array:
+    """x [N, H, W, C] with ((top, bottom), (left, right)) more pixels; negative numbers crop."""
+    edges = ((0, 0, 0), *((*edge, 0) for edge in padding), (0, 0, 0))
+    return lax.pad(x, jnp.full((), value, x.dtype), edges)
+
+
+def interleave(phase: Callable, stride: int, height: int, width: int) -> Array:
+    """The map [N, height, width, C] whose pixels (p, q) modulo the stride are phase(p, q)."""
+    phases = [[phase(p, q) for q in range(stride)] for p in range(stride)]
+    if stride == 1:
+        return phases[0][0]
+    rows = jnp.stack([jnp.stack(row, 3) for row in phases], 2)
+    n, high, _, wide, _, channels = rows.shape
+    return rows.reshape(n, high * stride, wide * stride, channels)[:, :height, :width]

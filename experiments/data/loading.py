@@ -1,0 +1,197 @@
+"""From the `data` group of a config to a data set: opened, split, read and described."""
+
+import functools
+import json
+import math
+from collections.abc import Callable
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments import progress
+from experiments.data import memory, sources, statistics, stream
+from experiments.data import records as reading
+from experiments.data.batch_plan import steps_per_epoch
+from experiments.data.dataset import Dataset
+from experiments.data.decode import Decoding
+from experiments.data.records import Records, Source
+from experiments.errors import UserError
+from experiments.files import digest
+
+_TURNED = {1: 'grey images repeated in 3 channels', 3: 'colour images turned into grey'}
+
+
+def open_splits(fields: ConfigDict) -> tuple[Source, dict[str, Records]]:
+    """The source of a config's `data` group, and its splits by their use; no image is read.
+
+    Raises:
+      UserError: an unknown, unprepared or damaged data set, or splits that overlap.
+    """
+    source = sources.find(fields)
+    found = {
+        'train': sources.split_of(source, fields.train, fields),
+        'test': sources.split_of(source, fields.test, fields),
+    }
+    if source.validation:
+        found['validation'] = source.splits[source.validation]
+    seen: dict[tuple, str] = {}
+    for split, records in found.items():
+        sources.check_records(records, fields.name)
+        twin = seen.setdefault(
+            (records.name, records.home, records.cut, records.fingerprint), split
+        )
+        if twin != split:
+            raise UserError(
+                f'{fields.name}: its {twin} and its {split} split have the same name and '
+                'fingerprint, so one would be taken for the other. Give the Records of '
+                'every split a name and a fingerprint of its own.'
+            )
+    _check_apart(found['train'], found['test'])
+    return source, found
+
+
+def asked(fields: ConfigDict) -> str:
+    """Which source and which splits of it a config's `data` group names."""
+    return json.dumps([fields.name, fields.train, fields.test, fields.validation])
+
+
+def load(
+    fields: ConfigDict,
+    look: bool = False,
+    least: int = 0,
+    opened: tuple[Source, dict[str, Records]] | None = None,
+) -> Dataset:
+    """Opens, splits and describes the data set of a config's `data` group.
+
+    The validation split is the last `validation` of the train split, unless the source has one of
+    its own, and `limit` keeps the first images of what is left: both by index, so the same for
+    every seed and arm. The mean and standard deviation are those of the images trained on. A set
+    whose decoded images fit is read into memory, a larger one streamed (`stream`); batches, mean
+    and standard deviation are the same both ways.
+
+    look: for whoever needs a few images only. Nothing is decoded beforehand. The mean and
+    standard deviation are then those that a training has kept on disk, or else those of a fixed
+    sample, with a printed note; the images and the order are those of a training.
+    least: images that the train split must have; too few are refused before any is read.
+    opened: what `open_splits` gave for these fields.
+
+    Raises:
+      UserError: an unknown, unprepared or damaged data set, splits that overlap or are empty,
+        images of several sizes without `resize`.
+    """
+    source, found = opened or open_splits(fields)
+    first, notes = found['train'], [source.note]
+    most = len(first) if source.validation else len(first) - round(len(first) * fields.validation)
+    if least:
+        steps_per_epoch(min(most, fields.limit or most), least)  # raises with the numbers
+    native = reading.channels(first)
+    how = Decoding(
+        fields.channels or native,
+        fields.resize,
+        fields.side,
+        first.upright,
+        grey_only=not fields.channels and native == 1 and not first.size[2],
+    )
+    if how.channels != native:
+        notes.append(_TURNED[native])
+    if how.resize:
+        notes.append(f'centre squares scaled to {how.resize}x{how.resize}')
+    shape = reading.shape(first, how)
+    size = sum(len(records) for records in found.values()) * math.prod(shape)
+    streams = (
+        look or fields.stream == 'always' or fields.stream == 'auto' and size > memory.budget()
+    )
+    known = look and not fields.skip_broken
+    read: Callable = functools.partial(stream.streamed, known=known) if streams else memory.decoded
+    splits: dict[str, stream.Split] = {}
+    contents = []
+    for name, records in sorted(found.items()):
+        splits[name], skipped, content = read(records, how, shape, len(source.classes), fields)
+        contents.append((name, content or records.fingerprint))
+        if skipped:
+            notes.append(f'{skipped} records of {records.name} that do not decode left out')
+            progress.note(notes[-1])
+    total = len(splits['train'].labels)
+    own = 'validation' in splits
+    held_out = len(splits['validation'].labels) if own else round(total * fields.validation)
+    left = total if own else total - held_out
+    count = min(left, fields.limit or total)
+    if not held_out or not count:
+        raise UserError(
+            f'{fields.name}: {total} images with data.validation={fields.validation} '
+            f'leave {count} to train on and {held_out} to validate on; both need some.'
+        )
+    if not own:
+        splits['validation'] = splits['train'].cut(left, total)
+    splits['train'] = splits['train'].cut(0, count)
+    notes += _without(splits, source.classes)
+    if count < left:
+        notes.append(f'only the first {count:,} of {left:,} training images')
+    if count > statistics.SAMPLE:
+        notes.append(f'mean and deviation of a fixed sample of {statistics.SAMPLE:,}')
+    fingerprint = digest(
+        [found[name].fingerprint for name in sorted(found)],
+        tuple(how),
+        count,
+        [len(splits[name].labels) for name in sorted(splits)],
+    )
+    dataset = Dataset(
+        fields.name,
+        splits['train'],
+        splits['validation'],
+        splits['test'],
+        source.classes,
+        np.empty(0),
+        np.empty(0),
+        '; '.join(notes),
+        fingerprint,
+        asked(fields),
+        digest(contents),
+        first.stamp,
+        statistics.LOOK // math.prod(shape) + 1 if look else None,
+        fields.cache,
+    )
+    mean, std = statistics.moments_of(dataset)
+    return dataset._replace(mean=mean, std=std)
+
+
+def _without(splits, classes) -> list[str]:
+    """A note on every split that has no image of some class, where the labels are known."""
+    notes = []
+    for name, split in splits.items():
+        if not isinstance(split.labels, np.ndarray):
+            continue
+        lost = len(classes) - len(np.unique(split.labels))
+        if lost:
+            notes.append(f'no {name} image of {lost} of the {len(classes)} classes')
+    return notes
+
+
+def _check_apart(train: Records, test: Records) -> None:
+    shared = _shared(train, test)
+    if shared:
+        raise UserError(
+            f'{train.name} and {test.name} share {shared} or more images: the test split '
+            'must not be trained on. Change data.train or data.test.'
+        )
+    for records in (train, test):
+        own = sum(
+            end - first for ranges in (records.ranges or {}).values() for first, end in ranges
+        )
+        if _shared(records, records) > own:
+            raise UserError(
+                f'{records.name} names some images twice: they would be in the train and '
+                'in the validation split, or count twice. Change data.train or '
+                'data.test.'
+            )
+
+
+def _shared(one: Records, two: Records) -> int:
+    """Images that are in a range of one and in a range of two, for every such pair of ranges."""
+    ranges, others = one.ranges or {}, two.ranges or {}
+    return sum(
+        max(min(high, end) - max(low, first), 0)
+        for file in set(ranges) & set(others)
+        for low, high in ranges[file]
+        for first, end in others[file]
+    )

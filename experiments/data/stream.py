@@ -1,0 +1,153 @@
+"""A split that is decoded while it is used, after all its records were checked."""
+
+import time
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments.data import cache, scan
+from experiments.data import records as reading
+from experiments.data.decode import Decoding
+from experiments.data.memory import InMemory
+from experiments.data.records import Broken, Records
+
+_SAVE = 60.0  # seconds of a long reading after which the findings so far are kept
+
+
+class Streamed:
+    """A split that is decoded while it is used.
+
+    rows: places of its images among the records; shape: (H, W, C) of an image.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        rows: np.ndarray,
+        how: Decoding,
+        shape: tuple,
+        classes: int,
+        workers: int = 0,
+    ):
+        self.records, self.rows, self.how = records, np.asarray(rows), how
+        self.shape, self.classes, self.workers = tuple(shape), classes, workers
+
+    def __len__(self):
+        return len(self.rows)
+
+    @property
+    def labels(self) -> 'np.ndarray | Unread':
+        """int32 [N]; where the records hold them, an object of that length for np.asarray."""
+        if self.records.labels is None:
+            return Unread(self)
+        return self.records.labels[self.rows]
+
+    def read(self, rows: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 [n, H, W, C] and int32 [n] of the images at these places.
+
+        Raises:
+          UserError: one does not decode (named), has another shape or a label of no class.
+        """
+        images, labels, faults = reading.many(
+            self.records, self.rows[rows], self.how, self.shape, self.classes
+        )
+        if faults:
+            error = faults[0][1]
+            raise error.advised() if isinstance(error, Broken) else error
+        return images, labels
+
+    def cut(self, low: int, high: int) -> 'Streamed':
+        """The images from place low to place high."""
+        return Streamed(
+            self.records, self.rows[low:high], self.how, self.shape, self.classes, self.workers
+        )
+
+
+Split = InMemory | Streamed  # a split as training reads it
+
+
+class Unread:
+    """Labels that the records hold: they have a length, and np.asarray reads them."""
+
+    dtype = np.dtype(np.int32)
+
+    def __init__(self, split: Streamed):
+        self._split = split
+        self.shape = (len(split),)
+
+    def __len__(self):
+        return len(self._split)
+
+    def __array__(self, dtype=None, copy=None):
+        del copy
+        split = self._split
+        step = scan.step_of(split.shape)
+        labels = [
+            label
+            for start in range(0, len(split), step)
+            for _, label in split.records.fetch(split.rows[start : start + step])
+        ]
+        return np.asarray(labels, dtype or np.int32)
+
+
+def streamed(
+    records: Records,
+    how: Decoding,
+    shape: tuple,
+    classes: int,
+    fields: ConfigDict,
+    known: bool = False,
+) -> tuple[Streamed, int, str]:
+    """A split to be streamed, how many records are left out, and a digest of all of them.
+
+    Every record is read once, before the first step: a fault that came up in the test split would
+    cost the whole training. The findings are kept on disk, also of a reading that was interrupted
+    or ended by a fault. fields: a config's `data` group. known: all records are sound.
+
+    Raises:
+      UserError: a record that may not be left out, or none that decodes.
+    """
+    rows, content = np.arange(len(records)), ''
+    if records.embedded and records.labels is not None:  # only the labels can be wrong
+        bad = np.flatnonzero((records.labels < 0) | (records.labels >= classes))
+        if len(bad):
+            row = int(bad[0])
+            raise reading.label_error(records, row, records.labels[row], classes)
+    elif not known:
+        broken, content = _look_through(records, how, shape, classes, fields)
+        content = '' if records.embedded else content
+        rows = np.setdiff1d(rows, broken)
+        scan.check_some(len(rows), records)
+    split = Streamed(records, rows, how, shape, classes, fields.workers)
+    return split, len(records) - len(rows), content
+
+
+def _look_through(records, how, shape, classes, fields) -> tuple[np.ndarray, str]:
+    """Reads every record: the places of those that do not decode, and a digest of all."""
+    key = 'broken', *scan.key_of(records, how, shape, classes)
+    place = fields.cache, f'{records.name} broken', key, (records.fingerprint, records.stamp)
+    kept = None if records.embedded else cache.read(*place)
+    if kept is None or len(kept['broken']) and not fields.skip_broken:  # named again, or mended
+        kept = {'broken': np.empty(0, np.int64), 'done': 0, 'content': ''}
+    broken, done = kept['broken'], int(kept['done'])
+    digest = bytes.fromhex(str(kept['content']))
+    if done == len(records):
+        return broken, digest.hex()
+    saved = time.monotonic()
+
+    def save():
+        if not records.embedded and done:
+            arrays = {'broken': broken, 'done': np.int64(done), 'content': np.str_(digest.hex())}
+            cache.write(*place, arrays)
+
+    try:
+        words = 'reading every record once'
+        for chunk in scan.scan(records, how, shape, classes, fields, words, done, digest):
+            broken = np.concatenate([broken, done + np.flatnonzero(~chunk['good'])])
+            digest, done = chunk['digest'], done + len(chunk['good'])
+            if time.monotonic() - saved > _SAVE:
+                save()
+                saved = time.monotonic()
+    finally:
+        save()
+    return broken, digest.hex()

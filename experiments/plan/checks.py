@@ -1,0 +1,318 @@
+"""Which configs a run can use, and what names a run: functions of plain values."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import typing
+from typing import Any
+
+import cnns
+from configs import base
+from experiments.errors import UserError, nearest, one_of, shown
+from experiments.plan.config import AXES, KINDS, fields_of, flatten
+
+CHOICES = {
+    'data.stream': ('auto', 'always', 'never'),
+    'model.dtype': ('float32', 'bfloat16'),
+    'augment.crop': base.CROPS,
+    'augment.interpolation': base.INTERPOLATIONS,
+    'augment.subtract': base.SUBTRACT,
+    'evaluation.views': base.VIEWS,
+    'train.loss': ('cross_entropy', 'rbf'),
+    'train.schedule': tuple(base.SCHEDULES),
+    'train.unit': ('epochs', 'steps'),
+    'train.rule': ('momentum', 'nesterov'),
+}
+
+# --- what a run can use ------------------------------------------------------------------------
+
+_ELSEWHERE = dict.fromkeys(AXES, 'model.{}') | dict(
+    dtype='model.dtype',
+    classes='the data',
+    channels='the data (data.channels)',
+    axis_name='the trainer',
+    param_dtype='float32 always',
+)
+
+
+def _check_fields(config) -> None:
+    """UserError for a field of the net that is set elsewhere, or has another type."""
+    name, given = config.model.name, config.model.fields.to_dict()
+    for field in given:
+        if field in _ELSEWHERE:
+            raise UserError(
+                f'model.fields.{field} has a place of its own: {_ELSEWHERE[field].format(field)}.'
+            )
+    cnns.build(name, **fields_of(config))
+    entry = cnns.NETS[name]
+    of_net = {field.name: field for field in dataclasses.fields(entry.net)}
+    for field, value in given.items():
+        default, kind = entry.fields.get(field, of_net[field].default), of_net[field].type
+        _check_field(f'model.fields.{field} of {name}', value, default, kind)
+
+
+def _check_field(field: str, value, default, annotation) -> None:
+    """UserError unless the value is like the default; annotation: of the field, as `int | None`."""
+    kinds: list[type] = [type(default)]
+    if default is None:
+        if value is None:
+            return
+        kinds = [kind for kind in typing.get_args(annotation) if kind is not type(None)]
+    whole = float in kinds and type(value) is int
+    if not whole and set(kinds) <= set(KINDS) and type(value) not in kinds:
+        words = ' or '.join(KINDS[kind] for kind in kinds)
+        raise UserError(
+            f'{field} takes {words}, such as {shown(default)}; it was given {shown(value)}.'
+        )
+    pairs = [(value, default)]
+    if kinds == [tuple]:
+        pairs = list(zip(value, (default[:1] or (1,)) * len(value)))
+    for one, like in pairs:
+        if type(like) is int and like > 0 and not (type(one) is int and one >= 1):
+            raise UserError(
+                f'{field} takes whole numbers from 1, such as {shown(default)}; '
+                f'it was given {shown(value)}.'
+            )
+        if type(one) in (int, float) and not _is_number(one):
+            raise UserError(f'{field} is {shown(value)}, it must be a number from 0.')
+
+
+def _check_axes(config) -> None:
+    """UserError unless the `model` group holds the axes of cnns and nothing unknown."""
+    given, own = set(config.model.keys()), {'name', 'dtype', 'fields'}
+    for axis in AXES:
+        if axis not in given:
+            raise UserError(
+                f'the config has no model.{axis}, an axis of cnns. Give it a placeholder in '
+                f'configs/base.py: config.model.{axis} = placeholder(...).'
+            )
+    strange = sorted(given - own - set(AXES))
+    if strange:
+        raise UserError(
+            f'model.{strange[0]} would have no effect: it is no axis of AXES in cnns.'
+            f'{nearest(strange[0], AXES)} Fields of one net are set as model.fields.{strange[0]}.'
+        )
+
+
+def spelled_out(config) -> dict[str, Any]:
+    """A config as a flat dict, with the net's own choice for every axis that it leaves open."""
+    flat, defaults = flatten(config), cnns.axes_of(config.model.name)
+    return flat | {
+        f'model.{axis}': defaults.get(axis) for axis in AXES if flat[f'model.{axis}'] is None
+    }
+
+
+def resolve(config) -> dict[str, Any]:
+    """Checks a config and returns it `spelled_out`.
+
+    Raises:
+      UserError: a value that no run could use, or an axis that the net lacks.
+    """
+    _check_axes(config)
+    try:
+        _check_fields(config)
+        flat = spelled_out(config)
+    except (ValueError, TypeError) as error:  # TypeError: a value that cannot be looked up
+        raise UserError(str(error)) from error
+    for path, value in flat.items():
+        if path.startswith('train.layer_decay.'):
+            _must(flat, path, _is_number(value), 'a number from 0')
+    for path, allowed in CHOICES.items():
+        if flat[path] not in allowed:
+            raise one_of(f'value of {path}', flat[path], allowed)
+    if flat['train.loss'] == 'rbf' and flat['model.name'] != 'lenet5_1998':
+        raise UserError(
+            "train.loss 'rbf' reads distances to LeNet-5's output codes; "
+            f"{flat['model.name']!r} has none. Use 'cross_entropy'."
+        )
+    for path, low, high, words in (*_RANGES, ('train.accumulate', 1, flat['train.batch'], _SHARE)):
+        value = flat[path]
+        good = value >= low and (high is None or value <= high) and math.isfinite(value)
+        _must(flat, path, good, words)
+    _must(flat, 'data.channels', flat['data.channels'] in (0, 1, 3), _CHANNELS)
+    _check_augment(flat)
+    _check_schedule(flat)
+    _check_training(flat)
+    words = 'a fraction between 0 and 1: learning rates are chosen on it'
+    _must(flat, 'data.validation', 0 < flat['data.validation'] < 1, words)
+    if flat['data.train'] == flat['data.test']:
+        raise UserError(
+            f'data.train and data.test are both {flat["data.test"]!r}: the test split '
+            'must not be trained on.'
+        )
+    check_protocol(flat)
+    return flat
+
+
+_CHANNELS = '0 (as they are), 1 (grey) or 3 (colour)'
+_SHARE = 'between 1 and train.batch'
+_RANGES = (
+    ('train.batch', 1, None, 'at least 1 image'),
+    ('train.epochs', 1, 10**6, 'between 1 and 1000000'),
+    ('train.devices', 0, None, '0 (all) or a number of devices'),
+    ('train.together', 1, None, 'a number of runs from 1'),
+    ('train.steps', 0, 10**9, '0 (train.epochs decides) or a number of steps'),
+    ('train.warmup', 0, None, 'a number from 0'),
+    ('train.warmup_error', 0, 1, 'an error between 0 (off) and 1'),
+    ('train.plateau', 1, None, 'a number of epochs from 1'),
+    ('train.drops', 0, None, 'a number from 0'),
+    ('train.power', 0, None, 'a number from 0'),
+    ('train.momentum', 0, 1, 'between 0 and 1'),
+    ('train.bias_rate', 0, None, 'a factor from 0'),
+    ('train.bias_decay', 0, None, 'a factor from 0'),
+    ('train.clip', 0, None, '0 (off) or a norm'),
+    ('train.weight_decay', 0, None, 'a number from 0'),
+    ('data.limit', 0, None, '0 (all) or a number of images'),
+    ('data.side', 0, 4096, '0 (as they are) or a number of pixels up to 4096'),
+    ('data.resize', 0, 4096, '0 (as they are) or a number of pixels up to 4096'),
+    ('data.workers', 0, 1024, '0 (the training process itself) or a number of processes'),
+    ('augment.size', 0, 4096, '0 (all of the image) or a number of pixels up to 4096'),
+    ('augment.pad', 0, 4096, 'a number of pixels from 0 to 4096'),
+    ('augment.colour', 0, None, '0 (off) or a standard deviation'),
+    ('seed', 0, 2**31 - 1, 'between 0 and 2147483647'),
+)
+
+
+def _must(flat: dict[str, Any], path: str, good: bool, words: str) -> None:
+    """UserError unless the value of a field is good; words: what it must be."""
+    if not good:
+        raise UserError(f'{path} is {shown(flat[path])}, it must be {words}.')
+
+
+def _is_number(value, positive: bool = False) -> bool:
+    return (
+        type(value) in (int, float) and (value > 0 if positive else value >= 0) and value < math.inf
+    )
+
+
+def _check_augment(flat: dict[str, Any]) -> None:
+    """UserError unless the `augment` and `evaluation` groups can be used."""
+    low_high, scales = flat['augment.scales'], flat['evaluation.scales']
+    words = 'a lowest and a highest number of pixels such as 256,512; equal for one scale'
+    _must(flat, 'augment.scales', len(low_high) == 2 and _rising(low_high), words)
+    words = "rising numbers of pixels such as 256,384,512, or () for the paper's"
+    _must(flat, 'evaluation.scales', _rising(scales), words)
+    if flat['augment.crop'] == 'scale' and flat['augment.size'] > low_high[0]:
+        raise UserError(
+            f'augment.scales starts at {low_high[0]} pixels, where augment.size='
+            f'{flat["augment.size"]} does not fit.'
+        )
+    white = flat['augment.white']
+    _must(flat, 'augment.white', 0 < white < math.inf, 'a positive number: 1 or 255')
+    if white != 1 and flat['augment.subtract'] == 'channel_std':
+        raise UserError(
+            "augment.white would have no effect: augment.subtract='channel_std' "
+            "divides by the standard deviation. Use 'channel' or 'pixel'."
+        )
+
+
+def _rising(values) -> bool:
+    """Whether these are whole numbers from 1, none below the one before it."""
+    return all(type(value) is int and value >= 1 for value in values) and list(values) == sorted(
+        values
+    )
+
+
+def _check_schedule(flat: dict[str, Any]) -> None:
+    """UserError unless the schedule's fields fit together."""
+    schedule, factors = flat['train.schedule'], flat['train.factors']
+    milestones = flat['train.milestones']
+    rising = all(a < b for a, b in zip(milestones, milestones[1:]))
+    for path, good, words in (
+        ('train.factors', bool(factors), 'positive numbers'),
+        ('train.milestones', rising, 'rising positive numbers'),
+    ):
+        if not (good and all(_is_number(value, positive=True) for value in flat[path])):
+            raise UserError(f'{path} is {shown(flat[path])}, it must hold {words}.')
+    if schedule == 'milestones' and not milestones:
+        raise UserError(
+            "train.schedule is 'milestones', but train.milestones is empty. Set when "
+            'the learning rate falls, or another schedule.'
+        )
+    allowed = (1, len(milestones)) if schedule == 'milestones' else (1,)
+    if len(factors) not in allowed:
+        raise UserError(
+            f'train.factors holds {len(factors)} numbers, it must hold '
+            f'{" or ".join(map(str, sorted(set(allowed))))}: one for all falls'
+            f'{", or one for each of train.milestones" if len(allowed) == 2 else ""}.'
+        )
+    _must(flat, 'train.every', 0 < flat['train.every'] < math.inf, 'a positive number')
+    in_steps = flat['train.unit'] == 'steps'
+    length = flat['train.steps'] or flat['train.epochs']
+    if in_steps == bool(flat['train.steps']):
+        words = f'between 0 and the length of the training, {length} {flat["train.unit"]}'
+        _must(flat, 'train.warmup', flat['train.warmup'] <= length, words)
+    if flat['train.warmup'] and flat['train.warmup_error']:
+        raise UserError(
+            'train.warmup and train.warmup_error are two rules for the same first steps. '
+            'Set one of them to 0.'
+        )
+
+
+def _check_training(flat: dict[str, Any]) -> None:
+    """UserError unless the fields of the update, the loss and the batch fit together."""
+    for path in ('train.label_smoothing', 'train.ema'):
+        _must(flat, path, 0 <= flat[path] < 1, 'between 0 (off) and below 1')
+    if flat['train.label_smoothing'] and flat['train.loss'] != 'cross_entropy':
+        raise UserError(
+            'train.label_smoothing belongs to cross-entropy; train.loss is '
+            f'{flat["train.loss"]!r}. Set it to 0.'
+        )
+    if flat['train.batch'] % flat['train.accumulate']:
+        raise UserError(
+            f'train.batch={flat["train.batch"]} does not divide into train.accumulate='
+            f'{flat["train.accumulate"]} equal micro-batches.'
+        )
+
+
+def check_protocol(flat: dict[str, Any]) -> None:
+    """UserError unless the `protocol` group and the learning rate can be used."""
+    if not 0 < flat['protocol.level'] < 1:
+        raise UserError(f'protocol.level is {flat["protocol.level"]}, it must lie between 0 and 1.')
+    rates, seeds = flat['protocol.rates'], flat['protocol.selection_seeds']
+    for rate in (flat['train.rate'], *rates):
+        if not _is_number(rate, positive=True):
+            raise UserError(f'a learning rate is {shown(rate)}, it must be a positive number.')
+    if len(set(rates)) != len(rates):
+        raise UserError(f'protocol.rates names a learning rate twice: {rates}.')
+    if rates and not (
+        seeds and all(type(s) is int and s >= 0 for s in seeds) and len(set(seeds)) == len(seeds)
+    ):
+        raise UserError(
+            f'protocol.selection_seeds is {shown(seeds)}, it must hold different whole '
+            'numbers from 0.'
+        )
+
+
+# --- what names a run, and what names a compiled program -----------------------------------------
+
+# Fields that cannot change what is learned, so that they do not name a run.
+_NOT_IN_THE_NAME = set(
+    'title data.dir data.stream data.workers data.cache train.devices train.together '
+    'protocol.rates protocol.selection_seeds protocol.level'.split()
+)
+
+# Fields of `train` that are read on the host only, between steps: arms that differ in these alone
+# share a compiled program.
+_ON_THE_HOST = (
+    'rate schedule unit milestones every plateau drops power factors warmup warmup_error '
+    'epochs steps'
+)
+
+
+def digest(flat: dict[str, Any], phase: str) -> str:
+    """Twelve hexadecimal digits that name a run: a hash of its resolved config and phase."""
+    named = {key: value for key, value in flat.items() if key not in _NOT_IN_THE_NAME}
+    text = json.dumps([phase, named], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def compiled(config) -> dict[str, Any]:
+    """The part of a config, `spelled_out`, that a compiled program may depend on."""
+    left_out = {'seed', 'title', *(f'train.{name}' for name in _ON_THE_HOST.split())}
+    return {
+        name: value
+        for name, value in spelled_out(config).items()
+        if name not in left_out and not name.startswith('protocol.')
+    }

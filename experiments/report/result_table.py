@@ -1,0 +1,99 @@
+"""The result table: a line for each arm, for a terminal, Markdown and CSV."""
+
+import csv
+import io
+import math
+import os
+from typing import Any
+
+import rich.table
+
+from experiments import tables
+from experiments.files import write_whole
+from experiments.report.intervals import interval
+from experiments.report.sentences import difference_text, error_text, notes, sentences, views_notes
+
+HEADINGS = (
+    'arm',
+    'rate',
+    'seeds',
+    'test error, %',
+    'train error, %',
+    'difference, points',
+    's/epoch',
+)
+
+
+def cells(summary: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """The table as strings, one tuple per arm, in the order of HEADINGS."""
+    rows: list[tuple[str, ...]] = []
+    for arm in summary:
+        rate, seconds = arm['learning_rate'], arm['seconds_per_epoch']
+        rows.append(
+            (
+                arm['arm'],
+                '-' if rate is None else f'{rate:g}{"*" if arm["rate_at_edge"] else ""}',
+                f'{arm["seeds"]}/{arm["seeds_expected"]}',
+                error_text(arm['test_error']),
+                error_text(arm['train_error']),
+                difference_text(arm['difference']),
+                '-' if seconds is None else f'{seconds:.2g}' if seconds < 10 else f'{seconds:.0f}',
+            )
+        )
+    return rows
+
+
+def terminal(summary: list[dict[str, Any]]) -> rich.table.Table:
+    """The table for a console of 100 columns, with the notes as its caption."""
+    caption = '\n'.join(notes(summary))
+    return tables.terminal(HEADINGS, cells(summary), caption=caption, fold=False)
+
+
+def markdown(summary: list[dict[str, Any]]) -> str:
+    """The table and its sentences as Markdown."""
+    lines = sentences(summary) + views_notes(summary)
+    listed = ''.join(f'- {line}\n' for line in lines)
+    return f'{tables.markdown(HEADINGS, cells(summary))}\n{listed}'
+
+
+_CSV_INTERVALS = (  # key of the summary, name of the columns, unit
+    ('test_error', 'test_error', 'percent'),
+    ('train_error', 'train_error', 'percent'),
+    ('difference', 'difference_to_baseline', 'points'),
+    ('gap', 'test_minus_train', 'points'),
+    ('centre_error', 'test_error_of_centre', 'percent'),
+    ('test_error5', 'top5_test_error', 'percent'),
+)
+
+
+def write_csv(path: str | os.PathLike, summary: list[dict[str, Any]]) -> None:
+    """Writes the summary as CSV, one line per arm, units in the column names, unknown values empty.
+
+    The intervals are over seeds and for single comparisons (see intervals.py). Where test
+    images were seen in several views, test_minus_train is that of the centre, as train's is.
+
+    Raises OSError (disk full, read-only).
+    """
+    lines = []
+    for arm in summary:
+        line = {key: arm[key] for key in ('arm', 'parameters', 'learning_rate', 'rate_at_edge')}
+        line |= {
+            'seeds_finished': arm['seeds'],
+            'seeds_planned': arm['seeds_expected'],
+            'interval_level': arm['level'],
+        }
+        for key, name, unit in _CSV_INTERVALS:
+            value = arm[key] or interval([])
+            for part in ('mean', 'low', 'high'):
+                number = getattr(value, part)
+                known = math.isfinite(number)
+                line[f'{name}_{part}_{unit}'] = round(100 * number, 6) if known else None
+        line['difference_pairs'] = arm['difference'].n if arm['difference'] else None
+        line['seconds_per_epoch'] = arm['seconds_per_epoch']
+        line['failures'] = '; '.join(arm['failures'])
+        lines.append(line)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, lines[0], lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(lines)
+    write_whole(path, text.getvalue())

@@ -1,0 +1,127 @@
+"""The summary in sentences: what the test errors support, and the notes to a table."""
+
+from typing import Any
+
+from experiments.report.intervals import Interval
+
+
+def percent(level: float) -> str:
+    """0.95 -> '95 %'."""
+    return f'{100 * level:g} %'
+
+
+def _decimals(scaled: Interval) -> int:
+    """Digits after the point, 1 to 3: enough that neither end nor half width is rounded to 0."""
+    ends = (scaled.high - scaled.mean, scaled.low, scaled.high)
+    smallest = min((abs(end) for end in ends if abs(end) > 1e-9), default=abs(scaled.mean))
+    return next((digits for digits in (1, 2) if round(smallest, digits)), 3)
+
+
+def sentence(arm: dict[str, Any], reference: dict[str, Any]) -> str:
+    """What the paired test errors support, in one sentence and no more than that.
+
+    Args: two dicts of `summarise`, reference being the baseline or a neighbour of arm.
+
+    The interval is for this comparison alone, over seeds (see intervals.py).
+    """
+    name, other = arm['arm'], reference['arm']
+    difference = arm['neighbours'].get(other, arm['difference'])
+    than = f' than {other}'
+    if other in arm['neighbours']:
+        name, than = f'{name} against {other}', ''
+    for one in (arm, reference):
+        if not one['seeds']:
+            return f'{name}: no comparison, because {one["arm"]} has no result ({one["missing"]})'
+    n, expected = difference.n, arm['seeds_expected']
+    if n == 0:
+        return f'{name}: no comparison, because no seed finished both here and in {other}'
+    scaled = Interval(100 * difference.mean, 100 * difference.low, 100 * difference.high, n)
+    digits = _decimals(scaled)
+    mean, low, high = (f'{value:+z.{digits}f}' for value in scaled[:3])
+    some = f' ({n} of {expected} planned seeds)' if n < expected else ''
+    if n == 1:
+        return (
+            f'{name}: {mean} percentage points against {other} with 1 seed{some}: one seed gives '
+            'no interval, so no conclusion'
+        )
+    if scaled.high - scaled.low < 1e-9:
+        same = abs(scaled.mean) < 1e-9
+        what = 'exactly the same test error as' if same else f'{mean} percentage points against'
+        return (
+            f'{name}: {what} {other} with every one of {n} seeds{some}: no spread between '
+            'seeds, so the interval has no width and supports no conclusion'
+        )
+    text = f'{name}: {mean} percentage points, {percent(arm["level"])} interval {low} to {high}: '
+    if scaled.high < 0:
+        return f'{text}lower test error{than}{some}'
+    if scaled.low > 0:
+        return f'{text}higher test error{than}{some}'
+    return f'{text}no detectable difference with {n} seeds{some and f" (of {expected} planned)"}'
+
+
+def sentences(summary: list[dict[str, Any]]) -> list[str]:
+    """One sentence per comparison: every arm with the baseline, then with its neighbours."""
+    named = {arm['arm']: arm for arm in summary}
+    return [
+        sentence(arm, named[other])
+        for arm in summary[1:]
+        for other in (summary[0]['arm'], *arm['neighbours'])
+    ]
+
+
+def notes(summary: list[dict[str, Any]]) -> list[str]:
+    """What a table does not say: what the intervals cover, rates at the edge, failures."""
+    texts = [
+        f'Intervals: {percent(summary[0]["level"])} Student t over seeds, so they cover '
+        'initialisation and data order, not the sampling of test images. Each is for one '
+        'comparison, not corrected for several comparisons. Differences are in percentage points, '
+        f'paired by seed, to {summary[0]["arm"]}.'
+    ]
+    texts += views_notes(summary)
+    if any(arm['rate_at_edge'] for arm in summary):
+        texts.append(
+            '* lowest or highest of the learning rates tried: a better one may lie beyond.'
+        )
+    texts += [f'{arm["arm"]}: {failure}' for arm in summary for failure in arm['failures']]
+    return texts
+
+
+def views_notes(summary: list[dict[str, Any]]) -> list[str]:
+    """The errors of the centre, where test errors are over several views."""
+    seen = [arm for arm in summary if arm['centre_error'].n]
+    if not seen:
+        return []
+    errors = '; '.join(
+        f'{arm["arm"]}: {error_text(arm["centre_error"])}, '
+        f'{difference_text(arm["gap"])} above train'
+        for arm in seen
+    )
+    return [
+        'Test errors are over several views of an image, train errors over its centre alone. '
+        'The test error of the centre, %, and by how many percentage points it is above the train '
+        f'error: {errors}.'
+    ]
+
+
+def top5_notes(summary: list[dict[str, Any]]) -> list[str]:
+    """The top-5 test errors, where they were counted."""
+    seen = [arm for arm in summary if arm['test_error5'].n]
+    errors = '; '.join(f'{arm["arm"]}: {error_text(arm["test_error5"])}' for arm in seen)
+    return [f'Top-5 test error, %: {errors}.'] if seen else []
+
+
+def error_text(error: Interval) -> str:
+    """An error in percent with the half width of its interval; '-' without a value."""
+    if error.n < 2:
+        return f'{100 * error.mean:.2f}' if error.n else '-'
+    return f'{100 * error.mean:.2f} ± {100 * (error.high - error.mean):.2f}'
+
+
+def difference_text(difference: Interval | None) -> str:
+    """A difference in percentage points with both ends; 'baseline' for None."""
+    if difference is None:
+        return 'baseline'
+    if difference.n < 2:
+        return f'{100 * difference.mean:+z.2f}' if difference.n else '-'
+    mean, low, high = (f'{100 * value:+z.2f}' for value in difference[:3])
+    return f'{mean} [{low}, {high}]'

@@ -1,0 +1,50 @@
+"""Made-up rows of experiments, for the tests of the report."""
+
+from experiments.report.summary import summarise
+from experiments.workdir import Experiment
+
+ARMS = ('average', 'max')
+
+
+def row(arm, seed, test=None, status='done', phase='final', rate=0.1, **more):
+    made = {
+        'point': f'{arm}-{phase}-{seed}-{rate}',
+        'arm': arm,
+        'seed': seed,
+        'phase': phase,
+        'status': status,
+        'learning_rate': rate,
+        'reason': '',
+    }
+    if status == 'done':
+        made |= {'train/error': test / 2, 'validation/error': test, 'parameters': 61706}
+        if phase == 'final':
+            made['test/error'] = test
+    return made | more
+
+
+def experiment(rows, arms=ARMS, seeds=(0, 1, 2), level=0.95, rates=(0.1,), curves=None, **plan):
+    return Experiment(
+        {
+            'title': 't',
+            'dataset_note': 'made up',
+            'arms': list(arms),
+            'seeds': list(seeds),
+            'rates': list(rates),
+            'level': level,
+            'points': [r['point'] for r in rows],
+        }
+        | plan,
+        list(rows),
+        curves or {},
+    )
+
+
+def compared(average, maximum, **given):
+    """Summary of two arms with these test errors, {seed: fraction}."""
+    rows = [
+        row(arm, seed, value)
+        for arm, errors in zip(ARMS, (average, maximum))
+        for seed, value in errors.items()
+    ]
+    return summarise(experiment(rows, **given))

@@ -1,0 +1,57 @@
+"""Files are whole, or what they were before; stored rows survive crashes."""
+
+import json
+import math
+
+import pytest
+
+from experiments import files
+
+
+def test_rows_come_back_as_they_were_appended(tmp_path):
+    rows = [{'a': 1, 'b': 'ü\n"'}, {'a': 0.1 + 0.2}]
+    for one in rows:
+        files.append(tmp_path / 'r.jsonl', one)
+    assert files.read(tmp_path / 'r.jsonl') == rows
+    assert (tmp_path / 'r.jsonl').read_bytes().count(b'\n') == 2
+
+
+def test_no_file_is_no_rows(tmp_path):
+    assert files.read(tmp_path / 'none.jsonl') == []
+
+
+def test_a_truncated_last_line_is_skipped_with_a_warning_that_names_it(tmp_path):
+    path = tmp_path / 'r.jsonl'
+    path.write_text('{"a": 1}\n{"a": 2}\n{"a": ')
+    with pytest.warns(UserWarning, match=r'r\.jsonl, line 3: not a complete row'):
+        assert files.read(path) == [{'a': 1}, {'a': 2}]
+
+
+@pytest.mark.parametrize('fragment', [b'{"a": ', b'{"a": "\xc3', b'17', b'\x00\x00'])
+def test_a_row_appended_after_a_fragment_is_whole(tmp_path, fragment):
+    path = tmp_path / 'r.jsonl'
+    path.write_bytes(b'{"a": 1}\n' + fragment)
+    files.append(path, {'a': 3})
+    assert path.read_bytes().startswith(b'{"a": 1}\n' + fragment)  # only ever added to
+    with pytest.warns(UserWarning, match='line 2'):
+        assert files.read(path) == [{'a': 1}, {'a': 3}]
+
+
+def test_a_number_that_is_not_finite_is_stored_as_null(tmp_path):
+    files.append(tmp_path / 'r.jsonl', {'loss': math.nan, 'top': math.inf, 'n': 1, 'e': 0.5})
+    refuse = lambda word: pytest.fail(f'{word} is no JSON')
+    stored = json.loads((tmp_path / 'r.jsonl').read_text(), parse_constant=refuse)
+    assert stored == {'loss': None, 'top': None, 'n': 1, 'e': 0.5}
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
+    path = tmp_path / 'f'
+    files.write_whole(path, 'old')
+
+    def broken(*_):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(files.os, 'replace', broken)
+    with pytest.raises(OSError):
+        files.write_whole(path, 'new')
+    assert path.read_text() == 'old' and [p.name for p in tmp_path.iterdir()] == ['f']

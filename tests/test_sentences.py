@@ -1,0 +1,124 @@
+"""Sentences claim what the intervals support, and no more."""
+
+import pytest
+from rows import compared, experiment, row
+
+from experiments.report.sentences import notes, sentences, top5_notes, views_notes
+from experiments.report.summary import summarise
+
+
+def said(average, maximum, **given):
+    return sentences(compared(average, maximum, **given))[0]
+
+
+def test_lower_and_higher_are_said_only_when_the_interval_leaves_out_zero():
+    base = {0: 0.10, 1: 0.11, 2: 0.12}
+    lower = said(base, {0: 0.081, 1: 0.090, 2: 0.099})
+    # differences -1.9, -2.0, -2.1: s = 0.1, half width 4.303 x 0.1 / sqrt(3) = 0.25
+    assert (
+        lower
+        == 'max: -2.0 percentage points, 95 % interval -2.2 to -1.8: lower test error than average'
+    )
+    higher = said({0: 0.081, 1: 0.090, 2: 0.099}, base)
+    assert (
+        higher
+        == 'max: +2.0 percentage points, 95 % interval +1.8 to +2.2: higher test error than average'
+    )
+    neither = said(base, {0: 0.08, 1: 0.12, 2: 0.10})
+    # differences -2, +1, -2: mean -1, s = sqrt(3), half width 4.303 x 1
+    assert neither == (
+        'max: -1.0 percentage points, 95 % interval -5.3 to +3.3: '
+        'no detectable difference with 3 seeds'
+    )
+
+
+def test_a_sentence_says_how_many_of_the_planned_seeds_it_rests_on():
+    text = said({0: 0.1, 1: 0.11, 2: 0.12}, {0: 0.08, 1: 0.091})
+    assert '(2 of 3 planned seeds)' in text
+    assert text.count('planned') == 1 and text.count('(') == 1
+    text = said({0: 0.1, 1: 0.1, 2: 0.12}, {0: 0.09, 1: 0.11})
+    assert text.endswith('no detectable difference with 2 seeds (of 3 planned)')
+
+
+def test_an_interval_near_zero_is_not_rounded_to_touch_it():
+    text = said({0: 0.1, 1: 0.1}, {0: 0.1003, 1: 0.10031})  # +0.030, +0.031 percentage points
+    assert 'higher test error' in text and ' +0.0 to' not in text and '-0.0' not in text
+
+
+def test_one_seed_gives_no_conclusion():
+    text = said({0: 0.1}, {0: 0.05}, seeds=[0])
+    assert text == (
+        'max: -5.0 percentage points against average with 1 seed: '
+        'one seed gives no interval, so no conclusion'
+    )
+
+
+def test_an_interval_of_no_width_gives_no_conclusion():
+    equal = said({0: 0.1, 1: 0.2}, {0: 0.1, 1: 0.2}, seeds=[0, 1])
+    assert 'exactly the same test error as average' in equal and 'supports no conclusion' in equal
+    apart = said({0: 0.1, 1: 0.2}, {0: 0.15, 1: 0.25}, seeds=[0, 1])
+    assert '+5.0 percentage points against average' in apart and 'supports no conclusion' in apart
+    assert 'interval +' not in apart
+
+
+def test_without_a_result_the_arm_at_fault_is_named():
+    assert said({0: 0.1}, {}) == 'max: no comparison, because max has no result (3 not run)'
+    assert said({}, {0: 0.1}) == 'max: no comparison, because average has no result (3 not run)'
+    assert said({0: 0.1}, {1: 0.1}) == (
+        'max: no comparison, because no seed finished both here and in average'
+    )
+
+
+def test_arms_one_factor_apart_are_compared_with_each_other_too():
+    settings = {'a': (0, 0), 'b': (0, 1), 'c': (1, 0), 'd': (1, 1)}
+    rows = [
+        row(
+            arm,
+            seed,
+            (0.10 + 0.02 * one - 0.03 * two + 0.001 * seed * (arm == 'd')),
+            overrides={'model.one': one, 'model.two': two},
+        )
+        for arm, (one, two) in settings.items()
+        for seed in (0, 1, 2)
+    ]
+    summary = summarise(experiment(rows, arms=list(settings)))
+    assert [sorted(arm['neighbours']) for arm in summary] == [[], [], [], ['b', 'c']]
+    d = summary[-1]['neighbours']
+    assert d['b'].mean == pytest.approx(0.02 + 0.001) and d['c'].mean == pytest.approx(
+        -0.03 + 0.001
+    )
+    half = 4.302652729911275 * 0.001 / 3**0.5  # t(2, 0.975), deviation 0.001 of 3 differences
+    assert d['b'].high - d['b'].mean == pytest.approx(half)
+    words = sentences(summary)
+    assert len(words) == 5
+    assert words[-1].startswith('d against c: -2.9 percentage points') and words[-1].endswith(
+        'lower test error'
+    )
+
+
+def test_of_several_views_the_gap_is_that_of_the_centre_and_the_notes_say_so():
+    more = {'train/error': 0.1, 'test/centre_error': 0.3}
+    summary = summarise(
+        experiment(
+            [row('average', seed, 0.2, **more) for seed in (0, 1)], arms=['average'], seeds=(0, 1)
+        )
+    )
+    assert summary[0]['gap'].mean == pytest.approx(0.2)  # and not 0.1
+    assert summary[0]['centre_error'].mean == pytest.approx(0.3)
+    (note,) = views_notes(summary)
+    assert 'average: 30.00 ± 0.00, +20.00 [+20.00, +20.00] above train' in note
+    assert note in notes(summary)
+    assert not views_notes(compared({0: 0.2}, {0: 0.3}))
+
+
+def test_top5_errors_are_told_where_they_were_counted():
+    rows = [row('average', 0, 0.2, **{'test/error5': 0.0125}), row('max', 0, 0.2)]
+    assert top5_notes(summarise(experiment(rows, seeds=(0,)))) == [
+        'Top-5 test error, %: average: 1.25.'
+    ]
+
+
+def test_the_small_print_says_what_the_intervals_leave_out():
+    text = ' '.join(notes(compared({0: 0.1}, {0: 0.1})))
+    for words in ('95 %', 'not the sampling of test images', 'not corrected', 'paired by seed'):
+        assert words in text

@@ -1,0 +1,145 @@
+"""The speed of feeding: every number is stored, and stored numbers become one table."""
+
+import json
+import pathlib
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.data import commands, speed
+from experiments.data.decode import Decoding
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = ROOT / 'experiments/data/README.md'
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    (tmp_path / 'work').mkdir()
+    monkeypatch.chdir(tmp_path / 'work')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for label, name in enumerate(('dark', 'light')):
+        (tmp_path / 'set' / name).mkdir(parents=True)
+        for index in range(10):
+            Image.new('RGB', (8, 8 + label), (255 * label,) * 3).save(
+                tmp_path / 'set' / name / f'{index}.png'
+            )
+    return tmp_path / 'set'
+
+
+def test_speed_stores_every_round_and_the_environment(folder, monkeypatch):
+    monkeypatch.setattr(speed, 'WORKERS', ())  # they take seconds to start
+    words = [
+        'speed',
+        f'folder:{folder}',
+        '--resize',
+        '8',
+        '--batch',
+        '4',
+        '--rounds',
+        '2',
+        '--seconds',
+        '0.1',
+        '--out',
+        'out/speed.json',
+    ]
+    assert commands.main(words) == 0
+    stored = json.loads(open('out/speed.json').read())
+    assert stored['images a second'].keys() == {'in memory', 'decode', 'streamed, 0'}
+    for values in stored['images a second'].values():
+        assert len(values) == 2 and min(values) > 0
+    assert stored['environment']['versions']['numpy'] == np.__version__
+    assert stored['shape'] == [8, 8, 3] and stored['batch'] == 4
+
+
+def stored(path, rates, memory=None, **environment):
+    path.write_text(
+        json.dumps(
+            {
+                'set': path.stem,
+                'shape': [8, 8, 3],
+                'batch': 4,
+                'images a second': rates,
+                'plain loader': 'a queue',
+                'highest MiB in each epoch': memory,
+                'environment': {
+                    'cpu': 'a chip',
+                    'cores': 2,
+                    'python': '3.1',
+                    'date': 'today',
+                    'load': [0, 1.26, 2],
+                    'versions': dict(grain=1, Pillow=2, jax=3),
+                }
+                | environment,
+            }
+        )
+    )
+    return str(path)
+
+
+def test_stored_speeds_become_one_table(tmp_path, capsys):
+    one = stored(
+        tmp_path / 'one.json',
+        {'decode': [3000.4, 1000, 2000], 'plain, 1': [7, 7, 8]},
+        {'streamed, 1': [600.4, 1601, 602]},
+    )
+    two = stored(tmp_path / 'two.json', {'decode': [10, 20, 30]}, cores=9)
+    assert commands.main(['speed', '--markdown', one, two]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:6] == [
+        '| images a second | one, 8×8 | two, 8×8 |',
+        '| --- | ---: | ---: |',
+        '| decode | 2,000 (1,000 to 3,000) | 20 (10 to 30) |',
+        '| plain, 1 | 7 (7 to 8) |  |',
+        '| MiB in each epoch, streamed, 1 | 600, 1,601, 602 |  |',
+        '',
+    ]
+    assert 'one, 8×8: batches of 4' in lines[6] and 'a chip, 2 cores' in lines[6]
+    assert '9 cores' in lines[7] and lines[8].endswith(': 1.3, 1.3.')
+
+
+def test_the_plain_loader_gives_whole_batches_of_the_files(folder):
+    files = [
+        (str(path), label)
+        for label, name in enumerate(('dark', 'light'))
+        for path in sorted((folder / name).iterdir())
+    ]
+    images = speed.Images(files, 8, 3)
+    assert len(images) == 20 and images[0][0].shape == (8, 8, 3)
+    pytest.importorskip('torch')
+    batches = speed.plain(files, Decoding(3, resize=8), 4, 1)
+    for pixels, labels in (next(batches) for _ in range(7)):
+        assert pixels.shape == (4, 8, 8, 3) and (pixels[:, 0, 0, 0] == 255 * labels).all()
+    batches.close()
+
+
+def test_without_pytorch_the_plain_loader_is_skipped_with_the_reason(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(speed, '_torch_version', lambda: None)
+    monkeypatch.setattr(speed, 'WORKERS', (0,))
+    words = ['speed', 'digits', '--rounds', '1', '--seconds', '0.1', '--out', 's.json']
+    assert commands.main(words) == 0
+    found = json.loads((tmp_path / 'work' / 's.json').read_text())
+    assert found['plain loader'] == 'skipped, since PyTorch is not installed'
+    assert 'plain, 0' not in found['images a second']
+    assert 'plain: skipped, since PyTorch is not installed' in capsys.readouterr().out
+    monkeypatch.setattr(speed, '_torch_version', lambda: '1')
+    assert commands.main(words) == 0
+    assert 'plain: skipped, since the set holds no image files' in capsys.readouterr().out
+
+
+def test_the_stored_input_speeds_are_quoted_as_the_command_prints_them():
+    files = sorted((ROOT / 'experiments/stored/input_speed').glob('*.json'))
+    if not files:
+        pytest.skip('no input speeds are stored')
+    assert speed.markdown(files) in README.read_text()
+
+
+def test_every_path_that_the_readme_of_the_data_names_exists():
+    links = re.findall(r'\]\(([^)#]+)\)', README.read_text())
+    assert len(links) > 20 and all((README.parent / link).exists() for link in links)

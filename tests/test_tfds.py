@@ -1,0 +1,216 @@
+"""Prepared TFDS sets, read without TensorFlow: the published images, and mistakes named."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from experiments import data
+from experiments.data import commands, records, sources
+from experiments.data.decode import Decoding
+from experiments.errors import UserError
+
+
+def fields(name, dir=None, **changes):
+    return sources.fields_of(name, dir, **changes)
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+
+
+def test_an_unknown_name_ends_with_the_nearest():
+    with pytest.raises(UserError, match="unknown data set 'mnits'. Did you mean 'mnist'"):
+        data.load(fields('mnits'))
+
+
+def test_an_unprepared_set_ends_with_the_command_to_run(tmp_path):
+    with pytest.raises(UserError, match='not prepared.*\n.*experiments.data prepare mnist'):
+        data.load(fields('mnist', dir=str(tmp_path)))
+
+
+def test_mnist_is_the_published_one_in_its_hashed_order(tfds_dir):
+    # published counts per digit of the two splits; the labels are read without decoding an image
+    splits = data.open_splits(fields('mnist', dir=tfds_dir))[1]
+    counts = {
+        name: np.bincount([label for _, label in records.fetch(range(len(records)))])
+        for name, records in splits.items()
+    }
+    assert counts['train'].tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert counts['test'].tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    mnist = data.load(fields('mnist', dir=tfds_dir, side=32, train='test', test='train[:100]'))
+    assert [len(split.labels) for split in (mnist.train, mnist.validation)] == [9000, 1000]
+    assert mnist.train.images.shape[1:] == (32, 32, 1)
+    # 33.791 is the mean grey level of the 28x28 test split; the border adds zeros only
+    both = np.concatenate([mnist.train.images, mnist.validation.images])
+    assert abs(both.mean() * 32**2 / 28**2 - 33.791) < 1e-3
+    assert both[:, :2].max() == both[:, :, 30:].max() == 0
+
+
+def split_of(group, name):
+    return sources.split_of(sources.find(group), name, group)
+
+
+def copied(tfds_dir, tmp_path):
+    shutil.copytree(f'{tfds_dir}/mnist', tmp_path / 'mnist')
+    return tmp_path / 'mnist' / '3.0.1' / 'mnist-test.array_record-00000-of-00001'
+
+
+def test_a_missing_shard_is_named(tfds_dir, tmp_path):
+    shard = copied(tfds_dir, tmp_path)
+    shard.unlink()
+    with pytest.raises(
+        UserError, match='mnist-test.array_record-00000-of-00001 of split .test. is missing'
+    ) as caught:
+        data.load(fields('mnist', dir=str(tmp_path)))
+    # TFDS writes nothing where a set is prepared, so preparing alone would not help
+    assert f'Remove the folder {shard.parent}' in str(caught.value)
+    assert f'prepare mnist --data_dir {tmp_path}' in str(caught.value)
+
+
+@pytest.mark.parametrize('kept', [0.5, 0.999, 0.0])
+def test_a_truncated_shard_is_named(tfds_dir, tmp_path, kept):
+    shard = copied(tfds_dir, tmp_path)
+    content = shard.read_bytes()
+    shard.write_bytes(content[: int(len(content) * kept)])
+    with pytest.raises(UserError, match='mnist-test.* is damaged .*Remove the folder'):
+        split_of(fields('mnist', dir=str(tmp_path)), 'test').fetch([0])
+
+
+def test_a_shard_without_rights_is_named_and_never_left_out(tfds_dir, tmp_path, monkeypatch):
+    shard, plain = copied(tfds_dir, tmp_path), open
+
+    def refuse(path, *rest, **given):
+        if str(path) == str(shard):
+            raise PermissionError(13, 'Permission denied', str(path))
+        return plain(path, *rest, **given)
+
+    monkeypatch.setattr('builtins.open', refuse)
+    with pytest.raises(
+        UserError, match='mnist-test.* cannot be read .*Permission denied'
+    ) as caught:
+        data.load(
+            fields(
+                name='mnist',
+                dir=str(tmp_path),
+                skip_broken=True,
+                train='test[:50%]',
+                test='test[50%:]',
+            )
+        )
+    assert 'Remove' not in str(caught.value)
+
+
+def test_a_set_in_another_format_is_not_called_damaged(tfds_dir, tmp_path):
+    copied(tfds_dir, tmp_path)
+    place = tmp_path / 'mnist' / '3.0.1'
+    text = (place / 'dataset_info.json').read_text()
+    (place / 'dataset_info.json').write_text(text.replace('array_record', 'tfrecord'))
+    for shard in place.glob('*array_record*'):
+        shard.rename(place / shard.name.replace('array_record', 'tfrecord'))
+    with pytest.raises(
+        UserError, match='is prepared as tfrecord files.*only array_record'
+    ) as caught:
+        data.load(fields('mnist', dir=str(tmp_path)))
+    assert 'damaged' not in str(caught.value) and 'Remove' not in str(caught.value)
+
+
+def test_a_wrong_split_or_version_is_named(tfds_dir):
+    with pytest.raises(
+        UserError, match="no split 'tset'. Did you mean 'test'.* It has: train, test"
+    ):
+        data.load(fields('mnist', dir=tfds_dir, test='tset'))
+    with pytest.raises(UserError, match='9.9.9.* Prepared here: mnist:3.0.1') as caught:
+        data.load(fields('mnist:9.9.9', dir=tfds_dir))
+    assert 'builder_kwargs' not in str(caught.value)
+
+
+def test_a_test_split_that_overlaps_the_train_split_is_refused(tfds_dir):
+    with pytest.raises(UserError, match='share 6000 or more images'):
+        data.load(fields('mnist', dir=tfds_dir, train='train[:90%]', test='train[80%:]'))
+    with pytest.raises(UserError, match='share 10000 or more images'):
+        data.load(fields('mnist', dir=tfds_dir, train='train+test'))
+    with pytest.raises(UserError, match='share 100 or more images'):  # not in the last piece
+        data.load(
+            fields(
+                name='mnist', dir=tfds_dir, train='train[:200]+train[900:]', test='train[100:300]'
+            )
+        )
+    with pytest.raises(UserError, match='names some images twice'):
+        data.load(fields('mnist', dir=tfds_dir, train='train[:200]+train[100:300]'))
+
+
+def test_pieces_apart_are_read_in_their_order(tfds_dir):
+    apart, whole = (
+        data.load(
+            fields('mnist', dir=tfds_dir, train=train, test='train[500:510]', stream='always')
+        ).train
+        for train in ('train[100:110]+train[:10]', 'train[:110]')
+    )
+    pieces = whole.read(np.arange(8))[0]
+    assert (apart.read(np.arange(10, 18))[0] == pieces).all()
+
+
+def test_an_empty_split_is_named(tfds_dir):
+    for split in ('train[:0%]', 'train[90%:10%]'):
+        with pytest.raises(UserError, match='is empty'):
+            data.load(fields('mnist', dir=tfds_dir, train=split))
+
+
+def test_splits_are_read_in_the_syntax_of_tfds_and_class_names_kept(tfds_dir):
+    cifar10 = data.load(
+        fields('cifar10:3.0.2', dir=tfds_dir, train='train[:1%]', test='train[1%:2%]')
+    )
+    assert [len(split.labels) for split in (cifar10.train, cifar10.validation, cifar10.test)] == [
+        450,
+        50,
+        500,
+    ]
+    assert cifar10.classes == (
+        'airplane',
+        'automobile',
+        'bird',
+        'cat',
+        'deer',
+        'dog',
+        'frog',
+        'horse',
+        'ship',
+        'truck',
+    )
+
+
+def test_pixels_are_those_that_tfds_decodes(tfds_dir):
+    import tensorflow_datasets as tfds
+
+    for name, split in (('cifar10', 'test[:20]'), ('mnist', 'test[:20]')):
+        group = fields(name, dir=tfds_dir)
+        theirs = tfds.data_source(name, split=split, data_dir=tfds_dir, download=False)
+        ours = split_of(group, split)
+        for index in range(20):
+            image, label = records.one(ours, index, Decoding(ours.size[2]))
+            assert (image == theirs[index]['image']).all() and label == theirs[index]['label']
+
+
+@pytest.mark.parametrize('name', ['', 'mnist:', '../mnist', 'mnist/none', 'huggingface:mnist'])
+def test_an_odd_name_is_an_error(tmp_path, name):
+    with pytest.raises(UserError, match='data set .* cannot be opened: |unknown data set '):
+        data.load(fields(name, dir=str(tmp_path)))
+
+
+@pytest.mark.parametrize('content', [b'', b'{"name": "mni', bytes(100)])
+def test_a_damaged_description_of_a_set_is_named(tmp_path, content):
+    (tmp_path / 'mnist' / '3.0.1').mkdir(parents=True)
+    (tmp_path / 'mnist' / '3.0.1' / 'dataset_info.json').write_bytes(content)
+    with pytest.raises(UserError, match="data set 'mnist' cannot be opened: "):
+        data.load(fields('mnist', dir=str(tmp_path)))
+
+
+def test_prepare_says_what_it_needs(capsys, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, 'tensorflow', None)
+    assert commands.main(['prepare', 'mnist']) == 2
+    assert "pip install '.[prepare]'" in capsys.readouterr().err
+    assert commands.main(['prepare', 'digits']) == 0
