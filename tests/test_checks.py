@@ -58,7 +58,7 @@ def base():
         ('train.rule', 'nestrov', "'nestrov'. Did you mean 'nesterov'"),
         ('train.clip', -1.0, 'train.clip is -1.0'),
         ('train.layer_decay.fc10', -1.0, 'train.layer_decay.fc10 is -1.0'),
-        ('model.fields.maps', 3, "lenet5 has no field 'maps'"),
+        ('model.fields.width', 3, "lenet5 has no field 'maps'"),
         ('model.fields.initialiser', 'xavier', "unknown initialiser 'xavier'"),
         ('model.fields.initialiser', 3, 'unknown initialiser 3'),
         ('model.fields.epsilon', 'small', 'model.fields.epsilon of lenet5 takes a number'),
@@ -84,7 +84,7 @@ def test_a_value_no_run_could_use_is_refused(path, value, message):
         ('mlp_300', 'hidden', ('a',), 'takes whole numbers from 1, such as (300,)'),
         ('mlp_300', 'hidden', (300, 0), 'takes whole numbers from 1'),
         ('alexnet', 'groups', 0, 'takes whole numbers from 1, such as 2'),
-        ('alexnet', 'maps', (0, 1, 1, 1, 1), 'takes whole numbers from 1'),
+        ('alexnet', 'widths', (0, 1, 1, 1, 1), 'takes whole numbers from 1'),
         ('alexnet', 'conv1_padding', 'x', 'takes a whole number, such as None'),
         ('alexnet', 'conv1_padding', -3, 'it must be a number from 0'),
         ('alexnet', 'lrn_k', math.inf, 'it must be a number from 0'),
@@ -158,18 +158,18 @@ def test_fields_of_the_net_are_read_as_values_name_the_run_and_reach_the_net():
     for path, text in (
         ('model.name', 'resnet18'),
         ('model.fields.shortcut', 'A'),
-        ('model.fields.maps', '32'),
+        ('model.fields.width', '32'),
         ('model.fields.blocks', '[1, 1, 1, 1]'),
         ('model.fields.bottleneck', 'true'),
     ):
         configs.set_field(config, path, text)
     assert configs.fields_of(config) == dict(
-        shortcut='A', maps=32, blocks=(1, 1, 1, 1), bottleneck=True
+        shortcut='A', width=32, blocks=(1, 1, 1, 1), bottleneck=True
     )
     flat = checks.resolve(config)
-    assert flat['model.fields.maps'] == 32
+    assert flat['model.fields.width'] == 32
     other = config.copy_and_resolve_references()
-    configs.set_field(other, 'model.fields.maps', 16)
+    configs.set_field(other, 'model.fields.width', 16)
     assert checks.digest(flat, 'final') != checks.digest(checks.resolve(other), 'final')
 
 
