@@ -40,10 +40,17 @@ def environment() -> dict[str, Any]:
     }
 
 
+# What can change a training; the git revision names the rest
+_TRAINS = 'cnns experiments/data experiments/preprocess experiments/train experiments/machine.py'
+
+
 def _code_digest() -> str:
-    """A digest of the project's Python files, committed or not."""
+    """A digest of the Python files that can change a training, committed or not."""
     root = Path(__file__).parent.parent
-    files = [path for folder in ('cnns', 'experiments') for path in (root / folder).rglob('*.py')]
+    places = [root / place for place in _TRAINS.split()]
+    files = [
+        file for place in places for file in (place.rglob('*.py') if place.is_dir() else [place])
+    ]
     return digest(
         [(path.relative_to(root).as_posix(), path.read_bytes()) for path in sorted(files)]
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments import schema
 from experiments.errors import UserError
 
 _HASHED_AT_ONCE = 64 * 2**20  # bytes of an array that are copied to be hashed
@@ -28,7 +29,7 @@ def append(path: str | os.PathLike, row: dict[str, Any]) -> None:
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in row.items()
     }
-    line = json.dumps(row, sort_keys=True).encode() + b'\n'  # ASCII, so one row is one line
+    line = json.dumps(sealed(row), sort_keys=True).encode() + b'\n'  # ASCII: one row is one line
     with open(path, 'ab+') as file:
         if file.seek(0, os.SEEK_END) > 0:
             file.seek(-1, os.SEEK_END)
@@ -42,8 +43,8 @@ def append(path: str | os.PathLike, row: dict[str, Any]) -> None:
 def read(path: str | os.PathLike) -> list[dict[str, Any]]:
     """Rows of a file of JSON lines, in order; [] if there is no such file.
 
-    A line that is not a JSON object (what a crash leaves) is skipped with a warning that names file
-    and line.
+    A line that is not a JSON object (what a crash leaves), or that was changed since it was
+    written, is skipped with a warning that names file and line.
     """
     try:
         lines = Path(path).read_bytes().split(b'\n')
@@ -54,14 +55,33 @@ def read(path: str | os.PathLike) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        if isinstance(row, dict):
-            rows.append(row)
-        else:
-            warnings.warn(f'{path}, line {number}: not a complete row, skipped', stacklevel=2)
+            rows.append(unsealed(schema.parse(line)))
+        except ValueError as error:
+            warnings.warn(f'{path}, line {number}: {error}, skipped', stacklevel=2)
     return rows
+
+
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """A JSON object with a digest of its other fields, so that a changed one is noticed."""
+    return content | {'digest': _digest_of(content)}
+
+
+def unsealed(content: Any) -> dict[str, Any]:
+    """The object without its digest; one of older code has none.
+
+    Raises:
+      ValueError: it is no object, or not the one that was written.
+    """
+    if not isinstance(content, dict):
+        raise ValueError('not a complete row')
+    rest = {key: value for key, value in content.items() if key != 'digest'}
+    if 'digest' in content and content['digest'] != _digest_of(rest):
+        raise ValueError('changed since it was written')
+    return rest
+
+
+def _digest_of(content: dict[str, Any]) -> str:
+    return digest(json.dumps(content, sort_keys=True).encode())
 
 
 def write_whole(path: str | os.PathLike, data: bytes | str) -> None:

@@ -138,7 +138,18 @@ PLAN = Schema(
         'epochs': COUNT,
         'arm_seeds': dict_of(list_of(COUNT)),
         'runs': dict_of(OBJECT),
+        'digest': TEXT,
     },
+)
+# What plan.json says of each run; a row is of the run that its name says, whatever else it holds
+RUN = Schema(
+    {
+        'arm': LINE,
+        'phase': one_of(*PHASES),
+        'seed': COUNT,
+        'learning_rate': or_none(POSITIVE),
+        'overrides': OBJECT,
+    }
 )
 
 
@@ -185,6 +196,12 @@ def plan_fault(plan: Any) -> str:
     strange = set(plan.get('arm_seeds', {})) ^ set(plan['arms'])
     if 'arm_seeds' in plan and strange:
         return f'arm_seeds and arms differ in {shown(sorted(strange)[0])}'
+    if 'runs' in plan and set(plan['runs']) != set(plan['points']):
+        return 'runs and points differ'
+    for name, run in plan.get('runs', {}).items():
+        found = fault(run, RUN)
+        if found or run['arm'] not in plan['arms']:
+            return f'run {name}: ' + (found or f'no arm {shown(run["arm"])}')
     return ''
 
 
@@ -200,5 +217,5 @@ def parse(text: bytes | str) -> Any:
 
     try:
         return json.loads(text, parse_constant=refuse)
-    except RecursionError as error:
-        raise ValueError('it is nested too deeply') from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError('not a complete row') from error

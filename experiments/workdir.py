@@ -6,8 +6,9 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from experiments import schema
 from experiments.errors import UserError, reason
-from experiments.files import append, read, write_whole
+from experiments.files import append, read, unsealed, write_whole
 from experiments.progress import note
 
 
@@ -24,8 +25,6 @@ class Experiment(NamedTuple):
     curves: dict[str, list[dict[str, Any]]]
 
 
-_EVERY_ROW = ('point', 'arm', 'phase', 'seed', 'status', 'learning_rate')
-_NEEDED = ('title', 'dataset_note', 'arms', 'seeds', 'rates', 'level', 'points')
 _ANEW = 'run the experiment again to write it anew; finished runs are kept'
 
 
@@ -35,13 +34,13 @@ def folder_of(run: str) -> str:
 
 
 def read_rows(workdir: str | os.PathLike) -> list[dict[str, Any]]:
-    """Rows of results.jsonl in order, without those that lack a column of every row."""
+    """Rows of results.jsonl in order, without those that do not fit the schema, with a warning."""
     path = Path(workdir) / 'results.jsonl'
     rows = []
     for row in read(path):
-        missing = [key for key in _EVERY_ROW if key not in row]
-        if missing:
-            warnings.warn(f'{path}: a row without {", ".join(missing)}, skipped', stacklevel=2)
+        fault = schema.row_fault(row)
+        if fault:
+            warnings.warn(f'{path}: a row is left out: {fault}', stacklevel=2)
         else:
             rows.append(row)
     return rows
@@ -55,29 +54,42 @@ def read_experiment(workdir: str | os.PathLike) -> Experiment:
     workdir = Path(workdir)
     path = workdir / 'plan.json'
     try:
-        plan = json.loads(path.read_bytes())
+        plan = unsealed(schema.parse(path.read_bytes()))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f'no plan.json in {workdir}: give the work directory that experiments.run printed'
         ) from None
     except ValueError as error:
-        raise UserError(f'{path} is not JSON ({error}): {_ANEW}') from None
-    missing = [key for key in _NEEDED if not isinstance(plan, dict) or key not in plan]
-    if missing:
-        raise UserError(f'{path} lacks {", ".join(missing)}: {_ANEW}')
-    if not plan['arms']:
-        raise UserError(f'{path} names no arm: {_ANEW}')
+        raise UserError(f'{path} cannot be used ({error}): {_ANEW}') from None
+    fault = schema.plan_fault(plan)
+    if fault:
+        raise UserError(f'{path} cannot be used ({fault}): {_ANEW}')
     last = {row['point']: row for row in read_rows(workdir)}
+    rows = [_of_plan(last[name], plan, path) for name in plan['points'] if name in last]
     curves = {}
     for run in plan['points']:
         epochs = {
             line['epoch']: line
             for line in read(workdir / folder_of(run) / 'metrics.jsonl')
-            if isinstance(line.get('epoch'), int)
+            if not schema.fault(line, schema.CURVE)
         }
         if epochs:
             curves[run] = [epochs[epoch] for epoch in sorted(epochs)]
-    return Experiment(plan, [last[run] for run in plan['points'] if run in last], curves)
+    return Experiment(plan, [row for row in rows if row], curves)
+
+
+def _of_plan(row: dict[str, Any], plan: dict[str, Any], path: Path) -> dict[str, Any] | None:
+    """The row with the arm, seed and phase that the plan gives its run, since labels may change.
+
+    None, with a warning, where it is no run of the plan. Plans of older code do not list runs.
+    """
+    runs = plan.get('runs')
+    if runs is not None:
+        return row | runs[row['point']]
+    if row['arm'] in plan['arms']:
+        return row
+    warnings.warn(f'{path} has no arm {row["arm"]!r}: its row is left out', stacklevel=3)
+    return None
 
 
 class WorkDir:
@@ -101,7 +113,7 @@ class WorkDir:
                 warnings.simplefilter('always')
                 rows = read_rows(folder)
             try:
-                found = json.loads(plan.read_text())['experiment']
+                found = str(schema.parse(plan.read_bytes())['experiment'])
             except (FileNotFoundError, NotADirectoryError):
                 pass
             except (ValueError, KeyError, TypeError) as error:  # damaged: the rows name it too

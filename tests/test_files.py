@@ -41,6 +41,7 @@ def test_a_number_that_is_not_finite_is_stored_as_null(tmp_path):
     files.append(tmp_path / 'r.jsonl', {'loss': math.nan, 'top': math.inf, 'n': 1, 'e': 0.5})
     refuse = lambda word: pytest.fail(f'{word} is no JSON')
     stored = json.loads((tmp_path / 'r.jsonl').read_text(), parse_constant=refuse)
+    del stored['digest']
     assert stored == {'loss': None, 'top': None, 'n': 1, 'e': 0.5}
 
 
@@ -55,3 +56,14 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch)
     with pytest.raises(OSError):
         files.write_whole(path, 'new')
     assert path.read_text() == 'old' and [p.name for p in tmp_path.iterdir()] == ['f']
+
+
+@pytest.mark.parametrize('change', [lambda row: row | {'error': 0.2}, lambda row: row | {'b': 1}])
+def test_a_row_that_was_changed_is_skipped_with_a_warning(tmp_path, change):
+    path = tmp_path / 'r.jsonl'
+    files.append(path, {'error': 0.1})
+    files.append(path, {'error': 0.3})
+    first, second = map(json.loads, path.read_text().splitlines())
+    path.write_text(json.dumps(change(first)) + '\n' + json.dumps(second) + '\n')
+    with pytest.warns(UserWarning, match='line 1: changed since it was written'):
+        assert files.read(path) == [{'error': 0.3}]

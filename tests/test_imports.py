@@ -14,6 +14,7 @@ WINGS = (
     'cnns',
     'configs',
     'experiments.errors',
+    'experiments.schema',
     'experiments.files',
     'experiments.progress',
     'experiments.environment',

@@ -16,16 +16,16 @@ PLAN = {
     'seeds': [0],
     'rates': [],
     'level': 0.95,
-    'points': ['average-final-0-0.1'],
+    'points': ['0123456789ab'],
 }
 
 
 def test_loading_keeps_the_last_row_of_the_points_of_the_plan(tmp_path):
     (tmp_path / 'plan.json').write_text(json.dumps(PLAN))
     for one in (
-        row('average', 0, 0, 'failed'),
-        row('average', 7, 0.5),
-        row('average', 0, 0.25),
+        row('average', 0, 0, 'failed', point='0123456789ab'),
+        row('average', 7, 0.5, point='ba9876543210'),
+        row('average', 0, 0.25, point='0123456789ab'),
         {'no': 'point'},
     ):
         files.append(tmp_path / 'results.jsonl', one)
@@ -33,7 +33,7 @@ def test_loading_keeps_the_last_row_of_the_points_of_the_plan(tmp_path):
     folder.mkdir(parents=True)
     for epoch, value in ((1, 0.9), (2, 0.8), (1, 0.7)):  # started over: the later line counts
         files.append(folder / 'metrics.jsonl', {'epoch': epoch, 'validation/error': value})
-    with pytest.warns(UserWarning, match='a row without point, arm'):
+    with pytest.warns(UserWarning, match='a row is left out: it lacks point, arm'):
         loaded = workdirs.read_experiment(tmp_path)
     assert [one['test/error'] for one in loaded.rows] == [0.25]
     assert [line['validation/error'] for line in loaded.curves[PLAN['points'][0]]] == [0.7, 0.8]
@@ -43,9 +43,9 @@ def test_loading_keeps_the_last_row_of_the_points_of_the_plan(tmp_path):
     'content, message',
     [
         (None, 'no plan.json'),
-        ('{', 'is not JSON'),
-        ('[]', 'lacks title'),
-        (json.dumps({**PLAN, 'arms': []}), 'names no arm'),
+        ('{', 'cannot be used .not a complete'),
+        ('[]', 'cannot be used'),
+        (json.dumps({**PLAN, 'arms': []}), 'arms is .., it must be'),
         (json.dumps({k: v for k, v in PLAN.items() if k != 'level'}), 'lacks level'),
     ],
 )
@@ -56,3 +56,30 @@ def test_a_folder_without_a_usable_plan_is_an_error_that_says_what_to_do(
         (tmp_path / 'plan.json').write_text(content)
     with pytest.raises(UserError, match=f'(?s){message}.*(give the work directory|run the exp)'):
         workdirs.read_experiment(tmp_path)
+
+
+def test_labels_of_arms_come_from_the_plan_and_not_from_old_rows(tmp_path):
+    """Two labels were exchanged in a config: the rows keep their runs, and get the new labels."""
+    runs = {
+        name: {
+            'arm': arm,
+            'phase': 'final',
+            'seed': 0,
+            'learning_rate': 0.1,
+            'overrides': {'model.pool': pool},
+        }
+        for name, arm, pool in (('a' * 12, 'one', 'max'), ('b' * 12, 'two', 'average'))
+    }
+    plan = PLAN | {'arms': ['one', 'two'], 'points': list(runs), 'runs': runs}
+    (tmp_path / 'plan.json').write_text(json.dumps(files.sealed(plan)))
+    for name, arm, error in (('a' * 12, 'two', 0.1), ('b' * 12, 'one', 0.4)):
+        files.append(tmp_path / 'results.jsonl', row(arm, 0, error, point=name))
+    found = workdirs.read_experiment(tmp_path).rows
+    assert [(one['arm'], one['test/error']) for one in found] == [('one', 0.1), ('two', 0.4)]
+
+
+def test_a_row_of_no_arm_of_an_older_plan_is_named(tmp_path):
+    (tmp_path / 'plan.json').write_text(json.dumps(PLAN))
+    files.append(tmp_path / 'results.jsonl', row('averge', 0, 0.25, point='0123456789ab'))
+    with pytest.warns(UserWarning, match="no arm 'averge'"):
+        assert workdirs.read_experiment(tmp_path).rows == []

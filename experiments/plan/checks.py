@@ -301,9 +301,36 @@ _ON_THE_HOST = (
 )
 
 
+# Fields that always name a run: those of the first stored rows. One that was added later names a run
+# only where it is not at its default, so that older rows keep their names: leave this list alone.
+_FIRST_FIELDS = set(
+    (
+        'augment.affine augment.colour augment.crop augment.flip augment.interpolation '
+        'augment.pad augment.photometric augment.scales augment.size augment.subtract '
+        'augment.white data.channels data.limit data.name data.resize data.side data.skip_broken '
+        'data.test data.train data.validation evaluation.scales evaluation.views model.activation '
+        'model.dtype model.name model.norm model.overlap model.pool seed train.accumulate '
+        'train.batch train.bias_decay train.bias_rate train.clip train.drops train.ema '
+        'train.epochs train.every train.factors train.label_smoothing train.loss train.milestones '
+        'train.momentum train.plateau train.power train.rate train.rate_in_velocity train.rule '
+        'train.schedule train.steps train.unit train.warmup train.warmup_error train.weight_decay'
+    ).split()
+)
+
+
 def digest(flat: dict[str, Any], phase: str) -> str:
     """Twelve hexadecimal digits that name a run: a hash of its resolved config and phase."""
-    named = {key: value for key, value in flat.items() if key not in _NOT_IN_THE_NAME}
+    defaults = flatten(base.get_config())
+    if any(f'model.{axis}' not in _FIRST_FIELDS for axis in AXES):  # a later axis
+        own = cnns.axes_of(flat['model.name'])
+        defaults |= {f'model.{axis}': own.get(axis) for axis in AXES}
+    later = [
+        key
+        for key, value in flat.items()
+        if key in defaults and key not in _FIRST_FIELDS and value == defaults[key]
+    ]
+    left_out = _NOT_IN_THE_NAME.union(later)
+    named = {key: value for key, value in flat.items() if key not in left_out}
     text = json.dumps([phase, named], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -17,7 +17,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from experiments import style
+from experiments import schema, style
 from experiments.errors import command
 from experiments.files import write_whole
 from experiments.report import figures, result_table
@@ -119,9 +119,11 @@ def _stored(workdir: Path, experiment: Experiment, name: str) -> dict[str, Any]:
     baseline = arm_rows(experiment, experiment.plan['arms'][0], 'final')
     for row in baseline + experiment.rows:
         try:
-            return json.loads((workdir / 'points' / row['point'] / name).read_bytes())
-        except (FileNotFoundError, ValueError):
+            found = schema.parse((workdir / 'points' / row['point'] / name).read_bytes())
+        except (OSError, ValueError):
             continue
+        if isinstance(found, dict):
+            return found
     return {}
 
 

@@ -69,16 +69,16 @@ def plan_file(whole: Plan, datasets: dict[str, Dataset], command: str, rows: dic
     It lists the runs of the whole experiment whose learning rates are known, so that parts run with
     --only add up to it.
     """
-    known = []
+    known: list[Run] = []
     for arm in whole.arms:
         trials = whole.trials(arm)
-        known += [run.name for run in trials]
+        known += trials
         learning_rate = None
         if trials:
             if any(run.name not in rows for run in trials):
                 continue
             learning_rate = choose_learning_rate(trials, rows)
-        known += [run.name for run in whole.finals(arm, learning_rate)]
+        known += whole.finals(arm, learning_rate)
     sets = list(datasets.values())
     return {
         'experiment': whole.name,
@@ -93,5 +93,15 @@ def plan_file(whole: Plan, datasets: dict[str, Dataset], command: str, rows: dic
         'rates': list(whole.learning_rates),
         'level': whole.config.protocol.level,
         'epochs': train.length_of(whole.config, sets[0]).epochs,
-        'points': known,
+        'points': [run.name for run in known],
+        'runs': {
+            run.name: {
+                'arm': run.arm,
+                'phase': run.phase,
+                'seed': run.seed,
+                'learning_rate': run.learning_rate,
+                'overrides': run.overrides,
+            }
+            for run in known
+        },
     }

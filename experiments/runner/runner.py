@@ -13,6 +13,7 @@ from experiments import train
 from experiments.data import Dataset
 from experiments.environment import environment
 from experiments.errors import UserError
+from experiments.files import sealed
 from experiments.plan.runs import FINAL, Arm, Plan, Run, choose_learning_rate
 from experiments.progress import Reporter, note
 from experiments.report import figures, page, result_table
@@ -182,7 +183,7 @@ class Runner:
 
     def _write_plan(self) -> None:
         content = plan_file(self.whole, self.datasets, self.command, self.workdir.rows)
-        self.workdir.write('plan.json', json.dumps(content, indent=1))
+        self.workdir.write('plan.json', json.dumps(sealed(content), indent=1))
 
     def finish(self) -> int:
         """Prints the table and the sentences; writes CSV, figure and report. Returns the status."""

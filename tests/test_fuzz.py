@@ -1,0 +1,113 @@
+"""Damaged files of a work directory: no traceback, and no table that changes without a word."""
+
+import json
+import pathlib
+import random
+import shutil
+import warnings
+
+import pytest
+
+from experiments import files
+from experiments.report import page
+from experiments.report.__main__ import main
+from experiments.report.figures import render
+from experiments.workdir import read_experiment
+
+STORED = pathlib.Path(__file__).parent.parent / 'experiments/stored/lenet_mnist-modern'
+ODD = (
+    None,
+    True,
+    -1,
+    -0.5,
+    2.0,
+    10**400,
+    '',
+    'x',
+    '1',
+    '\x1b[31m',
+    '\ud800',
+    [],
+    [1],
+    {},
+    {'a': []},
+)
+FILES = ('results.jsonl', 'plan.json', 'metrics.jsonl', 'config.json', 'environment.json')
+COUNT = 400
+
+
+def damaged(random, content: bytes) -> bytes:
+    """Content with one random fault: of its bytes, or of its JSON."""
+    kind = random.randrange(7)
+    if kind == 0:
+        return content[: random.randrange(len(content))]
+    if kind == 1:
+        place = random.randrange(len(content))
+        return (
+            content[:place]
+            + bytes([content[place] ^ 1 << random.randrange(8)])
+            + content[place + 1 :]
+        )
+    if kind == 2:
+        return random.choice([b'', b'null', b'[' * 50_000, b'\xff\xfe', b'{"a": NaN}', b'[]\n[]'])
+    lines = content.split(b'\n') if content.count(b'}\n') > 1 else [content]
+    place = random.randrange(len([line for line in lines if line.strip()]))
+    value = json.loads(lines[place])
+    key = random.choice(sorted(value))
+    if kind == 3:
+        del value[key]
+    elif kind == 4 and isinstance(value[key], list) and value[key]:
+        value[key][random.randrange(len(value[key]))] = random.choice(ODD)
+    else:
+        value[key] = random.choice(ODD)
+    lines[place] = json.dumps(value).encode()
+    return b'\n'.join(lines)
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    """A work directory as today's code writes it, with digests in rows and plan."""
+    folder = tmp_path_factory.mktemp('fuzz') / 'w'
+    shutil.copytree(STORED, folder)
+    for path in folder.rglob('*.jsonl'):
+        rows = files.read(path)
+        path.unlink()
+        for row in rows:
+            files.append(path, row)
+    plan = json.loads((folder / 'plan.json').read_text())
+    rows = {row['point']: row for row in files.read(folder / 'results.jsonl')}
+    names = ('arm', 'phase', 'seed', 'learning_rate', 'overrides')
+    plan['runs'] = {name: {key: rows[name][key] for key in names} for name in plan['points']}
+    (folder / 'plan.json').write_text(json.dumps(files.sealed(plan)))
+    return folder
+
+
+def test_damaged_files_end_in_one_line_or_change_nothing_unsaid(whole, tmp_path, capsys):
+    rng = random.Random(20261126)
+    assert main([str(whole), '--markdown']) == 0
+    sound = capsys.readouterr().out
+    outcomes = {'same': 0, 'refused': 0, 'warned': 0}
+    for _ in range(COUNT):
+        path = rng.choice(sorted(whole.rglob(rng.choice(FILES))))
+        before = path.read_bytes()
+        path.write_bytes(damaged(rng, before))
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter('always')
+                status = main([str(whole), '--markdown'])
+                told = [str(warning.message) for warning in caught]
+                if status == 0:
+                    render(read_experiment(whole))
+                    page.write(whole)
+        finally:
+            path.write_bytes(before)
+        out, err = capsys.readouterr()
+        assert status in (0, 2) and err.count('\n') <= 1, err
+        if status == 2:
+            outcomes['refused'] += 1
+        elif out == sound:
+            outcomes['same'] += 1
+        else:
+            outcomes['warned'] += 1
+            assert any(path.name in words for words in told), (path, out)
+    assert min(outcomes.values()) > 20, outcomes
