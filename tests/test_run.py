@@ -24,6 +24,8 @@ from experiments.runner import checkpoints
 from experiments.train import checkpoint, optim
 from experiments.workdir import WorkDir
 
+ABLATE = '--config', 'configs/ablate_pooling.py'
+
 TINY = """
 from configs import base
 
@@ -305,10 +307,7 @@ def test_only_runs_a_part_and_splits_add_up(tiny, tmp_path, finished):
 
 def test_dry_run_prints_the_runs_and_writes_nothing(root, tmp_path, capsys):
     workdir = tmp_path / 'w'
-    assert (
-        run.main(['--config', 'configs/ablate_pooling.py', '--dry_run', '--workdir', str(workdir)])
-        == 0
-    )
+    assert run.main([*ABLATE, '--dry_run', '--workdir', str(workdir)]) == 0
     out = capsys.readouterr().out
     assert '4 arms, 32 runs' in out and 'overlapping max pooling' in out
     lines = [line for line in out.splitlines() if re.search('│ (select|final) +│', line)]
@@ -323,62 +322,24 @@ def test_dry_run_prints_the_runs_and_writes_nothing(root, tmp_path, capsys):
     [
         (['--config', 'configs/ablate_poling.py'], "Did you mean 'configs/ablate_pooling.py'"),
         (['--config', 'configs/ablate_pooling.py:mnits'], "Did you mean 'mnist'"),
-        (
-            ['--config', 'configs/ablate_pooling.py', '--config.train.epoch=3'],
-            "Did you mean 'train.epochs'",
-        ),
-        (
-            ['--config', 'configs/ablate_pooling.py', '--config.train.epochs=x'],
-            'takes a whole number',
-        ),
-        (['--config', 'configs/ablate_pooling.py', '--config.train.epochs'], 'needs a value'),
-        (
-            ['--config', 'configs/ablate_pooling.py', '--config.model.norm=bach'],
-            "Did you mean 'batch'",
-        ),
-        (
-            ['--config', 'configs/ablate_pooling.py', '--config.model.name=lenet5_1998'],
-            "no axis 'pool'",
-        ),
-        (
-            ['--config', 'configs/ablate_pooling.py', '--config.data.name=mnits'],
-            "Did you mean 'mnist'",
-        ),
-        (['--config', 'configs/ablate_pooling.py', '--dryrun'], "Did you mean '--dry_run'"),
-        (['--config', 'configs/ablate_pooling.py', '--only', 'pol=max'], "Did you mean 'pool'"),
-        (
-            [
-                '--config',
-                'configs/ablate_pooling.py',
-                '--config.train.batch=63',
-                '--config.train.devices=4',
-            ],
-            '63 = 4 x 15 + 3',
-        ),
-        (
-            ['--config', 'configs/ablate_pooling.py', '--config.train.batch=2000'],
-            'fewer than one batch of 2000',
-        ),
-        (['--config', 'configs/ablate_pooling.py', '--config.data.side=40'], '32'),
-        (
-            ['--config', 'configs/ablate_pooling.py', '--config.train.rate=0.5'],
-            'would have no effect',
-        ),
-        (
-            ['--config', 'configs/ablate_pooling.py', '--config.protocol.rates=((0.1,),)'],
-            'learning rate is',
-        ),
-        (
-            ['--config', 'configs/ablate_pooling.py', '--config.data.test=train'],
-            'must not be trained on',
-        ),
-        (
-            ['--config', 'configs/ablate_pooling.py', '--only', 'pool=max', '--only', 'seed=99'],
-            'no run',
-        ),
+        ([*ABLATE, '--config.train.epoch=3'], "Did you mean 'train.epochs'"),
+        ([*ABLATE, '--config.train.epochs=x'], 'takes a whole number'),
+        ([*ABLATE, '--config.train.epochs'], 'needs a value'),
+        ([*ABLATE, '--config.model.norm=bach'], "Did you mean 'batch'"),
+        ([*ABLATE, '--config.model.name=lenet5_1998'], "no axis 'pool'"),
+        ([*ABLATE, '--config.data.name=mnits'], "Did you mean 'mnist'"),
+        ([*ABLATE, '--dryrun'], "Did you mean '--dry_run'"),
+        ([*ABLATE, '--only', 'pol=max'], "Did you mean 'pool'"),
+        ([*ABLATE, '--config.train.batch=63', '--config.train.devices=4'], '63 = 4 x 15 + 3'),
+        ([*ABLATE, '--config.train.batch=2000'], 'fewer than one batch of 2000'),
+        ([*ABLATE, '--config.data.side=40'], '32'),
+        ([*ABLATE, '--config.train.rate=0.5'], 'would have no effect'),
+        ([*ABLATE, '--config.protocol.rates=((0.1,),)'], 'learning rate is'),
+        ([*ABLATE, '--config.data.test=train'], 'must not be trained on'),
+        ([*ABLATE, '--only', 'pool=max', '--only', 'seed=99'], 'no run'),
         (['--config'], 'expected one argument'),
         ([], 'required: --config'),
-        (['--config', 'configs/ablate_pooling.py', 'stray'], 'unrecognized arguments: stray'),
+        ([*ABLATE, 'stray'], 'unrecognized arguments: stray'),
     ],
 )
 def test_a_mistake_is_one_short_error_and_status_2(root, tmp_path, capsys, words, message):
@@ -404,14 +365,14 @@ def test_an_unprepared_set_ends_before_anything_is_trained(root, tmp_path, capsy
 def test_a_work_directory_of_another_experiment_is_refused(root, finished, capsys, tmp_path):
     _, workdir = finished
     before = (workdir / 'results.jsonl').read_bytes()
-    assert run.main(['--config', 'configs/ablate_pooling.py', '--workdir', str(workdir)]) == 2
+    assert run.main([*ABLATE, '--workdir', str(workdir)]) == 2
     assert (
         "holds the experiment 'tiny', this one is 'ablate_pooling-digits'"
         in capsys.readouterr().err
     )
     assert (workdir / 'results.jsonl').read_bytes() == before
     (tmp_path / 'diary.txt').write_text('mine')
-    assert run.main(['--config', 'configs/ablate_pooling.py', '--workdir', str(tmp_path)]) == 2
+    assert run.main([*ABLATE, '--workdir', str(tmp_path)]) == 2
     assert 'is not empty' in capsys.readouterr().err
 
 
