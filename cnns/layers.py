@@ -350,9 +350,8 @@ class Layers:
         check_fields(type(net).__name__, type(net), {**self.axes, 'initialiser': net.initialiser})
         if x.ndim != 4 or x.shape[-1] != net.channels:
             raise ValueError(
-                f'{type(net).__name__} was built for images [N, H, W, '
-                f'{net.channels}], it was given {tuple(x.shape)}. Set '
-                f'channels={x.shape[-1]}, or convert the images.'
+                f'{type(net).__name__} was built for images [N, H, W, {net.channels}], it was '
+                f'given {tuple(x.shape)}. Set channels={x.shape[-1]}, or convert the images.'
             )
         self.net, self.train = net, train
         self.norm = self.axes.get('norm', 'none')

@@ -204,9 +204,8 @@ class LeNet5Original(layers.Net):
     def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
         if self.classes != 10 or self.channels != 1 or x.shape[-1] != 1:
             raise ValueError(
-                'the original LeNet-5 has codes for 10 classes and reads 1 channel; '
-                f'it was given {self.classes} classes and {x.shape[-1]} channels. '
-                'Use the modern form.'
+                'the original LeNet-5 has codes for 10 classes and reads 1 channel; it was given '
+                f'{self.classes} classes and {x.shape[-1]} channels. Use the modern form.'
             )
         layer = layers.Layers(self, x, train=train)
         _check_size(x)

@@ -134,8 +134,7 @@ def _check_shape(config, path: pathlib.Path) -> None:
     if missing:
         raise UserError(
             f'get_config() of {path} lacks {", ".join(missing[:5])}'
-            f'{" and more" if len(missing) > 5 else ""}; start from '
-            'configs.base.get_config().'
+            f'{" and more" if len(missing) > 5 else ""}; start from configs.base.get_config().'
         )
     for name, default in fields.items():
         group, _, leaf = name.rpartition('.')

@@ -249,8 +249,7 @@ def only(plan: Plan, text: str) -> Plan:
     arms = tuple(arm for arm in arms if arm.seeds)
     if not arms:
         raise UserError(
-            f'--only {text} matches no run. Arms: '
-            f'{"; ".join(arm.label for arm in plan.arms)}. '
+            f'--only {text} matches no run. Arms: {"; ".join(arm.label for arm in plan.arms)}. '
             f'Seeds: {sorted({seed for arm in plan.arms for seed in arm.seeds})}.'
         )
     return plan._replace(arms=arms)

@@ -114,9 +114,8 @@ def describe(plan: Plan, datasets: dict[str, data.Dataset]) -> list[str]:
         )
         lines |= {
             f'data: {dataset.note}; {len(dataset.train.labels):,} train, '
-            f'{len(dataset.validation.labels):,} validation, '
-            f'{len(dataset.test.labels):,} test images, '
-            f'{"streamed" if isinstance(dataset.train, data.Streamed) else "in memory"}',
+            f'{len(dataset.validation.labels):,} validation, {len(dataset.test.labels):,} test '
+            f'images, {"streamed" if isinstance(dataset.train, data.Streamed) else "in memory"}',
             f'devices: {devices} ({jax.local_devices()[0].device_kind}); {layout}',
             optim.late_falls(config, steps_per_epoch),
             channels(config, dataset),
