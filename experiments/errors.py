@@ -89,7 +89,6 @@ def nearest(given: object, allowed: Iterable[object]) -> str:
 def one_of(what: str, given: object, allowed: Collection[object]) -> UserError:
     """Returns the error for a name outside a closed list: the nearest name, and all unless long."""
     close = nearest(given, allowed)
-    if close and len(allowed) > _LIST:
-        return UserError(f'unknown {what} {shown(given)}.{close}')
-    names = ', '.join(str(name) for name in allowed)
-    return UserError(f'unknown {what} {shown(given)}.{close} Allowed: {names}.')
+    known = f' Allowed: {", ".join(map(str, allowed))}.'
+    hint = close if close and len(allowed) > _LIST else close + known
+    return UserError(f'unknown {what} {shown(given)}.{hint}')

@@ -22,11 +22,8 @@ def reported(chunks: Iterable, what: str, total: int, step: int) -> Iterator:
         if now - printed > _QUIET and read < total:
             printed = now
             left = (now - start) / read * (total - read)
-            print(
-                f'{what}: {read:,} of {total:,} images, about {left:.0f} s left',
-                file=sys.stderr,
-                flush=True,
-            )
+            line = f'{what}: {read:,} of {total:,} images, about {left:.0f} s left'
+            print(line, file=sys.stderr, flush=True)
 
 
 class Reporter:
@@ -37,13 +34,9 @@ class Reporter:
         self._live: Progress | None = None
         self._timer: threading.Timer | None = None
         if console.is_terminal:
-            self._live = Progress(
-                TextColumn('{task.description}', markup=False),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                console=console,
-            )
+            text = TextColumn('{task.description}', markup=False)
+            columns = text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+            self._live = Progress(*columns, console=console)
             self._task = self._live.add_task('starting', total=total)
 
     def __enter__(self) -> 'Reporter':

@@ -93,7 +93,6 @@ class WorkDir:
           UserError: it holds another experiment or other files, or cannot be written.
         """
         self.folder = folder
-        self.rows: dict[str, dict[str, Any]] = {}
         plan = folder / 'plan.json'
         found = None
         try:
@@ -124,7 +123,7 @@ class WorkDir:
             )
         for warning in caught:
             note(str(warning.message))
-        self.rows = {row['point']: row for row in rows}
+        self.rows: dict[str, dict[str, Any]] = {row['point']: row for row in rows}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not plan.exists():  # marks the folder as ours, whatever happens next

@@ -174,16 +174,14 @@ _RANGES = (
 )
 
 
-def _must(flat: dict[str, Any], path: str, good: bool, words: str) -> None:
+def _must(flat: dict[str, Any], path: str, good: bool, words: str, verb: str = 'be') -> None:
     """UserError unless the value of a field is good; words: what it must be."""
     if not good:
-        raise UserError(f'{path} is {shown(flat[path])}, it must be {words}.')
+        raise UserError(f'{path} is {shown(flat[path])}, it must {verb} {words}.')
 
 
 def _is_number(value, positive: bool = False) -> bool:
-    return (
-        type(value) in (int, float) and (value > 0 if positive else value >= 0) and value < math.inf
-    )
+    return type(value) in (int, float) and 0 <= value < math.inf and (value > 0 or not positive)
 
 
 def _check_augment(flat: dict[str, Any]) -> None:
@@ -209,9 +207,8 @@ def _check_augment(flat: dict[str, Any]) -> None:
 
 def _rising(values) -> bool:
     """Whether these are whole numbers from 1, none below the one before it."""
-    return all(type(value) is int and value >= 1 for value in values) and list(values) == sorted(
-        values
-    )
+    whole = all(type(value) is int and value >= 1 for value in values)
+    return whole and list(values) == sorted(values)
 
 
 def _check_schedule(flat: dict[str, Any]) -> None:
@@ -223,8 +220,8 @@ def _check_schedule(flat: dict[str, Any]) -> None:
         ('train.factors', bool(factors), 'positive numbers'),
         ('train.milestones', rising, 'rising positive numbers'),
     ):
-        if not (good and all(_is_number(value, positive=True) for value in flat[path])):
-            raise UserError(f'{path} is {shown(flat[path])}, it must hold {words}.')
+        positive = all(_is_number(value, positive=True) for value in flat[path])
+        _must(flat, path, good and positive, words, verb='hold')
     if schedule == 'milestones' and not milestones:
         raise UserError(
             "train.schedule is 'milestones', but train.milestones is empty. Set when "
@@ -268,21 +265,17 @@ def _check_training(flat: dict[str, Any]) -> None:
 
 def check_protocol(flat: dict[str, Any]) -> None:
     """UserError unless the `protocol` group and the learning rate can be used."""
-    if not 0 < flat['protocol.level'] < 1:
-        raise UserError(f'protocol.level is {flat["protocol.level"]}, it must lie between 0 and 1.')
+    _must(flat, 'protocol.level', 0 < flat['protocol.level'] < 1, 'between 0 and 1', verb='lie')
     rates, seeds = flat['protocol.rates'], flat['protocol.selection_seeds']
     for rate in (flat['train.rate'], *rates):
         if not _is_number(rate, positive=True):
             raise UserError(f'a learning rate is {shown(rate)}, it must be a positive number.')
     if len(set(rates)) != len(rates):
         raise UserError(f'protocol.rates names a learning rate twice: {rates}.')
-    if rates and not (
-        seeds and all(type(s) is int and s >= 0 for s in seeds) and len(set(seeds)) == len(seeds)
-    ):
-        raise UserError(
-            f'protocol.selection_seeds is {shown(seeds)}, it must hold different whole '
-            'numbers from 0.'
-        )
+    whole = all(type(seed) is int and seed >= 0 for seed in seeds)
+    good = not rates or bool(seeds and whole and len(set(seeds)) == len(seeds))
+    words = 'different whole numbers from 0'
+    _must(flat, 'protocol.selection_seeds', good, words, verb='hold')
 
 
 # --- what names a run, and what names a compiled program -----------------------------------------

@@ -44,8 +44,7 @@ class Runner:
     def run(self) -> None:
         """Trains all runs, an arm at a time: its runs share one compilation."""
         self._write_plan()
-        self.reporter = Reporter(self.console, self.plan.size)
-        with self.reporter:
+        with Reporter(self.console, self.plan.size) as self.reporter:
             for arm in self.plan.arms:
                 self._run_arm(arm)
         self.current = 'the table and figures'
@@ -71,10 +70,11 @@ class Runner:
             self._start([run])
             old = self.workdir.rows.get(run.name)
             if old and old['status'] in ('done', 'diverged'):
-                done = old['status'] == 'done'
-                self.reporter.finish(
-                    'finished before, skipped' if done else f'diverged before: {old["reason"]}'
+                diverged = old['status'] == 'diverged'
+                end = (
+                    f'diverged before: {old["reason"]}' if diverged else 'finished before, skipped'
                 )
+                self.reporter.finish(end)
                 checkpoints.remove(self.workdir, run)  # of a group that it was once the first of
                 continue
             waiting.append(run)
@@ -211,6 +211,5 @@ class Runner:
             paths = [folder / 'results.csv', *drawn, page.write(folder)]
         except OSError as error:
             self.workdir.fail(error)
-        self.console.print(
-            'written: ' + ', '.join(str(path) for path in paths), highlight=False, soft_wrap=True
-        )
+        written = ', '.join(map(str, paths))
+        self.console.print(f'written: {written}', highlight=False, soft_wrap=True)

@@ -45,9 +45,8 @@ def fit(
       Diverged: a step's loss is not finite.
       UserError: batch, devices, data and net do not fit together.
     """
-    (outcome,) = fit_together(
-        [config], dataset, lambda index, line: on_epoch(line), read_test=read_test
-    )
+    on_line = lambda index, line: on_epoch(line)
+    (outcome,) = fit_together([config], dataset, on_line, read_test=read_test)
     if isinstance(outcome, Diverged):
         raise outcome
     return outcome
@@ -173,10 +172,8 @@ class _Group:
         batches = data.eval_batches(split, size, self.program.shared)
         found = evaluate(step, self.program.variables(self.state), batches, len(split.labels))
         each = {name: np.broadcast_to(np.ravel(value), self.count) for name, value in found.items()}
-        return [
-            {name: values[index].item() for name, values in each.items()}
-            for index in range(self.count)
-        ]
+        runs = range(self.count)
+        return [{name: values[run].item() for name, values in each.items()} for run in runs]
 
     def centre(self, split) -> list[dict[str, float]]:
         """`measure` with the centre view, as between epochs."""
@@ -187,9 +184,8 @@ class _Group:
         self.validation = self.centre(self.dataset.validation)
         for index in self.running():
             error, own = float(metrics['error'][:, index].mean()), self.validation[index]
-            self.controls[index] = optim.after_epoch(
-                self.configs[0], self.controls[index], error, own['error']
-            )
+            control = self.controls[index]
+            self.controls[index] = optim.after_epoch(self.configs[0], control, error, own['error'])
             line = {
                 'epoch': self.epoch,
                 'step': self.done,
@@ -270,6 +266,5 @@ def _train_batches(configs, dataset, program, epoch: int) -> Iterator[dict[str, 
 
 
 def _columns(split: str, metrics: dict[str, float]) -> dict[str, float]:
-    return {
-        f'{split}/{name}': metrics[name] for name in ('loss', 'error', 'error5') if name in metrics
-    }
+    names = [name for name in ('loss', 'error', 'error5') if name in metrics]
+    return {f'{split}/{name}': metrics[name] for name in names}

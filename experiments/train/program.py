@@ -82,9 +82,8 @@ def device_count(config, models: int = 1) -> int:
 
 def length_of(config, dataset: data.Dataset) -> optim.Length:
     """Steps and epochs of a training on this data set."""
-    return optim.length_of(
-        config, data.steps_per_epoch(len(dataset.train.labels), config.train.batch)
-    )
+    steps_per_epoch = data.steps_per_epoch(len(dataset.train.labels), config.train.batch)
+    return optim.length_of(config, steps_per_epoch)
 
 
 _programs: dict[str, Program] = {}
@@ -96,19 +95,9 @@ def program_of(config, dataset: data.Dataset, models: int = 1) -> Program:
 
     models: runs that are trained at once, up to train.together of them.
     """
-    arm = json.dumps(
-        [
-            compiled(config),
-            device_count(config, models),
-            models,
-            dataset.shape,
-            dataset.classes,
-            dataset.mean.tolist(),
-            dataset.std.tolist(),
-            getattr(dataset, 'fingerprint', None),
-        ],
-        sort_keys=True,
-    )
+    statistics = dataset.mean.tolist(), dataset.std.tolist(), dataset.fingerprint
+    known = device_count(config, models), models, dataset.shape, dataset.classes, *statistics
+    arm = json.dumps([compiled(config), *known], sort_keys=True)
     if arm not in _programs:
         if len(_programs) == _KEPT:
             _programs.pop(next(iter(_programs)))
@@ -226,13 +215,9 @@ def _evaluation(
     config, net, seen: views.Views, devices: int, shape: tuple[int, ...]
 ) -> tuple[Callable, int]:
     """The mapped evaluation of these views, and the images of its batches."""
-    function = functools.partial(
-        eval_step,
-        net=views.net_for(seen, net, config.model.name),
-        views=seen,
-        loss=loss_of(config, train=False),
-        axis=None if shape else AXIS,
-    )
+    seer, loss = views.net_for(seen, net, config.model.name), loss_of(config, train=False)
+    axis = None if shape else AXIS
+    function = functools.partial(eval_step, net=seer, views=seen, loss=loss, axis=axis)
     pixels = max(math.prod(group.size) for group in seen.groups)
     pixels *= shape[1] if shape else 1  # every model of a device has its own activations
     batch = max(min(_EVAL_BATCH, _EVAL_PIXELS // pixels), 1)
