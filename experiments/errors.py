@@ -39,11 +39,9 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
             print(f'error: {error}', file=sys.stderr)
             return 2
         except MemoryError as error:
-            print(
-                f'error: not enough memory{f" ({error})" if str(error) else ""}. Ask for less at '
-                'a time: smaller images or a smaller batch.',
-                file=sys.stderr,
-            )
+            words = f' ({error})' if str(error) else ''
+            remedy = 'Ask for less at a time: smaller images or a smaller batch.'
+            print(f'error: not enough memory{words}. {remedy}', file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print('interrupted', file=sys.stderr)

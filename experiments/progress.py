@@ -88,22 +88,19 @@ class Reporter:
 
     def epoch(self, line: dict, what: str = '') -> None:
         """what: the label of the run, where several were started together."""
-        words = (
-            f'{what or self._what}: epoch {line["epoch"]}/{self._epochs}, '
-            f'validation error {100 * line["validation/error"]:.2f} %'
-        )
+        error = 100 * line['validation/error']
+        epoch = f'{what or self._what}: epoch {line["epoch"]}/{self._epochs}'
         self._compiled()
-        self._latest = words
-        self._show(words, _QUIET)
+        self._latest = f'{epoch}, validation error {error:.2f} %'
+        self._show(self._latest, _QUIET)
 
     def finish(self, words: str, what: str = '', together: int = 1) -> None:
         """Ends a run; its seconds are a share of those of all started `together` with it."""
         self._compiled()
         self.finished += 1
         seconds = (time.perf_counter() - self._start) / together
-        self._print(
-            f'[{self.finished}/{self.total}] {what or self._what}: {words} ({seconds:.1f} s)'
-        )
+        run = f'[{self.finished}/{self.total}] {what or self._what}'
+        self._print(f'{run}: {words} ({seconds:.1f} s)')
         if self._live:
             self._live.update(self._task, completed=self.finished)
 

@@ -76,11 +76,8 @@ def _main(argv: list[str], console: Console) -> int:
         return runner.finish()
     except KeyboardInterrupt:
         kept = sum(run.name in workdir.rows for run in runner.asked)
-        print(
-            f'\ninterrupted in {runner.current}; finished runs kept in {folder}: {kept}. '
-            'Run the same command again to continue.',
-            file=sys.stderr,
-        )
+        end = f'finished runs kept in {folder}: {kept}. Run the same command again to continue.'
+        print(f'\ninterrupted in {runner.current}; {end}', file=sys.stderr)
         return 130
 
 

@@ -70,11 +70,8 @@ def read_experiment(workdir: str | os.PathLike) -> Experiment:
     last = {row['point']: row for row in read_rows(workdir)}
     curves = {}
     for run in plan['points']:
-        epochs = {
-            line['epoch']: line
-            for line in read(workdir / folder_of(run) / 'metrics.jsonl')
-            if isinstance(line.get('epoch'), int)
-        }
+        lines = read(workdir / folder_of(run) / 'metrics.jsonl')
+        epochs = {line['epoch']: line for line in lines if isinstance(line.get('epoch'), int)}
         if epochs:
             curves[run] = [epochs[epoch] for epoch in sorted(epochs)]
     return Experiment(plan, [last[run] for run in plan['points'] if run in last], curves)

@@ -27,7 +27,7 @@ CHOICES = {
 
 # --- what a run can use ------------------------------------------------------------------------
 
-_ELSEWHERE = dict.fromkeys(AXES, 'model.{}') | dict(
+_ELSEWHERE = {axis: f'model.{axis}' for axis in AXES} | dict(
     dtype='model.dtype',
     classes='the data',
     channels='the data (data.channels)',
@@ -41,9 +41,7 @@ def _check_fields(config) -> None:
     name, given = config.model.name, config.model.fields.to_dict()
     for field in given:
         if field in _ELSEWHERE:
-            raise UserError(
-                f'model.fields.{field} has a place of its own: {_ELSEWHERE[field].format(field)}.'
-            )
+            raise UserError(f'model.fields.{field} has a place of its own: {_ELSEWHERE[field]}.')
     cnns.build(name, **fields_of(config))
     entry = cnns.NETS[name]
     of_net = {field.name: field for field in dataclasses.fields(entry.net)}
@@ -59,21 +57,17 @@ def _check_field(field: str, value, default, annotation) -> None:
         if value is None:
             return
         kinds = [kind for kind in typing.get_args(annotation) if kind is not type(None)]
+    such = f'such as {shown(default)}; it was given {shown(value)}'
     whole = float in kinds and type(value) is int
     if not whole and set(kinds) <= set(KINDS) and type(value) not in kinds:
         words = ' or '.join(KINDS[kind] for kind in kinds)
-        raise UserError(
-            f'{field} takes {words}, such as {shown(default)}; it was given {shown(value)}.'
-        )
+        raise UserError(f'{field} takes {words}, {such}.')
     pairs = [(value, default)]
     if kinds == [tuple]:
         pairs = list(zip(value, (default[:1] or (1,)) * len(value)))
     for one, like in pairs:
         if type(like) is int and like > 0 and not (type(one) is int and one >= 1):
-            raise UserError(
-                f'{field} takes whole numbers from 1, such as {shown(default)}; '
-                f'it was given {shown(value)}.'
-            )
+            raise UserError(f'{field} takes whole numbers from 1, {such}.')
         if type(one) in (int, float) and not _is_number(one):
             raise UserError(f'{field} is {shown(value)}, it must be a number from 0.')
 
@@ -98,9 +92,8 @@ def _check_axes(config) -> None:
 def spelled_out(config) -> dict[str, Any]:
     """A config as a flat dict, with the net's own choice for every axis that it leaves open."""
     flat, defaults = flatten(config), cnns.axes_of(config.model.name)
-    return flat | {
-        f'model.{axis}': defaults.get(axis) for axis in AXES if flat[f'model.{axis}'] is None
-    }
+    left = [axis for axis in AXES if flat[f'model.{axis}'] is None]
+    return flat | {f'model.{axis}': defaults.get(axis) for axis in left}
 
 
 def resolve(config) -> dict[str, Any]:
@@ -304,8 +297,6 @@ def digest(flat: dict[str, Any], phase: str) -> str:
 def compiled(config) -> dict[str, Any]:
     """The part of a config, `spelled_out`, that a compiled program may depend on."""
     left_out = {'seed', 'title', *(f'train.{name}' for name in _ON_THE_HOST.split())}
-    return {
-        name: value
-        for name, value in spelled_out(config).items()
-        if name not in left_out and not name.startswith('protocol.')
-    }
+    flat = spelled_out(config)
+    names = [name for name in flat if name not in left_out and not name.startswith('protocol.')]
+    return {name: flat[name] for name in names}

@@ -127,17 +127,16 @@ def _check_shape(config, path: pathlib.Path) -> None:
     missing = [name for name in fields if name not in given]
     missing += [name for name in OPEN if not isinstance(_look(config, name), ConfigDict)]
     if missing:
+        named = ', '.join(missing[:5]) + (' and more' if len(missing) > 5 else '')
         raise UserError(
-            f'get_config() of {path} lacks {", ".join(missing[:5])}'
-            f'{" and more" if len(missing) > 5 else ""}; start from configs.base.get_config().'
+            f'get_config() of {path} lacks {named}; start from configs.base.get_config().'
         )
     for name, default in fields.items():
         group, _, leaf = name.rpartition('.')
         kind = _look(model, group).get_type(leaf)
-        if not (isinstance(given[name], kind) or default is None and given[name] is None):
-            raise UserError(
-                f'field {name!r} of {path} takes {KINDS[kind]}, it is {shown(given[name])}.'
-            )
+        value = given[name]
+        if not (isinstance(value, kind) or default is None and value is None):
+            raise UserError(f'field {name!r} of {path} takes {KINDS[kind]}, it is {shown(value)}.')
 
 
 # --- the command line --------------------------------------------------------------------------
@@ -230,9 +229,8 @@ def set_field(config, path: str, value) -> None:
     try:
         node[leaf] = _read(value, kind)
     except (TypeError, ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise UserError(
-            f'field {path!r} takes {KINDS.get(kind, kind.__name__)}, it was given {shown(value)}.'
-        ) from error
+        takes = KINDS.get(kind, kind.__name__)
+        raise UserError(f'field {path!r} takes {takes}, it was given {shown(value)}.') from error
 
 
 def _literal(text: str) -> Any:

@@ -104,12 +104,10 @@ def describe(plan: Plan, datasets: dict[str, data.Dataset]) -> list[str]:
         steps_per_epoch = train.length_of(config, dataset).steps_per_epoch
         optim.schedule_of(config, steps_per_epoch)
         devices = train.program_of(config, dataset, models).devices
-        layout = (
-            f'batch {config.train.batch} = {devices} x {config.train.batch // devices}'
-            if config.train.together == 1
-            else f'{models} runs together = {devices} x '
-            f'{models // devices}, each with batches of {config.train.batch}'
-        )
+        batch, each = config.train.batch, models // devices
+        layout = f'batch {batch} = {devices} x {batch // devices}'
+        if config.train.together > 1:
+            layout = f'{models} runs together = {devices} x {each}, each with batches of {batch}'
         lines |= {
             f'data: {dataset.note}; {len(dataset.train.labels):,} train, '
             f'{len(dataset.validation.labels):,} validation, {len(dataset.test.labels):,} test '

@@ -140,10 +140,8 @@ class _Group:
         # CPU, and in a loop on the device XLA's CPU convolutions are many times slower.
         for batch in itertools.islice(batches, self.length.steps - self.done):
             factor = self.schedule(self.done)
-            rates = [
-                config.train.rate * control.scale * factor
-                for config, control in zip(self.configs, self.controls)
-            ]
+            pairs = zip(self.configs, self.controls)
+            rates = [config.train.rate * control.scale * factor for config, control in pairs]
             given = np.asarray(rates, np.float32).reshape(self.program.shape)
             self.state, values = self.program.step(self.state, batch, given)
             metrics.append(values)  # stays on the device until the epoch ends
@@ -239,11 +237,9 @@ def _check_alike(configs) -> None:
     for config in configs[1:]:
         other = flatten(config)
         differ = {name for name in {*first, *other} if first.get(name) != other.get(name)}
-        differ -= {'seed', 'train.rate'}
-        if differ:
+        if names := ', '.join(sorted(differ - {'seed', 'train.rate'})):
             raise ValueError(
-                f'runs trained together differ in {", ".join(sorted(differ))}; '
-                'only seed and train.rate may differ.'
+                f'runs trained together differ in {names}; only seed and train.rate may differ.'
             )
 
 
@@ -251,13 +247,11 @@ def _train_batches(configs, dataset, program, epoch: int) -> Iterator[dict[str, 
     """One epoch's batches for `program.step`; each of several models in the order of its seed."""
     batch, seeds = configs[0].train.batch, [config.seed for config in configs]
     # a seed is read once, however many learning rates it is tried with
-    own = [
-        data.train_batches(dataset.train, batch, program.shared, seed, epoch)
-        for seed in dict.fromkeys(seeds)
-    ]
+    read = list(dict.fromkeys(seeds))
+    own = [data.train_batches(dataset.train, batch, program.shared, seed, epoch) for seed in read]
     if not program.shape:
         return own[0]
-    places = [list(dict.fromkeys(seeds)).index(seed) for seed in seeds]
+    places = [read.index(seed) for seed in seeds]
     squeezed = (
         [jax.tree.map(lambda leaf: leaf[0], batch) for batch in batches]
         for batches in zip(*own, strict=True)

@@ -168,11 +168,9 @@ def _net(config, dataset: data.Dataset, size, axis: str | None) -> tuple[Any, An
             dtype=jnp.dtype(config.model.dtype),
             axis_name=axis,
         )
-        shapes = jax.eval_shape(
-            functools.partial(net.init, train=False),
-            jax.random.PRNGKey(0),
-            jax.ShapeDtypeStruct((1, *size), jnp.float32),
-        )
+        init = functools.partial(net.init, train=False)
+        images = jax.ShapeDtypeStruct((1, *size), jnp.float32)
+        shapes = jax.eval_shape(init, jax.random.PRNGKey(0), images)
     except ValueError as error:
         raise UserError(f'{config.model.name} on {dataset.name}: {error}') from error
     return net, shapes['params']
