@@ -135,12 +135,11 @@ class Runner:
     ) -> Sequence[Row | Exception]:
         """The metrics of each run, or why there are none; puts their variables into `weights`."""
         try:
-            try:
-                return self._fit(runs, kept, weights)
-            except checkpoint.Misfit as error:
-                note(f'{kept.path} does not fit ({error}); the training starts over')
-                kept.begun = None
-                return self._fit(runs, kept, weights)
+            return self._fit(runs, kept, weights)
+        except checkpoint.Misfit as error:  # raised only where kept.begun is given
+            note(f'{kept.path} does not fit ({error}); the training starts over')
+            kept.begun = None
+            return self._outcomes(runs, kept, weights)
         except UserError:
             raise
         except Exception as error:  # one bad run must not cost the others
@@ -205,11 +204,9 @@ class Runner:
         self.console.print(result_table.terminal(summary))
         for sentence in sentences(summary):
             self.console.print(sentence, highlight=False, markup=False, soft_wrap=True)
-        try:
+        with self.workdir.writing():
             result_table.write_csv(folder / 'results.csv', summary)
             drawn = figures.write(experiment, folder / 'figure')
             paths = [folder / 'results.csv', *drawn, page.write(folder)]
-        except OSError as error:
-            self.workdir.fail(error)
         written = ', '.join(map(str, paths))
         self.console.print(f'written: {written}', highlight=False, soft_wrap=True)

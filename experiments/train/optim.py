@@ -52,9 +52,8 @@ def update_of(config, params: Any) -> optax.GradientTransformationExtraArgs:
     """
     fields = config.train
     decays = decays_of(config, params)
-    factors = jax.tree_util.tree_map_with_path(
-        lambda path, _: fields.bias_rate if _is_bias(path) else 1.0, params
-    )
+    factor = lambda path, _: fields.bias_rate if _is_bias(path) else 1.0
+    factors = jax.tree_util.tree_map_with_path(factor, params)
     parts = [optax.clip_by_global_norm(fields.clip)] if fields.clip else []
     if any(jax.tree.leaves(decays)):
         parts.append(add_decay(decays))

@@ -127,9 +127,8 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
     )
     # Between epochs the net sees the centre at the scale of the training: so no field of the test
     # changes the errors that a plateau depends on
-    evaluate, eval_batch = test, test_batch = _evaluation(
-        config, net, views.views('centre', augmented, ()), devices, shape
-    )
+    centre = views.views('centre', augmented, ())
+    evaluate, eval_batch = test, test_batch = _evaluation(config, net, centre, devices, shape)
     if config.evaluation.views != 'centre' or config.evaluation.scales:
         seen = views.views(config.evaluation.views, augmented, config.evaluation.scales)
         test, test_batch = _evaluation(config, net, seen, devices, shape)
