@@ -194,20 +194,18 @@ def _declared(file: ConfigFile, config, assigned: set[str]) -> _Declared:
             raise UserError(f'the sweep adds arm {label!r} with seed {seed} twice.')
         seeds.append(seed)
 
-    if file.sweep is None:
-        add(config.model.name)
-    else:
-        try:
-            file.sweep(add)
-        except UserError:
-            raise
-        except TypeError as error:
-            raise UserError(
-                f'sweep(add) of {file.name} calls add wrongly ({error}); it is '
-                'add(label, seed=..., group=dict(field=value)).'
-            ) from error
-        except (Exception, SystemExit) as error:
-            raise UserError(f'sweep(add) of {file.name} fails: {reason(error)}') from error
+    sweep = file.sweep or (lambda add: add(config.model.name))
+    try:
+        sweep(add)
+    except UserError:
+        raise
+    except TypeError as error:
+        raise UserError(
+            f'sweep(add) of {file.name} calls add wrongly ({error}); it is '
+            'add(label, seed=..., group=dict(field=value)).'
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise UserError(f'sweep(add) of {file.name} fails: {reason(error)}') from error
     if not arms:
         raise UserError(f'sweep(add) of {file.name} adds no run.')
     return arms

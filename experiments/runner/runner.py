@@ -70,10 +70,9 @@ class Runner:
             self._start([run])
             old = self.workdir.rows.get(run.name)
             if old and old['status'] in ('done', 'diverged'):
-                diverged = old['status'] == 'diverged'
-                end = (
-                    f'diverged before: {old["reason"]}' if diverged else 'finished before, skipped'
-                )
+                end = 'finished before, skipped'
+                if old['status'] == 'diverged':
+                    end = f'diverged before: {old["reason"]}'
                 self.reporter.finish(end)
                 checkpoints.remove(self.workdir, run)  # of a group that it was once the first of
                 continue
@@ -134,8 +133,22 @@ class Runner:
         self, runs: list[Run], kept: checkpoints.Checkpoint, weights: dict[int, Any]
     ) -> Sequence[Row | Exception]:
         """The metrics of each run, or why there are none; puts their variables into `weights`."""
+
+        def on_epoch(index, line):
+            self.workdir.append(f'{folder_of(runs[index].name)}/metrics.jsonl', line)
+            self.reporter.epoch(line, label([runs[index]]))
+
         try:
-            return self._fit(runs, kept, weights)
+            return train.fit_together(
+                [run.config for run in runs],
+                self.datasets[runs[0].arm],
+                on_epoch,
+                read_test=runs[0].phase == FINAL,
+                on_step=self.reporter.step,
+                begun=kept.begun,
+                keep=kept.keep,
+                on_end=weights.__setitem__,
+            )
         except checkpoint.Misfit as error:  # raised only where kept.begun is given
             note(f'{kept.path} does not fit ({error}); the training starts over')
             kept.begun = None
@@ -146,24 +159,6 @@ class Runner:
             if interrupts.interrupted:  # some C++ code turns an interrupt into an error of its own
                 raise KeyboardInterrupt from error
             return [error] * len(runs)
-
-    def _fit(
-        self, runs: list[Run], kept: checkpoints.Checkpoint, weights: dict[int, Any]
-    ) -> Sequence[Row | Exception]:
-        def on_epoch(index, line):
-            self.workdir.append(f'{folder_of(runs[index].name)}/metrics.jsonl', line)
-            self.reporter.epoch(line, label([runs[index]]))
-
-        return train.fit_together(
-            [run.config for run in runs],
-            self.datasets[runs[0].arm],
-            on_epoch,
-            read_test=runs[0].phase == FINAL,
-            on_step=self.reporter.step,
-            begun=kept.begun,
-            keep=kept.keep,
-            on_end=weights.__setitem__,
-        )
 
     def _add(self, run: Run, columns: Row) -> None:
         dataset = self.datasets[run.arm]

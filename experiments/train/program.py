@@ -115,15 +115,10 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
     net, parameters = _net(config, dataset, size, axis if devices > 1 else None)
     update = optim.update_of(config, parameters)
     average = optim.average(config.train.ema) if config.train.ema else None
+    loss, count = loss_of(config, train=True), config.train.accumulate
+    common: dict[str, Any] = dict(net=net, update=update, average=average)
     step = functools.partial(
-        train_step,
-        net=net,
-        loss=loss_of(config, train=True),
-        update=update,
-        average=average,
-        augmented=augmented,
-        micro_batches=config.train.accumulate,
-        axis=axis,
+        train_step, loss=loss, augmented=augmented, micro_batches=count, axis=axis, **common
     )
     # Between epochs the net sees the centre at the scale of the training: so no field of the test
     # changes the errors that a plateau depends on
@@ -132,7 +127,7 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
     if config.evaluation.views != 'centre' or config.evaluation.scales:
         seen = views.views(config.evaluation.views, augmented, config.evaluation.scales)
         test, test_batch = _evaluation(config, net, seen, devices, shape)
-    init = functools.partial(_init, net=net, size=size, update=update, average=average)
+    init = functools.partial(_init, size=size, **common)
     if shape:
         mapped = side_by_side(step, devices, (0, 0, 0), donate=True, fast=net.fast)
     else:

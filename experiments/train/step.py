@@ -11,9 +11,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-import cnns
-import cnns.lenet
 from cnns.googlenet import AUXILIARY_WEIGHT
+from cnns.lenet import rbf_loss
 from experiments.train import optim
 from experiments.train.parallel import AXIS
 
@@ -125,7 +124,7 @@ def _accumulated(gradient_of: Callable, micro_batches: int, batch_stats, example
 def loss_of(config, *, train: bool) -> Callable:
     """(logits [n, classes], labels [n]) -> losses [n]; labels are smoothed in training only."""
     if config.train.loss == 'rbf':
-        return cnns.lenet.rbf_loss
+        return rbf_loss
     if train and config.train.label_smoothing:
         return optim.smoothed(config.train.label_smoothing)
     return optax.softmax_cross_entropy_with_integer_labels
