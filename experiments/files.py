@@ -42,8 +42,7 @@ def append(path: str | os.PathLike, row: dict[str, Any]) -> None:
 def read(path: str | os.PathLike) -> list[dict[str, Any]]:
     """Rows of a file of JSON lines, in order; [] if there is no such file.
 
-    A line that is not a JSON object (what a crash leaves) is skipped with a warning that names file
-    and line.
+    A line that is no JSON object (what a crash leaves) is skipped; a warning names file and line.
     """
     try:
         lines = Path(path).read_bytes().split(b'\n')

@@ -209,12 +209,11 @@ def _check_schedule(flat: dict[str, Any]) -> None:
     schedule, factors = flat['train.schedule'], flat['train.factors']
     milestones = flat['train.milestones']
     rising = all(a < b for a, b in zip(milestones, milestones[1:]))
-    for path, good, words in (
-        ('train.factors', bool(factors), 'positive numbers'),
-        ('train.milestones', rising, 'rising positive numbers'),
-    ):
-        positive = all(_is_number(value, positive=True) for value in flat[path])
-        _must(flat, path, good and positive, words, verb='hold')
+    positive = lambda values: all(_is_number(value, positive=True) for value in values)
+    good = len(factors) > 0 and positive(factors)
+    _must(flat, 'train.factors', good, 'positive numbers', verb='hold')
+    good = rising and positive(milestones)
+    _must(flat, 'train.milestones', good, 'rising positive numbers', verb='hold')
     if schedule == 'milestones' and not milestones:
         raise UserError(
             "train.schedule is 'milestones', but train.milestones is empty. Set when "

@@ -63,9 +63,9 @@ def read_config(spec: str) -> ConfigFile:
         raise UserError(
             f'ARGUMENTS of {path} is {shown(arguments)}, it must be a tuple of strings.'
         )
-    small = False
-    if arg not in arguments and arg.split(',')[-1] == SMOKE:
-        small, arg = True, arg[: -len(SMOKE)].rstrip(',')
+    small = arg not in arguments and arg.split(',')[-1] == SMOKE
+    if small:
+        arg = arg[: -len(SMOKE)].rstrip(',')
     if arg and arguments and arg not in arguments:
         raise one_of(f'argument of {path}', arg, (*arguments, SMOKE))
     if arg and not inspect.signature(module.get_config).parameters:

@@ -62,8 +62,7 @@ class Runner:
         self._run_phase(self.plan.finals(arm, learning_rate))
 
     def _run_phase(self, runs: list[Run]) -> None:
-        """Trains the runs of one arm and phase and adds their rows. Finished ones are skipped,
-        failed ones tried again."""
+        """Trains runs of one arm and phase, adds their rows; skips finished ones, not failed ones."""
         waiting = []
         for run in runs:
             self.asked.append(run)

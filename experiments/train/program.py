@@ -28,9 +28,8 @@ _EVAL_BATCH, _EVAL_PIXELS = 500, 2**22
 class Program(NamedTuple):
     """The compiled functions that all seeds and learning rates of an arm share.
 
-    Where models are trained together, `shape` is (devices, models of each), states, batches of
-    `step`, learning rates and results have these leading axes, and a batch of evaluation is
-    [1, n, ...].
+    Where models are trained together, `shape` is (devices, models of each); states, batches of
+    `step`, learning rates and results have these axes first. Batches of evaluation: [1, n, ...].
     """
 
     init: Callable  # seed, or one for each model -> State
@@ -207,9 +206,9 @@ def _evaluation(
     config, net, seen: views.Views, devices: int, shape: tuple[int, ...]
 ) -> tuple[Callable, int]:
     """The mapped evaluation of these views, and the images of its batches."""
-    seer, loss = views.net_for(seen, net, config.model.name), loss_of(config, train=False)
+    own, loss = views.net_for(seen, net, config.model.name), loss_of(config, train=False)
     axis = None if shape else AXIS
-    function = functools.partial(eval_step, net=seer, views=seen, loss=loss, axis=axis)
+    function = functools.partial(eval_step, net=own, views=seen, loss=loss, axis=axis)
     pixels = max(math.prod(group.size) for group in seen.groups)
     pixels *= shape[1] if shape else 1  # every model of a device has its own activations
     batch = max(min(_EVAL_BATCH, _EVAL_PIXELS // pixels), 1)
