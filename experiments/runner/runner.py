@@ -62,7 +62,7 @@ class Runner:
         self._run_phase(self.plan.finals(arm, learning_rate))
 
     def _run_phase(self, runs: list[Run]) -> None:
-        """Trains runs of one arm and phase, adds their rows; skips finished ones, not failed ones."""
+        """Trains runs of one arm and phase and adds their rows; repeats only those that failed."""
         waiting = []
         for run in runs:
             self.asked.append(run)
