@@ -123,9 +123,8 @@ class PartialConv(nn.Module):
         for link, (i, o) in enumerate(links):
             place[link, i, o] = 1
         fan_in = [25 * len(column) for column in C3_TABLE]
-        kernel = self.param(
-            'kernel', uniform([fan_in[o] for _, o in links]), (5, 5, len(links)), self.param_dtype
-        )
+        init = uniform([fan_in[o] for _, o in links])
+        kernel = self.param('kernel', init, (5, 5, len(links)), self.param_dtype)
         bias = self.param('bias', uniform(fan_in), (16,), self.param_dtype)
         # Only existing weights are parameters; the dense kernel has zeros elsewhere
         dense = jnp.einsum('hwl,lio->hwio', kernel, place).astype(self.dtype)
@@ -204,9 +203,8 @@ class LeNet5Original(layers.Net):
     def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
         if self.classes != 10 or self.channels != 1 or x.shape[-1] != 1:
             raise ValueError(
-                'the original LeNet-5 has codes for 10 classes and reads 1 channel; '
-                f'it was given {self.classes} classes and {x.shape[-1]} channels. '
-                'Use the modern form.'
+                'the original LeNet-5 has codes for 10 classes and reads 1 channel; it was given '
+                f'{self.classes} classes and {x.shape[-1]} channels. Use the modern form.'
             )
         layer = layers.Layers(self, x, train=train)
         _check_size(x)

@@ -14,11 +14,10 @@ from experiments.files import digest
 
 def environment() -> dict[str, Any]:
     """Versions, devices and the code's git revision ('+changes' when the tree is not clean)."""
+    root = Path(__file__).parent.parent
 
     def git(*words):
-        done = subprocess.run(
-            ['git', *words], cwd=Path(__file__).parent, capture_output=True, text=True
-        )
+        done = subprocess.run(['git', *words], cwd=root, capture_output=True, text=True)
         return done.stdout.strip() if done.returncode == 0 else None
 
     try:
@@ -27,6 +26,8 @@ def environment() -> dict[str, Any]:
             revision += '+changes'
     except OSError:  # no git on this machine
         revision = None
+    files = [path for folder in ('cnns', 'experiments') for path in (root / folder).rglob('*.py')]
+    code = [(path.relative_to(root).as_posix(), path.read_bytes()) for path in sorted(files)]
     return {
         'python': platform.python_version(),
         'platform': platform.platform(),
@@ -36,14 +37,5 @@ def environment() -> dict[str, Any]:
         'backend': jax.default_backend(),
         'device_count': jax.local_device_count(),
         'git_revision': revision,
-        'code': _code_digest(),
+        'code': digest(code),  # of the project's Python files, committed or not
     }
-
-
-def _code_digest() -> str:
-    """A digest of the project's Python files, committed or not."""
-    root = Path(__file__).parent.parent
-    files = [path for folder in ('cnns', 'experiments') for path in (root / folder).rglob('*.py')]
-    return digest(
-        [(path.relative_to(root).as_posix(), path.read_bytes()) for path in sorted(files)]
-    )

@@ -39,11 +39,9 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
             print(f'error: {error}', file=sys.stderr)
             return 2
         except MemoryError as error:
-            print(
-                f'error: not enough memory{f" ({error})" if str(error) else ""}. Ask for less at '
-                'a time: smaller images or a smaller batch.',
-                file=sys.stderr,
-            )
+            words = f' ({error})' if str(error) else ''
+            remedy = 'Ask for less at a time: smaller images or a smaller batch.'
+            print(f'error: not enough memory{words}. {remedy}', file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print('interrupted', file=sys.stderr)
@@ -89,7 +87,6 @@ def nearest(given: object, allowed: Iterable[object]) -> str:
 def one_of(what: str, given: object, allowed: Collection[object]) -> UserError:
     """Returns the error for a name outside a closed list: the nearest name, and all unless long."""
     close = nearest(given, allowed)
-    if close and len(allowed) > _LIST:
-        return UserError(f'unknown {what} {shown(given)}.{close}')
-    names = ', '.join(str(name) for name in allowed)
-    return UserError(f'unknown {what} {shown(given)}.{close} Allowed: {names}.')
+    known = f' Allowed: {", ".join(map(str, allowed))}.'
+    hint = close if close and len(allowed) > _LIST else close + known
+    return UserError(f'unknown {what} {shown(given)}.{hint}')

@@ -42,8 +42,7 @@ def append(path: str | os.PathLike, row: dict[str, Any]) -> None:
 def read(path: str | os.PathLike) -> list[dict[str, Any]]:
     """Rows of a file of JSON lines, in order; [] if there is no such file.
 
-    A line that is not a JSON object (what a crash leaves) is skipped with a warning that names file
-    and line.
+    A line that is no JSON object (what a crash leaves) is skipped; a warning names file and line.
     """
     try:
         lines = Path(path).read_bytes().split(b'\n')
@@ -51,15 +50,13 @@ def read(path: str | os.PathLike) -> list[dict[str, Any]]:
         return []
     rows = []
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
             row = None
         if isinstance(row, dict):
             rows.append(row)
-        else:
+        elif line.strip():
             warnings.warn(f'{path}, line {number}: not a complete row, skipped', stacklevel=2)
     return rows
 
@@ -80,8 +77,7 @@ def write_whole(path: str | os.PathLike, data: bytes | str) -> None:
 
 
 def digest(*parts: object) -> str:
-    """Sixteen hexadecimal digits of a hash of bytes, arrays' bytes, and of anything with a stable
-    repr."""
+    """Sixteen hexadecimal digits: a hash of bytes, arrays, and anything with a stable repr."""
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):
@@ -106,11 +102,10 @@ def cache_folder(setting: str | None) -> Path | None:
     try:
         if setting:
             return Path(setting).expanduser()
-        base = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+        return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'cnns'
     except RuntimeError as error:  # no home, or none of that user
         if not setting:
             return None
         raise UserError(
             f"data.cache is {setting!r}: {error} Name a folder that can be made, or 'off'."
         ) from error
-    return Path(base) / 'cnns'

@@ -1,10 +1,12 @@
 """The files of a work directory: its plan, its rows, and the files of each run."""
 
+import contextlib
 import json
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from experiments.errors import UserError, reason
 from experiments.files import append, read, write_whole
@@ -70,11 +72,8 @@ def read_experiment(workdir: str | os.PathLike) -> Experiment:
     last = {row['point']: row for row in read_rows(workdir)}
     curves = {}
     for run in plan['points']:
-        epochs = {
-            line['epoch']: line
-            for line in read(workdir / folder_of(run) / 'metrics.jsonl')
-            if isinstance(line.get('epoch'), int)
-        }
+        lines = read(workdir / folder_of(run) / 'metrics.jsonl')
+        epochs = {line['epoch']: line for line in lines if isinstance(line.get('epoch'), int)}
         if epochs:
             curves[run] = [epochs[epoch] for epoch in sorted(epochs)]
     return Experiment(plan, [last[run] for run in plan['points'] if run in last], curves)
@@ -93,7 +92,6 @@ class WorkDir:
           UserError: it holds another experiment or other files, or cannot be written.
         """
         self.folder = folder
-        self.rows: dict[str, dict[str, Any]] = {}
         plan = folder / 'plan.json'
         found = None
         try:
@@ -124,37 +122,35 @@ class WorkDir:
             )
         for warning in caught:
             note(str(warning.message))
-        self.rows = {row['point']: row for row in rows}
-        try:
+        self.rows: dict[str, dict[str, Any]] = {row['point']: row for row in rows}
+        with self.writing():
             folder.mkdir(parents=True, exist_ok=True)
             if not plan.exists():  # marks the folder as ours, whatever happens next
                 write_whole(plan, json.dumps({'experiment': experiment}))
-        except OSError as error:
-            self.fail(error)
 
-    def fail(self, error: OSError) -> NoReturn:
-        """Raises the UserError for a folder that cannot be written."""
-        raise UserError(
-            f'cannot write to {error.filename or self.folder}: {error.strerror or error}. Finished '
-            f'runs kept: {len(self.rows)}. Free space or permissions, or name another '
-            '--workdir; then run the same command again.'
-        ) from error
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Raises a UserError where the code inside cannot write to the folder."""
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f'cannot write to {error.filename or self.folder}: {error.strerror or error}. '
+                f'Finished runs kept: {len(self.rows)}. Free space or permissions, or name another '
+                '--workdir; then run the same command again.'
+            ) from error
 
     def write(self, name: str, text: str | bytes) -> None:
         """Writes a whole file, or leaves the old one as it was."""
         path = self.folder / name
-        try:
+        with self.writing():
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, text)
-        except OSError as error:
-            self.fail(error)
 
     def append(self, name: str, row: dict[str, Any]) -> None:
         """Adds a row to a file of JSON lines."""
-        try:
+        with self.writing():
             append(self.folder / name, row)
-        except OSError as error:
-            self.fail(error)
 
     def add(self, row: dict[str, Any]) -> None:
         """Adds the row of a run."""

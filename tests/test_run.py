@@ -574,7 +574,8 @@ def test_a_disk_that_is_full_for_the_weights_costs_no_row_and_no_weights(
     def full(workdir, name, content):
         calls.extend([name] if name.endswith('weights.msgpack') else [])
         if name.endswith('weights.msgpack') and len(calls) == together:
-            workdir.fail(OSError(28, 'No space left on device', name))
+            with workdir.writing():
+                raise OSError(28, 'No space left on device', name)
         plain(workdir, name, content)
 
     with monkeypatch.context() as patched:

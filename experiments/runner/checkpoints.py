@@ -39,9 +39,7 @@ class Checkpoint:
         start = time.monotonic()
         if start - self._last < max(KEEP, KEEP_TIMES * self._took):
             return
-        try:
+        with self.workdir.writing():
             checkpoint.save(self.path, self.made_of, snapshot())
-        except OSError as error:
-            self.workdir.fail(error)
         self._last = time.monotonic()
         self._took = self._last - start

@@ -14,13 +14,9 @@ Row = dict[str, Any]
 def label(runs: Sequence[Run]) -> str:
     """Names runs of one arm and phase: 'max pooling (final, seeds 0, 1, learning rate 0.05)'."""
     words = [runs[0].phase]
-    for name, values in (
-        ('seed', [str(run.seed) for run in runs]),
-        (
-            'learning rate',
-            [f'{run.learning_rate:g}' for run in runs if run.learning_rate is not None],
-        ),
-    ):
+    seeds = [str(run.seed) for run in runs]
+    rates = [f'{run.learning_rate:g}' for run in runs if run.learning_rate is not None]
+    for name, values in (('seed', seeds), ('learning rate', rates)):
         values = list(dict.fromkeys(values))
         if values:
             words.append(f'{name}{"s" if len(values) > 1 else ""} {", ".join(values)}')
@@ -73,12 +69,9 @@ def plan_file(whole: Plan, datasets: dict[str, Dataset], command: str, rows: dic
     for arm in whole.arms:
         trials = whole.trials(arm)
         known += [run.name for run in trials]
-        learning_rate = None
-        if trials:
-            if any(run.name not in rows for run in trials):
-                continue
-            learning_rate = choose_learning_rate(trials, rows)
-        known += [run.name for run in whole.finals(arm, learning_rate)]
+        if all(run.name in rows for run in trials):
+            learning_rate = choose_learning_rate(trials, rows)  # None without trials
+            known += [run.name for run in whole.finals(arm, learning_rate)]
     sets = list(datasets.values())
     return {
         'experiment': whole.name,

@@ -1,5 +1,6 @@
 """Evaluation that counts every image once, whatever the batch size and the number of devices."""
 
+import functools
 from collections.abc import Callable, Iterable
 
 import jax
@@ -53,9 +54,7 @@ def eval_step(
     of the device axis, None where the batch is whole.
     """
 
-    def apply(images):
-        return net.apply(variables, images, train=False)
-
+    apply = functools.partial(net.apply, variables, train=False)
     if views is None:
         logits = apply(normalise(batch['image'], mean, std))
     else:
