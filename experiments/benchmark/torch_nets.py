@@ -1,8 +1,9 @@
 """PyTorch forms of the nets, to compare with: those of torchvision's layout, and the benchmark's.
 
-They share no code with the nets of cnns. `build(name, classes=..., **fields)` takes every name of cnns.convert.MODELS, with the names and shapes of torchvision's state
-dicts, and the nets of BENCHMARKED, which compute what cnns' own nets compute. Images are
-[N, C, H, W], logits [N, classes]. This file needs PyTorch alone.
+They share no code with the nets of cnns. `build(name, classes=..., **fields)` takes every name of
+cnns.convert.MODELS, with the names and shapes of torchvision's state dicts, and the nets of
+BENCHMARKED, which compute what cnns' own nets compute. Images are [N, C, H, W], logits
+[N, classes]. This file needs PyTorch alone.
 """
 
 import torch

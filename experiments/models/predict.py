@@ -14,6 +14,7 @@ import pathlib
 import sys
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -102,7 +103,8 @@ def predictor(
     @jax.jit
     def probabilities(variables, images):
         images = normalise(images, np.asarray(mean, np.float32), np.asarray(std, np.float32))
-        return jax.nn.softmax(net.apply(variables, images, train=False))
+        logits: Any = net.apply(variables, images, train=False)
+        return jax.nn.softmax(logits)
 
     return lambda images: np.asarray(probabilities(variables, images)), sizes['classes']
 
