@@ -11,7 +11,6 @@ weights were made for mean 0.5 and std 0.5.
 import argparse
 import os
 import pathlib
-import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -181,7 +180,3 @@ def main(argv: list[str] | None = None) -> int:
             )
         print(path, *best_lines(probabilities, names), sep='\n')
     return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())
