@@ -120,18 +120,10 @@ def dataset_of(case: Case) -> data.Dataset:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, *shape), np.uint8)
     part = data.InMemory(images, rng.integers(0, case.classes, count).astype(np.int32))
+    classes = tuple(map(str, range(case.classes)))
     # of random bytes: no need to count millions of them
     mean, std = np.full(shape[-1], 0.5, np.float32), np.full(shape[-1], 0.29, np.float32)
-    return data.Dataset(
-        'random images',
-        part,
-        part,
-        part,
-        tuple(map(str, range(case.classes))),
-        mean,
-        std,
-        'random bytes',
-    )
+    return data.Dataset('random images', part, part, part, classes, mean, std, 'random bytes')
 
 
 class Work(NamedTuple):
