@@ -75,7 +75,7 @@ def shown(value: object) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """'KeyError: ...' in one line, for a message that goes on."""
+    """'KeyError: ...' in one line, for the middle of a message."""
     text = ' '.join(str(error).split())
     return f'{type(error).__name__}: {text}' if text else type(error).__name__
 

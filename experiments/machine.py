@@ -57,10 +57,10 @@ def compiled(lowered: jax.stages.Lowered, options: dict[str, Any]) -> jax.stages
 
 
 def keep_compiled(setting: str | None) -> None:
-    """Keeps compiled programs on disk, so that a second start does not compile them again.
+    """Keeps compiled programs on disk, so that the next process need not compile them.
 
     Programs with oneDNN's kernels cannot be written by jaxlib 0.12 (its serialisation fails): on a
-    CPU, steps compiled with `options` compile at every start; all else is kept.
+    CPU, steps compiled with `options` compile in every process; all else is kept.
 
     setting: a folder, or 'off'. None: JAX_COMPILATION_CACHE_DIR, else the folder 'compiled' beside
     the decoded data sets (files.cache_folder). Prints a note if the folder cannot be written.

@@ -260,7 +260,7 @@ def test_the_decay_of_every_layer_of_cuda_convnets_files():
     }
 
 
-def test_only_resnet_110_and_its_plain_net_start_slowly():
+def test_only_resnet_110_and_its_plain_net_have_a_slow_first_phase():
     slow = [recipe for recipe in recipes() if config_file(recipe).make().train.warmup_error]
     assert slow == ['resnet_cifar10:110', 'resnet_cifar10:plain110']
 

@@ -548,7 +548,7 @@ def test_an_interrupted_sweep_continues_where_it_stopped(sent, tiny, tmp_path, f
     assert names(workdir) == names(finished[1])  # each run once, in the same order
 
 
-def test_a_run_interrupted_between_its_epochs_goes_on_and_ends_the_same(
+def test_a_run_interrupted_between_its_epochs_continues_and_ends_the_same(
     tiny, tmp_path, capsys, monkeypatch
 ):
     words = [
@@ -580,7 +580,7 @@ def test_a_run_interrupted_between_its_epochs_goes_on_and_ends_the_same(
     capsys.readouterr()
     assert run.main([*words, str(tmp_path / 'w')]) == 0
     assert (
-        'max pooling (final, seed 0, learning rate 0.05): goes on after epoch 2'
+        'max pooling (final, seed 0, learning rate 0.05): continues after epoch 2'
         in capsys.readouterr().out
     )
     assert rows_of(tmp_path / 'w') == [whole]

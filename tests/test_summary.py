@@ -59,7 +59,7 @@ def test_an_arm_that_plans_fewer_seeds_misses_none_of_the_others():
     assert [(arm['missing'], arm['seeds_expected']) for arm in summary] == [('', 3), ('', 1)]
 
 
-def test_an_arm_that_no_rate_trained_has_no_rate_and_says_why():
+def test_an_arm_that_no_learning_rate_trained_has_none_and_says_why():
     rows = [row('average', 1000, 0, 'diverged', 'select', rate) for rate in (0.1, 0.3)]
     rows += [row('average', seed, 0, 'failed', rate=None, reason='none trained') for seed in (0, 1)]
     summary = summarise(experiment(rows, rates=(0.1, 0.3)))[0]
@@ -77,7 +77,7 @@ def test_an_arm_that_no_rate_trained_has_no_rate_and_says_why():
         (0.1, (), False),
     ],
 )
-def test_a_rate_at_the_edge_of_its_grid_is_marked(rate, rates, edge):
+def test_a_learning_rate_at_the_edge_of_its_grid_is_marked(rate, rates, edge):
     rows = [row('average', 0, 0.1, rate=rate)]
     made = experiment(rows, rates=rates)
     assert summarise(made)[0]['rate_at_edge'] is edge

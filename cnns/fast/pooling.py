@@ -5,8 +5,8 @@ the rest of the layer. Here the forward pass keeps which pixel of each window is
 the gradient of a pixel is the sum over the windows that cover it: pixels at the same place modulo
 the stride, a phase, are covered by the same few windows.
 
-Sum pooling, for average pooling, is a sum of strided slices; its gradient goes by phases too, where
-that of reduce_window slides over a dilated map.
+Sum pooling, for average pooling, is a sum of strided slices; its gradient is computed by phases
+too, while that of reduce_window slides over a dilated map.
 """
 
 import functools
@@ -111,7 +111,7 @@ def _max_and_number(x, window, stride, padding):
     first = jnp.zeros(best.shape, numbers)
     for number, pixel in enumerate(pixels, start=1):
         first = jnp.where(pixel > best, numbers(number), first)
-        best = jnp.maximum(best, pixel)  # of a nan: nan
+        best = jnp.maximum(best, pixel)  # nan where a pixel is nan
     return best, first
 
 

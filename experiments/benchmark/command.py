@@ -10,7 +10,7 @@
     python -m experiments.benchmark --markdown FILE.json              as README has it
     python -m experiments.benchmark --figure OUT.png FILE.json [FILE2.json ...]
 
-With --out, each finished case is stored at once, and the same command again goes on from there;
+With --out, each finished case is stored at once, and the same command again continues from there;
 --again measures the named cases anew.
 """
 

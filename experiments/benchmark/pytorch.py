@@ -142,7 +142,7 @@ class Child:
 
 
 class Children:
-    """A process for the eager variants and one, once it is asked for, for those of torch.compile.
+    """A process for the eager variants and, when it is needed, another for torch.compile.
 
     Eager steps were up to a third slower in a process that had compiled some.
     """

@@ -174,7 +174,7 @@ _reading: set = set()  # (event that ends it, thread) of every thread that reads
 
 
 def ahead(iterator: Iterator, depth: int = AHEAD) -> Iterator:
-    """The elements of an iterator, of which a thread reads up to `depth` in advance.
+    """The elements of an iterator; a thread reads up to `depth` of them in advance.
 
     Its errors are raised where the element would have come. Closing ends the thread, and the
     iterator in it.

@@ -50,7 +50,7 @@ def check_records(records: Records, name: str) -> None:
     if not records.fingerprint:
         raise UserError(
             f'{what}: its source gives no fingerprint, so results of other data could '
-            'not be told from these. Set fingerprint of its Records to a digest of '
+            'not be distinguished from these. Set fingerprint of its Records to a digest of '
             'what the images are.'
         )
     labels = records.labels

@@ -99,7 +99,7 @@ def random_crop(shape: Sequence[int], size: tuple[int, int], pad: int = 0) -> Ki
     """A crop of `size` (h, w) at one of (H - h + 1) (W - w + 1) places, all as likely.
 
     224 or 227 of 256x256 for AlexNet (Krizhevsky et al. 2012, Sec. 4.1: with the mirror images
-    33 x 33 x 2 views, of which the paper counts 32 x 32 x 2 = 2048), 24 of 32x32 for cuda-convnet.
+    33 x 33 x 2 views, where the paper counts 32 x 32 x 2 = 2048), 24 of 32x32 for cuda-convnet.
     With `pad` pixels of zeros on every edge before, it is He et al. 2015, Sec. 4.2: 4 pixels
     around 32x32, a crop of 32x32.
 

@@ -1,4 +1,4 @@
-"""A training between two epochs as one file, so that an interrupted one goes on where it stopped;
+"""A training between two epochs as one file, so that an interrupted one can continue;
 and the weights of a finished one.
 
     points/NAME/checkpoint.msgpack    while a run is trained
@@ -31,7 +31,7 @@ class Misfit(Exception):
 
 
 class Snapshot(NamedTuple):
-    """A training between two epochs; with its config and its data, all that it needs to go on."""
+    """A training between two epochs; with its config and its data, all that it needs."""
 
     epoch: int  # epochs done
     step: int  # steps done

@@ -21,7 +21,7 @@ m v in both.
 A schedule runs on the host: the compiled step is given the learning rate as a number. It depends
 on the number of the step, and for 'plateau' and train.warmup_error on the errors of the epochs so
 far, which `Control` holds. Control is a tuple of plain numbers: with the state on the devices it is
-all that a training needs to go on where it stopped.
+all that a training needs to continue where it stopped.
 """
 
 import bisect
