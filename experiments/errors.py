@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend, and the helpers that find and word them."""
+"""Errors that the user can mend, and the helpers that find and word them."""
 
 import difflib
 import functools

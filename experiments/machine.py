@@ -2,8 +2,8 @@
 
 All of it concerns CPUs:
 
-- Steps run in the thread that asks for them. They take their temporary memory from the main heap
-  then, where it can stay between steps; from another thread, glibc maps every large piece anew, and
+- Steps run in the thread that asks for them. Their temporary memory then comes from the main
+  heap, where it can stay between steps; from another thread, glibc maps every large piece anew, and
   each of its pages is faulted in and cleared again at every step.
 - The heap keeps freed memory.
 - XLA compiles convolutions to oneDNN's kernels, which jaxlib contains from 0.12 on.

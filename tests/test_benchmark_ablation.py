@@ -30,7 +30,7 @@ def runs(root, monkeypatch):
     return made
 
 
-def test_every_run_has_a_new_directory_and_only_the_second_start_a_full_cache(
+def test_every_run_has_a_new_directory_and_only_the_second_start_has_a_full_cache(
     runs, benchmark, tmp_path
 ):
     out = tmp_path / 'a.json'

@@ -43,7 +43,7 @@ def test_a_snapshot_comes_back_bit_for_bit(file):
         np.testing.assert_array_equal(one, two)
 
 
-def test_no_file_is_no_snapshot_and_no_note(tmp_path):
+def test_without_a_file_there_is_no_snapshot_and_no_note(tmp_path):
     assert checkpoint.read(tmp_path / 'none', MADE_OF) == (None, '')
 
 

@@ -14,7 +14,7 @@ PYTHON can be any interpreter. While it waits for a line it does nothing.
                 "mib": 412.0}
                or {"error": "RuntimeError: ..."}
 
-`Child` is this project's end of the line, `Children` two of them.
+`Child` is this project's end of the pipe, `Children` holds two of them.
 """
 
 import contextlib

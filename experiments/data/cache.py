@@ -34,7 +34,7 @@ def read(setting: str | None, what: str, key: tuple, made_of: tuple) -> dict | N
     try:
         if not path.is_file():
             return None
-    except OSError as error:  # no rights to look
+    except OSError as error:  # no permission to look
         note(
             f'{path} cannot be read ({reason(error)}); it is made again. Set data.cache to '
             "another folder or to 'off'."

@@ -85,7 +85,9 @@ def _first(iterator):
     found: queue.Queue = queue.Queue()
     if not _started.is_set():
         _started.set()
-        atexit.register(_end)  # once more: before multiprocessing, now imported, ends the workers
+        atexit.register(
+            _end
+        )  # again, to run before multiprocessing, now imported, ends the workers
 
     def work():
         resource_tracker.ensure_running()  # once started, it leaves the thread's signals alone

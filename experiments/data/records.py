@@ -187,7 +187,7 @@ def each(records: Records, indices: Sequence[int] | np.ndarray, how: Decoding) -
     """Yields (image, label, fault, raw) of every record.
 
     image: decoded, uint8; label: int; fault: UserError of a broken record; raw: what `fetch` gave.
-    Each is None where there is none.
+    What is missing is None.
 
     Raises:
       UserError: none can be read.

@@ -19,8 +19,8 @@ one off changes nothing that the others draw.
     6  colour
     7  divided by the standard deviation ('channel_std'), or times `white`
 
-The mean goes before the crop, so that the zeros around a padded image are the mean and not black,
-and so that a mean per pixel belongs to the place in the image and not to the place in the crop:
+The mean is subtracted before the crop, so that the zeros around a padded image are the mean and
+not black, and so that a mean per pixel belongs to the place in the image and not to the place in the crop:
 this is the order of the papers that have it (Krizhevsky et al. 2012, Sec. 2; He et al. 2015,
 Sec. 4.2).
 """

@@ -1,4 +1,4 @@
-"""The summary in sentences: what the test errors support, and the notes to a table."""
+"""The summary in sentences: what the test errors support, and the notes on a table."""
 
 from typing import Any
 

@@ -133,7 +133,7 @@ class Runner:
     def _outcomes(
         self, runs: list[Run], kept: checkpoints.Checkpoint, weights: dict[int, Any]
     ) -> Sequence[Row | Exception]:
-        """The metrics of each run, or why there are none; puts their variables into `weights`."""
+        """The metrics of each run, or the reason for none; puts the variables into `weights`."""
         try:
             try:
                 return self._fit(runs, kept, weights)

@@ -59,7 +59,7 @@ def save(path: str | os.PathLike, made_of: dict[str, Any], snapshot: Snapshot) -
 
 
 def read(path: str | os.PathLike, made_of: dict[str, Any]) -> tuple[Snapshot | None, str]:
-    """The snapshot of a file or None, and why it is of no use, '' if there is no file."""
+    """The snapshot of a file or None, and why it cannot be used, '' if there is no file."""
     try:
         data = pathlib.Path(path).read_bytes()
     except FileNotFoundError:

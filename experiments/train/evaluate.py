@@ -71,7 +71,7 @@ def evaluate(step: Callable, variables, batches: Iterable[dict], count: int) -> 
     sums = []
     for batch in batches:
         sums.append(step(variables, batch))
-        if len(sums) > _AHEAD:  # else a fast feed would fill the device with waiting images
+        if len(sums) > _AHEAD:  # otherwise a fast feed would fill the device with waiting images
             sums[-_AHEAD - 1] = jax.device_get(sums[-_AHEAD - 1])
     sums = jax.device_get(sums)
     total = {

@@ -204,7 +204,7 @@ def schedule_of(config, steps_per_epoch: int) -> Callable[[int], float]:
         if fields.schedule == 'milestones':
             return math.prod(factors[: bisect.bisect_right(falls, step)])
         if fields.schedule == 'every':
-            # the quotient of whole steps: fractions of epochs would round
+            # a quotient of whole steps: fractions of epochs would be rounded
             return factors[0] ** (step // max(round(fields.every * unit), 1))
         done = min((step - warmup) / rest, 1.0)
         if fields.schedule == 'cosine':
