@@ -1,4 +1,4 @@
-"""Errors that the user can mend, and the helpers that find and word them."""
+"""Errors that the user can repair, and the helpers that find and word them."""
 
 import difflib
 import functools
@@ -15,7 +15,7 @@ _LIST = 12  # names; a longer list hides the nearest one
 
 
 class UserError(Exception):
-    """A mistake the user can mend: printed without a traceback, exit status 2.
+    """A mistake the user can repair: printed without a traceback, exit status 2.
 
     The message says what was given, what is allowed and what to change.
     """

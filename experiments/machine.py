@@ -51,7 +51,7 @@ def options(fast: bool = True) -> dict[str, Any]:
 def compiled(lowered: jax.stages.Lowered, options: dict[str, Any]) -> jax.stages.Compiled:
     """The executable of a lowered program."""
     with warnings.catch_warnings():
-        if options:  # this jaxlib cannot write programs with oneDNN's kernels; they compile anew
+        if options:  # this jaxlib cannot write programs with oneDNN's kernels; they compile again
             warnings.filterwarnings('ignore', 'Error writing persistent compilation cache entry')
         return lowered.compile(compiler_options=options)
 

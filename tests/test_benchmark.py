@@ -97,7 +97,7 @@ def test_the_command_measures_stores_and_continues_where_it_stopped(benchmark, t
 
 
 def stored_file(tmp_path, monkeypatch, **environment):
-    """A file of two cases that the command takes for its own, and what it measures anew."""
+    """A file of two cases that the command takes for its own, and what it measures again."""
     measured, path = [], tmp_path / 'a.json'
     monkeypatch.setattr(
         measure,

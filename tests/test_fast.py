@@ -20,7 +20,7 @@ QUICK = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes
 
 
 def integers(shape, dtype=jnp.float32, levels=4, seed=0):
-    """Small whole numbers: their sums of products are exact in whatever order."""
+    """Small whole numbers: their sums of products are exact in any order."""
     return jnp.asarray(np.random.default_rng(seed).integers(-levels, levels, shape), dtype)
 
 

@@ -25,7 +25,7 @@ def test_the_difference_is_that_of_a_paired_t_test(level):
 def test_only_seeds_that_finished_in_both_arms_are_paired():
     summary = compared({0: 0.10, 1: 0.20, 3: 0.9}, {1: 0.21, 0: 0.12, 2: 0.5}, seeds=range(4))
     difference = summary[1]['difference']
-    assert difference.n == 2  # +0.02 and +0.01, in whatever order the rows came
+    assert difference.n == 2  # +0.02 and +0.01, in any order of the rows
     assert difference.mean == pytest.approx(0.015)
     assert summary[1]['test_error'].n == 3 and summary[1]['test_error'].mean == pytest.approx(
         0.83 / 3

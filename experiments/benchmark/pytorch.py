@@ -50,7 +50,7 @@ class Child:
     """
 
     def __init__(self, python: str, limit: float = 900.0):
-        """limit: seconds that an answer may take, after which the process is started anew."""
+        """limit: seconds that an answer may take, after which the process is restarted."""
         self.python, self.limit = python, limit
         self._start()
 
@@ -328,7 +328,7 @@ def serve(lines: Iterable[str], write: Callable[[dict], None]) -> None:
     """Answers requests until there are no more."""
     try:
         import torch
-    except Exception as error:  # whatever a broken installation raises
+    except Exception as error:  # a broken installation may raise anything
         write({'error': _short(error)})
         return
     write(

@@ -42,7 +42,7 @@ def environment(child: Children | None = None) -> dict[str, Any]:
 
 
 def read(path: str | os.PathLike) -> Result:
-    """A stored result of whatever kind. Raises UserError where the file holds none."""
+    """A stored result of any kind. Raises UserError where the file holds none."""
     try:
         found = json.loads(Path(path).read_text())
     except OSError as error:
@@ -87,7 +87,7 @@ def begun(
         return new
     raise UserError(
         f'{args.out} was measured with {found["settings"]}, not with {settings}: name '
-        'another file for --out, or measure all of it anew with --again.'
+        'another file for --out, or measure all of it again with --again.'
     )
 
 

@@ -108,7 +108,7 @@ def read_step(split: Split, plan: BatchPlan, index: int) -> dict[str, np.ndarray
 
 
 class Steps:
-    """The steps of a plan by index, for grain, which reads them in whatever process."""
+    """The steps of a plan by index, for grain, which reads them in any process."""
 
     def __init__(self, split: Streamed, plan: BatchPlan):
         self.split, self.plan = split, plan

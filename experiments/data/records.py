@@ -26,7 +26,7 @@ class Broken(UserError):
         """The same error, with what can be done about it."""
         return Broken(
             f'{self} Name all such records with python -m experiments.data check '
-            'NAME; mend or prepare them again, or leave them out with '
+            'NAME; repair or prepare them again, or leave them out with '
             '--config.data.skip_broken=true.',
             self.index,
         )
@@ -170,7 +170,7 @@ def one(records: Records, index: int, how: Decoding) -> tuple[np.ndarray, int]:
             raise _broken(records, index, error) from error
         raise UserError(
             f'{records.name}: {records.where(index)} cannot be read '
-            f'({reason(error)}). Mend that and run the same command again; such a '
+            f'({reason(error)}). Repair that and run the same command again; such a '
             'record is never left out.'
         ) from error
     except Exception as error:  # every reader and decoder has kinds of its own

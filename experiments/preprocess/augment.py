@@ -1,4 +1,4 @@
-"""What the net sees of a training image, drawn anew every time: the papers' augmentations.
+"""What the net sees of a training image, drawn again every time: the papers' augmentations.
 
     augment = augmentation((32, 32, 3), statistics, crop='pad', flip=True)
     images = augment(key, batch['image'])    # uint8 [n, H, W, C] -> float32 [n, h, w, C]
@@ -19,9 +19,9 @@ one off changes nothing that the others draw.
     6  colour
     7  divided by the standard deviation ('channel_std'), or times `white`
 
-The mean is subtracted before the crop, so that the zeros around a padded image are the mean and
-not black, and so that a mean per pixel belongs to the place in the image and not to the place in the crop:
-this is the order of the papers that have it (Krizhevsky et al. 2012, Sec. 2; He et al. 2015,
+The mean is subtracted before the crop, so that the zeros around a padded image are the mean and not
+black, and so that a mean per pixel belongs to the place in the image and not to the place in the
+crop: this is the order of the papers that have it (Krizhevsky et al. 2012, Sec. 2; He et al. 2015,
 Sec. 4.2).
 """
 

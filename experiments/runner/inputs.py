@@ -150,7 +150,7 @@ def other_code(rows: Iterable[dict[str, Any]], now: dict[str, Any]) -> str:
         return ''
     return (
         f'finished runs were trained by other code, of revision {", ".join(others)}; this is '
-        f'{_short(now["git_revision"])}; name another --workdir to train all of them anew'
+        f'{_short(now["git_revision"])}; name another --workdir to train all of them again'
     )
 
 
