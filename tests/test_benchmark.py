@@ -159,7 +159,7 @@ def test_an_interrupt_keeps_the_finished_cases_and_says_so(benchmark, tmp_path, 
 
     monkeypatch.setattr(measure, 'measure_case', measured)
     monkeypatch.setattr(ours, 'matmul_peak', lambda dtype, devices: 1.0)
-    # a suite run by `&` has it ignored
+    # a suite run with `&` ignores it
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code, _, err = benchmark('lenet5', 'resnet20', '--out', tmp_path / 'a.json')

@@ -68,7 +68,7 @@ def alexnet(w, name):
 
 
 def caffe(w, name):
-    """AlexNet's rule, biases with twice the rate and no decay."""
+    """AlexNet's rule, biases with twice the learning rate and no decay."""
     v = 0 * w
     double, decay = (2, 0) if name[1] == 'bias' else (1, 0.0005)
     for step, e in enumerate(RATES):
@@ -105,7 +105,7 @@ def caffe_nesterov(w, name):
 
 
 def cuda_convnet(w, name):
-    """Decay 0.004, of fc10's weights 3; biases without decay, their rate doubled."""
+    """Decay 0.004, of fc10's weights 3; biases without decay, their learning rate doubled."""
     v = 0 * w
     double, decay = (2, 0) if name[1] == 'bias' else (1, {'conv1': 0.004, 'fc10': 3}[name[0]])
     for step, e in enumerate(RATES):

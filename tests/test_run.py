@@ -1,4 +1,4 @@
-"""The command line from config to report, and every mistake it must meet without losing work."""
+"""The command line from config to report, and every mistake that it has to survive without losing work."""
 
 import csv
 import json
@@ -314,7 +314,9 @@ def test_dry_run_prints_the_runs_and_writes_nothing(root, tmp_path, capsys):
     lines = [line for line in out.splitlines() if re.search('│ (select|final) +│', line)]
     assert len(lines) == 32
     named = [line for line in lines if re.search(r' [0-9a-f]{12} ', line)]
-    assert len(named) == 12 and all(' select ' in line for line in named)  # 3 rates x 4 arms
+    assert len(named) == 12 and all(
+        ' select ' in line for line in named
+    )  # 3 learning rates x 4 arms
     assert not workdir.exists()
 
 
@@ -471,7 +473,9 @@ def test_a_real_divergence_is_reported_by_run_and_step(tiny, tmp_path, capsys):
         '--only',
         'pool=max,seed=0',
     ]
-    assert run.main(words) == 0  # a rate of the grid that diverges is not chosen, and that is all
+    assert (
+        run.main(words) == 0
+    )  # a learning rate of the grid that diverges is not chosen, and that is all
     captured = capsys.readouterr()
     assert (
         'diverged: max pooling (select, seed 1000, learning rate 1e+30): the loss is '
