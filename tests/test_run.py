@@ -1,4 +1,4 @@
-"""The command line from config to report, and every mistake that it has to survive without losing work."""
+"""The command line from config to report, and mistakes that lose no work."""
 
 import csv
 import json
