@@ -102,7 +102,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
 
 def _print_plan(plan: runs.Plan, folder: pathlib.Path, console: Console) -> None:
     arms = f'{len(plan.arms)} {"arm" if len(plan.arms) == 1 else "arms"}'
-    title = f'{plan.config.title}: {arms}, {plan.size} {"run" if plan.size == 1 else "runs"}'
+    title = f'{plan.config.title}: {arms}, {plan.size} runs'
     table = Table(title=Text(title), title_justify='left')
     for column in ('arm', 'changes', 'learning rate', 'final seeds'):
         table.add_column(column)

@@ -105,9 +105,9 @@ def test_smoke_makes_every_recipe_two_steps_on_synthetic_images_of_the_sets_size
         assert config[group] == whole[group]
 
 
-# batch, learning rate, momentum, decay, learning rate inside, its factors for weights
-# and biases, the decay of biases: Sec. 5 of AlexNet, 3.1 of VGG, 3.4 and 4.2 of ResNet, the files of cuda-convnet
-# and Caffe.
+# batch, learning rate, momentum, decay, learning rate inside, its factors for weights and biases,
+# the decay of biases: Sec. 5 of AlexNet, 3.1 of VGG, 3.4 and 4.2 of ResNet, the files of
+# cuda-convnet and Caffe.
 @pytest.mark.parametrize(
     'recipe, numbers',
     [

@@ -117,7 +117,7 @@ class Child:
         except ValueError:
             return {'error': f'it answered {line.strip()[:80]!r}', 'gone': True}
 
-    def ask(self, **request) -> dict:
+    def ask(self, **request: Any) -> dict:
         """The answer to a request, {'error': ...} where it has none; the next one still works."""
         try:
             self._requests.write(json.dumps(request) + '\n')
@@ -130,7 +130,7 @@ class Child:
             self._start()
         return answer
 
-    def close(self, patience: float = 2.0):
+    def close(self, patience: float = 2.0) -> None:
         """Ends the process, by force if it takes longer than `patience` seconds."""
         with contextlib.suppress(OSError):
             self._requests.close()
@@ -152,14 +152,14 @@ class Children:
         self._compiling: Child | None = None
         self.about = self._eager.about
 
-    def ask(self, **request) -> dict:
+    def ask(self, **request: Any) -> dict:
         """As Child.ask."""
         if 'compile' not in request['variant']:
             return self._eager.ask(**request)
         self._compiling = self._compiling or Child(self._eager.python)
         return self._compiling.ask(**request)
 
-    def close(self):
+    def close(self) -> None:
         """Ends both."""
         for child in filter(None, (self._eager, self._compiling)):
             child.close()
@@ -215,7 +215,7 @@ class Step:
             images = images.permute(0, 3, 1, 2)
         return (images.float() / 255 - self.mean) / self.std, self.labels[rows]
 
-    def cast(self):
+    def cast(self) -> contextlib.AbstractContextManager:
         if self.dtype == self.torch.float32:
             return contextlib.nullcontext()
         return self.torch.autocast(self.device, self.dtype)
@@ -244,7 +244,7 @@ class Step:
             loss = self.torch.nn.functional.cross_entropy(logits, labels)
             return loss, (logits.argmax(1) != labels).float().mean()
 
-    def run(self, task, steps):
+    def run(self, task: str, steps: int) -> list[list[float]]:
         """Does the steps and fetches their losses and errors, as at the end of an epoch."""
         self.net.train(task == 'train')
         one = self.train if task == 'train' else self.infer

@@ -6,6 +6,8 @@ dicts, and the nets of BENCHMARKED, which compute what cnns' own nets compute. I
 [N, C, H, W], logits [N, classes]. This file needs PyTorch alone.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -42,7 +44,7 @@ class AlexNet(nn.Module):
             nn.Linear(4096, classes),
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.features(x).flatten(1))
 
 
@@ -71,7 +73,7 @@ class VGG(nn.Module):
         self.features = nn.Sequential(*stack)
         self.classifier = _classifier(512 * 7 * 7, classes)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.features(x).flatten(1))
 
 
@@ -81,7 +83,7 @@ class ConvBNReLU(nn.Module):
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
         self.bn = nn.BatchNorm2d(outputs, eps=1e-3)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.relu(self.bn(self.conv(x)))
 
 
@@ -101,7 +103,7 @@ class Inception(nn.Module):
             nn.MaxPool2d(3, 1, 1, ceil_mode=True), ConvBNReLU(inputs, proj, 1)
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat(
             [branch(x) for branch in (self.branch1, self.branch2, self.branch3, self.branch4)], 1
         )
@@ -116,7 +118,7 @@ class Auxiliary(nn.Module):
         self.fc1 = nn.Linear(128 * 4 * 4, 1024)
         self.fc2 = nn.Linear(1024, classes)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.conv(F.adaptive_avg_pool2d(x, 4)).flatten(1)
         return self.fc2(F.dropout(F.relu(self.fc1(x)), 0.7, self.training))
 
@@ -150,7 +152,7 @@ class GoogLeNet(nn.Module):
             self.aux2 = Auxiliary(528, classes)
         self.fc = nn.Linear(1024, classes)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         def pool(x, window=3):
             return F.max_pool2d(x, window, 2, ceil_mode=True)
 
@@ -186,7 +188,7 @@ class Block(nn.Module):
                 nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
             )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = x
         for i in range(1, self.depth + 1):
             y = getattr(self, f'bn{i}')(getattr(self, f'conv{i}')(y))
@@ -210,7 +212,7 @@ class ResNet(nn.Module):
             self.add_module(f'layer{stage + 1}', nn.Sequential(*stack))
         self.fc = nn.Linear(inputs, classes)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = stage(x)
@@ -237,7 +239,7 @@ class LeNet5(nn.Module):
             nn.Linear(84, classes),
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layers(x)
 
 
@@ -266,7 +268,7 @@ class FourLayer(nn.Module):
             width = outputs
         self.layers = nn.Sequential(*stack, nn.Flatten(), nn.Linear(4 * 4 * 64, classes))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layers(x)
 
 
@@ -277,7 +279,7 @@ class ShortcutA(nn.Module):
         super().__init__()
         self.outputs = outputs
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x[:, :, ::2, ::2]
         return F.pad(x, (0, 0, 0, 0, 0, self.outputs - x.shape[1]))
 
@@ -301,7 +303,7 @@ class CifarResNet(nn.Module):
         self.blocks = nn.Sequential(*stack)
         self.fc = nn.Linear(width, classes)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.fc(self.blocks(F.relu(self.bn1(self.conv1(x)))).mean((2, 3)))
 
 
@@ -335,7 +337,7 @@ class TwoColumns(nn.Module):
         )
         self.classifier = _classifier(256 * 6 * 6, classes)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.features(x).flatten(1))
 
 
@@ -357,7 +359,7 @@ class PaperInception(nn.Module):
             ]
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat([branch(x) for branch in self.branches], 1)
 
 
@@ -396,7 +398,7 @@ class PaperGoogLeNet(nn.Module):
         self.dropout = nn.Dropout(0.4)
         self.fc = nn.Linear(1024, classes)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         x, others = self.stem(x), []
         for name, block in self.blocks.items():
             x = block(self.pool(x) if name in ('4a', '5a') else x)
@@ -433,7 +435,7 @@ BENCHMARKED = {  # by the names of cnns, where torchvision has another net of th
 }
 
 
-def build(name: str, device: str = 'cpu', nets: dict = NETS, **fields) -> nn.Module:
+def build(name: str, device: str = 'cpu', nets: dict = NETS, **fields: Any) -> nn.Module:
     """A net in inference mode; device 'meta' gives shapes without memory."""
     net, arguments = nets[name]
     with torch.device(device):

@@ -27,7 +27,7 @@ _SHEET = 32  # most images of a sheet
 _SHOWN = 256  # most pixels of a side of an image there
 
 
-def list_sets(args) -> int:
+def list_sets(args: argparse.Namespace) -> int:
     """Prints the data sets that are ready to use."""
     print('embedded:  digits, synthetic[:COUNTxSIDExCHANNELS]')
     print('folders:   folder:PATH, one subfolder of images per class')
@@ -46,7 +46,7 @@ def list_sets(args) -> int:
     return 0
 
 
-def show(args) -> int:
+def show(args: argparse.Namespace) -> int:
     """Prints what describes a data set and writes a sheet of its images."""
     slug = re.sub(r'[^\w.-]+', '_', args.name).strip('_.')[-100:]
     out = pathlib.Path(args.out or f'{slug or "sheet"}.png')
@@ -143,7 +143,7 @@ def _sheet(source, args, out):
     contact.samples(images, labels, source.classes, out, source.note)
 
 
-def check(args) -> int:
+def check(args: argparse.Namespace) -> int:
     """Reads every record and names those that are broken; 1 if there are any."""
     source = sources.find(sources.fields_of(args.name, args.data_dir))
     bad = 0

@@ -1,9 +1,11 @@
 """A contact sheet: images in rows, with their classes."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -16,7 +18,12 @@ CELL = 1.5  # inches, an image with its margin
 
 
 def samples(
-    images, labels, classes: Sequence[str], path, title: str = '', columns: int = 8
+    images: np.ndarray | Sequence[np.ndarray],
+    labels: Sequence[int] | np.ndarray,
+    classes: Sequence[str],
+    path: str | os.PathLike,
+    title: str = '',
+    columns: int = 8,
 ) -> Path:
     """Writes a sheet of images with their classes, row by row; returns the path of the PNG.
 
@@ -31,7 +38,9 @@ def samples(
     return write(figure, path)
 
 
-def grid(rows: int, columns: int, title: str, captions: int = 0, titles: bool = False):
+def grid(
+    rows: int, columns: int, title: str, captions: int = 0, titles: bool = False
+) -> tuple[Figure, np.ndarray, list[Axes]]:
     """(figure, axes [rows, columns], a text axis above each row)."""
     width = max(columns * CELL, 6 if titles else 4)  # inches; the longest title of a row fits
     lines = style.wrap(title, int(width * 13)).splitlines()
@@ -67,7 +76,7 @@ def grid(rows: int, columns: int, title: str, captions: int = 0, titles: bool = 
     return figure, axes, frames
 
 
-def show(axis, image) -> None:
+def show(axis: Axes, image: np.ndarray) -> None:
     """Shows float [h, w, C] on [0, 1]; small images keep their pixels."""
     image = np.clip(image, 0, 1)
     if image.shape[-1] != 3:
@@ -80,13 +89,13 @@ def show(axis, image) -> None:
         spine.set_linewidth(0.5)
 
 
-def short(text) -> str:
+def short(text: object) -> str:
     """A text that fits below an image."""
     text = style.plain(text)
     return text if len(text) <= 22 else text[:20] + '...'
 
 
-def write(figure: Figure, path) -> Path:
+def write(figure: Figure, path: str | os.PathLike) -> Path:
     """Writes a figure as PNG, whole or not at all; returns the path. Raises UserError."""
     path = Path(path)
     try:

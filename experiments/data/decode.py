@@ -23,7 +23,7 @@ class Decoding(NamedTuple):
     grey_only: bool = False  # with one channel: refuse colour instead of turning it into grey
 
 
-def decode(raw, how: Decoding) -> np.ndarray:
+def decode(raw: bytes | np.ndarray, how: Decoding) -> np.ndarray:
     """bytes of a file, or uint8 [h, w, 1 or 3] -> uint8 [H, W, how.channels].
 
     Palettes, CMYK, 16 bits of grey and bi-level images become plain grey or colour; transparency is
@@ -36,16 +36,16 @@ def decode(raw, how: Decoding) -> np.ndarray:
       Unfit: colour where `grey_only`, larger than `side`, or an array that is not uint8.
       ValueError, OSError, SyntaxError and others of Pillow: the bytes are not an image it reads.
     """
-    plain = isinstance(raw, np.ndarray)
-    if plain and (raw.dtype != np.uint8 or raw.ndim != 3 or raw.shape[-1] not in (1, 3)):
-        raise Unfit(
-            f'is an array of {raw.dtype} {list(raw.shape)}, its source must give uint8 '
-            '[h, w, 1 or 3]'
-        )
-    if plain and raw.shape[-1] == how.channels and not how.resize:
-        array = raw
+    if isinstance(raw, np.ndarray):
+        if raw.dtype != np.uint8 or raw.ndim != 3 or raw.shape[-1] not in (1, 3):
+            raise Unfit(
+                f'is an array of {raw.dtype} {list(raw.shape)}, its source must give uint8 '
+                '[h, w, 1 or 3]'
+            )
+        ready = raw.shape[-1] == how.channels and not how.resize
+        array = raw if ready else _from_image(image_of(raw), how)
     else:
-        array = _from_image(image_of(raw) if plain else _opened(raw, how), how)
+        array = _from_image(_opened(raw, how), how)
     if how.side and array.shape[:2] != (how.side, how.side):
         array = border(array, how.side)
     return array

@@ -12,8 +12,10 @@ hash of 'class/file name', so that it is the same everywhere and when files are 
 import hashlib
 import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from experiments.data.records import Records, Source
 from experiments.errors import UserError, nearest, reason
@@ -50,17 +52,17 @@ class Files(Records):
     def __len__(self):
         return len(self._files)
 
-    def where(self, index):
+    def where(self, index: int) -> str:
         return os.path.join(self._root, self._files[index])
 
-    def fetch(self, indices):
+    def fetch(self, indices: Sequence[int] | np.ndarray) -> list[tuple]:
         return [
             (pathlib.Path(self.where(index)).read_bytes(), int(self.labels[index]))
             for index in indices
         ]
 
 
-def folder(fields) -> Source:
+def folder(fields: ConfigDict) -> Source:
     """'folder:PATH': its splits 'train', 'validation' and 'test', each given or taken by hash.
 
     Raises:

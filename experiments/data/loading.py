@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from experiments import progress
 from experiments.data import memory, sources, statistics, stream
@@ -20,7 +21,7 @@ from experiments.files import digest
 _TURNED = {1: 'grey images repeated in 3 channels', 3: 'colour images turned into grey'}
 
 
-def open_splits(fields) -> tuple[Source, dict[str, Records]]:
+def open_splits(fields: ConfigDict) -> tuple[Source, dict[str, Records]]:
     """The source of a config's `data` group, and its splits by their use; no image is read.
 
     Raises:
@@ -49,12 +50,17 @@ def open_splits(fields) -> tuple[Source, dict[str, Records]]:
     return source, found
 
 
-def asked(fields) -> str:
+def asked(fields: ConfigDict) -> str:
     """Which source and which splits of it a config's `data` group names."""
     return json.dumps([fields.name, fields.train, fields.test, fields.validation])
 
 
-def load(fields, look: bool = False, least: int = 0, opened=None) -> Dataset:
+def load(
+    fields: ConfigDict,
+    look: bool = False,
+    least: int = 0,
+    opened: tuple[Source, dict[str, Records]] | None = None,
+) -> Dataset:
     """Opens, splits and describes the data set of a config's `data` group.
 
     The validation split is the last `validation` of the train split, unless the source has one of

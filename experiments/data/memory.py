@@ -5,6 +5,7 @@ import pathlib
 from typing import NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from experiments.data import cache, scan
 from experiments.data.decode import Decoding
@@ -25,7 +26,7 @@ class InMemory(NamedTuple):
         """(H, W, C) of an image."""
         return self.images.shape[1:]
 
-    def read(self, rows) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, rows: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
         """uint8 [n, H, W, C] and int32 [n] of the images at these places."""
         return self.images[rows], self.labels[rows]
 
@@ -35,7 +36,7 @@ class InMemory(NamedTuple):
 
 
 def decoded(
-    records: Records, how: Decoding, shape: tuple, classes: int, fields
+    records: Records, how: Decoding, shape: tuple, classes: int, fields: ConfigDict
 ) -> tuple[InMemory, int, str]:
     """A split decoded into memory, how many records were left out, and a digest of all of them.
 

@@ -170,7 +170,7 @@ def one(records: Records, index: int, how: Decoding) -> tuple[np.ndarray, int]:
             raise _broken(records, index, error) from error
         raise UserError(
             f'{records.name}: {records.where(index)} cannot be read '
-            f'({reason(error)}). Repair that and run the same command again; such a '
+            f'({reason(error)}). Mend that and run the same command again; such a '
             'record is never left out.'
         ) from error
     except Exception as error:  # every reader and decoder has kinds of its own

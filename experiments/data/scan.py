@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from experiments import progress
 from experiments.data import readahead
@@ -70,7 +71,7 @@ def scan(
     how: Decoding,
     shape: tuple,
     classes: int,
-    fields,
+    fields: ConfigDict,
     words: str,
     first: int = 0,
     digest: bytes = b'',

@@ -10,9 +10,11 @@ colon of data.name is the function's to read.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 from PIL import Image
 
 from configs import base
@@ -23,7 +25,7 @@ from experiments.errors import UserError, one_of, shown
 from experiments.files import digest
 
 
-def find(fields) -> Source:
+def find(fields: ConfigDict) -> Source:
     """The source that data.name names. UserError: there is none, or it cannot be read."""
     source = SOURCES.get(fields.name.partition(':')[0], prepared)(fields)
     if not isinstance(source, Source) or not source.splits:
@@ -50,7 +52,7 @@ def check_records(records: Records, name: str) -> None:
     if not records.fingerprint:
         raise UserError(
             f'{what}: its source gives no fingerprint, so results of other data could '
-            'not be distinguished from these. Set fingerprint of its Records to a digest of '
+            'not be told from these. Set fingerprint of its Records to a digest of '
             'what the images are.'
         )
     labels = records.labels
@@ -66,7 +68,7 @@ def check_records(records: Records, name: str) -> None:
         )
 
 
-def split_of(source: Source, name: str, fields) -> Records:
+def split_of(source: Source, name: str, fields: ConfigDict) -> Records:
     """One split of a source by its name. UserError: there is none of that name."""
     if name in source.splits:
         return source.splits[name]
@@ -75,7 +77,7 @@ def split_of(source: Source, name: str, fields) -> Records:
     raise one_of(f'split of {fields.name}', name, source.splits)
 
 
-def digits(fields) -> Source:
+def digits(fields: ConfigDict) -> Source:
     """scikit-learn's handwritten digits, 1,797 of 8x8 pixels, enlarged to 32x32 bilinearly.
 
     The order of the set follows its writers, so the images are shuffled once, with a fixed seed,
@@ -124,7 +126,7 @@ class Bars(Records):
     def __len__(self):
         return self.count
 
-    def fetch(self, indices):
+    def fetch(self, indices: Sequence[int] | np.ndarray) -> list[tuple]:
         return [(self._image(int(index)), self.labels[index]) for index in indices]
 
     def _image(self, index):
@@ -135,7 +137,7 @@ class Bars(Records):
         return image
 
 
-def synthetic(fields) -> Source:
+def synthetic(fields: ConfigDict) -> Source:
     """'synthetic', or 'synthetic:COUNTxSIDExCHANNELS': that many training images, a fifth to test.
 
     The known answer: the label is the tenth of the height that is bright. Default: 1000x32x1.
@@ -158,7 +160,7 @@ def synthetic(fields) -> Source:
 SOURCES: dict[str, Callable] = {'digits': digits, 'synthetic': synthetic, 'folder': folder}
 
 
-def fields_of(name: str, data_dir: str | None = None, **changes):
+def fields_of(name: str, data_dir: str | None = None, **changes: Any) -> ConfigDict:
     """The `data` fields of configs/base.py for a set, with changes."""
     fields = base.get_config().data
     for field, value in dict(name=name, dir=data_dir, **changes).items():

@@ -1,5 +1,6 @@
 """Images a second, decoded and fed, of a data set on this machine; stored as JSON."""
 
+import argparse
 import datetime
 import functools
 import itertools
@@ -11,7 +12,7 @@ import platform
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
 
 import numpy as np
@@ -30,7 +31,7 @@ _FILES = 4000  # images that the plain loader reads, as files
 _WARM = 3  # batches before the clock starts: processes and caches have started
 
 
-def speed(args) -> int:
+def speed(args: argparse.Namespace) -> int:
     """Measures the ways of feeding in turn, `rounds` times; prints and stores every number.
 
     in memory     batches of decoded images, gathered by index
@@ -156,7 +157,7 @@ def _memory(split, args) -> dict[str, list[float]]:
 # --- stored numbers as a table -----------------------------------------------------------------
 
 
-def markdown(paths) -> str:
+def markdown(paths: Iterable[str | os.PathLike]) -> str:
     """Files that `speed` stored as one Markdown table, a column each, and how they were measured.
 
     Cells are the median of the rounds with the lowest and the highest, images a second; the last
@@ -320,7 +321,7 @@ def _torch_version() -> str | None:
         return None
 
 
-def plain(files, how: Decoding, batch: int, workers: int) -> Iterator:
+def plain(files: Sequence[tuple[str, int]], how: Decoding, batch: int, workers: int) -> Iterator:
     """Shuffled batches of the image files, decoded in worker processes, for ever."""
     import torch  # an option of the installation
 

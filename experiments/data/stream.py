@@ -3,6 +3,7 @@
 import time
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from experiments.data import cache, scan
 from experiments.data import records as reading
@@ -35,13 +36,13 @@ class Streamed:
         return len(self.rows)
 
     @property
-    def labels(self):
+    def labels(self) -> 'np.ndarray | Unread':
         """int32 [N]; where the records hold them, an object of that length for np.asarray."""
         if self.records.labels is None:
             return Unread(self)
         return self.records.labels[self.rows]
 
-    def read(self, rows) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, rows: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
         """uint8 [n, H, W, C] and int32 [n] of the images at these places.
 
         Raises:
@@ -90,7 +91,12 @@ class Unread:
 
 
 def streamed(
-    records: Records, how: Decoding, shape: tuple, classes: int, fields, known: bool = False
+    records: Records,
+    how: Decoding,
+    shape: tuple,
+    classes: int,
+    fields: ConfigDict,
+    known: bool = False,
 ) -> tuple[Streamed, int, str]:
     """A split to be streamed, how many records are left out, and a digest of all of them.
 

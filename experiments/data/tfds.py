@@ -5,9 +5,11 @@ import os
 import pathlib
 import re
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from experiments.data.records import Records, Source
 from experiments.errors import UserError, nearest, reason
@@ -16,7 +18,7 @@ from experiments.files import digest
 _DIR = '~/tensorflow_datasets (TFDS_DATA_DIR is not set)'
 
 
-def prepared(fields) -> Source:
+def prepared(fields: ConfigDict) -> Source:
     """The set `fields.name` ('name', 'name/config', 'name:version') under `fields.dir`.
 
     Its splits are TFDS's, and what TFDS's own syntax makes of them: 'train[:90%]',
@@ -116,14 +118,14 @@ class PreparedRecords(Records):
     def __getstate__(self):
         return self.__dict__ | {'_opened': None}
 
-    def where(self, index):
+    def where(self, index: int) -> str:
         for name, first, count in self._pieces:
             if index < count:
                 return f'record {first + index} of {name}'
             index -= count
         return f'record {index}'
 
-    def fetch(self, indices):
+    def fetch(self, indices: Sequence[int] | np.ndarray) -> list[tuple]:
         if self._opened is None:
             self._opened = self._open()
         return [

@@ -26,7 +26,7 @@ from experiments.errors import UserError
 from experiments.models.tracing import Row, Window, trace
 
 
-def describe(name: str, side: int | None = None, **fields) -> dict[str, Any]:
+def describe(name: str, side: int | None = None, **fields: Any) -> dict[str, Any]:
     """One net of cnns as plain data.
 
     name, family (class), input [H, W, C], parameters, training_parameters, macs, layers,

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
 
 class Window(NamedTuple):
@@ -79,7 +80,7 @@ _WINDOWS = {'reduce_window_max': 'max pool', 'reduce_window_sum': 'average pool'
 _REDUCTIONS = {'reduce_max': 'max pool', 'reduce_sum': 'average pool'}
 
 
-def trace(net, input: tuple[int, int, int]) -> Trace:
+def trace(net: nn.Module, input: tuple[int, int, int]) -> Trace:
     """Reads a linen module's program for inference on one image [H, W, C], without running it.
 
     A parameter belongs to the row whose result it is applied to first, so a row's count holds

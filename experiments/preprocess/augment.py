@@ -68,7 +68,7 @@ class Kind:
     draw: Callable
     apply: Callable
 
-    def draws(self, key, n: int, first=0):
+    def draws(self, key: jax.Array, n: int, first: int | jax.Array = 0) -> dict[str, jax.Array]:
         """The draws of images first, ..., first + n - 1: `draw`'s dict, each value [n, ...]."""
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(n))
         return jax.vmap(self.draw)(keys)
@@ -196,7 +196,7 @@ def area_crop(shape: Sequence[int], size: tuple[int, int], interpolation: str = 
     )
 
 
-def resize_box(image, box, size: tuple[int, int]) -> jax.Array:
+def resize_box(image: jax.Array, box: jax.Array | np.ndarray, size: tuple[int, int]) -> jax.Array:
     """The region `box` of an image scaled to `size`: [H, W, C] -> float32 [h, w, C].
 
     box: top, left, height, width, float32 in pixels, inside the image; the values may be traced,
@@ -401,7 +401,7 @@ def augmentation(
     )
 
 
-def needs(shape: tuple[int, ...], *, colour: float, subtract: str, **others) -> set[str]:
+def needs(shape: tuple[int, ...], *, colour: float, subtract: str, **others: Any) -> set[str]:
     """The fields of Statistics that an augmentation with these values needs beside mean and std.
 
     Raises:
@@ -412,7 +412,7 @@ def needs(shape: tuple[int, ...], *, colour: float, subtract: str, **others) -> 
     return found | {'mean_image'} if subtract == 'pixel' else found
 
 
-def centre_crop(images, size: tuple[int, int]) -> jax.Array:
+def centre_crop(images: jax.Array, size: tuple[int, int]) -> jax.Array:
     """The middle: [..., H, W, C] -> [..., h, w, C]; the far edge loses an odd pixel."""
     top, left = ((n - m) // 2 for n, m in zip(images.shape[-3:-1], size))
     return images[..., top : top + size[0], left : left + size[1], :]

@@ -2,11 +2,14 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 WAYS = ('bilinear', 'area', 'nearest', 'cubic')  # Pillow's BILINEAR, BOX, NEAREST and BICUBIC
 
 
-def resize_box(image, box, size: tuple[int, int], way) -> jax.Array:
+def resize_box(
+    image: jax.Array, box: jax.Array | np.ndarray, size: tuple[int, int], way: int | jax.Array
+) -> jax.Array:
     """The region `box` of an image scaled to `size`: [H, W, C] -> float32 [h, w, C].
 
     box: top, left, height, width, float32 in pixels, inside the image. way: int, a place in WAYS.
@@ -19,7 +22,9 @@ def resize_box(image, box, size: tuple[int, int], way) -> jax.Array:
     return jnp.einsum('xj,yjc->yxc', columns, image, precision='highest')
 
 
-def weights(start, length, size: int, count: int, way) -> jax.Array:
+def weights(
+    start: float | jax.Array, length: float | jax.Array, size: int, count: int, way: int | jax.Array
+) -> jax.Array:
     """float32 [size, count]: what each of `count` pixels gives to each of `size` pixels that the
     line from start to start + length is cut into; rows sum to 1."""
     step = length / size

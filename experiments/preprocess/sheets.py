@@ -13,6 +13,7 @@ Images are shown as the net gets them, only with the mean of the channels added 
 outside 0 to 1 cut off.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from ml_collections import ConfigDict
 
 from experiments import data
 from experiments.data import contact
@@ -40,14 +42,14 @@ _SUBTRACTED = {
 # --- sheets ----------------------------------------------------------------------------------
 
 
-def augmentation_of(config, dataset: data.Dataset) -> augment.Augmentation:
+def augmentation_of(config: ConfigDict, dataset: data.Dataset) -> augment.Augmentation:
     """The augmentation of a config's training on a data set."""
     needs = augment.needs(dataset.shape, **config.augment)
     statistics = data.statistics_of(dataset, needs)
     return augment.augmentation(dataset.shape, statistics, **config.augment)
 
 
-def augmented(config, dataset: data.Dataset, count: int = 4, draws: int = 7) -> Figure:
+def augmented(config: ConfigDict, dataset: data.Dataset, count: int = 4, draws: int = 7) -> Figure:
     """A row for each of `count` images of the train split: the image, then `draws` draws of it."""
     images, labels = chosen(dataset, count, config.seed)
     augmentation = augmentation_of(config, dataset)
@@ -69,7 +71,7 @@ def augmented(config, dataset: data.Dataset, count: int = 4, draws: int = 7) -> 
     return figure
 
 
-def each(config, dataset: data.Dataset, draws: int = 7) -> Figure:
+def each(config: ConfigDict, dataset: data.Dataset, draws: int = 7) -> Figure:
     """A row for each kind of augmentation, of one image of the train split."""
     images, labels = chosen(dataset, 1, config.seed)
     kinds = every_kind(config, dataset)
@@ -103,7 +105,7 @@ def each(config, dataset: data.Dataset, draws: int = 7) -> Figure:
     return figure
 
 
-def viewed(config, dataset: data.Dataset) -> Figure:
+def viewed(config: ConfigDict, dataset: data.Dataset) -> Figure:
     """The views of config.evaluation of one image of the train split, the image first."""
     images, labels = chosen(dataset, 1, config.seed)
     given = config.evaluation
@@ -132,7 +134,7 @@ def viewed(config, dataset: data.Dataset) -> Figure:
     return figure
 
 
-def every_kind(config, dataset: data.Dataset) -> list[tuple[str, augment.Kind]]:
+def every_kind(config: ConfigDict, dataset: data.Dataset) -> list[tuple[str, augment.Kind]]:
     """[(paper, kind)] of all kinds: with a config's values where it switches them on, else with
     the papers' in proportion to the image."""
     height, width, _ = shape = dataset.shape
@@ -174,14 +176,16 @@ def chosen(dataset: data.Dataset, count: int, seed: int) -> tuple[np.ndarray, np
     return np.asarray(images), np.asarray(labels)
 
 
-def as_shown(images, config, dataset: data.Dataset) -> np.ndarray:
+def as_shown(
+    images: jax.Array | np.ndarray, config: ConfigDict, dataset: data.Dataset
+) -> np.ndarray:
     """What a net gets, as pixels on [0, 1]: steps 2 and 7 of augment.py undone per channel."""
-    images = np.asarray(images, np.float32)
+    pixels = np.asarray(images, np.float32)
     if config.augment.subtract == 'channel_std':
-        images = images * dataset.std
+        pixels = pixels * dataset.std
     else:
-        images = images / config.augment.white
-    return images + dataset.mean
+        pixels = pixels / config.augment.white
+    return pixels + dataset.mean
 
 
 def caption(draws: dict) -> str:
@@ -238,7 +242,7 @@ def _widen(whole, boxes):
 # --- command line ----------------------------------------------------------------------------
 
 
-def parse(argv: list[str]):
+def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     """(flags, [(field, value)]) of a command line. Raises UserError."""
     parser = configs.parser('python -m experiments.sheets', __doc__.split('\n')[0])
     parser.add_argument('--out', metavar='FILE', help='default: sheet.png')

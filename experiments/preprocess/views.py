@@ -36,6 +36,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from configs import base
 from experiments.errors import UserError, one_of, shown
@@ -78,7 +79,7 @@ class Views:
             for box, mirrored in zip(group.boxes, group.mirrored)
         ]
 
-    def logits(self, apply: Callable, images) -> jax.Array:
+    def logits(self, apply: Callable, images: jax.Array | np.ndarray) -> jax.Array:
         """One score for each image and class: with one view `apply`'s own logits, with several
         the logarithm of their mean softmax.
 
@@ -263,7 +264,7 @@ def _grid(sides, size):
 # --- the net that looks at them --------------------------------------------------------------
 
 
-def net_for(seen: Views, net, name: str):
+def net_for(seen: Views, net: nn.Module, name: str) -> nn.Module:
     """The net to evaluate with, whose variables are those of `net`: `net` itself, or for dense
     views of a net with a dense head the same net with head='convolutional'.
 

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
+from experiments.preprocess.views import Views
 from experiments.train.parallel import AXIS
 
 TOP = 5  # the five best classes may hold the right one: the second error, of ImageNet's papers
@@ -31,7 +33,15 @@ def rank(logits, labels) -> jax.Array:
 
 
 def eval_step(
-    variables, batch, *, net, loss: Callable, mean=None, std=None, views=None, axis=AXIS
+    variables: dict,
+    batch: dict[str, jax.Array],
+    *,
+    net: nn.Module,
+    loss: Callable,
+    mean=None,
+    std=None,
+    views: Views | None = None,
+    axis: str | None = AXIS,
 ) -> dict:
     """Sums over one batch, on all devices: {'loss', 'errors', 'count'}, float32 scalars, and
     'errors5', of labels not among the five best, where there are more than five classes.
@@ -59,7 +69,9 @@ def eval_step(
     return jax.lax.psum(sums, axis) if axis else sums
 
 
-def evaluate(step: Callable, variables, batches: Iterable[dict], count: int) -> dict[str, float]:
+def evaluate(
+    step: Callable, variables: dict, batches: Iterable[dict], count: int
+) -> dict[str, float]:
     """Mean loss, error (fraction) and image count over all batches; 'error5' if the step counts it.
 
     Where the step evaluates several models, its sums are arrays of equal shapes, and so are the

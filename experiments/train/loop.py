@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from experiments import data
 from experiments.plan.config import flatten
@@ -26,7 +27,7 @@ class Diverged(Exception):
 
 
 def fit(
-    config,
+    config: ConfigDict,
     dataset: data.Dataset,
     on_epoch: Callable[[dict[str, Any]], None] = lambda line: None,
     *,

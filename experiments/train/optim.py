@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from ml_collections import ConfigDict
 
 from experiments.errors import UserError, one_of
 
@@ -176,13 +177,13 @@ class Length(NamedTuple):
     steps_per_epoch: int
 
 
-def length_of(config, steps_per_epoch: int) -> Length:
+def length_of(config: ConfigDict, steps_per_epoch: int) -> Length:
     """The length that train.steps or train.epochs asks for."""
     steps = config.train.steps or config.train.epochs * steps_per_epoch
     return Length(steps, -(-steps // steps_per_epoch), steps_per_epoch)
 
 
-def schedule_of(config, steps_per_epoch: int) -> Callable[[int], float]:
+def schedule_of(config: ConfigDict, steps_per_epoch: int) -> Callable[[int], float]:
     """Steps done so far -> factor of the learning rate in the next step, in float64.
 
     Raises:
@@ -246,12 +247,14 @@ class Control(NamedTuple):
         return self.factor * (1.0 if self.warm else WARM)
 
 
-def control_of(config) -> Control:
+def control_of(config: ConfigDict) -> Control:
     """The control before the first epoch."""
     return Control(warm=not config.train.warmup_error)
 
 
-def after_epoch(config, control: Control, train_error: float, validation_error: float) -> Control:
+def after_epoch(
+    config: ConfigDict, control: Control, train_error: float, validation_error: float
+) -> Control:
     """The control for the next epoch, from the errors of this one, as fractions.
 
     'plateau': the learning rate falls by train.factors when the validation error has not gone below

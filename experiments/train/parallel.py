@@ -20,10 +20,10 @@ class Parallel:
         self.mapped, self.options = mapped, options
         self._known: dict[tuple, Any] = {}
 
-    def lower(self, *args):
+    def lower(self, *args: Any) -> jax.stages.Lowered:
         return self.mapped.lower(*args)
 
-    def compiled(self, *args):
+    def compiled(self, *args: Any) -> jax.stages.Compiled:
         """The executable for arguments of these shapes; args can be jax.ShapeDtypeStructs."""
         key = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(args[1:]))
         if key not in self._known:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 import cnns
 from experiments import data
@@ -54,7 +55,7 @@ def _whole(config, models: int) -> bool:
     return models > 1 or config.train.together > 1
 
 
-def device_count(config, models: int = 1) -> int:
+def device_count(config: ConfigDict, models: int = 1) -> int:
     """Devices that this number of runs trained together uses.
 
     With train.together=1, the devices that share a batch; else the largest number that divides
