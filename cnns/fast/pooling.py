@@ -59,7 +59,7 @@ def _clipped_slices(x, window, stride, padding):
     n, height, width, channels = x.shape
 
     def spans(size, low, high):
-        """Of each pixel of a window: the outputs before and after those where it is on the map."""
+        """For each pixel of a window: outputs before and after those where it is on the map."""
         count = output_size(size, low, high, window, stride)
         for offset in range(window):
             first = min(max(-(-(low - offset) // stride), 0), count)
