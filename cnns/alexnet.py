@@ -103,7 +103,7 @@ class AlexNet(layers.Net):
     - one tower: fc6 and fc7 are initialised with standard deviation 0.01; the author's
       file gives none here.
 
-    Raises ValueError for an unknown axis value, or an image size of which pool5 does not make 6x6.
+    Raises ValueError for an unknown axis value, or an image size whose pool5 is not 6x6.
     """
 
     OWN_INITS: ClassVar = tuple(PRESETS)

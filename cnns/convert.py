@@ -139,7 +139,7 @@ def build(model: str, **fields: Any) -> layers.Net:
 
 
 def sizes(model: str, state_dict: Mapping[str, Any]) -> dict[str, int]:
-    """The fields that a state dict is for: {'classes': ..., 'channels': ...}, read off its ends.
+    """The fields that a state dict is for: {'classes': ..., 'channels': ...}, read from its ends.
 
     1000 and 3 where the last or the first weight is missing or is none.
     """

@@ -117,7 +117,7 @@ class GoogLeNet(layers.Net):
 
     Axes: `activation` covers every convolution and the first dense layer of each auxiliary
     classifier; `pool` and `overlap` cover pool1 to pool4, not the pool branch inside the blocks
-    nor the averages of the classifiers; norm='lrn' is norm1 and norm2, 'batch' covers every
+    nor the average pools of the classifiers; norm='lrn' is norm1 and norm2, 'batch' covers every
     convolution, those of the auxiliary classifiers too.
 
     aux=True: in training the two auxiliary classifiers' logits are sown into the collection

@@ -46,8 +46,8 @@ def pool(
     Both values of `overlap` give the same size on every map. The window is `stride` wide, or
     stride + 1 if overlapping. Where an overlapping window would reach over the bottom or right
     edge (even maps, at stride 2) it takes fewer pixels there; with `before`, over the top and left
-    edge instead (the padding of 1 in ResNet's stem). A last row that no window of the
-    non-overlapping kind fills is left out. Padding VALID would give maps of 16 and 15 from 32,
+    edge instead (the padding of 1 in ResNet's stem). A last row that does not
+    fill a non-overlapping window is left out. Padding VALID would give maps of 16 and 15 from 32,
     and SAME maps of 7 from 13 where AlexNet has 6: neither changes the window alone.
 
     Max pooling ignores padding (-inf); average pooling divides by the pixels that exist.
@@ -135,7 +135,7 @@ def lrn_within(
     """Response normalisation within each map; x [N, H, W, C], shape and dtype kept.
 
     b = a / (k + alpha / n^2 * sum of a^2 over the n x n pixels around)^beta: the layer 'rnorm' of
-    cuda-convnet, with the constants of its file layers-18pct. Another operation than LRN.
+    cuda-convnet, with the constants of its file layers-18pct. It is not LRN.
     """
     a = x.astype(jnp.float32)
     edge = (n // 2, n - 1 - n // 2)

@@ -107,7 +107,7 @@ C3_TABLE = (
 
 
 class PartialConv(nn.Module):
-    """C3: a 5x5 convolution of which only the links of Table I exist; 60 * 25 + 16 parameters.
+    """C3: a 5x5 convolution with the links of Table I alone; 60 * 25 + 16 parameters.
 
     x [N, H, W, 6] -> [N, H - 4, W - 4, 16], before the activation.
     """
@@ -210,8 +210,8 @@ class LeNet5Original(layers.Net):
         _check_size(x)
         if self.initialiser != 'paper':
             raise ValueError(
-                f'initialiser {self.initialiser!r}: the original LeNet-5 starts as its '
-                "paper says, initialiser='paper'. Use the modern form."
+                f'initialiser {self.initialiser!r}: the original LeNet-5 takes '
+                "initialiser='paper' alone. Use the modern form."
             )
         types: dict[str, Any] = dict(dtype=self.dtype, param_dtype=self.param_dtype, fast=self.fast)
         x = layer.conv('C1', x, 6, 5, **_paper(fan_in=25))

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend, and the helpers that find and word them."""
+"""Errors that the user can repair, and the helpers that find and word them."""
 
 import difflib
 import functools
@@ -15,7 +15,7 @@ _LIST = 12  # names; a longer list hides the nearest one
 
 
 class UserError(Exception):
-    """A mistake the user can mend: printed without a traceback, exit status 2.
+    """A mistake the user can repair: printed without a traceback, exit status 2.
 
     The message says what was given, what is allowed and what to change.
     """
@@ -73,7 +73,7 @@ def shown(value: object) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """'KeyError: ...' in one line, for a message that goes on."""
+    """'KeyError: ...' in one line, for the middle of a message."""
     text = ' '.join(str(error).split())
     return f'{type(error).__name__}: {text}' if text else type(error).__name__
 

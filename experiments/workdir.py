@@ -28,7 +28,7 @@ class Experiment(NamedTuple):
 
 _EVERY_ROW = ('point', 'arm', 'phase', 'seed', 'status', 'learning_rate')
 _NEEDED = ('title', 'dataset_note', 'arms', 'seeds', 'rates', 'level', 'points')
-_ANEW = 'run the experiment again to write it anew; finished runs are kept'
+_ANEW = 'run the experiment again to replace it; finished runs are kept'
 
 
 def folder_of(run: str) -> str:

@@ -1,4 +1,4 @@
-"""The command line from config to report, and every mistake it must meet without losing work."""
+"""The command line from config to report, and mistakes that lose no work."""
 
 import csv
 import json
@@ -313,7 +313,9 @@ def test_dry_run_prints_the_runs_and_writes_nothing(root, tmp_path, capsys):
     lines = [line for line in out.splitlines() if re.search('│ (select|final) +│', line)]
     assert len(lines) == 32
     named = [line for line in lines if re.search(r' [0-9a-f]{12} ', line)]
-    assert len(named) == 12 and all(' select ' in line for line in named)  # 3 rates x 4 arms
+    assert len(named) == 12 and all(
+        ' select ' in line for line in named
+    )  # 3 learning rates x 4 arms
     assert not workdir.exists()
 
 
@@ -432,7 +434,9 @@ def test_a_real_divergence_is_reported_by_run_and_step(tiny, tmp_path, capsys):
         '--only',
         'pool=max,seed=0',
     ]
-    assert run.main(words) == 0  # a rate of the grid that diverges is not chosen, and that is all
+    assert (
+        run.main(words) == 0
+    )  # a learning rate of the grid that diverges is not chosen, and that is all
     captured = capsys.readouterr()
     assert (
         'diverged: max pooling (select, seed 1000, learning rate 1e+30): the loss is '
@@ -509,7 +513,7 @@ def test_an_interrupted_sweep_continues_where_it_stopped(sent, tiny, tmp_path, f
     assert names(workdir) == names(finished[1])  # each run once, in the same order
 
 
-def test_a_run_interrupted_between_its_epochs_goes_on_and_ends_the_same(
+def test_a_run_interrupted_between_its_epochs_continues_and_ends_the_same(
     tiny, tmp_path, capsys, monkeypatch
 ):
     words = [
@@ -541,7 +545,7 @@ def test_a_run_interrupted_between_its_epochs_goes_on_and_ends_the_same(
     capsys.readouterr()
     assert run.main([*words, str(tmp_path / 'w')]) == 0
     assert (
-        'max pooling (final, seed 0, learning rate 0.05): goes on after epoch 2'
+        'max pooling (final, seed 0, learning rate 0.05): continues after epoch 2'
         in capsys.readouterr().out
     )
     assert rows_of(tmp_path / 'w') == [whole]

@@ -138,7 +138,7 @@ class Work(NamedTuple):
 def work_of(case: Case) -> Work:
     """Read from the net's traced program, convolutions and matrix products alone.
 
-    A layer's gradients, of its weights and of its input, cost as much as the layer itself each;
+    A layer's gradients, of its weights and of its input, each cost as much as the layer itself;
     the first layer needs no gradient of its input. GoogLeNet's auxiliary heads, 0.5 % of its
     work, are not counted.
     """

@@ -10,8 +10,8 @@
     python -m experiments.benchmark --markdown FILE.json              as README has it
     python -m experiments.benchmark --figure OUT.png FILE.json [FILE2.json ...]
 
-With --out, each finished case is stored at once, and the same command again goes on from there;
---again measures the named cases anew.
+With --out, each finished case is stored at once, and the same command again continues from there;
+--again measures the named cases again.
 """
 
 import argparse
@@ -120,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument('--batch', type=int, help="images a step (default: the case's own)")
     made.add_argument('--out', metavar='FILE.json', help='where the numbers are stored')
-    made.add_argument('--again', action='store_true', help='measure what --out holds anew')
+    made.add_argument('--again', action='store_true', help='measure again what --out holds')
     what = made.add_mutually_exclusive_group()
     flag = functools.partial(what.add_argument, action='store_true')
     flag('--profile', help="print where the step's time goes, by kind of operation")
@@ -160,7 +160,7 @@ def check(args: argparse.Namespace) -> None:
                 f'--{name} has no use without --against torch: add that, or leave it out.'
             )
     if args.again and not args.out:
-        raise UserError('--again measures anew what --out FILE.json holds: name the file.')
+        raise UserError('--again measures again what --out FILE.json holds: name the file.')
     if args.out:
         folder = Path(args.out).parent
         folder.mkdir(parents=True, exist_ok=True)
@@ -229,7 +229,7 @@ def _show_stored(args: argparse.Namespace) -> None:
                 show(one)
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
         raise UserError(
-            f'{", ".join(args.names)}: not what --out writes ({error!r}). Measure anew.'
+            f'{", ".join(args.names)}: not what --out writes ({error!r}). Measure again.'
         ) from error
 
 

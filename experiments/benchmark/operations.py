@@ -3,9 +3,10 @@
     python -m experiments.benchmark --operations [NAME ...] [--torch_python PATH] [--out FILE.json]
 
 Each operation of OPERATIONS is measured alone, in rounds, ours and then PyTorch's in channels_last.
-Of a convolution the layer, the gradient of its input and that of its weights; of pooling and batch
-norm the layer with its gradient. Alone, an operation finds its arrays in another state of the
-caches than within a step, so that the sum of these times is not that of a step.
+A convolution is measured as a layer, and so are its gradients of the input and of the weights;
+pooling and batch norm are measured together with their gradient. An operation alone finds its
+arrays in another state of the caches than within a step, so the sum of these times is not that of
+a step.
 """
 
 import argparse

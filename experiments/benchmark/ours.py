@@ -107,7 +107,7 @@ class Side:
 
         def nothing(state, batch, rate):
             del batch
-            # Not the arguments themselves, which jax would hand back without a call
+            # Not the arguments themselves, which jax would return without a call
             same = jax.tree.map(lambda leaf: leaf * jnp.ones((), leaf.dtype), state)
             return same, {'loss': rate * 1, 'error': rate * 1}
 

@@ -14,7 +14,7 @@ PYTHON can be any interpreter. While it waits for a line it does nothing.
                 "mib": 412.0}
                or {"error": "RuntimeError: ..."}
 
-`Child` is this project's end of the line, `Children` two of them.
+`Child` is this project's end of the pipe, `Children` holds two of them.
 """
 
 import contextlib
@@ -50,7 +50,7 @@ class Child:
     """
 
     def __init__(self, python: str, limit: float = 900.0):
-        """limit: seconds that an answer may take, after which the process is started anew."""
+        """limit: seconds that an answer may take, after which the process is restarted."""
         self.python, self.limit = python, limit
         self._start()
 
@@ -138,7 +138,7 @@ class Child:
 
 
 class Children:
-    """A process for the eager variants and one, once it is asked for, for those of torch.compile.
+    """A process for the eager variants and, when it is needed, another for torch.compile.
 
     Eager steps were up to a third slower in a process that had compiled some.
     """
@@ -316,7 +316,7 @@ def serve(lines: Iterable[str], write: Callable[[dict], None]) -> None:
     """Answers requests until there are no more."""
     try:
         import torch
-    except Exception as error:  # whatever a broken installation raises
+    except Exception as error:  # a broken installation may raise anything
         write({'error': reason(error)[:300]})
         return
     write(

@@ -32,7 +32,7 @@ Result = dict[str, Any]
 
 
 class Interrupted(Exception):
-    """Ctrl-C ended a measurement; the message says what is kept and how to go on."""
+    """Ctrl-C ended a measurement; the message says what is kept and how to continue."""
 
 
 def environment(child: pytorch.Children | None = None) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def environment(child: pytorch.Children | None = None) -> dict[str, Any]:
 
 
 def read(path: str | os.PathLike) -> Result:
-    """A stored result of whatever kind. Raises UserError where the file is none."""
+    """A stored result of any kind. Raises UserError where the file holds none."""
     try:
         found = json.loads(Path(path).read_text())
     except OSError as error:
@@ -90,7 +90,7 @@ def begun(
         return new
     raise UserError(
         f'{args.out} was measured with {found["settings"]}, not with {settings}: name '
-        'another file for --out, or measure all of it anew with --again.'
+        'another file for --out, or measure all of it again with --again.'
     )
 
 
@@ -169,7 +169,7 @@ def interruptible(
         done = sum(name in result[parts] for name in names)
         count = f'{done} of {len(names)} {parts}' if names else 'what was measured'
         same = 'the same command without --again' if args.again else 'the same command again'
-        kept = f'{args.out} keeps {count}; run {same} to go on'
+        kept = f'{args.out} keeps {count}; run {same} to continue'
         raise Interrupted(
             f'interrupted; {kept if args.out else "nothing is kept without --out"}'
         ) from None

@@ -52,7 +52,7 @@ def ratio(entry: dict, other: str | None, task: str = 'train', side: str = 'ours
 
 
 def spread(ratios: list[float]) -> Ratio:
-    """The ratios of the rounds, of which there is at least one."""
+    """The ratios of the rounds, at least one."""
     return Ratio(statistics.median(ratios), min(ratios), max(ratios))
 
 

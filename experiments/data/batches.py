@@ -85,7 +85,7 @@ def _batches(split, plan: BatchPlan, devices: int, first: int, count: int) -> It
         # a gather takes less time than handing its result from thread to thread
         batches = placed(read_step(split, plan, index) for index in indices)
         return readahead.ahead(batches) if targets else batches
-    # evaluation repeats itself with every epoch
+    # evaluation has the same batches in every epoch
     evaluates = plan.seed is None
     workers = 0 if evaluates and plan.examples < readahead.FEW else split.workers
     period = plan.steps if evaluates else 0
@@ -108,7 +108,7 @@ def read_step(split: Split, plan: BatchPlan, index: int) -> dict[str, np.ndarray
 
 
 class Steps:
-    """The steps of a plan by index, for grain, which reads them in whatever process."""
+    """The steps of a plan by index, for grain, which reads them in any process."""
 
     def __init__(self, split: Streamed, plan: BatchPlan):
         self.split, self.plan = split, plan

@@ -22,7 +22,7 @@ from experiments.errors import UserError, nearest, reason
 from experiments.files import digest
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.ppm', '.pgm', '.tif', '.tiff')
-# Names of the folders of the splits, in whatever case
+# Names of the folders of the splits, in upper or lower case
 _FOLDERS = {
     'train': ('train', 'training'),
     'validation': ('validation', 'val', 'valid', 'dev'),
@@ -186,7 +186,7 @@ def _stat(path):
         return os.stat(path)
     except FileNotFoundError as error:
         raise UserError(
-            f'{path} is a link to a file that is not there. Mend or remove it.'
+            f'{path} is a link to a file that is not there. Repair or remove it.'
         ) from error
     except OSError as error:
         raise _unreadable(error) from error

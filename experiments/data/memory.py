@@ -75,7 +75,7 @@ def decoded(
 
 
 def budget() -> float:
-    """Bytes that a decoded set may take: MEMORY, or half of what is free where that is less."""
+    """Bytes that a decoded set may take: MEMORY or half of the free memory, the lower."""
     free = math.inf
     try:
         words = pathlib.Path('/proc/meminfo').read_text().partition('MemAvailable:')[2].split()

@@ -85,7 +85,9 @@ def _first(iterator):
     found: queue.Queue = queue.Queue()
     if not _started.is_set():
         _started.set()
-        atexit.register(_end)  # once more: before multiprocessing, now imported, ends the workers
+        atexit.register(
+            _end
+        )  # again, to run before multiprocessing, now imported, ends the workers
 
     def work():
         resource_tracker.ensure_running()  # once started, it leaves the thread's signals alone
@@ -174,7 +176,7 @@ _reading: set = set()  # (event that ends it, thread) of every thread that reads
 
 
 def ahead(iterator: Iterator, depth: int = AHEAD) -> Iterator:
-    """The elements of an iterator, of which a thread reads up to `depth` in advance.
+    """The elements of an iterator; a thread reads up to `depth` of them in advance.
 
     Its errors are raised where the element would have come. Closing ends the thread, and the
     iterator in it.

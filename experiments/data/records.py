@@ -26,7 +26,7 @@ class Broken(UserError):
         """The same error, with what can be done about it."""
         return Broken(
             f'{self} Name all such records with python -m experiments.data check '
-            'NAME; mend or prepare them again, or leave them out with '
+            'NAME; repair or prepare them again, or leave them out with '
             '--config.data.skip_broken=true.',
             self.index,
         )
@@ -187,7 +187,7 @@ def each(records: Records, indices: Sequence[int] | np.ndarray, how: Decoding) -
     """Yields (image, label, fault, raw) of every record.
 
     image: decoded, uint8; label: int; fault: UserError of a broken record; raw: what `fetch` gave.
-    Each is None where there is none.
+    What is missing is None.
 
     Raises:
       UserError: none can be read.

@@ -111,7 +111,7 @@ _known: dict[tuple, tuple] = {}  # of the last data set: the arms of a sweep mos
 
 
 def sums_of(dataset: Dataset) -> tuple[int, np.ndarray, np.ndarray]:
-    """Of the train split: count of images, their sum [H, W, C], the sum of products [C, C]."""
+    """For the train split: count of images, their sum [H, W, C], the sum of products [C, C]."""
     key = (dataset.fingerprint, dataset.stamp, dataset.counted, tuple(dataset.shape))
     if dataset.fingerprint and key in _known:
         return _known[key]

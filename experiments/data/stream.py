@@ -127,7 +127,7 @@ def _look_through(records, how, shape, classes, fields) -> tuple[np.ndarray, str
     key = 'broken', *scan.key_of(records, how, shape, classes)
     place = fields.cache, f'{records.name} broken', key, (records.fingerprint, records.stamp)
     kept = None if records.embedded else cache.read(*place)
-    if kept is None or len(kept['broken']) and not fields.skip_broken:  # named again, or mended
+    if kept is None or len(kept['broken']) and not fields.skip_broken:  # named again, or repaired
         kept = {'broken': np.empty(0, np.int64), 'done': 0, 'content': ''}
     broken, done = kept['broken'], int(kept['done'])
     digest = bytes.fromhex(str(kept['content']))

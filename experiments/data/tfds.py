@@ -21,7 +21,7 @@ _DIR = '~/tensorflow_datasets (TFDS_DATA_DIR is not set)'
 def prepared(fields: ConfigDict) -> Source:
     """The set `fields.name` ('name', 'name/config', 'name:version') under `fields.dir`.
 
-    Its splits are TFDS's, and whatever TFDS's own syntax makes of them: 'train[:90%]',
+    Its splits are TFDS's, and what TFDS's own syntax makes of them: 'train[:90%]',
     'train+test'. It needs an 'image' of 8 bits and a 'label' that is a class.
 
     Raises:
@@ -65,7 +65,7 @@ def prepared(fields: ConfigDict) -> Source:
 
 
 class PreparedRecords(Records):
-    """The records of one split or sub-split; opened anew in every process that reads it."""
+    """The records of one split or sub-split; every process that reads it opens it again."""
 
     def __init__(self, builder, name: str, folder: str | None, split: str, size: tuple):
         self._set, self._dir, self._split = name, folder, split
@@ -160,7 +160,7 @@ class PreparedRecords(Records):
             open(path, 'rb').close()
         except OSError as error:
             raise UserError(
-                f'{self.name}: the file {path} cannot be read ({reason(error)}). Mend '
+                f'{self.name}: the file {path} cannot be read ({reason(error)}). Repair '
                 'that and run the same command again.'
             ) from error
         try:

@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
     kind: 'conv', 'local' (a convolution whose weights are not shared), 'dense', 'max pool',
         'average pool', 'norm' (over a window in space), or 'fixed' (computes without parameters).
-    output: its shape without the batch. receptive_field: None where there is none.
+    output: its shape without the batch. receptive_field: None where it is not defined.
     window, groups: None where nothing slides.
     """
 

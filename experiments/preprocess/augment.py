@@ -1,4 +1,4 @@
-"""What the net sees of a training image, drawn anew every time: the papers' augmentations.
+"""What the net sees of a training image, drawn again every time: the papers' augmentations.
 
     augment = augmentation((32, 32, 3), statistics, crop='pad', flip=True)
     images = augment(key, batch['image'])    # uint8 [n, H, W, C] -> float32 [n, h, w, C]
@@ -19,9 +19,9 @@ one off changes nothing that the others draw.
     6  colour
     7  divided by the standard deviation ('channel_std'), or times `white`
 
-The mean goes before the crop, so that the zeros around a padded image are the mean and not black,
-and so that a mean per pixel belongs to the place in the image and not to the place in the crop:
-this is the order of the papers that have it (Krizhevsky et al. 2012, Sec. 2; He et al. 2015,
+The mean is subtracted before the crop, so that the zeros around a padded image are the mean and not
+black, and so that a mean per pixel belongs to the place in the image and not to the place in the
+crop: this is the order of the papers that have it (Krizhevsky et al. 2012, Sec. 2; He et al. 2015,
 Sec. 4.2).
 """
 
@@ -99,7 +99,7 @@ def random_crop(shape: Sequence[int], size: tuple[int, int], pad: int = 0) -> Ki
     """A crop of `size` (h, w) at one of (H - h + 1) (W - w + 1) places, all as likely.
 
     224 or 227 of 256x256 for AlexNet (Krizhevsky et al. 2012, Sec. 4.1: with the mirror images
-    33 x 33 x 2 views, of which the paper counts 32 x 32 x 2 = 2048), 24 of 32x32 for cuda-convnet.
+    33 x 33 x 2 views, where the paper counts 32 x 32 x 2 = 2048), 24 of 32x32 for cuda-convnet.
     With `pad` pixels of zeros on every edge before, it is He et al. 2015, Sec. 4.2: 4 pixels
     around 32x32, a crop of 32x32.
 

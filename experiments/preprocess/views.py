@@ -80,7 +80,7 @@ class Views:
         ]
 
     def logits(self, apply: Callable, images: jax.Array | np.ndarray) -> jax.Array:
-        """One score for each image and class: of a single view `apply`'s own logits, of several
+        """One score for each image and class: with one view `apply`'s own logits, with several
         the logarithm of their mean softmax.
 
         apply: float32 [n, h, w, C] -> logits [n, classes]. images: uint8 [n, H, W, C].

@@ -243,7 +243,7 @@ def render(experiment: Experiment) -> Figure:
     middle.set_ylim(len(summary) - 0.45, -0.55)
     _draw_legend(figure, summary, colours)
     figure.draw_without_rendering()
-    figure.set_layout_engine('none')  # laid out anew at each drawing, it would creep
+    figure.set_layout_engine('none')  # laid out again at each drawing, it would creep
     return figure
 
 

@@ -66,7 +66,7 @@ def _figure(experiment: Experiment) -> str:
 
 
 def _selection(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
-    """How the learning rate was chosen: the validation error of every rate tried, per arm."""
+    """How the learning rate was chosen: the validation errors of all that were tried."""
     rates = sorted(experiment.plan['rates'])
     trials = [row for row in experiment.rows if row['phase'] == 'select']
     if len(rates) < 2:
@@ -95,7 +95,7 @@ def _selection(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
 
 
 def _protocol(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
-    """How many runs there are of which seeds, and when the test images are read."""
+    """The number of final runs, their seeds, and when the test images are read."""
     plan = experiment.plan
     seeds = ', '.join(map(str, plan['seeds']))
     final = [row for row in experiment.rows if row['phase'] == 'final']

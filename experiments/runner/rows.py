@@ -62,7 +62,7 @@ def words(row: Row) -> str:
 def plan_file(whole: Plan, datasets: dict[str, Dataset], command: str, rows: dict[str, Row]) -> Row:
     """The content of plan.json: what tables and figures need to know beside the rows.
 
-    It lists the runs of the whole experiment whose learning rates are known, so that parts run with
+    It lists the runs of the whole experiment whose learning rates are known, so that calls with
     --only add up to it.
     """
     known = []

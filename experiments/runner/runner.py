@@ -108,7 +108,7 @@ class Runner:
             for run, row in zip(runs, rows, strict=True):
                 self._add(run, row)
             if kept.begun or all(row['status'] != 'failed' for row in rows):
-                # what failed on the way goes on from its checkpoint, but only once
+                # what failed on the way continues from its checkpoint, but only once
                 checkpoints.remove(self.workdir, runs[0])
         for run, row in zip(runs, rows):
             self.reporter.finish(words(row), label([run]), len(runs))
@@ -125,13 +125,13 @@ class Runner:
         if kept.note:
             note(kept.note)
         if kept.begun:
-            self.reporter.say(f'goes on after epoch {kept.begun.epoch}')
+            self.reporter.say(f'continues after epoch {kept.begun.epoch}')
         return kept
 
     def _outcomes(
         self, runs: list[Run], kept: checkpoints.Checkpoint, weights: dict[int, Any]
     ) -> Sequence[Row | Exception]:
-        """The metrics of each run, or why there are none; puts their variables into `weights`."""
+        """The metrics of each run, or the reason for none; puts the variables into `weights`."""
 
         def on_epoch(index, line):
             self.workdir.append(f'{folder_of(runs[index].name)}/metrics.jsonl', line)

@@ -1,4 +1,4 @@
-"""A training between two epochs as one file, so that an interrupted one goes on where it stopped;
+"""A training between two epochs as one file, so that an interrupted one can continue;
 and the weights of a finished one.
 
     points/NAME/checkpoint.msgpack    while a run is trained
@@ -31,7 +31,7 @@ class Misfit(Exception):
 
 
 class Snapshot(NamedTuple):
-    """A training between two epochs; with its config and its data, all that it needs to go on."""
+    """A training between two epochs; with its config and its data, all that it needs."""
 
     epoch: int  # epochs done
     step: int  # steps done
@@ -53,7 +53,7 @@ def save(path: str | os.PathLike, made_of: dict[str, Any], snapshot: Snapshot) -
 
 
 def read(path: str | os.PathLike, made_of: dict[str, Any]) -> tuple[Snapshot | None, str]:
-    """The snapshot of a file or None, and why it is of no use, '' if there is no file."""
+    """The snapshot of a file or None, and why it cannot be used, '' if there is no file."""
     try:
         data = pathlib.Path(path).read_bytes()
     except FileNotFoundError:

@@ -36,8 +36,8 @@ def fit(
     """Trains one run and returns its row of metrics.
 
     Errors are fractions. 'train/error' and 'validation/error' of the row are measured after the
-    last epoch, on all images, of which the net sees the centre at the scale of the training; there
-    is no best epoch. The test split is read only if `read_test`, after the last step: with
+    last epoch, on all images, in the centre view at the scale of the training; no epoch is
+    selected. The test split is read only if `read_test`, after the last step: with
     config.evaluation, and where that is another view, for 'test/centre_error' as the others are.
     `on_epoch` gets one line per epoch: its train metrics are averaged during the epoch, its
     'seconds' cover the training without the evaluation, and its 'rate' is that of the last step.
@@ -75,7 +75,7 @@ def fit_together(
     final variables, NumPy arrays, of each config that has a row.
 
     `keep` gets, after an epoch in which no run diverged, a function that returns a Snapshot. Given
-    as `begun`, later or elsewhere, the training goes on after that epoch and ends with the same
+    as `begun`, later or elsewhere, the training continues after that epoch and ends with the same
     rows, bit for bit on the same machine.
 
     Raises:

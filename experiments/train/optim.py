@@ -20,7 +20,8 @@ m v in both.
 
 A schedule runs on the host: the compiled step is given the learning rate as a number. It depends
 on the number of the step, and for 'plateau' and train.warmup_error on the errors of the epochs so
-far, which `Control` holds: plain numbers, which a checkpoint keeps beside the state.
+far, which `Control` holds. Control is a tuple of plain numbers: with the state on the devices it is
+all that a training needs to continue where it stopped.
 """
 
 import bisect
@@ -193,7 +194,7 @@ def schedule_of(config: ConfigDict, steps_per_epoch: int) -> Callable[[int], flo
         if fields.schedule == 'milestones':
             return math.prod(factors[: bisect.bisect_right(falls, step)])
         if fields.schedule == 'every':
-            # the quotient of whole steps: fractions of epochs would round
+            # a quotient of whole steps: fractions of epochs would be rounded
             return factors[0] ** (step // max(round(fields.every * unit), 1))
         done = min((step - warmup) / rest, 1.0)
         if fields.schedule == 'cosine':

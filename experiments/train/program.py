@@ -49,7 +49,7 @@ class Program(NamedTuple):
 def _whole(config, models: int) -> bool:
     """Whether a model is trained on one device, beside others.
 
-    A group of one of a config that trains together is too, with the draws of its arm's other runs.
+    So is a single run of a config that trains together, with the draws of the arm's other runs.
     """
     return models > 1 or config.train.together > 1
 

@@ -85,7 +85,7 @@ def train_step(
     batch_stats, (gradient, metrics) = _accumulated(
         gradient_of, micro_batches, state.batch_stats, (images, batch['label'], dropout)
     )
-    if axis and jax.lax.axis_size(axis) > 1:  # else a copy of everything
+    if axis and jax.lax.axis_size(axis) > 1:  # otherwise everything is copied
         gradient, batch_stats, metrics = jax.lax.pmean((gradient, batch_stats, metrics), axis)
     old = state.velocity, state.params
     moves, velocity = update.update(gradient, *old, learning_rate=learning_rate)
