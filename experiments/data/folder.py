@@ -139,9 +139,8 @@ def _splits(root: pathlib.Path) -> dict[str, pathlib.Path]:
     if others:
         names = ', '.join(name for names in _FOLDERS.values() for name in names)
         raise UserError(
-            f'{root / others[0]} lies beside {given["train"].name!r} and is no split of '
-            f'the data by its name. Splits are named {names}. Rename it, or move it '
-            'elsewhere.'
+            f'{root / others[0]} lies beside {given["train"].name!r} and is no split of the data '
+            f'by its name. Splits are named {names}. Rename it, or move it elsewhere.'
         )
     return given
 
@@ -282,8 +281,7 @@ def _files(place, classes, ignored, seen):
         if len(items) == count:
             raise UserError(
                 f'{place / name}: the class folder holds no images '
-                f'({", ".join(suffix[1:] for suffix in SUFFIXES)}). Remove it, or add '
-                'some.'
+                f'({", ".join(suffix[1:] for suffix in SUFFIXES)}). Remove it, or add some.'
             )
     return items
 

@@ -174,9 +174,8 @@ def _check_apart(train: Records, test: Records) -> None:
         )
         if _shared(records, records) > own:
             raise UserError(
-                f'{records.name} names some images twice: they would be in the train and '
-                'in the validation split, or count twice. Change data.train or '
-                'data.test.'
+                f'{records.name} names some images twice: they would be in the train and in the '
+                'validation split, or count twice. Change data.train or data.test.'
             )
 
 

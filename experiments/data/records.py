@@ -169,9 +169,8 @@ def one(records: Records, index: int, how: Decoding) -> tuple[np.ndarray, int]:
         if isinstance(error, OSError) and error.errno is None:  # Pillow's, of damaged bytes
             raise _broken(records, index, error) from error
         raise UserError(
-            f'{records.name}: {records.where(index)} cannot be read '
-            f'({reason(error)}). Mend that and run the same command again; such a '
-            'record is never left out.'
+            f'{records.name}: {records.where(index)} cannot be read ({reason(error)}). Mend that '
+            'and run the same command again; such a record is never left out.'
         ) from error
     except Exception as error:  # every reader and decoder has kinds of its own
         raise _broken(records, index, error) from error

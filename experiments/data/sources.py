@@ -49,9 +49,8 @@ def check_records(records: Records, name: str) -> None:
     what = records.name or name
     if not records.fingerprint:
         raise UserError(
-            f'{what}: its source gives no fingerprint, so results of other data could '
-            'not be told from these. Set fingerprint of its Records to a digest of '
-            'what the images are.'
+            f'{what}: its source gives no fingerprint, so results of other data could not be told '
+            'from these. Set fingerprint of its Records to a digest of what the images are.'
         )
     labels = records.labels
     if labels is not None and not (

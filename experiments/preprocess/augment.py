@@ -448,9 +448,8 @@ def _check(shape, crop, size, pad, scales, interpolation, colour, subtract, **ot
     words = f'images of {times((height, width))}' + (f' with {pad} zeros around' if room else '')
     if crop in ('none', 'pad', 'random') and size > min(height, width) + room:
         raise UserError(
-            f'augment.size: a crop of {times((size, size))} does not fit into {words}. '
-            f'Set it to at most {min(height, width) + room}, or '
-            f'data.resize to at least {size - room}.'
+            f'augment.size: a crop of {times((size, size))} does not fit into {words}. Set it to '
+            f'at most {min(height, width) + room}, or data.resize to at least {size - room}.'
         )
     everything = not size or (size, size) == (height + room, width + room)
     if crop in ('pad', 'random') and everything and not (crop == 'pad' and pad and not size):
@@ -469,9 +468,8 @@ def _check(shape, crop, size, pad, scales, interpolation, colour, subtract, **ot
             )
         if scales[0] < (size or min(height, width)):
             raise UserError(
-                f'augment.scales starts at a shorter side of {scales[0]}, smaller than '
-                f'the crop of {size or min(height, width)}. Raise it or lower '
-                'augment.size.'
+                f'augment.scales starts at a shorter side of {scales[0]}, smaller than the crop of '
+                f'{size or min(height, width)}. Raise it or lower augment.size.'
             )
 
 

@@ -191,10 +191,9 @@ def _check_fit(name, size, shape, scales) -> None:
         max(size) if name == '144' else -(-size[axis] * short // shape[axis]) for axis in (0, 1)
     )
     raise UserError(
-        f'evaluation.views={name!r}: views of {augment.times(size)} do not fit into '
-        f'images of {augment.times(sides)}, whose shorter side is {min(scales)}. Set '
-        f'evaluation.scales to at least {least}, or augment.size to at most '
-        f'{min(sides)}.'
+        f'evaluation.views={name!r}: views of {augment.times(size)} do not fit into images of '
+        f'{augment.times(sides)}, whose shorter side is {min(scales)}. Set evaluation.scales to at '
+        f'least {least}, or augment.size to at most {min(sides)}.'
     )
 
 
