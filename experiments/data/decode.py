@@ -38,10 +38,8 @@ def decode(raw, how: Decoding) -> np.ndarray:
     """
     plain = isinstance(raw, np.ndarray)
     if plain and (raw.dtype != np.uint8 or raw.ndim != 3 or raw.shape[-1] not in (1, 3)):
-        raise Unfit(
-            f'is an array of {raw.dtype} {list(raw.shape)}, its source must give uint8 '
-            '[h, w, 1 or 3]'
-        )
+        words = f'is an array of {raw.dtype} {list(raw.shape)}'
+        raise Unfit(f'{words}, its source must give uint8 [h, w, 1 or 3]')
     if plain and raw.shape[-1] == how.channels and not how.resize:
         array = raw
     else:
@@ -109,14 +107,12 @@ def _from_image(image, how: Decoding) -> np.ndarray:
         image = image.convert('L')
     else:
         image = image.convert('RGB')
-    if how.resize and image.size != (how.resize, how.resize):
+    size = (how.resize, how.resize)
+    if how.resize and image.size != size:
         width, height = image.size
         shorter = min(width, height)
         left, top = (width - shorter) / 2, (height - shorter) / 2
-        image = image.resize(
-            (how.resize, how.resize),
-            Image.Resampling.BILINEAR,
-            box=(left, top, left + shorter, top + shorter),
-        )
+        box = (left, top, left + shorter, top + shorter)
+        image = image.resize(size, Image.Resampling.BILINEAR, box)
     array = np.asarray(image)
     return array[..., None] if array.ndim == 2 else array

@@ -177,9 +177,8 @@ def one(records: Records, index: int, how: Decoding) -> tuple[np.ndarray, int]:
 
 
 def _broken(records, index, error):
-    return Broken(
-        f'{records.name}: {records.where(index)} does not decode ({reason(error)}).', index
-    )
+    words = f'does not decode ({reason(error)}).'
+    return Broken(f'{records.name}: {records.where(index)} {words}', index)
 
 
 def each(records: Records, indices: Sequence[int] | np.ndarray, how: Decoding) -> Iterator[tuple]:
@@ -197,18 +196,14 @@ def each(records: Records, indices: Sequence[int] | np.ndarray, how: Decoding) -
         for place, index in enumerate(some):
             raw = label = image = fault = None
             try:
-                ((raw, label),) = records.fetch([index]) if fetched is None else [fetched[place]]
-                image = decode(raw, how)
-            except Exception:
                 try:
+                    ((raw, label),) = [fetched[place]] if fetched else records.fetch([index])
+                    image = decode(raw, how)
+                except Exception:
                     image, label = one(records, index, how)  # again, for the message
-                except UserError as error:
-                    fault = error
-            if fault is None:
-                try:
-                    label = _whole(records, index, label)
-                except UserError as error:
-                    fault = error
+                label = _whole(records, index, label)
+            except UserError as error:
+                fault = error
             yield image, label, fault, raw
 
 
@@ -269,10 +264,8 @@ def _whole(records, index, label) -> int:
     try:
         return operator.index(label)
     except TypeError as error:
-        raise UserError(
-            f'{records.name}: {records.where(index)} has label {shown(label)}, which '
-            'is no whole number.'
-        ) from error
+        words = f'has label {shown(label)}, which is no whole number.'
+        raise UserError(f'{records.name}: {records.where(index)} {words}') from error
 
 
 def _fetch_all(records: Records, indices: Sequence[int]):

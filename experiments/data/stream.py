@@ -72,12 +72,10 @@ class Unread:
     def __array__(self, dtype=None, copy=None):
         del copy
         split = self._split
-        step = scan.step_of(split.shape)
-        labels = [
-            label
-            for start in range(0, len(split), step)
-            for _, label in split.records.fetch(split.rows[start : start + step])
-        ]
+        step, labels = scan.step_of(split.shape), []
+        for start in range(0, len(split), step):
+            records = split.records.fetch(split.rows[start : start + step])
+            labels += [label for _, label in records]
         return np.asarray(labels, dtype or np.int32)
 
 

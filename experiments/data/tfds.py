@@ -181,9 +181,8 @@ def open_builder(name: str, folder: str | None):
         if not re.fullmatch(r'\w+(/[\w.+-]+)?(:[\w.*]+)?', name):  # no name of any set
             raise _unknown(name, tfds, folder) from error
         # an unknown version or config, a package or a file that it lacks
-        raise UserError(
-            f'data set {name!r} cannot be opened: {_first_line(error)}.{_variants(name, folder)}'
-        ) from error
+        words = f'data set {name!r} cannot be opened: {_first_line(error)}.'
+        raise UserError(words + _variants(name, folder)) from error
     if not builder.is_prepared():
         raise UserError(
             f'data set {name!r} is not prepared in {where(folder)}.{_variants(name, folder)} '
@@ -215,9 +214,8 @@ def prepare(name: str, folder: str | None = None) -> str:
     try:
         import tensorflow  # noqa: F401
     except ImportError as error:
-        raise UserError(
-            "preparing a data set needs TensorFlow (reading one does not): pip install '.[prepare]'"
-        ) from error
+        words = 'preparing a data set needs TensorFlow (reading one does not)'
+        raise UserError(f"{words}: pip install '.[prepare]'") from error
     import tensorflow_datasets as tfds  # start-up cost
 
     try:
