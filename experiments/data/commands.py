@@ -78,8 +78,8 @@ def show(args) -> int:
         known = labels if records.labels is None else records.labels
         _print_split(source.classes, sizes, levels, known, how.channels)
         if broken:
-            check = f'python -m experiments.data check {args.name}'
-            print(f'  {broken} do not decode: name them with {check}')
+            line = f'python -m experiments.data check {args.name}'
+            print(f'  {broken} do not decode: name them with {line}')
     _sheet(source, args, out)
     print(f'\nsheet of images: {out}')
     return 0
