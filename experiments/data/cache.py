@@ -5,6 +5,7 @@ CRC-32 sums are checked when it is read, and its header holds which files, at wh
 made of: a damaged or stale file is made again, with a printed note.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -83,10 +84,8 @@ def write(setting: str | None, what: str, key: tuple, made_of: tuple, arrays: di
             "data.cache to another folder or to 'off'."
         )
     finally:
-        try:
+        with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        except OSError:
-            pass
 
 
 def _header(key, made_of):

@@ -53,10 +53,8 @@ def decoded(
     try:
         images = np.empty((len(records), *shape), np.uint8)
     except MemoryError as error:
-        raise UserError(
-            f'{records.name}: {len(records):,} images of {shape} do not fit into '
-            "memory. Set data.stream to 'auto' or 'always'."
-        ) from error
+        words = f'{records.name}: {len(records):,} images of {shape} do not fit into memory.'
+        raise UserError(f"{words} Set data.stream to 'auto' or 'always'.") from error
     labels, count, digest = np.empty(len(records), np.int32), 0, b''
     for chunk in scan.scan(records, how, shape, classes, fields, 'decoding'):
         good, digest = chunk['good'], chunk['digest']

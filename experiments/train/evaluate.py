@@ -54,7 +54,7 @@ def eval_step(
     of the device axis, None where the batch is whole.
     """
 
-    apply = functools.partial(net.apply, variables, train=False)
+    apply: Callable = functools.partial(net.apply, variables, train=False)
     if views is None:
         logits = apply(normalise(batch['image'], mean, std))
     else:
