@@ -74,8 +74,7 @@ NETS = {
     'alexnet_ungrouped': Entry(AlexNet, dict(groups=1), _IMAGENET227, *_ALEX),
     'alexnet_one_tower': Entry(
         AlexNet, dict(widths=ONE_TOWER, groups=1, initialiser='one_tower'), _IMAGENET, *_WEIRD),
-    'alexnet_32px': Entry(
-        AlexNet, dict(small=True, units=1024, classes=10), _CIFAR, *_AFTER_ALEX),
+    'alexnet_32px': Entry(AlexNet, dict(small=True, units=1024, classes=10), _CIFAR, *_AFTER_ALEX),
     'vgg11': Entry(VGG, dict(column='A'), _IMAGENET, *_VGG, '133 million'),
     'vgg11_lrn': Entry(VGG, dict(column='A', norm='lrn'), _IMAGENET, *_VGG, '133 million'),
     'vgg13': Entry(VGG, dict(column='B'), _IMAGENET, *_VGG, '133 million'),
@@ -132,11 +131,8 @@ def axes_of(name: str) -> dict[str, Any]:
 def values(name: str, axis: str) -> tuple:
     """The values that an axis of a net takes, its paper's choice among them."""
     net = _entry(name).net
-    return tuple(
-        value
-        for value in (*net.VALUES.get(axis, ()), *axes.AXES[axis])
-        if f'{axis}={value}' not in net.LACKS
-    )
+    all_values = (*net.VALUES.get(axis, ()), *axes.AXES[axis])
+    return tuple(value for value in all_values if f'{axis}={value}' not in net.LACKS)
 
 
 def build(name: str, **fields: Any) -> layers.Net:
@@ -148,9 +144,8 @@ def build(name: str, **fields: Any) -> layers.Net:
     """
     entry = _entry(name)
     known = list(axes_of(name))  # first, since they are asked for most
-    known += [
-        field.name for field in dataclasses.fields(entry.net) if field.name not in (*known, *_FLAX)
-    ]
+    every = [field.name for field in dataclasses.fields(entry.net)]
+    known += [field for field in every if field not in (*known, *_FLAX)]
     layers.check_fields(name, entry.net, fields)
     for field in fields:
         if field not in known:

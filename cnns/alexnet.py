@@ -103,7 +103,7 @@ class AlexNet(layers.Net):
     - one tower: fc6 and fc7 are initialised with standard deviation 0.01; the author's
       file gives none here.
 
-    Raises ValueError for an unknown axis value, or an image size of which pool5 does not make 6x6.
+    Raises ValueError for an unknown axis value, or an image size whose pool5 is not 6x6.
     """
 
     OWN_INITS: ClassVar = tuple(PRESETS)
@@ -165,7 +165,6 @@ def _check_size(x, net):
     if any(pooled(side) != wanted for side in x.shape[1:3]):
         fit = [side for side in range(11, 512) if pooled(side) == wanted]
         raise ValueError(
-            f"AlexNet's fc6 reads maps of {wanted}x{wanted}; images of "
-            f'{x.shape[1]}x{x.shape[2]} give {pooled(x.shape[1])}x'
-            f'{pooled(x.shape[2])}. Sides from {fit[0]} to {fit[-1]} fit.'
+            f"AlexNet's fc6 reads maps of {wanted}x{wanted}; images of {x.shape[1]}x{x.shape[2]} "
+            f'give {pooled(x.shape[1])}x{pooled(x.shape[2])}. Sides from {fit[0]} to {fit[-1]} fit.'
         )

@@ -70,16 +70,10 @@ def _googlenet():
 
     for ours, theirs in (('conv1', 'conv1'), ('conv2_reduce', 'conv2'), ('conv2', 'conv3')):
         yield conv(ours, theirs)
-    branches = (
-        ('1x1', 'branch1'),
-        ('3x3_reduce', 'branch2.0'),
-        ('3x3', 'branch2.1'),
-        ('5x5_reduce', 'branch3.0'),
-        ('5x5', 'branch3.1'),
-        ('pool_proj', 'branch4.1'),
-    )
+    here = ('1x1', '3x3_reduce', '3x3', '5x5_reduce', '5x5', 'pool_proj')
+    there = ('branch1', 'branch2.0', 'branch2.1', 'branch3.0', 'branch3.1', 'branch4.1')
     for block in ('3a', '3b', '4a', '4b', '4c', '4d', '4e', '5a', '5b'):
-        for ours, theirs in branches:
+        for ours, theirs in zip(here, there, strict=True):
             yield conv(f'inception_{block}/{ours}', f'inception{block}.{theirs}')
     for ours, theirs in (('aux_4a', 'aux1'), ('aux_4d', 'aux2')):
         yield conv(f'{ours}/conv', f'{theirs}.conv')
@@ -145,18 +139,14 @@ def build(model: str, **fields: Any) -> layers.Net:
 
 
 def sizes(model: str, state_dict: Mapping[str, Any]) -> dict[str, int]:
-    """The fields that a state dict is for: {'classes': ..., 'channels': ...}, read off its ends.
+    """The fields that a state dict is for: {'classes': ..., 'channels': ...}, read from its ends.
 
     1000 and 3 where the last or the first weight is missing or is none.
     """
     _check_model(model)
     first, *_, last = MODELS[model][-1]()
-    return _sizes(
-        state_dict.get(f'{first.theirs}.weight'),
-        state_dict.get(f'{last.theirs}.weight'),
-        channel_axis=1,
-        class_axis=0,
-    )
+    ends = [state_dict.get(f'{layer.theirs}.weight') for layer in (first, last)]
+    return _sizes(*ends, channel_axis=1, class_axis=0)
 
 
 def from_torch(model: str, state_dict: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,11 +168,8 @@ def from_torch(model: str, state_dict: Mapping[str, Any]) -> dict[str, Any]:
     }
     aux = any(name.startswith('aux') for name in given)
     table = _table(model, aux=aux, **sizes(model, given))
-    _check(
-        f'these tensors are not those of {model}',
-        given,
-        {entry.theirs: entry.their_shape for entry in table},
-    )
+    expected = {entry.theirs: entry.their_shape for entry in table}
+    _check(f'these tensors are not those of {model}', given, expected)
     return flax.traverse_util.unflatten_dict(
         {entry.ours: _to_ours(given[entry.theirs], entry.map_shape) for entry in table}
     )
@@ -201,18 +188,11 @@ def to_torch(model: str, variables: dict | flax.core.FrozenDict) -> dict[str, np
     flat = flax.traverse_util.flatten_dict(flax.core.unfreeze(variables), sep='/')
     given = {path: np.asarray(array) for path, array in flat.items()}
     first, *_, last = MODELS[model][-1]()
-    found = _sizes(
-        given.get(f'params/{first.ours}/conv/kernel'),
-        given.get(f'params/{last.ours}/kernel'),
-        channel_axis=2,
-        class_axis=1,
-    )
+    ends = [given.get(f'params/{name}/kernel') for name in (f'{first.ours}/conv', last.ours)]
+    found = _sizes(*ends, channel_axis=2, class_axis=1)
     table = _table(model, aux=any(path.startswith('params/aux') for path in given), **found)
-    _check(
-        f'these variables are not those of {model}',
-        given,
-        {'/'.join(entry.ours): entry.shape for entry in table},
-    )
+    expected = {'/'.join(entry.ours): entry.shape for entry in table}
+    _check(f'these variables are not those of {model}', given, expected)
     state_dict = {}
     for entry in table:
         array = given['/'.join(entry.ours)]

@@ -65,6 +65,7 @@ ROWS: dict[str, Widths | None] = {  # None: a pool
     'inception_5b': Widths(384, 192, 384, 48, 128, 128),
 }
 # fmt: on
+BLOCKS = ('reduced', 'naive')
 AUXILIARY = {'inception_4a': 'aux_4a', 'inception_4d': 'aux_4d'}
 AUXILIARY_WEIGHT = 0.3  # of each auxiliary loss beside the net's own (Sec. 5)
 _XAVIER = nn.initializers.variance_scaling(1.0, 'fan_in', 'uniform')  # +-sqrt(3 / fan-in)
@@ -72,44 +73,27 @@ _BIAS = 0.2
 
 
 class Inception(nn.Module):
-    """The block of Fig. 2b: four branches read x, their outputs are concatenated over channels."""
+    """The block of Fig. 2b: four branches read x, their outputs are concatenated over channels.
+
+    naive: the block of Fig. 2a, without 1x1 reductions and the projection of the pooled map.
+    """
 
     layer: layers.Layers
     widths: Widths
     third: int = 5  # kernel of the third branch
+    naive: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         layer, width, third = self.layer, self.widths, self.third
         y1 = layer.conv('1x1', x, width.ones, 1)
-        y3 = layer.conv('3x3_reduce', x, width.reduce3, 1)
+        y3 = x if self.naive else layer.conv('3x3_reduce', x, width.reduce3, 1)
         y3 = layer.conv('3x3', y3, width.threes, 3, padding=1)
-        y5 = layer.conv('5x5_reduce', x, width.reduce5, 1)
+        y5 = x if self.naive else layer.conv('5x5_reduce', x, width.reduce5, 1)
         y5 = layer.conv('5x5', y5, width.fives, third, padding=third // 2)
-        yp = _pool_3x3(x, layer.net.fast)
-        yp = layer.conv('pool_proj', yp, width.proj, 1)
+        yp = layers.pool_windows(x, 'max', 3, 1, ((1, 1), (1, 1)), fast=layer.net.fast)
+        yp = yp if self.naive else layer.conv('pool_proj', yp, width.proj, 1)
         return jnp.concatenate([y1, y3, y5, yp], -1)
-
-
-class NaiveInception(Inception):
-    """The block of Fig. 2a: no 1x1 reductions, and no projection of the pooled map."""
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        layer, width, third = self.layer, self.widths, self.third
-        y1 = layer.conv('1x1', x, width.ones, 1)
-        y3 = layer.conv('3x3', x, width.threes, 3, padding=1)
-        y5 = layer.conv('5x5', x, width.fives, third, padding=third // 2)
-        yp = _pool_3x3(x, layer.net.fast)
-        return jnp.concatenate([y1, y3, y5, yp], -1)
-
-
-BLOCKS = {'reduced': Inception, 'naive': NaiveInception}
-
-
-def _pool_3x3(x, fast):
-    """The pool branch: max pooling of each pixel's 3x3 neighbours, size kept."""
-    return layers.pool_windows(x, 'max', 3, 1, ((1, 1), (1, 1)), fast=fast)
 
 
 class Auxiliary(nn.Module):
@@ -133,7 +117,7 @@ class GoogLeNet(layers.Net):
 
     Axes: `activation` covers every convolution and the first dense layer of each auxiliary
     classifier; `pool` and `overlap` cover pool1 to pool4, not the pool branch inside the blocks
-    nor the averages of the classifiers; norm='lrn' is norm1 and norm2, 'batch' covers every
+    nor the average pools of the classifiers; norm='lrn' is norm1 and norm2, 'batch' covers every
     convolution, those of the auxiliary classifiers too.
 
     aux=True: in training the two auxiliary classifiers' logits are sown into the collection
@@ -191,7 +175,8 @@ class GoogLeNet(layers.Net):
             x = layer.conv('conv2', x, 192, 3, padding=1)
             x = layer.normalise('norm2', x)
             x = layer.pool('pool2', x)
-        block = functools.partial(BLOCKS[self.block], third=self.third_kernel)
+        naive = self.block == 'naive'
+        block = functools.partial(Inception, third=self.third_kernel, naive=naive)
         for name, widths in ROWS.items():
             if widths is None:
                 x = layer.pool(name, x, overlap=self.last_overlap if name == 'pool4' else None)
@@ -208,13 +193,8 @@ class GoogLeNet(layers.Net):
     @nn.nowrap
     def _sow(self, name, logits):
         if not self.is_initializing():
-            self.sow(
-                'auxiliary',
-                name,
-                logits.astype(jnp.float32),
-                reduce_fn=lambda _, new: new,
-                init_fn=lambda: None,
-            )
+            logits, last = logits.astype(jnp.float32), lambda _, new: new
+            self.sow('auxiliary', name, logits, reduce_fn=last, init_fn=lambda: None)
 
 
 def _check_size(x, net):

@@ -46,8 +46,8 @@ def pool(
     Both values of `overlap` give the same size on every map. The window is `stride` wide, or
     stride + 1 if overlapping. Where an overlapping window would reach over the bottom or right
     edge (even maps, at stride 2) it takes fewer pixels there; with `before`, over the top and left
-    edge instead (the padding of 1 in ResNet's stem). A last row that no window of the
-    non-overlapping kind fills is left out. Padding VALID would give maps of 16 and 15 from 32,
+    edge instead (the padding of 1 in ResNet's stem). A last row that does not
+    fill a non-overlapping window is left out. Padding VALID would give maps of 16 and 15 from 32,
     and SAME maps of 7 from 13 where AlexNet has 6: neither changes the window alone.
 
     Max pooling ignores padding (-inf); average pooling divides by the pixels that exist.
@@ -64,9 +64,8 @@ def pool(
     window = stride + overlap
     # Only as much as the last window needs: 1 on even maps at stride 2, 0 on odd ones
     extra = [max((n // stride - 1) * stride + window - n, 0) for n in (height, width)]
-    return pool_windows(
-        x, kind, window, stride, [(e, 0) if before else (0, e) for e in extra], fast=fast
-    )
+    padding = [(e, 0) if before else (0, e) for e in extra]
+    return pool_windows(x, kind, window, stride, padding, fast=fast)
 
 
 def pool_windows(
@@ -120,9 +119,8 @@ def lrn(
         )
     # In float32: beside k = 2, bfloat16 rounds away any alpha * sum below 1/128
     form = forms.lrn if fast else forms.plain_lrn
-    return form(x.astype(jnp.float32), n, k, alpha / n if alpha_over_n else alpha, beta).astype(
-        x.dtype
-    )
+    alpha = alpha / n if alpha_over_n else alpha
+    return form(x.astype(jnp.float32), n, k, alpha, beta).astype(x.dtype)
 
 
 def lrn_within(
@@ -137,7 +135,7 @@ def lrn_within(
     """Response normalisation within each map; x [N, H, W, C], shape and dtype kept.
 
     b = a / (k + alpha / n^2 * sum of a^2 over the n x n pixels around)^beta: the layer 'rnorm' of
-    cuda-convnet, with the constants of its file layers-18pct. Another operation than LRN.
+    cuda-convnet, with the constants of its file layers-18pct. It is not LRN.
     """
     a = x.astype(jnp.float32)
     edge = (n // 2, n - 1 - n // 2)
@@ -211,14 +209,8 @@ class Conv(nn.Module):
 
 def batch_norm(fields: Any, train: bool, name: str = 'norm') -> nn.Module:
     """Batch normalisation as every net here uses it; `fields` is a Conv or a Net."""
-    same = dict(
-        momentum=0.9,
-        epsilon=fields.epsilon,
-        axis_name=fields.axis_name,
-        dtype=fields.dtype,
-        param_dtype=fields.param_dtype,
-        name=name,
-    )
+    same = dict(momentum=0.9, epsilon=fields.epsilon, axis_name=fields.axis_name, name=name)
+    same |= dict(dtype=fields.dtype, param_dtype=fields.param_dtype)
     if train and fields.fast:
         return BatchNorm(**same)
     return nn.BatchNorm(use_running_average=not train, **same)
@@ -273,9 +265,7 @@ class SlidingDense(nn.Module):
         bias = self.param('bias', self.bias_init, (self.features,), self.param_dtype)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         kernel = kernel.reshape(self.window, self.window, x.shape[-1], self.features)
-        return bias + lax.conv_general_dilated(
-            x, kernel, (1, 1), 'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
-        )
+        return bias + convolve(x, kernel, fast=False)
 
 
 class Net(nn.Module):
@@ -350,9 +340,8 @@ class Layers:
         check_fields(type(net).__name__, type(net), {**self.axes, 'initialiser': net.initialiser})
         if x.ndim != 4 or x.shape[-1] != net.channels:
             raise ValueError(
-                f'{type(net).__name__} was built for images [N, H, W, '
-                f'{net.channels}], it was given {tuple(x.shape)}. Set '
-                f'channels={x.shape[-1]}, or convert the images.'
+                f'{type(net).__name__} was built for images [N, H, W, {net.channels}], it was '
+                f'given {tuple(x.shape)}. Set channels={x.shape[-1]}, or convert the images.'
             )
         self.net, self.train = net, train
         self.norm = self.axes.get('norm', 'none')
@@ -404,13 +393,8 @@ class Layers:
         self, name: str, x: Array, width: int, kernel: int, *, padding: int, weights: Callable
     ) -> Array:
         """Locally connected layer, a kernel and bias of its own at every place; activation."""
-        x = nn.ConvLocal(
-            width,
-            (kernel, kernel),
-            padding=[(padding, padding)] * 2,
-            name=name,
-            **self._fields(weights, None),
-        )(x)
+        fields, edges = self._fields(weights, None), [(padding, padding)] * 2
+        x = nn.ConvLocal(width, (kernel, kernel), padding=edges, name=name, **fields)(x)
         return self.keep(name, activate(x, self.axes['activation']))
 
     def dense(

@@ -107,7 +107,7 @@ C3_TABLE = (
 
 
 class PartialConv(nn.Module):
-    """C3: a 5x5 convolution of which only the links of Table I exist; 60 * 25 + 16 parameters.
+    """C3: a 5x5 convolution with the links of Table I alone; 60 * 25 + 16 parameters.
 
     x [N, H, W, 6] -> [N, H - 4, W - 4, 16], before the activation.
     """
@@ -123,9 +123,8 @@ class PartialConv(nn.Module):
         for link, (i, o) in enumerate(links):
             place[link, i, o] = 1
         fan_in = [25 * len(column) for column in C3_TABLE]
-        kernel = self.param(
-            'kernel', uniform([fan_in[o] for _, o in links]), (5, 5, len(links)), self.param_dtype
-        )
+        init = uniform([fan_in[o] for _, o in links])
+        kernel = self.param('kernel', init, (5, 5, len(links)), self.param_dtype)
         bias = self.param('bias', uniform(fan_in), (16,), self.param_dtype)
         # Only existing weights are parameters; the dense kernel has zeros elsewhere
         dense = jnp.einsum('hwl,lio->hwio', kernel, place).astype(self.dtype)
@@ -204,16 +203,15 @@ class LeNet5Original(layers.Net):
     def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
         if self.classes != 10 or self.channels != 1 or x.shape[-1] != 1:
             raise ValueError(
-                'the original LeNet-5 has codes for 10 classes and reads 1 channel; '
-                f'it was given {self.classes} classes and {x.shape[-1]} channels. '
-                'Use the modern form.'
+                'the original LeNet-5 has codes for 10 classes and reads 1 channel; it was given '
+                f'{self.classes} classes and {x.shape[-1]} channels. Use the modern form.'
             )
         layer = layers.Layers(self, x, train=train)
         _check_size(x)
         if self.initialiser != 'paper':
             raise ValueError(
-                f'initialiser {self.initialiser!r}: the original LeNet-5 starts as its '
-                "paper says, initialiser='paper'. Use the modern form."
+                f'initialiser {self.initialiser!r}: the original LeNet-5 takes '
+                "initialiser='paper' alone. Use the modern form."
             )
         types: dict[str, Any] = dict(dtype=self.dtype, param_dtype=self.param_dtype, fast=self.fast)
         x = layer.conv('C1', x, 6, 5, **_paper(fan_in=25))

@@ -3,7 +3,7 @@
     tensors = load('resnet18.pth')  # {'conv1.weight': float32 [64, 3, 7, 7], ...}
 
 A pickle is a program: loading one may run anything. Here the pickles inside .pth files go through
-an unpickler that knows a handful of names, none of which can do more than describe a tensor; a file
+an unpickler that knows a few names, which can only describe a tensor; a file
 that asks for another name is refused before anything is made. A safetensors file is read by the
 package of that name; it is 8 bytes of length, a header in JSON, and the data.
 """
@@ -297,7 +297,7 @@ def _unpickle(file: io.BytesIO) -> Any:
             sized = opcode.name in ('PUT', 'BINPUT', 'LONG_BINPUT', 'FRAME')
             if sized and (value is None or value > size):
                 raise ValueError(f'{opcode.name} of {value}')
-    except Exception as error:  # whatever bytes that are no pickle may bring about
+    except Exception as error:  # bytes that are no pickle may raise anything
         raise ValueError(f'its pickle is damaged ({error}).') from error
     file.seek(start)
     try:

@@ -5,7 +5,7 @@
 
 The claim under test: overlapping pooling lowers the error (Krizhevsky et al. 2012, Sec. 3.4:
 0.4 points top-1, 0.3 top-5 on ILSVRC-2010, against 2x2 pooling with the same output size), and
-max pooling is better than LeNet's average. Without an argument the data are scikit-learn's
+max pooling is better than LeNet's average pooling. Without an argument the data are scikit-learn's
 handwritten digits; the other data sets are read from a prepared TFDS data_dir.
 """
 
@@ -25,7 +25,9 @@ def get_config(arg='digits'):
     if arg == 'digits':
         config.train.epochs = 12
         config.protocol.rates = (0.03, 0.1, 0.3)
-        config.data.validation = 0.2  # of 1,437 images: a tenth is too few to tell rates apart
+        config.data.validation = (
+            0.2  # of 1,437 images: a tenth is too few to choose a learning rate
+        )
     return config
 
 

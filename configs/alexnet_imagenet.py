@@ -16,11 +16,11 @@ learning rate and no decay, no colour; biases are initialised with 0.1 instead o
 with deviation 0.005 instead of 0.01; LRN with k = 1 and alpha / n.
 
 Differences from the paper:
-- crops of 227, with which its maps come out as printed; it says 224;
+- crops of 227, which give the printed sizes of the feature maps; the paper says 224;
 - PCA colour is computed and added on pixels of 0 to 1, with a deviation of 0.1, before they are
   turned into 0 to 255; the paper does not say on which scale;
 - the learning rate falls after 5 epochs without a better validation error, of 2 % of the training
-  images held out; it gives no number;
+  images held out; the paper gives no number;
 - 'caffe' sees the centre square too; Caffe's script squeezes the whole image into a square;
 - the test split is the validation split of ILSVRC, read once: the real one has no labels.
 """

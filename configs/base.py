@@ -60,7 +60,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.dtype = 'float32'  # of the computation: 'float32', 'bfloat16'; parameters: float32
     config.model.fields = ml_collections.ConfigDict()  # other fields of the net: dict(shortcut='B')
 
-    # What the net sees of a training image, drawn anew every time: experiments/preprocess.
+    # What the net sees of a training image, drawn again every time: experiments/preprocess.
     config.augment = ml_collections.ConfigDict()
     config.augment.crop = 'none'  # 'none', 'pad' (ResNet), 'random' (AlexNet), 'scale', 'area'
     config.augment.size = 0  # pixels, height and width that the net sees; 0: all of the image

@@ -1,4 +1,4 @@
-"""GoogLeNet for 32x32 images on CIFAR-10: nine inception blocks behind one convolution.
+"""GoogLeNet for 32x32 images on CIFAR-10: nine inception blocks after one convolution.
 
     python -m experiments.run --config configs/googlenet_cifar10.py
 

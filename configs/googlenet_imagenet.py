@@ -11,7 +11,7 @@ The paper (Sec. 6, 7): momentum 0.9, the learning rate 4 % lower every 8 epochs,
 the test; crops of 8 to 100 % of the area, random interpolation, Howard's photometric distortions;
 144 crops in the test. It gives no first learning rate, batch, length or decay: 0.01, 32, 250 epochs
 and 0.0002 are those of Caffe's copy. 'quick' is Caffe's quick solver: 2.4 million steps, the
-learning rate falls with the square root of what is left, biases with twice that rate and no decay,
+learning rate falls with the square root of what is left, biases with twice that and no decay,
 crops of 224 of 256, LRN with k = 1 and alpha / n.
 
 Differences from the paper:
@@ -20,10 +20,10 @@ Differences from the paper:
   scale are then one;
 - random interpolation, which the paper began late, from the first step on; the ranges of the
   photometric distortions are Howard's (factors of 0.5 to 1.5 in random order, then AlexNet's PCA
-  colour), of which the paper says no more than his name;
+  colour), since the paper gives only his name;
 - weights are initialised as in Caffe's copy ("xavier"), whose readme names it as a difference;
 - 2 % of the training images are held out to validate on;
-- plain instead of asynchronous steps.
+- synchronous instead of asynchronous steps.
 """
 
 from configs import base

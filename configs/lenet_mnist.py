@@ -6,7 +6,7 @@
 
 The paper reports 0.95 % test error for the original after 20 passes, 0.8 % with distorted images
 (shift, scale, squeeze and shear, drawn anew at every step here; the paper added 540,000 fixed
-copies). Measured test errors and times of the first two forms stand in
+copies). Measured test errors and times of the first two forms are in
 experiments/stored/README.md, generated from the stored rows; 'distorted' is not measured here.
 
 Differences from the paper:

@@ -17,7 +17,7 @@ most, weight decay 0.0001. 18 has option A in its Table 2 and B here, as 34 and 
 Differences from the paper:
 - crops lie in the centre square of the image, not in all of it;
 - the learning rate falls after 5 epochs without a better validation error, of 2 % of the training
-  images held out, three times at most; it gives no number;
+  images held out, three times at most; the paper gives no number;
 - the ten crops are those of a shorter side of 256.
 """
 

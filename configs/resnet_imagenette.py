@@ -5,7 +5,7 @@
 
 Expected: the whole recipe is not measured here. Two epochs of resnet18 at 64 pixels, one seed
 (`--config.train.epochs=2 --config.train.warmup=0.2 --config.augment.size=64
---config.evaluation.views=centre`), stand in
+--config.evaluation.views=centre`), are in
 experiments/stored/README.md, generated from the stored row.
 
 Imagenette is ten classes of ImageNet, about 9,500 photographs to train on, here with a shorter side

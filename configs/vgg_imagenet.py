@@ -28,7 +28,7 @@ Differences from the paper:
 - PCA colour is computed and added on pixels of 0 to 1, with a deviation of 0.1, before they are
   turned into 0 to 255; the papers do not say on which scale;
 - the learning rate falls after 5 epochs without a better validation error, of 2 % of the training
-  images held out; it gives no number;
+  images held out; the paper gives no number;
 - the gradient of a batch is computed in 4 micro-batches, to fit one GPU of 80 GB: the same
   gradient, with other draws of dropout. Lower train.accumulate with more GPUs.
 """

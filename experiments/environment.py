@@ -11,14 +11,16 @@ import jax
 
 from experiments.files import digest
 
+# What can change a training; the git revision names the rest of the code
+_TRAINS = 'cnns experiments/data experiments/preprocess experiments/train experiments/machine.py'
+
 
 def environment() -> dict[str, Any]:
     """Versions, devices and the code's git revision ('+changes' when the tree is not clean)."""
+    root = Path(__file__).parent.parent
 
     def git(*words):
-        done = subprocess.run(
-            ['git', *words], cwd=Path(__file__).parent, capture_output=True, text=True
-        )
+        done = subprocess.run(['git', *words], cwd=root, capture_output=True, text=True)
         return done.stdout.strip() if done.returncode == 0 else None
 
     try:
@@ -27,6 +29,9 @@ def environment() -> dict[str, Any]:
             revision += '+changes'
     except OSError:  # no git on this machine
         revision = None
+    places = [root / place for place in _TRAINS.split()]
+    files = [path for place in places for path in [place, *place.rglob('*.py')] if path.is_file()]
+    code = [(path.relative_to(root).as_posix(), path.read_bytes()) for path in sorted(files)]
     return {
         'python': platform.python_version(),
         'platform': platform.platform(),
@@ -36,21 +41,5 @@ def environment() -> dict[str, Any]:
         'backend': jax.default_backend(),
         'device_count': jax.local_device_count(),
         'git_revision': revision,
-        'code': _code_digest(),
+        'code': digest(code),  # of the Python files that can change a training, committed or not
     }
-
-
-# What can change a training; the git revision names the rest
-_TRAINS = 'cnns experiments/data experiments/preprocess experiments/train experiments/machine.py'
-
-
-def _code_digest() -> str:
-    """A digest of the Python files that can change a training, committed or not."""
-    root = Path(__file__).parent.parent
-    places = [root / place for place in _TRAINS.split()]
-    files = [
-        file for place in places for file in (place.rglob('*.py') if place.is_dir() else [place])
-    ]
-    return digest(
-        [(path.relative_to(root).as_posix(), path.read_bytes()) for path in sorted(files)]
-    )

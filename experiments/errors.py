@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend, and the helpers that find and word them."""
+"""Errors that the user can repair, and the helpers that find and word them."""
 
 import difflib
 import functools
@@ -15,7 +15,7 @@ _LIST = 12  # names; a longer list hides the nearest one
 
 
 class UserError(Exception):
-    """A mistake the user can mend: printed without a traceback, exit status 2.
+    """A mistake the user can repair: printed without a traceback, exit status 2.
 
     The message says what was given, what is allowed and what to change.
     """
@@ -39,11 +39,9 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
             print(f'error: {error}', file=sys.stderr)
             return 2
         except MemoryError as error:
-            print(
-                f'error: not enough memory{f" ({error})" if str(error) else ""}. Ask for less at '
-                'a time: smaller images or a smaller batch.',
-                file=sys.stderr,
-            )
+            words = f' ({error})' if str(error) else ''
+            remedy = 'Ask for less at a time: smaller images or a smaller batch.'
+            print(f'error: not enough memory{words}. {remedy}', file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print('interrupted', file=sys.stderr)
@@ -75,7 +73,7 @@ def shown(value: object) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """'KeyError: ...' in one line, for a message that goes on."""
+    """'KeyError: ...' in one line, for the middle of a message."""
     text = ' '.join(str(error).split())
     return f'{type(error).__name__}: {text}' if text else type(error).__name__
 
@@ -89,7 +87,6 @@ def nearest(given: object, allowed: Iterable[object]) -> str:
 def one_of(what: str, given: object, allowed: Collection[object]) -> UserError:
     """Returns the error for a name outside a closed list: the nearest name, and all unless long."""
     close = nearest(given, allowed)
-    if close and len(allowed) > _LIST:
-        return UserError(f'unknown {what} {shown(given)}.{close}')
-    names = ', '.join(str(name) for name in allowed)
-    return UserError(f'unknown {what} {shown(given)}.{close} Allowed: {names}.')
+    known = f' Allowed: {", ".join(map(str, allowed))}.'
+    hint = close if close and len(allowed) > _LIST else close + known
+    return UserError(f'unknown {what} {shown(given)}.{hint}')

@@ -52,10 +52,9 @@ def read(path: str | os.PathLike) -> list[dict[str, Any]]:
         return []
     rows = []
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
         try:
-            rows.append(unsealed(schema.parse(line)))
+            if line.strip():
+                rows.append(unsealed(schema.parse(line)))
         except ValueError as error:
             warnings.warn(f'{path}, line {number}: {error}, skipped', stacklevel=2)
     return rows
@@ -100,8 +99,7 @@ def write_whole(path: str | os.PathLike, data: bytes | str) -> None:
 
 
 def digest(*parts: object) -> str:
-    """Sixteen hexadecimal digits of a hash of bytes, arrays' bytes, and of anything with a stable
-    repr."""
+    """Sixteen hexadecimal digits: a hash of bytes, arrays, and anything with a stable repr."""
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):
@@ -126,11 +124,10 @@ def cache_folder(setting: str | None) -> Path | None:
     try:
         if setting:
             return Path(setting).expanduser()
-        base = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+        return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'cnns'
     except RuntimeError as error:  # no home, or none of that user
         if not setting:
             return None
         raise UserError(
             f"data.cache is {setting!r}: {error} Name a folder that can be made, or 'off'."
         ) from error
-    return Path(base) / 'cnns'

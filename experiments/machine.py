@@ -2,8 +2,8 @@
 
 All of it concerns CPUs:
 
-- Steps run in the thread that asks for them. They take their temporary memory from the main heap
-  then, where it can stay between steps; from another thread, glibc maps every large piece anew, and
+- Steps run in the thread that asks for them. Their temporary memory then comes from the main
+  heap, where it can stay between steps; from another thread, glibc maps every large piece anew, and
   each of its pages is faulted in and cleared again at every step.
 - The heap keeps freed memory.
 - XLA compiles convolutions to oneDNN's kernels, which jaxlib contains from 0.12 on.
@@ -51,16 +51,16 @@ def options(fast: bool = True) -> dict[str, Any]:
 def compiled(lowered: jax.stages.Lowered, options: dict[str, Any]) -> jax.stages.Compiled:
     """The executable of a lowered program."""
     with warnings.catch_warnings():
-        if options:  # this jaxlib cannot write programs with oneDNN's kernels; they compile anew
+        if options:  # this jaxlib cannot write programs with oneDNN's kernels; they compile again
             warnings.filterwarnings('ignore', 'Error writing persistent compilation cache entry')
         return lowered.compile(compiler_options=options)
 
 
 def keep_compiled(setting: str | None) -> None:
-    """Keeps compiled programs on disk, so that a second start does not compile them again.
+    """Keeps compiled programs on disk, so that the next process need not compile them.
 
     Programs with oneDNN's kernels cannot be written by jaxlib 0.12 (its serialisation fails): on a
-    CPU, steps compiled with `options` compile at every start; all else is kept.
+    CPU, steps compiled with `options` compile in every process; all else is kept.
 
     setting: a folder, or 'off'. None: JAX_COMPILATION_CACHE_DIR, else the folder 'compiled' beside
     the decoded data sets (files.cache_folder). Prints a note if the folder cannot be written.

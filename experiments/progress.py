@@ -22,11 +22,8 @@ def reported(chunks: Iterable, what: str, total: int, step: int) -> Iterator:
         if now - printed > _QUIET and read < total:
             printed = now
             left = (now - start) / read * (total - read)
-            print(
-                f'{what}: {read:,} of {total:,} images, about {left:.0f} s left',
-                file=sys.stderr,
-                flush=True,
-            )
+            line = f'{what}: {read:,} of {total:,} images, about {left:.0f} s left'
+            print(line, file=sys.stderr, flush=True)
 
 
 class Reporter:
@@ -37,13 +34,9 @@ class Reporter:
         self._live: Progress | None = None
         self._timer: threading.Timer | None = None
         if console.is_terminal:
-            self._live = Progress(
-                TextColumn('{task.description}', markup=False),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                console=console,
-            )
+            text = TextColumn('{task.description}', markup=False)
+            columns = text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+            self._live = Progress(*columns, console=console)
             self._task = self._live.add_task('starting', total=total)
 
     def __enter__(self) -> 'Reporter':
@@ -95,22 +88,19 @@ class Reporter:
 
     def epoch(self, line: dict, what: str = '') -> None:
         """what: the label of the run, where several were started together."""
-        words = (
-            f'{what or self._what}: epoch {line["epoch"]}/{self._epochs}, '
-            f'validation error {100 * line["validation/error"]:.2f} %'
-        )
+        error = 100 * line['validation/error']
+        epoch = f'{what or self._what}: epoch {line["epoch"]}/{self._epochs}'
         self._compiled()
-        self._latest = words
-        self._show(words, _QUIET)
+        self._latest = f'{epoch}, validation error {error:.2f} %'
+        self._show(self._latest, _QUIET)
 
     def finish(self, words: str, what: str = '', together: int = 1) -> None:
         """Ends a run; its seconds are a share of those of all started `together` with it."""
         self._compiled()
         self.finished += 1
         seconds = (time.perf_counter() - self._start) / together
-        self._print(
-            f'[{self.finished}/{self.total}] {what or self._what}: {words} ({seconds:.1f} s)'
-        )
+        run = f'[{self.finished}/{self.total}] {what or self._what}'
+        self._print(f'{run}: {words} ({seconds:.1f} s)')
         if self._live:
             self._live.update(self._task, completed=self.finished)
 

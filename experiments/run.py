@@ -76,11 +76,8 @@ def _main(argv: list[str], console: Console) -> int:
         return runner.finish()
     except KeyboardInterrupt:
         kept = sum(run.name in workdir.rows for run in runner.asked)
-        print(
-            f'\ninterrupted in {runner.current}; finished runs kept in {folder}: {kept}. '
-            'Run the same command again to continue.',
-            file=sys.stderr,
-        )
+        end = f'finished runs kept in {folder}: {kept}. Run the same command again to continue.'
+        print(f'\ninterrupted in {runner.current}; {end}', file=sys.stderr)
         return 130
 
 
@@ -104,16 +101,14 @@ def _print_plan(plan: runs.Plan, folder: pathlib.Path, console: Console) -> None
     arms = f'{len(plan.arms)} {"arm" if len(plan.arms) == 1 else "arms"}'
     count = f'{plan.size} {"run" if plan.size == 1 else "runs"}'
     title = f'{plan.config.title}: {arms}, {count}'
-    table = Table(title=Text(title), title_justify='left')
-    for column in ('arm', 'changes', 'learning rate', 'final seeds'):
-        table.add_column(column)
+    headings = ('arm', 'changes', 'learning rate', 'final seeds')
+    table = Table(*headings, title=Text(title), title_justify='left')
     for arm in plan.arms:
         changes = ', '.join(f'{path}={value}' for path, value in arm.overrides.items())
-        learning_rate = (
-            f'chosen on validation from {", ".join(f"{r:g}" for r in plan.learning_rates)}'
-            if plan.learning_rates
-            else f'{arm.config.train.rate:g}'
-        )
+        learning_rate = f'{arm.config.train.rate:g}'
+        if plan.learning_rates:
+            grid = ', '.join(f'{rate:g}' for rate in plan.learning_rates)
+            learning_rate = f'chosen on validation from {grid}'
         seeds = ', '.join(map(str, arm.seeds))
         table.add_row(Text(arm.label), Text(changes or '-'), learning_rate, seeds)
     console.print(table)
@@ -122,9 +117,8 @@ def _print_plan(plan: runs.Plan, folder: pathlib.Path, console: Console) -> None
 
 def _print_runs(plan: runs.Plan, console: Console) -> None:
     """Every run in its order; a name needs the learning rate, which selection chooses."""
-    table = Table(title='runs', title_justify='left')
-    for column in ('arm', 'phase', 'seed', 'learning rate', 'name'):
-        table.add_column(column)
+    headings = ('arm', 'phase', 'seed', 'learning rate', 'name')
+    table = Table(*headings, title='runs', title_justify='left')
     for run in plan.runs():
         known = run.learning_rate is not None
         learning_rate = f'{run.learning_rate:g}' if known else 'the chosen one'

@@ -15,22 +15,12 @@ from experiments.files import write_whole
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow, too pale
 # for a line; then seven more, so that many arms are at least not drawn alike.
+# fmt: off
 COLOURS = (
-    '#0072B2',
-    '#D55E00',
-    '#009E73',
-    '#CC79A7',
-    '#E69F00',
-    '#56B4E9',
-    '#000000',
-    '#7B3294',
-    '#8C510A',
-    '#B2182B',
-    '#7FA300',
-    '#999999',
-    '#00441B',
-    '#F4A6A0',
+    '#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000',
+    '#7B3294', '#8C510A', '#B2182B', '#7FA300', '#999999', '#00441B', '#F4A6A0',
 )
+# fmt: on
 GREY = '#666666'
 
 

@@ -29,8 +29,7 @@ def terminal(
 ) -> rich.table.Table:
     """The same for a console. A last line 'total' stands apart.
 
-    On a narrow console the cells fold and lose no digit; without `fold` only those of the first
-    column do.
+    On a narrow console the cells fold and lose no digit; without `fold` only the first column's do.
     """
     # Text, not str: rich would take square brackets for markup
     table = rich.table.Table(

@@ -1,10 +1,12 @@
 """The files of a work directory: its plan, its rows, and the files of each run."""
 
+import contextlib
 import json
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from experiments import schema
 from experiments.errors import UserError, reason
@@ -25,7 +27,7 @@ class Experiment(NamedTuple):
     curves: dict[str, list[dict[str, Any]]]
 
 
-_ANEW = 'run the experiment again to write it anew; finished runs are kept'
+_ANEW = 'run the experiment again to replace it; finished runs are kept'
 
 
 def folder_of(run: str) -> str:
@@ -68,11 +70,8 @@ def read_experiment(workdir: str | os.PathLike) -> Experiment:
     rows = [_of_plan(last[name], plan, path) for name in plan['points'] if name in last]
     curves = {}
     for run in plan['points']:
-        epochs = {
-            line['epoch']: line
-            for line in read(workdir / folder_of(run) / 'metrics.jsonl')
-            if not schema.fault(line, schema.CURVE)
-        }
+        lines = read(workdir / folder_of(run) / 'metrics.jsonl')
+        epochs = {line['epoch']: line for line in lines if not schema.fault(line, schema.CURVE)}
         if epochs:
             curves[run] = [epochs[epoch] for epoch in sorted(epochs)]
     return Experiment(plan, [row for row in rows if row], curves)
@@ -105,7 +104,6 @@ class WorkDir:
           UserError: it holds another experiment or other files, or cannot be written.
         """
         self.folder = folder
-        self.rows: dict[str, dict[str, Any]] = {}
         plan = folder / 'plan.json'
         found = None
         try:
@@ -136,37 +134,35 @@ class WorkDir:
             )
         for warning in caught:
             note(str(warning.message))
-        self.rows = {row['point']: row for row in rows}
-        try:
+        self.rows: dict[str, dict[str, Any]] = {row['point']: row for row in rows}
+        with self.writing():
             folder.mkdir(parents=True, exist_ok=True)
             if not plan.exists():  # marks the folder as ours, whatever happens next
                 write_whole(plan, json.dumps({'experiment': experiment}))
-        except OSError as error:
-            self.fail(error)
 
-    def fail(self, error: OSError) -> NoReturn:
-        """Raises the UserError for a folder that cannot be written."""
-        raise UserError(
-            f'cannot write to {error.filename or self.folder}: {error.strerror or error}. Finished '
-            f'runs kept: {len(self.rows)}. Free space or permissions, or name another '
-            '--workdir; then run the same command again.'
-        ) from error
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Raises a UserError where the code inside cannot write to the folder."""
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f'cannot write to {error.filename or self.folder}: {error.strerror or error}. '
+                f'Finished runs kept: {len(self.rows)}. Free space or permissions, or name another '
+                '--workdir; then run the same command again.'
+            ) from error
 
     def write(self, name: str, text: str | bytes) -> None:
         """Writes a whole file, or leaves the old one as it was."""
         path = self.folder / name
-        try:
+        with self.writing():
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, text)
-        except OSError as error:
-            self.fail(error)
 
     def append(self, name: str, row: dict[str, Any]) -> None:
         """Adds a row to a file of JSON lines."""
-        try:
+        with self.writing():
             append(self.folder / name, row)
-        except OSError as error:
-            self.fail(error)
 
     def add(self, row: dict[str, Any]) -> None:
         """Adds the row of a run."""

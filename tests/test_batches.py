@@ -87,7 +87,7 @@ def test_evaluation_batches_hold_every_image_once_in_order(count, batch, devices
 @pytest.mark.parametrize('stream, workers', WAYS)
 def test_every_way_to_feed_gives_the_same_batches(stream, workers):
     plain, dataset = load(), load(stream, workers)
-    for epoch in (1, 2):  # the second goes on with the same workers
+    for epoch in (1, 2):  # the second continues with the same workers
         equal(
             numpy(data.train_batches(dataset.train, 8, 2, 5, epoch)),
             list(by_hand(plain, 8, 2, 5, epoch)),
@@ -99,7 +99,7 @@ def test_every_way_to_feed_gives_the_same_batches(stream, workers):
 
 
 @pytest.mark.parametrize('stream, workers', WAYS[:2] + WAYS[3:])
-def test_a_restart_inside_an_epoch_goes_on_with_the_same_batches(stream, workers):
+def test_a_restart_inside_an_epoch_continues_with_the_same_batches(stream, workers):
     dataset = load(stream, workers)
     whole = numpy(data.train_batches(load().train, 8, 1, 3, 4))
     stopped = data.train_batches(dataset.train, 8, 1, 3, 4)

@@ -1,4 +1,4 @@
-"""The command of the benchmark: what it measures, keeps, goes on with and refuses."""
+"""The command of the benchmark: what it measures, keeps, continues and refuses."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def test_mistakes_are_one_line_and_status_2(benchmark, words, said):
     assert code == 2 and err.startswith('error: ') and err.count('\n') == 1 and said in err
 
 
-def test_the_command_measures_stores_and_goes_on_where_it_stopped(benchmark, tmp_path):
+def test_the_command_measures_stores_and_continues_where_it_stopped(benchmark, tmp_path):
     rates = [answer(rate) for rate in (10.0, 20.0, 4.0, 9.0, 10.0, 20.0)]
     fake = fake_python(tmp_path, rates)
     words = [
@@ -97,7 +97,7 @@ def test_the_command_measures_stores_and_goes_on_where_it_stopped(benchmark, tmp
 
 
 def stored_file(tmp_path, monkeypatch, **environment):
-    """A file of two cases that the command takes for its own, and what it measures anew."""
+    """A file of two cases that the command takes for its own, and what it measures again."""
     measured, path = [], tmp_path / 'a.json'
     monkeypatch.setattr(
         measure,
@@ -159,18 +159,18 @@ def test_an_interrupt_keeps_the_finished_cases_and_says_so(benchmark, tmp_path, 
 
     monkeypatch.setattr(measure, 'measure_case', measured)
     monkeypatch.setattr(ours, 'matmul_peak', lambda dtype, devices: 1.0)
-    # a suite run by `&` has it ignored
+    # a suite run with `&` ignores it
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code, _, err = benchmark('lenet5', 'resnet20', '--out', tmp_path / 'a.json')
     finally:
         signal.signal(signal.SIGINT, before)
     assert code == 130 and '1 of 2' in err and 'Traceback' not in err
-    assert 'the same command again to go on' in err
+    assert 'the same command again to continue' in err
     assert list(json.loads((tmp_path / 'a.json').read_text())['cases']) == ['lenet5']
 
 
-def test_an_interrupted_again_goes_on_without_again(benchmark, tmp_path, monkeypatch):
+def test_an_interrupted_again_continues_without_again(benchmark, tmp_path, monkeypatch):
     def measured(*_):
         raise KeyboardInterrupt
 

@@ -30,7 +30,7 @@ def runs(root, monkeypatch):
     return made
 
 
-def test_every_run_has_a_new_directory_and_only_the_second_start_a_full_cache(
+def test_every_run_has_a_new_directory_and_only_the_second_start_has_a_full_cache(
     runs, benchmark, tmp_path
 ):
     out = tmp_path / 'a.json'
@@ -47,7 +47,7 @@ def test_every_run_has_a_new_directory_and_only_the_second_start_a_full_cache(
     assert list(json.loads(out.read_text())['runs']) == list(ablation.RUNS)
 
 
-def test_it_goes_on_where_it_ended_and_starts_twice_for_a_second_start(runs, benchmark, tmp_path):
+def test_it_continues_where_it_ended_and_runs_twice_for_a_second_start(runs, benchmark, tmp_path):
     out = tmp_path / 'a.json'
     assert benchmark('--ablation', '--out', str(out))[0] == 0
     stored = json.loads(out.read_text())

@@ -1,4 +1,4 @@
-"""Checkpoints: what was kept is what comes back, and no training goes on from anything else."""
+"""Checkpoints: what was kept is what comes back, and no training continues from anything else."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ SNAPSHOT = checkpoint.Snapshot(
     ({'error': 0.1, 'loss': 1 / 3}, {'error': 0.2, 'loss': 0.5}),
     STATE,
 )
-MADE_OF = {'group of points': ['a', 'b'], 'data set': 'digest', 'code': None}
+MADE_OF = {'group of runs': ['a', 'b'], 'data set': 'digest', 'code': None}
 
 
 @pytest.fixture
@@ -43,14 +43,14 @@ def test_a_snapshot_comes_back_bit_for_bit(file):
         np.testing.assert_array_equal(one, two)
 
 
-def test_no_file_is_no_snapshot_and_no_note(tmp_path):
+def test_without_a_file_there_is_no_snapshot_and_no_note(tmp_path):
     assert checkpoint.read(tmp_path / 'none', MADE_OF) == (None, '')
 
 
 @pytest.mark.parametrize(
     'change, words',
     [
-        ({'group of points': ['a']}, 'another group of points;'),
+        ({'group of runs': ['a']}, 'another group of runs;'),
         ({'data set': 'other'}, 'data set;'),
         ({'code': 'x', 'data set': 'y'}, 'another data set, code;'),
         ({'jax': '1'}, 'another jax;'),

@@ -31,10 +31,10 @@ def test_a_checkpoint_is_found_by_its_group_alone_and_can_be_removed(workdir, mo
     checkpoints.Checkpoint(workdir, RUNS, {'jax': '1'}).keep(snapshot)
     assert checkpoints.Checkpoint(workdir, RUNS, {'jax': '1'}).begun.epoch == 1
     other = checkpoints.Checkpoint(workdir, RUNS[:1], {'jax': '1'})
-    assert other.begun is None and 'of another group of points;' in other.note
+    assert other.begun is None and 'of another group of runs;' in other.note
     checkpoints.remove(workdir, RUNS[0])
     assert checkpoints.Checkpoint(workdir, RUNS, {'jax': '1'}).begun is None
-    checkpoints.remove(workdir, RUNS[0])  # there is none any more
+    checkpoints.remove(workdir, RUNS[0])  # it is removed already
 
 
 def test_a_checkpoint_is_not_written_again_at_once(workdir):

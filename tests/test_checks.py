@@ -58,7 +58,7 @@ def base():
         ('train.rule', 'nestrov', "'nestrov'. Did you mean 'nesterov'"),
         ('train.clip', -1.0, 'train.clip is -1.0'),
         ('train.layer_decay.fc10', -1.0, 'train.layer_decay.fc10 is -1.0'),
-        ('model.fields.width', 3, "lenet5 has no field 'maps'"),
+        ('model.fields.maps', 3, "lenet5 has no field 'maps'"),
         ('model.fields.initialiser', 'xavier', "unknown initialiser 'xavier'"),
         ('model.fields.initialiser', 3, 'unknown initialiser 3'),
         ('model.fields.epsilon', 'small', 'model.fields.epsilon of lenet5 takes a number'),

@@ -64,7 +64,7 @@ def data_fields(name):
     return fields_of(name)
 
 
-def test_show_tells_of_mixed_sizes_and_broken_files(folder, capsys):
+def test_show_reports_mixed_sizes_and_broken_files(folder, capsys):
     (folder / 'dark' / '3.png').write_bytes(b'')
     (folder / 'dark' / 'a.png').write_bytes(b'no image')
     assert commands.main(['show', f'folder:{folder}', '--out', 'sheet.png']) == 0

@@ -55,7 +55,7 @@ def test_sums_equal_a_plain_loop_over_the_images(batch, devices):
 
 
 def test_padding_examples_that_give_an_infinite_loss_do_not_count():
-    split = data.Split(np.full((3, 1, 1, 1), 255, np.uint8), np.zeros(3, np.int32))
+    split = data.InMemory(np.full((3, 1, 1, 1), 255, np.uint8), np.zeros(3, np.int32))
 
     def loss(logits, labels):
         return jnp.where(logits[:, 2] > 0, 1.0, jnp.inf)

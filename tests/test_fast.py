@@ -20,7 +20,7 @@ QUICK = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes
 
 
 def integers(shape, dtype=jnp.float32, levels=4, seed=0):
-    """Small whole numbers: their sums of products are exact in whatever order."""
+    """Small whole numbers: their sums of products are exact in any order."""
     return jnp.asarray(np.random.default_rng(seed).integers(-levels, levels, shape), dtype)
 
 
@@ -178,7 +178,7 @@ def test_response_normalisation_within_maps_has_one_meaning(n, beta):
 
 
 def maps_to_normalise(shape=(4, 3, 5, 6), dtype=jnp.float32):
-    """Maps of which each channel has a mean and a spread of its own; scale and bias."""
+    """Feature maps whose channels differ in mean and spread; scale and bias."""
     numbers = np.random.default_rng(0)
     x = numbers.normal(0, numbers.uniform(0.5, 3, shape[-1]), shape)
     return (

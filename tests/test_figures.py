@@ -141,7 +141,7 @@ def test_every_figure_draws_with_no_word_clipped(drawn):
         )
 
 
-def test_no_two_words_lie_upon_each_other(drawn):
+def test_no_two_texts_overlap(drawn):
     _, figure = drawn
     found = [(artist, box.padded(-1)) for artist, box in texts(figure)]
     for index, (one, box) in enumerate(found):

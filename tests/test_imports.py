@@ -1,4 +1,4 @@
-"""Imports run one way: between the wings of the house, and between the files of a wing."""
+"""Imports run one way: between groups of modules, and between the modules of a group."""
 
 import ast
 import pathlib
@@ -7,8 +7,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 
-# From the ground up: a wing imports those before it, itself, and nothing after it.
-WINGS = (
+# A group imports itself and those before it, and nothing after it.
+ORDER = (
     'cnns.axes',
     'cnns.fast',
     'cnns',
@@ -71,14 +71,14 @@ def arrows(known: dict[str, pathlib.Path]) -> dict[str, set[str]]:
     return found
 
 
-def wing(name: str) -> str:
-    """The wing that a module belongs to: the longest entry of WINGS that its name begins with."""
-    matches = [one for one in WINGS if name == one or name.startswith(f'{one}.')]
+def group(name: str) -> str:
+    """The group that a module belongs to: the longest entry of ORDER that its name begins with."""
+    matches = [one for one in ORDER if name == one or name.startswith(f'{one}.')]
     return max(matches, key=len) if matches else ''
 
 
-def circle(found: dict[str, set[str]]) -> list[str]:
-    """The modules of a circle of imports, [] where there is none."""
+def cycle(found: dict[str, set[str]]) -> list[str]:
+    """The modules of a cycle of imports, [] where there is none."""
     state: dict[str, int] = {}
 
     def visit(name, path):
@@ -107,25 +107,25 @@ def facades(found, known):
     }
 
 
-def test_every_module_belongs_to_a_wing():
-    assert [name for name in modules() if name != 'experiments' and not wing(name)] == []
+def test_every_module_belongs_to_a_group():
+    assert [name for name in modules() if name != 'experiments' and not group(name)] == []
 
 
-def test_no_wing_imports_one_above_it():
+def test_no_group_imports_a_later_one():
     against = [
         f'{name} -> {target}'
         for name, targets in arrows(modules()).items()
         for target in targets
         if name != 'experiments'
-        and WINGS.index(wing(target)) > WINGS.index(wing(name))
+        and ORDER.index(group(target)) > ORDER.index(group(name))
         and not target.startswith(f'{name}.')
     ]
     assert against == []
 
 
-def test_no_circle_of_imports():
+def test_no_cycle_of_imports():
     known = modules()
-    assert circle(facades(arrows(known), known)) == []
+    assert cycle(facades(arrows(known), known)) == []
 
 
 def test_cnns_imports_nothing_of_ours_and_configs_only_configs():
@@ -136,6 +136,6 @@ def test_cnns_imports_nothing_of_ours_and_configs_only_configs():
 
 
 @pytest.mark.parametrize('made', [{'a': {'b'}, 'b': {'c'}, 'c': {'a'}}, {'a': {'b'}, 'b': {'a'}}])
-def test_a_circle_is_found(made):
-    assert circle(made)
-    assert circle({'a': {'b'}, 'b': set()}) == []
+def test_a_cycle_is_found(made):
+    assert cycle(made)
+    assert cycle({'a': {'b'}, 'b': set()}) == []

@@ -86,7 +86,7 @@ def test_the_c3_table_has_60_links_and_the_papers_symmetry():
     assert len(set(table)) == 16
 
 
-def test_c3_reads_the_maps_of_the_table_and_no_other():
+def test_c3_reads_the_channels_of_the_table_and_no_other():
     x = np.random.default_rng(0).normal(size=(1, 5, 5, 6)).astype(np.float32)
     layer = lenet.PartialConv()
     variables = layer.init(jax.random.PRNGKey(0), x)
@@ -120,7 +120,7 @@ def test_subsampling_is_the_sum_of_four_times_a_coefficient_plus_a_bias():
         assert got[0, r, c, m] == pytest.approx([2, -1][m] * total + [0.5, 3][m], abs=1e-5)
 
 
-def test_every_weight_of_the_original_starts_within_2_4_over_fan_in_and_fills_it():
+def test_every_weight_of_the_original_is_initialised_within_2_4_over_fan_in_and_fills_it():
     net = lenet.LeNet5Original()
     init = jax.jit(lambda key: net.init(key, IMAGES, train=False))
     params = init(jax.random.PRNGKey(0))['params']

@@ -147,7 +147,7 @@ def test_what_does_not_fit_is_streamed(monkeypatch):
     assert isinstance(load(), data.InMemory)
 
 
-def test_two_splits_that_cannot_be_told_apart_are_refused(monkeypatch):
+def test_two_splits_that_cannot_be_distinguished_are_refused(monkeypatch):
     split = arrays(20)
     monkeypatch.setitem(data.SOURCES, 'made_up', made_up(split, split))
     with pytest.raises(UserError, match='train and its test split have the same name and finger'):
@@ -264,7 +264,7 @@ def test_what_was_found_is_a_digest_of_the_bytes_however_they_are_read(monkeypat
     assert found(cache='off') != before
 
 
-def test_a_long_look_through_that_was_interrupted_goes_on(monkeypatch):
+def test_an_interrupted_reading_of_all_records_continues(monkeypatch):
     split, read = Made(count=1000), []
     plain = split.fetch
 

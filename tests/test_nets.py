@@ -424,7 +424,7 @@ def test_five_3x3_layers_save_weights_over_11x11_up_to_this_width(inputs, larges
     assert stack_weights([3] * 5, inputs, largest + 1) >= stack_weights([11], inputs, largest + 1)
 
 
-def started(name, side, **fields):
+def initialised(name, side, **fields):
     """Freshly initialised parameters as NumPy arrays."""
     net = cnns.build(name, **fields)
     images = np.zeros((1, side, side, net.channels), np.float32)
@@ -443,8 +443,8 @@ def started(name, side, **fields):
         ('one_tower', 0.03, 0.01, 1.0, -7.0),
     ],
 )
-def test_alexnet_starts_with_its_deviations_and_biases(preset, conv4, fc6, bias, last):
-    params = started('alexnet_32px', 32, units=64, initialiser=preset)
+def test_alexnet_is_initialised_with_its_deviations_and_biases(preset, conv4, fc6, bias, last):
+    params = initialised('alexnet_32px', 32, units=64, initialiser=preset)
     assert params['conv1']['conv']['kernel'].std() == pytest.approx(0.01, rel=0.03)
     assert params['conv4']['conv']['kernel'].std() == pytest.approx(conv4, rel=0.03)
     assert params['fc6']['kernel'].std() == pytest.approx(fc6, rel=0.03)
@@ -458,7 +458,7 @@ def test_alexnet_starts_with_its_deviations_and_biases(preset, conv4, fc6, bias,
 
 @pytest.mark.parametrize('initialiser, gain', [('he', 2), ('lecun', 1)])
 def test_named_initialisers_scale_with_fan_in_and_zero_the_biases(initialiser, gain):
-    params = started('alexnet_32px', 32, units=64, initialiser=initialiser)
+    params = initialised('alexnet_32px', 32, units=64, initialiser=initialiser)
     # conv4 reads 192 of 384 channels: two columns
     for kernel, fan_in in (
         (params['conv4']['conv']['kernel'], 9 * 192),
@@ -470,17 +470,17 @@ def test_named_initialisers_scale_with_fan_in_and_zero_the_biases(initialiser, g
 
 def test_glorot_and_caffes_xavier_are_uniform_within_their_bounds(monkeypatch):
     monkeypatch.setattr(googlenet, 'ROWS', {'inception_3a': googlenet.ROWS['inception_3a']})
-    kernel = started('alexnet_32px', 32, units=64, initialiser='glorot')['fc6']['kernel']
+    kernel = initialised('alexnet_32px', 32, units=64, initialiser='glorot')['fc6']['kernel']
     bound = math.sqrt(6 / (4096 + 64))
     assert 0.99 * bound < np.abs(kernel).max() <= bound
-    layer = started('googlenet_32px', 8)['inception_3a']['3x3']['conv']
+    layer = initialised('googlenet_32px', 8)['inception_3a']['3x3']['conv']
     bound = math.sqrt(3 / (9 * 96))
     assert 0.99 * bound < np.abs(layer['kernel']).max() <= bound
     assert (layer['bias'] == np.float32(0.2)).all()
 
 
-def test_vggs_paper_has_variance_a_hundredth_and_resnet_starts_as_he():
-    vgg_params = started('vgg11_32px', 32, widths=(8, 8, 16, 16, 32), initialiser='paper')
+def test_vggs_paper_has_variance_a_hundredth_and_resnet_is_initialised_as_he():
+    vgg_params = initialised('vgg11_32px', 32, widths=(8, 8, 16, 16, 32), initialiser='paper')
     assert vgg_params['conv5_2']['conv']['kernel'].var() == pytest.approx(0.01, rel=0.05)
-    kernel = started('resnet20', 8, blocks=1)['conv4_1']['conv2']['conv']['kernel']
+    kernel = initialised('resnet20', 8, blocks=1)['conv4_1']['conv2']['conv']['kernel']
     assert kernel.var() == pytest.approx(2 / (9 * 64), rel=0.05)

@@ -68,7 +68,7 @@ def alexnet(w, name):
 
 
 def caffe(w, name):
-    """AlexNet's rule, biases with twice the rate and no decay."""
+    """AlexNet's rule, biases with twice the learning rate and no decay."""
     v = 0 * w
     double, decay = (2, 0) if name[1] == 'bias' else (1, 0.0005)
     for step, e in enumerate(RATES):
@@ -105,7 +105,7 @@ def caffe_nesterov(w, name):
 
 
 def cuda_convnet(w, name):
-    """Decay 0.004, of fc10's weights 3; biases without decay, their rate doubled."""
+    """Decay 0.004, of fc10's weights 3; biases without decay, their learning rate doubled."""
     v = 0 * w
     double, decay = (2, 0) if name[1] == 'bias' else (1, {'conv1': 0.004, 'fc10': 3}[name[0]])
     for step, e in enumerate(RATES):
@@ -135,12 +135,12 @@ def cuda_convnet(w, name):
     ],
     ids=lambda value: getattr(value, '__name__', ''),
 )
-def test_the_update_is_the_papers_formula_through_two_falls_of_the_rate(rule, fields):
+def test_the_update_is_the_papers_formula_through_two_falls_of_the_learning_rate(rule, fields):
     params = updated(config_of(**dict(weight_decay=0.0005) | fields))
     assert_equal(params, {name: rule(w, name) for name, w in leaves(PARAMS).items()})
 
 
-def test_inside_and_outside_are_the_same_until_the_rate_falls_and_differ_after():
+def test_inside_and_outside_are_the_same_until_the_learning_rate_falls():
     inside, outside = config_of(rate_in_velocity=True), config_of()
     assert_equal(updated(inside, RATES[:3]), leaves(updated(outside, RATES[:3])))
     a, b = (leaves(updated(config, RATES[:4]))['conv1', 'kernel'] for config in (inside, outside))
@@ -209,7 +209,7 @@ def test_googlenet_loses_4_per_cent_every_8_epochs():
             assert schedule(epoch * 40036 + step) == 0.96 ** (epoch // 8)
 
 
-def test_lenet_1998_has_the_papers_rate_in_each_of_its_20_passes():
+def test_lenet_1998_has_the_papers_learning_rate_in_each_of_its_20_passes():
     schedule = optim.schedule_of(
         config_of(
             rate=5e-4,
@@ -264,7 +264,7 @@ def scales(config, errors, start=None):
     return seen, control
 
 
-def test_a_plateau_divides_the_rate_by_ten_at_most_three_times():
+def test_a_plateau_divides_the_learning_rate_by_ten_at_most_three_times():
     config = config_of(schedule='plateau', plateau=2, drops=3, factors=(0.1,))
     errors = [0.9, 0.8, 0.8, 0.85, 0.7, 0.7, 0.71, *[0.7] * 8]
     #         falls after the fourth, seventh and ninth epoch
@@ -273,7 +273,7 @@ def test_a_plateau_divides_the_rate_by_ten_at_most_three_times():
     assert control.falls == 3 and control.best == 0.7
 
 
-def test_a_plateau_goes_on_from_stored_numbers_as_if_never_stopped():
+def test_a_plateau_continues_from_stored_numbers_as_if_never_stopped():
     config = config_of(schedule='plateau', plateau=2)
     errors = [(0.5, error) for error in (0.9, 0.9, 0.9, 0.8, 0.9, 0.85, 0.8)]
     whole, end = scales(config, errors)
@@ -284,7 +284,7 @@ def test_a_plateau_goes_on_from_stored_numbers_as_if_never_stopped():
         assert first + second == whole and last == end
 
 
-def test_resnet_110_starts_with_a_tenth_of_the_rate_until_its_training_error_is_below_80():
+def test_resnet_110_has_a_tenth_of_the_learning_rate_until_its_training_error_is_below_80():
     config = config_of(schedule='constant', warmup_error=0.8)
     seen, _ = scales(config, [(0.88, 0.5), (0.8, 0.5), (0.79, 0.5), (0.85, 0.5), (0.3, 0.5)])
     assert seen == [0.1, 0.1, 0.1, 1.0, 1.0]

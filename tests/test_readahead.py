@@ -136,7 +136,7 @@ from experiments.data.decode import Decoding
 from experiments.data.sources import Bars
 
 if __name__ == '__main__':
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite run by `&` has it ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite run with `&` ignores it
     split = data.Streamed(Bars(1000, 16, 1, 0), np.arange(1000), Decoding(1), (16, 16, 1), 10, 1)
     try:
         for step, batch in enumerate(data.train_batches(split, 10, 1, 0, 1)):

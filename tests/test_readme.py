@@ -1,4 +1,4 @@
-"""README keeps its word: every command in it runs, every link in it leads somewhere."""
+"""Every command of README runs, every link leads to a file, every number is a stored one."""
 
 import pathlib
 import re

@@ -105,9 +105,9 @@ def test_smoke_makes_every_recipe_two_steps_on_synthetic_images_of_the_sets_size
         assert config[group] == whole[group]
 
 
-# batch, rate, momentum, decay, rate inside, factors of the rate of (weights, biases) and of the
-# decay of biases: Sec. 5 of AlexNet, 3.1 of VGG, 3.4 and 4.2 of ResNet, the files of cuda-convnet
-# and Caffe.
+# batch, learning rate, momentum, decay, learning rate inside, its factors for weights and biases,
+# the decay of biases: Sec. 5 of AlexNet, 3.1 of VGG, 3.4 and 4.2 of ResNet, the files of
+# cuda-convnet and Caffe.
 @pytest.mark.parametrize(
     'recipe, numbers',
     [
@@ -205,7 +205,7 @@ def test_caffes_copies_are_built_as_caffes(recipe, fields):
 @pytest.mark.parametrize(
     'recipe, epochs, rates',
     [
-        # (epoch, rate at its start)
+        # (epoch, learning rate in it)
         ('cuda_convnet_cifar10:80sec', 10, ((0, 1e-3), (7, 1e-3), (8, 1e-4), (9, 1e-4))),
         ('cuda_convnet_cifar10:18pct', 140, ((119, 1e-3), (120, 1e-4), (129, 1e-4), (130, 1e-5))),
         ('cuda_convnet_cifar10:11pct', 520, ((499, 1e-3), (500, 1e-4), (510, 1e-5))),
@@ -226,7 +226,7 @@ def test_learning_rates_that_fall_by_epochs_are_the_papers(recipe, epochs, rates
         ('alexnet_imagenet:caffe', 450_000, ((99_999, 0.01), (100_000, 0.001), (400_000, 1e-6))),
         ('googlenet_imagenet:quick', 2_400_000, ((0, 0.01), (600_000, 0.01 * 0.75**0.5))),
         ('resnet_cifar10:110', 64_000, ((31_999, 0.1), (32_000, 0.01), (48_000, 0.001))),
-        ('vgg_imagenet:A', 370_000, ((0, 0.01), (369_999, 0.01))),  # but for the plateaus
+        ('vgg_imagenet:A', 370_000, ((0, 0.01), (369_999, 0.01))),  # except the plateaus
     ],
 )
 def test_learning_rates_that_fall_by_steps_are_the_papers(recipe, steps, rates):
@@ -260,7 +260,7 @@ def test_the_decay_of_every_layer_of_cuda_convnets_files():
     }
 
 
-def test_only_resnet_110_and_its_plain_net_start_slowly():
+def test_only_resnet_110_and_its_plain_net_have_a_slow_first_phase():
     slow = [recipe for recipe in recipes() if config_file(recipe).make().train.warmup_error]
     assert slow == ['resnet_cifar10:110', 'resnet_cifar10:plain110']
 

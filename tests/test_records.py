@@ -1,4 +1,4 @@
-"""Records: what is broken for good is told from what may pass, and memory stays bounded."""
+"""Records: broken ones differ from those that cannot be read now, and memory stays bounded."""
 
 import errno
 
@@ -13,7 +13,7 @@ GREY = Decoding(1)
 
 
 class Shaky(reading.Records):
-    """Grey images of which some raise when they are read."""
+    """Grey images; some raise when they are read."""
 
     name, size, fingerprint = 'shaky', (4, 4, 1), 'made up'
 

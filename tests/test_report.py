@@ -170,7 +170,7 @@ def test_the_page_holds_finding_table_protocol_environment_and_config(page):
         assert text in words, text
 
 
-def test_the_table_of_rates_marks_the_chosen_one(page):
+def test_the_table_of_learning_rates_marks_the_chosen_one(page):
     words = Page(page).words
     # validation errors as stored: 0.1 + 7/1e4 + rate / 10 and 0.02 more for max
     assert f'{ARMS[0]} 10.37 (chosen) 11.07 max pooling 12.37 (chosen) 13.07' in words
@@ -219,7 +219,7 @@ def test_a_report_is_written_from_whatever_there_is(tmp_path, name):
         assert 'Failures None.' in made.words
 
 
-def test_without_a_grid_the_page_says_that_no_rate_was_selected(tmp_path):
+def test_without_a_grid_the_page_says_that_no_learning_rate_was_selected(tmp_path):
     words = Page(report.write(store(tmp_path, **CASES['no grid'])).read_text()).words
     assert 'none was selected' in words and '0.1' in words
 

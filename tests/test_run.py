@@ -1,4 +1,4 @@
-"""The command line from config to report, and every mistake it must meet without losing work."""
+"""The command line from config to report, and mistakes that lose no work."""
 
 import csv
 import json
@@ -23,6 +23,8 @@ from experiments.data import records
 from experiments.runner import checkpoints
 from experiments.train import checkpoint, optim
 from experiments.workdir import WorkDir
+
+ABLATE = '--config', 'configs/ablate_pooling.py'
 
 TINY = """
 from configs import base
@@ -305,16 +307,15 @@ def test_only_runs_a_part_and_splits_add_up(tiny, tmp_path, finished):
 
 def test_dry_run_prints_the_runs_and_writes_nothing(root, tmp_path, capsys):
     workdir = tmp_path / 'w'
-    assert (
-        run.main(['--config', 'configs/ablate_pooling.py', '--dry_run', '--workdir', str(workdir)])
-        == 0
-    )
+    assert run.main([*ABLATE, '--dry_run', '--workdir', str(workdir)]) == 0
     out = capsys.readouterr().out
     assert '4 arms, 32 runs' in out and 'overlapping max pooling' in out
     lines = [line for line in out.splitlines() if re.search('│ (select|final) +│', line)]
     assert len(lines) == 32
     named = [line for line in lines if re.search(r' [0-9a-f]{12} ', line)]
-    assert len(named) == 12 and all(' select ' in line for line in named)  # 3 rates x 4 arms
+    assert len(named) == 12 and all(
+        ' select ' in line for line in named
+    )  # 3 learning rates x 4 arms
     assert not workdir.exists()
 
 
@@ -323,62 +324,24 @@ def test_dry_run_prints_the_runs_and_writes_nothing(root, tmp_path, capsys):
     [
         (['--config', 'configs/ablate_poling.py'], "Did you mean 'configs/ablate_pooling.py'"),
         (['--config', 'configs/ablate_pooling.py:mnits'], "Did you mean 'mnist'"),
-        (
-            ['--config', 'configs/ablate_pooling.py', '--config.train.epoch=3'],
-            "Did you mean 'train.epochs'",
-        ),
-        (
-            ['--config', 'configs/ablate_pooling.py', '--config.train.epochs=x'],
-            'takes a whole number',
-        ),
-        (['--config', 'configs/ablate_pooling.py', '--config.train.epochs'], 'needs a value'),
-        (
-            ['--config', 'configs/ablate_pooling.py', '--config.model.norm=bach'],
-            "Did you mean 'batch'",
-        ),
-        (
-            ['--config', 'configs/ablate_pooling.py', '--config.model.name=lenet5_1998'],
-            "no axis 'pool'",
-        ),
-        (
-            ['--config', 'configs/ablate_pooling.py', '--config.data.name=mnits'],
-            "Did you mean 'mnist'",
-        ),
-        (['--config', 'configs/ablate_pooling.py', '--dryrun'], "Did you mean '--dry_run'"),
-        (['--config', 'configs/ablate_pooling.py', '--only', 'pol=max'], "Did you mean 'pool'"),
-        (
-            [
-                '--config',
-                'configs/ablate_pooling.py',
-                '--config.train.batch=63',
-                '--config.train.devices=4',
-            ],
-            '63 = 4 x 15 + 3',
-        ),
-        (
-            ['--config', 'configs/ablate_pooling.py', '--config.train.batch=2000'],
-            'fewer than one batch of 2000',
-        ),
-        (['--config', 'configs/ablate_pooling.py', '--config.data.side=40'], '32'),
-        (
-            ['--config', 'configs/ablate_pooling.py', '--config.train.rate=0.5'],
-            'would have no effect',
-        ),
-        (
-            ['--config', 'configs/ablate_pooling.py', '--config.protocol.rates=((0.1,),)'],
-            'learning rate is',
-        ),
-        (
-            ['--config', 'configs/ablate_pooling.py', '--config.data.test=train'],
-            'must not be trained on',
-        ),
-        (
-            ['--config', 'configs/ablate_pooling.py', '--only', 'pool=max', '--only', 'seed=99'],
-            'no run',
-        ),
+        ([*ABLATE, '--config.train.epoch=3'], "Did you mean 'train.epochs'"),
+        ([*ABLATE, '--config.train.epochs=x'], 'takes a whole number'),
+        ([*ABLATE, '--config.train.epochs'], 'needs a value'),
+        ([*ABLATE, '--config.model.norm=bach'], "Did you mean 'batch'"),
+        ([*ABLATE, '--config.model.name=lenet5_1998'], "no axis 'pool'"),
+        ([*ABLATE, '--config.data.name=mnits'], "Did you mean 'mnist'"),
+        ([*ABLATE, '--dryrun'], "Did you mean '--dry_run'"),
+        ([*ABLATE, '--only', 'pol=max'], "Did you mean 'pool'"),
+        ([*ABLATE, '--config.train.batch=63', '--config.train.devices=4'], '63 = 4 x 15 + 3'),
+        ([*ABLATE, '--config.train.batch=2000'], 'fewer than one batch of 2000'),
+        ([*ABLATE, '--config.data.side=40'], '32'),
+        ([*ABLATE, '--config.train.rate=0.5'], 'would have no effect'),
+        ([*ABLATE, '--config.protocol.rates=((0.1,),)'], 'learning rate is'),
+        ([*ABLATE, '--config.data.test=train'], 'must not be trained on'),
+        ([*ABLATE, '--only', 'pool=max', '--only', 'seed=99'], 'no run'),
         (['--config'], 'expected one argument'),
         ([], 'required: --config'),
-        (['--config', 'configs/ablate_pooling.py', 'stray'], 'unrecognized arguments: stray'),
+        ([*ABLATE, 'stray'], 'unrecognized arguments: stray'),
     ],
 )
 def test_a_mistake_is_one_short_error_and_status_2(root, tmp_path, capsys, words, message):
@@ -404,14 +367,14 @@ def test_an_unprepared_set_ends_before_anything_is_trained(root, tmp_path, capsy
 def test_a_work_directory_of_another_experiment_is_refused(root, finished, capsys, tmp_path):
     _, workdir = finished
     before = (workdir / 'results.jsonl').read_bytes()
-    assert run.main(['--config', 'configs/ablate_pooling.py', '--workdir', str(workdir)]) == 2
+    assert run.main([*ABLATE, '--workdir', str(workdir)]) == 2
     assert (
         "holds the experiment 'tiny', this one is 'ablate_pooling-digits'"
         in capsys.readouterr().err
     )
     assert (workdir / 'results.jsonl').read_bytes() == before
     (tmp_path / 'diary.txt').write_text('mine')
-    assert run.main(['--config', 'configs/ablate_pooling.py', '--workdir', str(tmp_path)]) == 2
+    assert run.main([*ABLATE, '--workdir', str(tmp_path)]) == 2
     assert 'is not empty' in capsys.readouterr().err
 
 
@@ -471,7 +434,9 @@ def test_a_real_divergence_is_reported_by_run_and_step(tiny, tmp_path, capsys):
         '--only',
         'pool=max,seed=0',
     ]
-    assert run.main(words) == 0  # a rate of the grid that diverges is not chosen, and that is all
+    assert (
+        run.main(words) == 0
+    )  # a learning rate of the grid that diverges is not chosen, and that is all
     captured = capsys.readouterr()
     assert (
         'diverged: max pooling (select, seed 1000, learning rate 1e+30): the loss is '
@@ -548,7 +513,7 @@ def test_an_interrupted_sweep_continues_where_it_stopped(sent, tiny, tmp_path, f
     assert names(workdir) == names(finished[1])  # each run once, in the same order
 
 
-def test_a_run_interrupted_between_its_epochs_goes_on_and_ends_the_same(
+def test_a_run_interrupted_between_its_epochs_continues_and_ends_the_same(
     tiny, tmp_path, capsys, monkeypatch
 ):
     words = [
@@ -580,7 +545,7 @@ def test_a_run_interrupted_between_its_epochs_goes_on_and_ends_the_same(
     capsys.readouterr()
     assert run.main([*words, str(tmp_path / 'w')]) == 0
     assert (
-        'max pooling (final, seed 0, learning rate 0.05): goes on after epoch 2'
+        'max pooling (final, seed 0, learning rate 0.05): continues after epoch 2'
         in capsys.readouterr().out
     )
     assert rows_of(tmp_path / 'w') == [whole]
@@ -613,7 +578,8 @@ def test_a_disk_that_is_full_for_the_weights_costs_no_row_and_no_weights(
     def full(workdir, name, content):
         calls.extend([name] if name.endswith('weights.msgpack') else [])
         if name.endswith('weights.msgpack') and len(calls) == together:
-            workdir.fail(OSError(28, 'No space left on device', name))
+            with workdir.writing():
+                raise OSError(28, 'No space left on device', name)
         plain(workdir, name, content)
 
     with monkeypatch.context() as patched:

@@ -11,7 +11,7 @@ GREY = Decoding(1)
 
 
 class Shaky(reading.Records):
-    """Grey images of which some raise when they are read."""
+    """Grey images; some raise when they are read."""
 
     name, size, fingerprint = 'shaky', (4, 4, 1), 'made up'
 

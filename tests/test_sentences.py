@@ -11,7 +11,7 @@ def said(average, maximum, **given):
     return sentences(compared(average, maximum, **given))[0]
 
 
-def test_lower_and_higher_are_said_only_when_the_interval_leaves_out_zero():
+def test_lower_and_higher_need_an_interval_without_zero():
     base = {0: 0.10, 1: 0.11, 2: 0.12}
     lower = said(base, {0: 0.081, 1: 0.090, 2: 0.099})
     # differences -1.9, -2.0, -2.1: s = 0.1, half width 4.303 x 0.1 / sqrt(3) = 0.25
@@ -111,7 +111,7 @@ def test_of_several_views_the_gap_is_that_of_the_centre_and_the_notes_say_so():
     assert not views_notes(compared({0: 0.2}, {0: 0.3}))
 
 
-def test_top5_errors_are_told_where_they_were_counted():
+def test_top5_errors_are_in_the_notes_where_they_were_counted():
     rows = [row('average', 0, 0.2, **{'test/error5': 0.0125}), row('max', 0, 0.2)]
     assert top5_notes(summarise(experiment(rows, seeds=(0,)))) == [
         'Top-5 test error, %: average: 1.25.'

@@ -54,7 +54,7 @@ def test_an_impossible_size_says_what_is_allowed(size):
             sources.find(fields_of(f'synthetic:{size}'))
 
 
-def test_faults_are_told_apart_and_leave_zeros():
+def test_faults_are_distinguished_and_leave_zeros():
     images = np.full((4, 3, 3, 1), 9, np.uint8)
     part = records.Arrays(images, [0, 5, 1, -1], 'made up')
     got, labels, faults = records.many(part, [0, 1, 2, 3], Decoding(1), (3, 3, 1), 2)

@@ -25,7 +25,7 @@ def test_the_difference_is_that_of_a_paired_t_test(level):
 def test_only_seeds_that_finished_in_both_arms_are_paired():
     summary = compared({0: 0.10, 1: 0.20, 3: 0.9}, {1: 0.21, 0: 0.12, 2: 0.5}, seeds=range(4))
     difference = summary[1]['difference']
-    assert difference.n == 2  # +0.02 and +0.01, in whatever order the rows came
+    assert difference.n == 2  # +0.02 and +0.01, in any order of the rows
     assert difference.mean == pytest.approx(0.015)
     assert summary[1]['test_error'].n == 3 and summary[1]['test_error'].mean == pytest.approx(
         0.83 / 3
@@ -59,7 +59,7 @@ def test_an_arm_that_plans_fewer_seeds_misses_none_of_the_others():
     assert [(arm['missing'], arm['seeds_expected']) for arm in summary] == [('', 3), ('', 1)]
 
 
-def test_an_arm_that_no_rate_trained_has_no_rate_and_says_why():
+def test_an_arm_that_no_learning_rate_trained_has_none_and_says_why():
     rows = [row('average', 1000, 0, 'diverged', 'select', rate) for rate in (0.1, 0.3)]
     rows += [row('average', seed, 0, 'failed', rate=None, reason='none trained') for seed in (0, 1)]
     summary = summarise(experiment(rows, rates=(0.1, 0.3)))[0]
@@ -77,7 +77,7 @@ def test_an_arm_that_no_rate_trained_has_no_rate_and_says_why():
         (0.1, (), False),
     ],
 )
-def test_a_rate_at_the_edge_of_its_grid_is_marked(rate, rates, edge):
+def test_a_learning_rate_at_the_edge_of_its_grid_is_marked(rate, rates, edge):
     rows = [row('average', 0, 0.1, rate=rate)]
     made = experiment(rows, rates=rates)
     assert summarise(made)[0]['rate_at_edge'] is edge

@@ -52,7 +52,7 @@ def agree(function, module, x):
 @pytest.mark.parametrize(
     'kernel, stride, padding, groups, side',
     [
-        (3, 1, 1, 2, 6),  # AlexNet's columns: each half of the maps reads its own half
+        (3, 1, 1, 2, 6),  # AlexNet's columns: each half of the channels reads its own half
         (3, 1, 1, 4, 5),
         (7, 2, 3, 1, 14),  # padding at stride 2: SAME would pad 2 before and 3 after
         (3, 2, 1, 1, 8),  # ... and 0 before and 1 after

@@ -231,7 +231,9 @@ def test_programs_inside_programs_are_read_with_their_names():
 
 
 @pytest.mark.parametrize('name', ['lenet5_1998', 'cuda_convnet_11pct', 'googlenet', 'resnet20'])
-def test_one_trace_with_the_start_in_front_reads_what_inference_alone_does(name, monkeypatch):
+def test_one_trace_with_the_initialisation_in_front_reads_what_inference_alone_does(
+    name, monkeypatch
+):
     net, size = cnns.build(name), cnns.NETS[name].input
     once = tracing.trace(net, size)
 

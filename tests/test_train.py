@@ -609,7 +609,7 @@ def both(images, changes, seeds, devices, rates=None):
         (dict(train__together=2, model__name='mlp_300'), 2),
     ],
 )
-def test_a_training_that_goes_on_ends_as_one_that_was_never_interrupted(
+def test_a_training_that_continues_ends_as_one_that_was_never_interrupted(
     images, tmp_path, changes, count
 ):
     """At every epoch, the last one included; the snapshot passes through its file."""

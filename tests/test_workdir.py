@@ -20,7 +20,7 @@ PLAN = {
 }
 
 
-def test_loading_keeps_the_last_row_of_the_points_of_the_plan(tmp_path):
+def test_loading_keeps_the_last_row_of_each_run_of_the_plan(tmp_path):
     (tmp_path / 'plan.json').write_text(json.dumps(PLAN))
     for one in (
         row('average', 0, 0, 'failed', point='0123456789ab'),

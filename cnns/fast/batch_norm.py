@@ -1,7 +1,7 @@
-"""Batch normalisation in training, with a gradient that reads its maps twice.
+"""Batch normalisation in training, with a gradient that reads its arrays twice.
 
-Once for two sums and once for the result; the gradient of the separate operations reads and writes
-several maps more.
+It reads them once for two sums and once for the result. The gradient of the separate operations
+reads and writes several more arrays.
 """
 
 import functools

@@ -190,7 +190,7 @@ def _input_gradient(x, kernel, stride, padding, gradient):
 def _weight_gradient(x, kernel, stride, padding, gradient):
     """Summed over parts of so few images and rows that they stay in a core's cache."""
     n, rows = gradient.shape[:2]
-    # Else XLA repeats what computed them in every part
+    # Without it, XLA computes them again for every part
     x, gradient = lax.optimization_barrier((x, gradient))
     row = (x[0].size + gradient[0].size) * x.dtype.itemsize / rows
     count = min(n, max(2 ** int(math.log2(max(_CACHE_BYTES / (row * rows), 1))), _MIN_IMAGES))

@@ -5,8 +5,8 @@ the rest of the layer. Here the forward pass keeps which pixel of each window is
 the gradient of a pixel is the sum over the windows that cover it: pixels at the same place modulo
 the stride, a phase, are covered by the same few windows.
 
-Sum pooling, for average pooling, is a sum of strided slices; its gradient goes by phases too, where
-that of reduce_window slides over a dilated map.
+Sum pooling, for average pooling, is a sum of strided slices; its gradient is computed by phases
+too, while that of reduce_window slides over a dilated map.
 """
 
 import functools
@@ -59,7 +59,7 @@ def _clipped_slices(x, window, stride, padding):
     n, height, width, channels = x.shape
 
     def spans(size, low, high):
-        """Of each pixel of a window: the outputs before and after those where it is on the map."""
+        """For each pixel of a window: outputs before and after those where it is on the map."""
         count = output_size(size, low, high, window, stride)
         for offset in range(window):
             first = min(max(-(-(low - offset) // stride), 0), count)
@@ -111,7 +111,7 @@ def _max_and_number(x, window, stride, padding):
     first = jnp.zeros(best.shape, numbers)
     for number, pixel in enumerate(pixels, start=1):
         first = jnp.where(pixel > best, numbers(number), first)
-        best = jnp.maximum(best, pixel)  # of a nan: nan
+        best = jnp.maximum(best, pixel)  # nan where a pixel is nan
     return best, first
 
 

@@ -39,12 +39,8 @@ def run(args: argparse.Namespace) -> stored.Result:
     if len(args.names) > 1:
         raise UserError(f'--ablation takes one config, it was given {", ".join(args.names)}.')
     config = args.names[0] if args.names else CONFIG
-    result = stored.begun(args, 'ablation', {'config': config}, 'runs', RUNS)
-    left = stored.missing(result, 'runs', RUNS, args.out)
-    if left:
-        stored.go_on(result, ('runs',), stored.environment())
 
-    def measured(name: str) -> dict[str, Any]:
+    def measured(name, *_):
         words, cache = RUNS[name]
         if name == 'fast, second start' and not (folder / cache).exists():
             _measure(config, words, folder / 'first', folder / cache)
@@ -52,10 +48,9 @@ def run(args: argparse.Namespace) -> stored.Result:
         print(f'{name}: {found["seconds"]:.0f} s', flush=True)
         return found
 
-    with stored.interruptible(args, result, 'runs', list(RUNS)), TemporaryDirectory() as place:
+    with TemporaryDirectory() as place:
         folder = Path(place)
-        stored.measure_parts(result, 'runs', left, RUNS, args.out, measured)
-    return result
+        return stored.completed(args, 'ablation', {'config': config}, RUNS, RUNS, measured)
 
 
 def _measure(config: str, words: list[str], workdir: Path, cache: Path) -> dict[str, Any]:
@@ -74,12 +69,8 @@ def _measure(config: str, words: list[str], workdir: Path, cache: Path) -> dict[
             f'experiments.run --config {config} {" ".join(words)} ended with '
             f'{done.returncode}: {last.removeprefix("error: ")}'
         )
-    experiment = read_experiment(workdir)
-    return {
-        'seconds': seconds,
-        'points': len(read_rows(workdir)),
-        'sentences': sentences(summarise(experiment)),
-    }
+    found = sentences(summarise(read_experiment(workdir)))
+    return {'seconds': seconds, 'points': len(read_rows(workdir)), 'sentences': found}
 
 
 # --- showing -----------------------------------------------------------------------------------
@@ -97,14 +88,9 @@ def time_cells(result: dict) -> list[tuple[str, ...]]:
     plain = result['runs'].get('plain')
     lines: list[tuple[str, ...]] = []
     for name, one in result['runs'].items():
-        lines.append(
-            (
-                name.replace('points', 'runs'),  # stored files keep the older word
-                f'{one["seconds"]:.0f}',
-                f'{plain["seconds"] / one["seconds"]:.2f}' if plain else '',
-                _verdict(one, plain),
-            )
-        )
+        name = name.replace('points', 'runs')  # stored files keep the older word
+        ratio = f'{plain["seconds"] / one["seconds"]:.2f}' if plain else ''
+        lines.append((name, f'{one["seconds"]:.0f}', ratio, _verdict(one, plain)))
     return lines
 
 

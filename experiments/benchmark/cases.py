@@ -120,18 +120,10 @@ def dataset_of(case: Case) -> data.Dataset:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, *shape), np.uint8)
     part = data.InMemory(images, rng.integers(0, case.classes, count).astype(np.int32))
+    classes = tuple(map(str, range(case.classes)))
     # of random bytes: no need to count millions of them
     mean, std = np.full(shape[-1], 0.5, np.float32), np.full(shape[-1], 0.29, np.float32)
-    return data.Dataset(
-        'random images',
-        part,
-        part,
-        part,
-        tuple(map(str, range(case.classes))),
-        mean,
-        std,
-        'random bytes',
-    )
+    return data.Dataset('random images', part, part, part, classes, mean, std, 'random bytes')
 
 
 class Work(NamedTuple):
@@ -146,7 +138,7 @@ class Work(NamedTuple):
 def work_of(case: Case) -> Work:
     """Read from the net's traced program, convolutions and matrix products alone.
 
-    A layer's gradients, of its weights and of its input, cost as much as the layer itself each;
+    A layer's gradients, of its weights and of its input, each cost as much as the layer itself;
     the first layer needs no gradient of its input. GoogLeNet's auxiliary heads, 0.5 % of its
     work, are not counted.
     """

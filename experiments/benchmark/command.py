@@ -10,11 +10,12 @@
     python -m experiments.benchmark --markdown FILE.json              as README has it
     python -m experiments.benchmark --figure OUT.png FILE.json [FILE2.json ...]
 
-With --out, each finished case is stored at once, and the same command again goes on from there;
---again measures the named cases anew.
+With --out, each finished case is stored at once, and the same command again continues from there;
+--again measures the named cases again.
 """
 
 import argparse
+import functools
 import math
 import os
 import sys
@@ -44,31 +45,29 @@ from experiments.errors import UserError, command
 class Kind(NamedTuple):
     """What the command does with one kind of result."""
 
-    measured: Any  # module: run(args) measures what is not stored yet
+    run: Callable[[argparse.Namespace], Result]  # measures what is not stored yet
     shown: Any  # module: tables_of(result), and notes(result) under them
     render: Callable[[list[Result]], Figure] | None = None
     words: Callable[[Result], str] | None = None  # instead of the tables on a terminal
-    options: tuple[str, ...] | None = None  # those that it takes; None: all
 
 
-_MEASURED = ('rounds', 'seconds', 'dtype', 'out', 'again')
 KINDS = {
-    'benchmark': Kind(measure, speed_tables, figure.render),
-    'profile': Kind(
-        profile,
-        profile,
-        profile.render,
-        profile.words,
-        ('devices', 'dtype', 'batch', 'out', 'again'),
-    ),
-    'sizes': Kind(sizes, sizes, sizes.render, options=_MEASURED),
-    'operations': Kind(operations, operations, options=('torch_python', *_MEASURED)),
-    'ablation': Kind(ablation, ablation, options=('out', 'again')),
+    'benchmark': Kind(measure.run, speed_tables, figure.render),
+    'profile': Kind(profile.run, profile, profile.render, profile.words),
+    'sizes': Kind(sizes.run, sizes, sizes.render),
+    'operations': Kind(operations.run, operations),
+    'ablation': Kind(ablation.run, ablation),
 }
 # What is done, and the options that it takes; the plain benchmark takes all
 _OPTIONS = {
-    name: kind.options for name, kind in KINDS.items() if kind.options is not None
-} | dict.fromkeys(('show', 'markdown', 'figure'), ())
+    'profile': 'devices dtype batch out again'.split(),
+    'sizes': 'rounds seconds dtype out again'.split(),
+    'operations': 'torch_python rounds seconds dtype out again'.split(),
+    'ablation': ['out', 'again'],
+    'show': [],
+    'markdown': [],
+    'figure': [],
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -121,28 +120,18 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument('--batch', type=int, help="images a step (default: the case's own)")
     made.add_argument('--out', metavar='FILE.json', help='where the numbers are stored')
-    made.add_argument('--again', action='store_true', help='measure what --out holds anew')
+    made.add_argument('--again', action='store_true', help='measure again what --out holds')
     what = made.add_mutually_exclusive_group()
-    what.add_argument(
-        '--profile',
-        action='store_true',
-        help="print where the step's time goes, by kind of operation",
-    )
-    what.add_argument(
-        '--sizes',
-        action='store_true',
-        help='measure time against batch, image side, depth and number of devices',
-    )
-    what.add_argument(
-        '--operations', action='store_true', help="measure single operations beside PyTorch's"
-    )
-    what.add_argument(
+    flag = functools.partial(what.add_argument, action='store_true')
+    flag('--profile', help="print where the step's time goes, by kind of operation")
+    flag('--sizes', help='measure time against batch, image side, depth and number of devices')
+    flag('--operations', help="measure single operations beside PyTorch's")
+    flag(
         '--ablation',
-        action='store_true',
         help='run a whole ablation with plain and with fast operations; NAME is its config',
     )
-    what.add_argument('--show', action='store_true', help='print stored numbers')
-    what.add_argument('--markdown', action='store_true', help='the same as a GitHub table')
+    flag('--show', help='print stored numbers')
+    flag('--markdown', help='the same as a GitHub table')
     what.add_argument('--figure', metavar='OUT.png', help='draw stored numbers')
     return made
 
@@ -171,7 +160,7 @@ def check(args: argparse.Namespace) -> None:
                 f'--{name} has no use without --against torch: add that, or leave it out.'
             )
     if args.again and not args.out:
-        raise UserError('--again measures anew what --out FILE.json holds: name the file.')
+        raise UserError('--again measures again what --out FILE.json holds: name the file.')
     if args.out:
         folder = Path(args.out).parent
         folder.mkdir(parents=True, exist_ok=True)
@@ -240,7 +229,7 @@ def _show_stored(args: argparse.Namespace) -> None:
                 show(one)
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
         raise UserError(
-            f'{", ".join(args.names)}: not what --out writes ({error!r}). Measure anew.'
+            f'{", ".join(args.names)}: not what --out writes ({error!r}). Measure again.'
         ) from error
 
 
@@ -255,7 +244,7 @@ def main(argv: list[str] | None = None) -> int:
     _start_devices(args.devices)
     (name,) = [name for name in KINDS if getattr(args, name, False)] or ['benchmark']
     try:
-        result = KINDS[name].measured.run(args)
+        result = KINDS[name].run(args)
     except stored.Interrupted as interrupt:
         print(interrupt, file=sys.stderr)
         return 130

@@ -1,6 +1,5 @@
 """The figure of stored speeds: the ratio to PyTorch of every case."""
 
-import matplotlib.ticker
 from matplotlib.figure import Figure
 
 from experiments import style
@@ -16,18 +15,12 @@ def render(found: list[dict]) -> Figure:
     Where plain flax was measured too, its ratio is a hollow square. Raises UserError where no file
     has a ratio.
     """
-    names = list(
-        dict.fromkeys(
-            name
-            for result in found
-            for name, entry in result['cases'].items()
-            if tables.ratio(entry, tables.best(entry))
-        )
-    )
+    entries = [item for result in found for item in result['cases'].items()]
+    drawn = (name for name, entry in entries if tables.ratio(entry, tables.best(entry)))
+    names = list(dict.fromkeys(drawn))
     if not names:
         raise UserError('the files hold no ratio to PyTorch: measure with --against torch.')
-    height = 1.6 + len(names) * (0.22 + 0.16 * len(found))
-    figure = style.canvas(9, height)
+    figure = style.canvas(9, 1.6 + len(names) * (0.22 + 0.16 * len(found)))
     axes = figure.add_subplot()
     axes.axvline(1, color='black', lw=0.8)
     ends = [1.0]
@@ -63,14 +56,11 @@ def render(found: list[dict]) -> Figure:
                 plain = ''
                 ends.append(other.median)
     axes.set_xscale('log', base=2)
-    axes.set_xlim(min(ends) / 1.15, max(ends) * 1.15)
-    axes.xaxis.set_major_locator(
-        matplotlib.ticker.FixedLocator(
-            [tick for tick in _TICKS if min(ends) / 1.15 <= tick <= max(ends) * 1.15]
-        )
-    )
-    axes.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter('%g'))
-    axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    low, high = min(ends) / 1.15, max(ends) * 1.15
+    axes.set_xlim(low, high)
+    axes.set_xticks([tick for tick in _TICKS if low <= tick <= high])
+    axes.set_xticks([], minor=True)
+    axes.xaxis.set_major_formatter('{x:g}')
     axes.set_yticks(range(len(names)), [name.replace('_', ' ') for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     style.frame_rows(axes)

@@ -18,9 +18,9 @@ input, host    shares of the time: waiting for a batch; calling a step that comp
 """
 
 import argparse
-import contextlib
+import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -31,52 +31,33 @@ _HOPELESS = 0.8  # of the best variant: what a variant must reach in the first r
 _SETTLE = 0.3  # seconds in which the threads of the side measured before stop spinning
 
 
-class TorchSide:
-    """A variant of the PyTorch process, with the two calls of ours.Side."""
-
-    def __init__(self, child: pytorch.Children, case: cases.Case, variant: str, dtype: str):
-        self.child = child
-        self.request = dict(
-            net=case.net,
-            fields=case.fields,
-            batch=case.batch,
-            input=case.input,
-            classes=case.classes,
-            dtype=dtype,
-            variant=variant,
-        )
-
-    def train(self, seconds: float) -> dict[str, Any]:
-        return self.child.ask(**self.request, task='train', seconds=seconds)
-
-    def infer(self, seconds: float) -> dict[str, Any]:
-        return self.child.ask(**self.request, task='infer', seconds=seconds)
-
-
 def measure_case(
     name: str, case: cases.Case, args: argparse.Namespace, child: pytorch.Children | None = None
 ) -> dict[str, Any]:
     """All rounds of a case, as it is stored."""
     begin = time.perf_counter()
     work = cases.work_of(case)
-    entry: dict[str, Any] = {
+    about = {
         'net': case.net,
         'fields': case.fields,
         'batch': case.batch,
         'classes': case.classes,
         'input': list(case.input),
+    }
+    entry: dict[str, Any] = about | {
         'parameters': work.parameters,
         'multiply_adds': work.macs,
         'flop_train': work.train,
         'flop_infer': work.infer,
         'sides': {},
     }
-    sides: dict[str, ours.Side | TorchSide] = {}
+    # of each side a function of task, 'train' or 'infer', and seconds
+    sides: dict[str, Callable[..., dict[str, Any]]] = {}
     for side, fast in (('ours', True), ('plain', False)):
         if fast or 'plain' in args.against:
             _say(f'{name}: {side} compiles')
             one = ours.Side(case, devices=args.devices or 0, dtype=args.dtype, fast=fast)
-            sides[side] = one
+            sides[side] = one.measure
             entry['sides'][side] = {
                 'compile_seconds': one.compile_seconds,
                 'memory_mib': one.memory(),
@@ -87,13 +68,15 @@ def measure_case(
         for variant in pytorch.VARIANTS:
             wanted = {'all': True, 'none': False, 'small': case.small}[args.compile]
             if 'compile' not in variant or wanted:
-                sides[f'torch {variant}'] = TorchSide(child, case, variant, args.dtype)
+                sides[f'torch {variant}'] = functools.partial(
+                    child.ask, **about, dtype=args.dtype, variant=variant
+                )
     for number in range(args.rounds):
-        for side, measured in list(sides.items()):
+        for side, measure in list(sides.items()):
             kept = entry['sides'].setdefault(side, {})
             time.sleep(_SETTLE)
             for task in ('train', 'infer'):
-                answer = getattr(measured, task)(args.seconds)
+                answer = measure(task=task, seconds=args.seconds)
                 if 'error' in answer:
                     kept['error'] = answer['error']
                     _say(f'{name}: {side} left out: {answer["error"]}')
@@ -142,24 +125,13 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
 def run(args: argparse.Namespace) -> stored.Result:
     """Measures the cases that are not stored yet, and returns all of the result."""
     picked = cases.chosen(args.names, args.batch, args.devices)
-    result = stored.begun(args, 'benchmark', settings(args), 'cases', picked)
-    left = stored.missing(result, 'cases', picked, args.out)
-    with stored.interruptible(args, result, 'cases', list(picked)), contextlib.ExitStack() as stack:
-        child = None
-        if left and 'torch' in args.against:
-            child = stack.enter_context(contextlib.closing(pytorch.Children(args.torch_python)))
-        if left:
-            stored.go_on(result, ('cases',), stored.environment(child))
-        if left and 'peak_gflops' not in result:
+
+    def measured(name, result, child):
+        if 'peak_gflops' not in result:
             devices = args.devices or jax.local_device_count()
             result['peak_gflops'] = ours.matmul_peak(args.dtype, devices)
             _say(f'a large matrix product: {result["peak_gflops"]:,.0f} GFLOP/s')
-        stored.measure_parts(
-            result,
-            'cases',
-            left,
-            cases.CASES,
-            args.out,
-            lambda name: measure_case(name, picked[name], args, child),
-        )
-    return result
+        return measure_case(name, picked[name], args, child)
+
+    torch = 'torch' in args.against
+    return stored.completed(args, 'benchmark', settings(args), picked, cases.CASES, measured, torch)

@@ -3,13 +3,13 @@
     python -m experiments.benchmark --operations [NAME ...] [--torch_python PATH] [--out FILE.json]
 
 Each operation of OPERATIONS is measured alone, in rounds, ours and then PyTorch's in channels_last.
-Of a convolution the layer, the gradient of its input and that of its weights; of pooling and batch
-norm the layer with its gradient. Alone, an operation finds its arrays in another state of the
-caches than within a step, so that the sum of these times is not that of a step.
+A convolution is measured as a layer, and so are its gradients of the input and of the weights;
+pooling and batch norm are measured together with their gradient. An operation alone finds its
+arrays in another state of the caches than within a step, so the sum of these times is not that of
+a step.
 """
 
 import argparse
-import contextlib
 import time
 from collections.abc import Callable
 from functools import partial
@@ -28,8 +28,6 @@ from experiments.errors import UserError, one_of
 from experiments.tables import Table
 
 HEADINGS = ('operation', 'of it', 'ms', 'PyTorch, ms', 'ratio', 'GFLOP/s', 'PyTorch, GFLOP/s')
-PARTS = {'conv': ('layer', 'input gradient', 'weight gradient')}
-BOTH = ('layer and gradient',)  # of all other kinds
 
 
 class Operation(NamedTuple):
@@ -39,10 +37,6 @@ class Operation(NamedTuple):
     input: tuple[int, int, int, int]  # N, H, W, C
     kernel: int = 0
     features: int = 0
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return PARTS.get(self.kind, BOTH)
 
     @property
     def flop(self) -> int:
@@ -70,23 +64,13 @@ def run(args: argparse.Namespace) -> stored.Result:
             raise one_of('operation', name, OPERATIONS)
     picked = [name for name in OPERATIONS if not args.names or name in args.names]
     settings = {name: getattr(args, name) for name in ('dtype', 'rounds', 'seconds')}
-    result = stored.begun(args, 'operations', settings, 'operations', picked)
-    left = stored.missing(result, 'operations', picked, args.out)
-    if not left:
-        return result
 
-    def measured(name: str) -> dict:
+    def measured(name, _, child):
         found = _measure(OPERATIONS[name], args, child)
         print(f'{name}: measured', flush=True)
         return found
 
-    with (
-        stored.interruptible(args, result, 'operations', picked),
-        contextlib.closing(pytorch.Children(args.torch_python)) as child,
-    ):
-        stored.go_on(result, ('operations',), stored.environment(child))
-        stored.measure_parts(result, 'operations', left, OPERATIONS, args.out, measured)
-    return result
+    return stored.completed(args, 'operations', settings, picked, OPERATIONS, measured, torch=True)
 
 
 def _measure(
@@ -94,14 +78,11 @@ def _measure(
 ) -> dict[str, dict[str, list[float]]]:
     """{part: {'ours': [seconds], 'torch': [seconds]}}, a number for each round."""
     own = functions(operation, args.dtype)
-    found: dict[str, dict[str, list[float]]] = {
-        part: {'ours': [], 'torch': []} for part in operation.parts
-    }
+    found: dict[str, dict[str, list[float]]] = {part: {'ours': [], 'torch': []} for part in own}
     for _ in range(args.rounds):
         for part, (function, arrays) in own.items():
-            found[part]['ours'].append(
-                seconds_of(partial(_finished, function, arrays), args.seconds / 4)
-            )
+            call = partial(_finished, function, arrays)
+            found[part]['ours'].append(seconds_of(call, args.seconds / 4))
             time.sleep(0.1)
             answer = child.ask(
                 task='operation',
@@ -136,25 +117,20 @@ def functions(
         kernel = drawn(operation.kernel, operation.kernel, x.shape[3], operation.features)
 
         def layer(x, kernel):
-            return fast.conv(
-                x,
-                kernel,
-                (1, 1),
-                ((low, low), (low, low)),
-                dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-            )
+            padding, axes = ((low, low), (low, low)), ('NHWC', 'HWIO', 'NHWC')
+            return fast.conv(x, kernel, (1, 1), padding, dimension_numbers=axes)
+
+        def of_input(x, kernel, y):
+            return jax.vjp(lambda x: layer(x, kernel), x)[1](y)
+
+        def of_weight(x, kernel, y):
+            return jax.vjp(lambda kernel: layer(x, kernel), kernel)[1](y)
 
         y = drawn(*x.shape[:3], operation.features)
         made: dict[str, tuple[Callable, tuple]] = {
             'layer': (layer, (x, kernel)),
-            'input gradient': (
-                lambda x, kernel, y: jax.vjp(lambda x: layer(x, kernel), x)[1](y),
-                (x, kernel, y),
-            ),
-            'weight gradient': (
-                lambda x, kernel, y: jax.vjp(lambda kernel: layer(x, kernel), kernel)[1](y),
-                (x, kernel, y),
-            ),
+            'input gradient': (of_input, (x, kernel, y)),
+            'weight gradient': (of_weight, (x, kernel, y)),
         }
     else:
         scale, bias = drawn(x.shape[3]), drawn(x.shape[3])
@@ -181,30 +157,18 @@ def functions(
 # --- showing -----------------------------------------------------------------------------------
 
 
-def cells(result: dict) -> list[tuple[str, ...]]:
-    """One line per part in the order of HEADINGS; times are medians, the ratio theirs / ours."""
+def tables_of(result: dict) -> list[Table]:
+    """A line per part in the order of HEADINGS; times are medians, the ratio theirs / ours."""
     lines: list[tuple[str, ...]] = []
     for name, parts in result['operations'].items():
+        flop = OPERATIONS[name].flop / 1e9
         for part, sides in parts.items():
-            ours, theirs = (float(np.median(sides[side])) for side in ('ours', 'torch'))
+            times = [float(np.median(sides[side])) for side in ('ours', 'torch')]
             pairs = [b / a for a, b in zip(sides['ours'], sides['torch'], strict=True)]
-            flop = OPERATIONS[name].flop / 1e9
-            lines.append(
-                (
-                    name,
-                    part,
-                    f'{1000 * ours:.2f}',
-                    f'{1000 * theirs:.2f}',
-                    str(spread(pairs)),
-                    *(f'{flop / time:,.0f}' if flop else '' for time in (ours, theirs)),
-                )
-            )
-    return lines
-
-
-def tables_of(result: dict) -> list[Table]:
-    """Headings and lines of the table."""
-    return [(HEADINGS, cells(result))]
+            milliseconds = (f'{1000 * time:.2f}' for time in times)
+            rates = (f'{flop / time:,.0f}' if flop else '' for time in times)
+            lines.append((name, part, *milliseconds, str(spread(pairs)), *rates))
+    return [(HEADINGS, lines)]
 
 
 def notes(result: dict) -> list[str]:

@@ -70,6 +70,10 @@ class Side:
         jax.block_until_ready(self.state)
         return time.perf_counter() - begin, waited
 
+    def measure(self, task: str, seconds: float) -> dict[str, Any]:
+        """`train` or `infer`, as the task says."""
+        return self.train(seconds) if task == 'train' else self.infer(seconds)
+
     def train(self, seconds: float) -> dict[str, Any]:
         """Steps for about so many seconds, at least 2, after one to warm up."""
         waits: list[float] = []
@@ -103,17 +107,12 @@ class Side:
 
         def nothing(state, batch, rate):
             del batch
-            # Not the arguments themselves, which jax would hand back without a call
+            # Not the arguments themselves, which jax would return without a call
             same = jax.tree.map(lambda leaf: leaf * jnp.ones((), leaf.dtype), state)
             return same, {'loss': rate * 1, 'error': rate * 1}
 
-        empty = parallel(
-            nothing,
-            self.program.devices,
-            donate=True,
-            shared=1,
-            fast=self.config.model.fields.get('fast', True),
-        )
+        fast = self.config.model.fields.get('fast', True)
+        empty = parallel(nothing, self.program.devices, donate=True, shared=1, fast=fast)
         batch = next(self.batches)
 
         def median(step: Callable) -> float:
@@ -137,15 +136,10 @@ class Side:
     def memory(self) -> dict:
         """MiB of the compiled step on a device, and the highest use of the device so far."""
         found = self.compiled().memory_analysis()
-        sizes = (
-            {
-                name: getattr(found, f'{name}_size_in_bytes') / _MIB
-                for name in ('argument', 'output', 'alias', 'temp')
-            }
-            if found
-            else {}
-        )
-        if sizes:
+        sizes = {}
+        if found:
+            for name in ('argument', 'output', 'alias', 'temp'):
+                sizes[name] = getattr(found, f'{name}_size_in_bytes') / _MIB
             # outputs that lie in donated arguments take no memory of their own
             sizes['step'] = sizes['argument'] + sizes['output'] - sizes['alias'] + sizes['temp']
         stats = jax.local_devices()[0].memory_stats() or {}

@@ -20,6 +20,7 @@ a profile sum to 1.
 
 import argparse
 import collections
+import itertools
 import os
 import pathlib
 import re
@@ -31,6 +32,7 @@ from typing import NamedTuple
 
 import jax
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
 
 from experiments import style
@@ -97,17 +99,11 @@ def _computations(text: str) -> dict[str, list[_Instruction]]:
             called = _CALLED.findall(line)
             for names in _BRANCHES.findall(line):
                 called += [name.strip().lstrip('%') for name in names.split(',')]
-            scope = re.search(r'op_name="([^"]*)"', line)
-            target = re.search(r'custom_call_target="([^"]*)"', line)
-            current.append(
-                _Instruction(
-                    match[1],
-                    match[2],
-                    scope[1] if scope else '',
-                    target[1] if target else '',
-                    tuple(called),
-                )
+            scope, target = (
+                (re.findall(rf'{word}="([^"]*)"', line) or [''])[0]
+                for word in ('op_name', 'custom_call_target')
             )
+            current.append(_Instruction(match[1], match[2], scope, target, tuple(called)))
     return found
 
 
@@ -132,10 +128,8 @@ def kinds(text: str, pools: Iterable[str] = ()) -> dict[str, str]:
     found = {}
     for instructions in computations.values():
         for one in instructions:
-            if one.opcode in _CONTAINERS:
-                found[one.name] = 'container'
-            else:
-                found[one.name] = _kind(list(inside(one, set())), pools)
+            container = one.opcode in _CONTAINERS
+            found[one.name] = 'container' if container else _kind(inside(one, set()), pools)
     return found
 
 
@@ -146,9 +140,7 @@ def _kind(instructions, pools) -> str:
         if own[kind]:
             return kind
     ranked = [kind for kind, _ in own.most_common() if kind in ('pooling', 'norm', 'elementwise')]
-    if own['moves'] and not ranked:
-        return 'transpose, copy'
-    return ranked[0] if ranked else 'elementwise'
+    return ranked[0] if ranked else 'transpose, copy' if own['moves'] else 'elementwise'
 
 
 def _single(one: _Instruction, pools) -> str | None:
@@ -158,22 +150,18 @@ def _single(one: _Instruction, pools) -> str | None:
         return 'collectives'
     if opcode == 'convolution' or 'conv' in target:
         return 'convolution'
-    layers = [re.sub(r'^(?:\w+\()*|\)*$', '', part) for part in scope.split('/')]
-    if any(layer in pools or 'pool' in layer.lower() for layer in layers[:-1]):
+    parts = scope.split('/')[:-1]
+    layers = [re.sub(r'^(?:\w+\()*|\)*$', '', part) for part in parts]
+    place = None
+    if any(layer in pools or 'pool' in layer.lower() for layer in layers):
         place = 'pooling'
-    elif any(
-        re.search(r'norm|^lrn', layer.lower()) and 'normal' not in layer for layer in layers[:-1]
-    ):
+    elif any(re.search('norm|^lrn', name.lower()) and 'normal' not in name for name in layers):
         place = 'norm'
-    else:
-        place = None
     if opcode == 'dot' or 'gemm' in target or 'matmul' in target:
-        if scope.endswith('conv_general_dilated') or 'conv' in layers[:-1]:
+        if scope.endswith('conv_general_dilated') or 'conv' in layers:
             return 'convolution'
         return place or 'matrix product'
-    if opcode.startswith('rng') or any(
-        word in scope for word in ('threefry', 'random_bits', 'shuffle', '_bernoulli', 'random_')
-    ):
+    if opcode.startswith('rng') or re.search('threefry|random_|shuffle|_bernoulli', scope):
         return 'random numbers'
     if opcode.startswith(('reduce-window', 'select-and-scatter')):
         return place or 'pooling'
@@ -262,34 +250,23 @@ def _read(path, module: str):
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', DeprecationWarning)  # of the binding's own types
         planes = list(jax.profiler.ProfileData.from_file(str(path)).planes)
-        device = [plane for plane in planes if plane.name.startswith('/device:')]
         found, waits, done = [], [], collections.defaultdict(list)
         for plane in planes:
-            for line in plane.lines:
-                for event in line.events:
-                    end = event.start_ns + event.duration_ns
-                    if event.name == _INPUT:
-                        waits.append(Event(_INPUT, event.start_ns, end))
-                        continue
-                    if event.name.startswith('end: '):
-                        done[event.name.removeprefix('end: ')].append(event.start_ns)
-                        continue
-                    if event.name.startswith(('$', 'ThreadpoolListener')):
-                        continue
+            for event in itertools.chain.from_iterable(line.events for line in plane.lines):
+                end = event.start_ns + event.duration_ns
+                if event.name == _INPUT:
+                    waits.append(Event(_INPUT, event.start_ns, end))
+                elif event.name.startswith('end: '):
+                    done[event.name.removeprefix('end: ')].append(event.start_ns)
+                elif not event.name.startswith(('$', 'ThreadpoolListener')):
                     stats = dict(event.stats)
                     if 'hlo_op' in stats:
-                        found.append(
-                            (
-                                plane in device,
-                                stats.get('hlo_module'),
-                                Event(re.sub(_LIBRARY, '', stats['hlo_op']), event.start_ns, end),
-                            )
-                        )
-    if any(on_device for on_device, *_ in found):
-        found = [one for one in found if one[0]]
-    events = sorted(
-        (event for _, name, event in found if name == module), key=lambda event: event.start
-    )
+                        operation = re.sub(_LIBRARY, '', stats['hlo_op'])
+                        ran = Event(operation, event.start_ns, end)
+                        found.append((plane.name, stats.get('hlo_module'), ran))
+    device = [one for one in found if one[0].startswith('/device:')]
+    events = [event for _, name, event in device or found if name == module]
+    events.sort(key=lambda event: event.start)
     return _until_done(events, done), waits
 
 
@@ -368,34 +345,14 @@ def run(args: argparse.Namespace) -> stored.Result:
     """Profiles the cases that are not stored yet, and returns all of the result."""
     picked = cases.chosen(args.names, args.batch, args.devices)
     settings = {name: getattr(args, name) for name in ('devices', 'dtype', 'batch')}
-    result = stored.begun(args, 'profile', settings, 'cases', picked)
-    left = stored.missing(result, 'cases', picked, args.out)
 
-    def profiled(name: str) -> dict:
+    def profiled(name, *_):
         return measure(ours.Side(picked[name], devices=args.devices or 0, dtype=args.dtype))
 
-    with stored.interruptible(args, result, 'cases', list(picked)):
-        if left:
-            stored.go_on(result, ('cases',), stored.environment())
-        stored.measure_parts(result, 'cases', left, cases.CASES, args.out, profiled)
-    return result
+    return stored.completed(args, 'profile', settings, picked, cases.CASES, profiled)
 
 
 # --- showing -----------------------------------------------------------------------------------
-
-
-def _words(name: str, profile: dict) -> str:
-    """The profile in words, kinds with the most time first."""
-    lines = [f'{name}: {1000 * profile["seconds"]:,.1f} ms a step, under the profiler']
-    for kind, share in sorted(profile['shares'].items(), key=lambda item: -item[1]):
-        if share >= 0.0005:
-            lines.append(f'  {kind:16} {100 * share:5.1f} %')
-    lines.append('  the longest operations, as shares of all:')
-    lines += [
-        f'  {100 * share:5.1f} %  {kind:16} {operation}  {scope}'
-        for operation, kind, scope, share in profile['operations']
-    ]
-    return '\n'.join(lines)
 
 
 def _kinds(found) -> list[str]:
@@ -407,22 +364,14 @@ def _kinds(found) -> list[str]:
     ]
 
 
-def cells(result: dict) -> list[tuple[str, ...]]:
-    """One line per case: net, ms a step, and the share of each kind in %."""
-    return [
-        (
-            name,
-            f'{1000 * profile["seconds"]:,.1f}',
-            *(f'{100 * profile["shares"][kind]:.1f}' for kind in _kinds(result)),
-        )
-        for name, profile in result['cases'].items()
-    ]
-
-
 def tables_of(result: dict) -> list[Table]:
-    """Headings and lines of the table."""
-    headings = ('net', 'ms a step', *(f'{kind}, %' for kind in _kinds(result)))
-    return [(headings, cells(result))]
+    """A line per case: net, ms a step, and the share of each kind in %."""
+    kinds = _kinds(result)
+    lines: list[tuple[str, ...]] = []
+    for name, profile in result['cases'].items():
+        shares = (f'{100 * profile["shares"][kind]:.1f}' for kind in kinds)
+        lines.append((name, f'{1000 * profile["seconds"]:,.1f}', *shares))
+    return [(('net', 'ms a step', *(f'{kind}, %' for kind in kinds)), lines)]
 
 
 def notes(result: dict) -> list[str]:
@@ -431,37 +380,37 @@ def notes(result: dict) -> list[str]:
 
 
 def words(result: dict) -> str:
-    """Every profile with its longest operations."""
-    return '\n'.join(_words(name, profile) for name, profile in result['cases'].items())
+    """Every profile, kinds with the most time first, with its longest operations."""
+    lines = []
+    for name, profile in result['cases'].items():
+        lines.append(f'{name}: {1000 * profile["seconds"]:,.1f} ms a step, under the profiler')
+        for kind, share in sorted(profile['shares'].items(), key=lambda item: -item[1]):
+            if share >= 0.0005:
+                lines.append(f'  {kind:16} {100 * share:5.1f} %')
+        lines.append('  the longest operations, as shares of all:')
+        for operation, kind, scope, share in profile['operations']:
+            lines.append(f'  {100 * share:5.1f} %  {kind:16} {operation}  {scope}')
+    return '\n'.join(lines)
 
 
 def render(stored_results: list[dict]) -> Figure:
     """A bar per case of the one result, cut by kind of operation."""
     (result,) = stored_results
-    found = _kinds(result)
-    figure = style.canvas(9, 1.8 + 0.34 * len(result['cases']))
+    profiles = result['cases'].values()
+    figure = style.canvas(9, 1.8 + 0.34 * len(profiles))
     axes = figure.add_subplot()
-    names = list(result['cases'])
-    for index, kind in enumerate(found):
-        before = [
-            100 * sum(profile['shares'][other] for other in found[:index])
-            for profile in result['cases'].values()
-        ]
-        axes.barh(
-            range(len(names)),
-            [100 * profile['shares'][kind] for profile in result['cases'].values()],
-            left=before,
-            color=matplotlib.colormaps['tab20'](KINDS.index(kind)),
-            label=kind,
-        )
-    axes.set_yticks(
-        range(len(names)),
-        [
-            f'{name.replace("_", " ")}, {1000 * profile["seconds"]:,.0f} ms'
-            for name, profile in result['cases'].items()
-        ],
-    )
-    axes.set_ylim(len(names) - 0.4, -0.6)
+    before = np.zeros(len(profiles))
+    for kind in _kinds(result):
+        widths = np.array([100 * profile['shares'][kind] for profile in profiles])
+        colour = matplotlib.colormaps['tab20'](KINDS.index(kind))
+        axes.barh(range(len(profiles)), widths, left=before, color=colour, label=kind)
+        before = before + widths
+    labels = [
+        f'{name.replace("_", " ")}, {1000 * profile["seconds"]:,.0f} ms'
+        for name, profile in result['cases'].items()
+    ]
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.set_xlim(0, 100)
     style.frame_rows(axes)
     axes.set_xlabel('share of the step, %')

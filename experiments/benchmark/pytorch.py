@@ -14,7 +14,7 @@ PYTHON can be any interpreter. While it waits for a line it does nothing.
                 "mib": 412.0}
                or {"error": "RuntimeError: ..."}
 
-`Child` is this project's end of the line, `Children` two of them.
+`Child` is this project's end of the pipe, `Children` holds two of them.
 """
 
 import contextlib
@@ -50,27 +50,23 @@ class Child:
     """
 
     def __init__(self, python: str, limit: float = 900.0):
-        """limit: seconds that an answer may take, after which the process is started anew."""
+        """limit: seconds that an answer may take, after which the process is restarted."""
         self.python, self.limit = python, limit
         self._start()
 
     def _start(self):
-        env = os.environ | {
-            'PYTHONPATH': os.pathsep.join(
-                [str(_ROOT), *filter(None, [os.environ.get('PYTHONPATH')])]
-            )
-        }
+        path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get('PYTHONPATH'))))
         try:
             self._process = subprocess.Popen(
                 [self.python, '-m', 'experiments.benchmark.pytorch'],
                 cwd=_ROOT,
-                env=env,
+                env=os.environ | {'PYTHONPATH': path},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
-                start_new_session=True,
-            )  # Ctrl-C is ours to handle
+                start_new_session=True,  # Ctrl-C is ours to handle
+            )
         except OSError as error:
             raise UserError(
                 f'--torch_python {self.python} does not start ({reason(error)}); name '
@@ -142,7 +138,7 @@ class Child:
 
 
 class Children:
-    """A process for the eager variants and one, once it is asked for, for those of torch.compile.
+    """A process for the eager variants and, when it is needed, another for torch.compile.
 
     Eager steps were up to a third slower in a process that had compiled some.
     """
@@ -198,18 +194,16 @@ class Step:
         self.labels = torch.randint(0, request['classes'], (count,), device=self.device)
         self.mean = torch.full((channels, 1, 1), 0.5, device=self.device)
         self.std = torch.full((channels, 1, 1), 0.29, device=self.device)
-        self.order = iter(())
+        self.rows = self.batches()
 
-    def rows(self):
-        rows = next(self.order, None)
-        if rows is None:
+    def batches(self):
+        """The rows of each batch, in a new order in every epoch."""
+        while True:
             order = self.torch.randperm(len(self.images), device=self.device)
-            self.order = iter(order.split(self.batch)[: len(order) // self.batch])
-            rows = next(self.order)
-        return rows
+            yield from order.split(self.batch)[: len(order) // self.batch]
 
     def read(self):
-        rows = self.rows()
+        rows = next(self.rows)
         images = self.images[rows]
         if self.last:
             images = images.permute(0, 3, 1, 2)
@@ -225,9 +219,7 @@ class Step:
         images, labels = self.read()
         with self.cast():
             outputs = self.net(images)
-            logits, others = (
-                (outputs, ()) if self.torch.is_tensor(outputs) else (outputs[0], outputs[1:])
-            )
+            logits, *others = outputs if isinstance(outputs, tuple) else (outputs,)
             loss = functional.cross_entropy(logits, labels)
             for other in others:
                 loss = loss + _AUXILIARY_WEIGHT * functional.cross_entropy(other, labels)
@@ -320,16 +312,12 @@ def _seconds(torch: Any, request: dict) -> float:
     return seconds_of(done, request['seconds'])
 
 
-def _short(error: Exception) -> str:
-    return reason(error)[:300]
-
-
 def serve(lines: Iterable[str], write: Callable[[dict], None]) -> None:
     """Answers requests until there are no more."""
     try:
         import torch
-    except Exception as error:  # whatever a broken installation raises
-        write({'error': _short(error)})
+    except Exception as error:  # a broken installation may raise anything
+        write({'error': reason(error)[:300]})
         return
     write(
         {
@@ -355,7 +343,7 @@ def serve(lines: Iterable[str], write: Callable[[dict], None]) -> None:
                 made[key, case] = Step(request, torch)
             write(_measure(made[key, case], task, seconds))
         except Exception as error:
-            write({'error': _short(error)})
+            write({'error': reason(error)[:300]})
 
 
 def main() -> int:

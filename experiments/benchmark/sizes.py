@@ -43,21 +43,18 @@ class Series(NamedTuple):
     cases: dict[int, Case]
 
 
+SCALED = ('lenet5', 'four_layer')
 _BATCHES = (16, 32, 64, 128, 256, 512)
+_SIDES = (32, 64, 96, 128, 160, 192, 224)
 SERIES = {
-    'lenet5_batch': Series('batch', {n: CASES['lenet5']._replace(batch=n) for n in _BATCHES}),
-    'four_layer_batch': Series(
-        'batch', {n: CASES['four_layer']._replace(batch=n) for n in _BATCHES}
-    ),
-    'resnet18_side': Series(
-        'side',
-        {n: Case('resnet18', 8, side=n, small=False) for n in (32, 64, 96, 128, 160, 192, 224)},
-    ),
+    f'{name}_batch': Series('batch', {n: CASES[name]._replace(batch=n) for n in _BATCHES})
+    for name in SCALED
+} | {
+    'resnet18_side': Series('side', {n: Case('resnet18', 8, side=n) for n in _SIDES}),
     'resnet_depth': Series('depth', {n: Case(f'resnet{n}', 128) for n in (20, 56, 110)}),
 }
 UNITS = {'batch': 'images a step', 'side': 'image side, pixels', 'depth': 'weight layers'}
 DEVICES = (1, 2, 4)
-SCALED = ('lenet5', 'four_layer')
 HEADINGS = ('net', 'size', 'ms a step', 'images/s')
 DEVICE_HEADINGS = ('net', 'devices', 'ms a step', 'all-reduce alone, ms', 'of the step, %')
 
@@ -68,6 +65,11 @@ class Fit(NamedTuple):
     exponent: float
     error: float
     factor: float
+
+    def __str__(self):
+        if math.isnan(self.error):
+            return f'{self.exponent:.2f}'
+        return f'{self.exponent:.2f} ± {self.error:.2f}'
 
 
 def fit(sizes: Sequence[float], seconds: Sequence[float]) -> Fit:
@@ -86,12 +88,12 @@ def run(args: argparse.Namespace) -> stored.Result:
         if name not in SERIES and name != 'devices':
             raise one_of('series', name, (*SERIES, 'devices'))
     settings = {name: getattr(args, name) for name in ('dtype', 'rounds', 'seconds')}
-    result = stored.begun(args, 'sizes', settings, 'series', args.names or SERIES)
+    result = stored.begun(args, 'sizes', settings, args.names or SERIES)
     result.setdefault('devices', {})
     if args.again and (not args.names or 'devices' in args.names):
         result['devices'] = {}
-    stored.go_on(result, ('series', 'devices'), stored.environment())
-    with stored.interruptible(args, result, 'series'):
+    stored.go_on(result)
+    with stored.interruptible(args, result):
         for name, series in SERIES.items():
             if not args.names or name in args.names:
                 _measure_series(name, series, result, args)
@@ -147,9 +149,8 @@ def scaled(net: str, devices: int, rounds: int, seconds: float, dtype: str) -> d
 
     def mean(tree, number):
         # different on each device, so that there is something to reduce
-        return jax.lax.pmean(
-            jax.tree.map(lambda leaf: leaf + number.astype(leaf.dtype), tree), AXIS
-        )
+        moved = jax.tree.map(lambda leaf: leaf + number.astype(leaf.dtype), tree)
+        return jax.lax.pmean(moved, AXIS)
 
     together = parallel(mean, devices, donate=False)
     tree = (side.state.params, side.state.batch_stats, jnp.zeros(2))
@@ -168,12 +169,16 @@ def scaled(net: str, devices: int, rounds: int, seconds: float, dtype: str) -> d
 # --- showing -----------------------------------------------------------------------------------
 
 
-def _points(series: dict) -> tuple[list[int], list[float]]:
-    """(sizes, median seconds), ascending."""
-    pairs = sorted(
-        (int(size), float(np.median(point['seconds']))) for size, point in series['points'].items()
-    )
-    return [size for size, _ in pairs], [seconds for _, seconds in pairs]
+def _points(series: dict) -> dict[int, float]:
+    """{size: median seconds}, ascending."""
+    points = sorted((int(size), point['seconds']) for size, point in series['points'].items())
+    return {size: float(np.median(seconds)) for size, seconds in points}
+
+
+def _fit(series: dict) -> Fit | None:
+    """The fit to the medians; None for one size."""
+    points = _points(series)
+    return fit(list(points), list(points.values())) if len(points) > 1 else None
 
 
 def _net(name: str, series: dict) -> str:
@@ -181,48 +186,32 @@ def _net(name: str, series: dict) -> str:
     return name.removesuffix(f'_{series["size"]}')
 
 
-def series_cells(result: dict) -> list[tuple[str, ...]]:
-    """One line per size of each series, in the order of HEADINGS."""
-    lines: list[tuple[str, ...]] = []
+def tables_of(result: dict) -> list[Table]:
+    """Headings and lines of the tables that have any: of the series, and of the devices."""
+    sized: list[tuple[str, ...]] = []
     for name, series in result['series'].items():
-        for size, seconds in zip(*_points(series), strict=True):
-            batch = series['points'][str(size)]['batch']
-            words = f'{series["size"]} {size}', f'{1000 * seconds:,.1f}', f'{batch / seconds:,.0f}'
-            lines.append((_net(name, series), *words))
-    return lines
-
-
-def device_cells(result: dict) -> list[tuple[str, ...]]:
-    """One line per net and number of devices in the order of DEVICE_HEADINGS."""
-    lines: list[tuple[str, ...]] = []
+        for size, seconds in _points(series).items():
+            rate = series['points'][str(size)]['batch'] / seconds
+            words = f'{series["size"]} {size}', f'{1000 * seconds:,.1f}', f'{rate:,.0f}'
+            sized.append((_net(name, series), *words))
+    shared: list[tuple[str, ...]] = []
     for net, found in result['devices'].items():
         for devices, one in sorted(found.items(), key=lambda item: int(item[0])):
             step, together = np.median(one['seconds']), np.median(one['all_reduce'])
             share = f'{100 * together / step:.1f}'
-            lines.append((net, devices, f'{1000 * step:,.1f}', f'{1000 * together:,.2f}', share))
-    return lines
+            shared.append((net, devices, f'{1000 * step:,.1f}', f'{1000 * together:,.2f}', share))
+    found = ((HEADINGS, sized), (DEVICE_HEADINGS, shared))
+    return [(headings, lines) for headings, lines in found if lines]
 
 
 def notes(result: dict) -> list[str]:
     """The fitted exponents in words, then the machine."""
     fitted = [
-        f'{_net(name, series)}: time ~ {series["size"]}^{_exponent(fit(*_points(series)))}'
+        f'{_net(name, series)}: time ~ {series["size"]}^{line}'
         for name, series in result['series'].items()
-        if len(series['points']) > 1
+        if (line := _fit(series))
     ]
     return [*fitted, where(result)]
-
-
-def _exponent(fitted: Fit) -> str:
-    if math.isnan(fitted.error):
-        return f'{fitted.exponent:.2f}'
-    return f'{fitted.exponent:.2f} ± {fitted.error:.2f}'
-
-
-def tables_of(result: dict) -> list[Table]:
-    """Headings and lines of the tables that have any."""
-    found = [(HEADINGS, series_cells(result)), (DEVICE_HEADINGS, device_cells(result))]
-    return [(headings, lines) for headings, lines in found if lines]
 
 
 def render(results: list[dict]) -> Figure:
@@ -231,9 +220,8 @@ def render(results: list[dict]) -> Figure:
     It takes one result. Raises UserError where nothing is stored.
     """
     (result,) = results
-    kinds = list(
-        dict.fromkeys(series['size'] for series in result['series'].values() if series['points'])
-    )
+    series = result['series'].values()
+    kinds = list(dict.fromkeys(one['size'] for one in series if one['points']))
     scaling = {net: found for net, found in result['devices'].items() if found}
     count = len(kinds) + bool(scaling)
     if not count:
@@ -249,41 +237,24 @@ def render(results: list[dict]) -> Figure:
 
 
 def _draw_series(axes: Axes, kind: str, result: dict) -> None:
-    chosen = {
-        name: series
-        for name, series in result['series'].items()
-        if series['size'] == kind and series['points']
-    }
     ticks: set[int] = set()
-    for index, (name, series) in enumerate(chosen.items()):
-        sizes, seconds = _points(series)
-        ticks |= set(sizes)
-        milli = 1000 * np.array(seconds)
-        rounds = [series['points'][str(size)]['seconds'] for size in sizes]
+    chosen = [(name, one) for name, one in result['series'].items() if one['size'] == kind]
+    for index, (name, series) in enumerate(item for item in chosen if item[1]['points']):
+        points = _points(series)
+        ticks.update(points)
+        sizes = np.array(list(points))
+        milli = 1000 * np.array(list(points.values()))
+        rounds = [series['points'][str(size)]['seconds'] for size in points]
         ends = 1000 * np.array([[min(times), max(times)] for times in rounds]).T
-        words = _net(name, series).replace('_', ' ')
-        line = fit(sizes, seconds) if len(sizes) > 1 else None
-        words += f': exponent {_exponent(line)}' if line else ''
-        colour = style.colour(index)
+        line, words = _fit(series), _net(name, series).replace('_', ' ')
+        words += f': exponent {line}' if line else ''
+        colour, bars = style.colour(index), abs(ends - milli)
         axes.errorbar(
-            sizes,
-            milli,
-            yerr=np.abs(ends - milli),
-            fmt='o',
-            ms=4,
-            color=colour,
-            capsize=2,
-            lw=1.2,
-            label=words,
+            sizes, milli, bars, fmt='o', ms=4, color=colour, capsize=2, lw=1.2, label=words
         )
         if line:
-            axes.plot(
-                sizes,
-                1000 * line.factor * np.array(sizes, float) ** line.exponent,
-                color=colour,
-                lw=1,
-                alpha=0.7,
-            )
+            fitted = 1000 * line.factor * sizes.astype(float) ** line.exponent
+            axes.plot(sizes, fitted, color=colour, lw=1, alpha=0.7)
     axes.set_xscale('log')
     _frame(axes, sorted(ticks), UNITS[kind])
 
@@ -309,11 +280,11 @@ def _frame(axes: Axes, ticks: list[int], words: str) -> None:
     axes.set_yscale('log')
     while len(ticks) > 6:
         ticks = ticks[::2] if ticks[-1] == ticks[::2][-1] else [*ticks[::2], ticks[-1]]
-    axes.xaxis.set_major_locator(matplotlib.ticker.FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter('%d'))
-    axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    axes.set_xticks(ticks)
+    axes.set_xticks([], minor=True)
+    axes.xaxis.set_major_formatter('{x:g}')
     axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter('%g'))
+    axes.yaxis.set_major_formatter('{x:g}')
     axes.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
     axes.margins(x=0.08)
     axes.set_xlabel(words)

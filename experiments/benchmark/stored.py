@@ -1,34 +1,41 @@
 """Stored results: read, continued and written. A file holds one kind of measurement.
 
-{'kind': one of KINDS, 'settings': {...}, 'environment': {...}, and the measured parts by name}
+{'kind': a key of PARTS, 'settings': {...}, 'environment': {...}, and the measured parts by name,
+under the key that PARTS has for the kind}
 """
 
 import argparse
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from experiments.benchmark.pytorch import Children
+from experiments.benchmark import pytorch
 from experiments.data import speed as data_speed
 from experiments.errors import UserError
 from experiments.files import write_whole
 
-KINDS = ('benchmark', 'profile', 'operations', 'sizes', 'ablation')
+PARTS = {
+    'benchmark': 'cases',
+    'profile': 'cases',
+    'operations': 'operations',
+    'sizes': 'series',
+    'ablation': 'runs',
+}
 
 Result = dict[str, Any]
 
 
 class Interrupted(Exception):
-    """Ctrl-C ended a measurement; the message says what is kept and how to go on."""
+    """Ctrl-C ended a measurement; the message says what is kept and how to continue."""
 
 
-def environment(child: Children | None = None) -> dict[str, Any]:
+def environment(child: pytorch.Children | None = None) -> dict[str, Any]:
     """What the numbers depend on, read before anything is measured."""
     found = data_speed.environment()
     found['versions'] |= {name: metadata.version(name) for name in ('jaxlib', 'flax', 'optax')}
@@ -42,32 +49,28 @@ def environment(child: Children | None = None) -> dict[str, Any]:
 
 
 def read(path: str | os.PathLike) -> Result:
-    """A stored result of whatever kind. Raises UserError where the file is none."""
+    """A stored result of any kind. Raises UserError where the file holds none."""
     try:
         found = json.loads(Path(path).read_text())
     except OSError as error:
         raise UserError(f'{path} cannot be read: {error.strerror}.') from error
     except ValueError as error:
         raise UserError(f'{path} is not JSON: {error}.') from error
-    if not isinstance(found, dict) or found.get('kind') not in KINDS:
+    if not isinstance(found, dict) or found.get('kind') not in PARTS:
         raise UserError(f'{path} holds no benchmark: give a file that --out has written.')
     return found
 
 
 def begun(
-    args: argparse.Namespace,
-    kind: str,
-    settings: dict[str, Any],
-    parts: str,
-    names: Iterable[str] = (),
+    args: argparse.Namespace, kind: str, settings: dict[str, Any], names: Iterable[str]
 ) -> Result:
     """The result that --out holds and the command continues, or an empty one.
 
-    result[parts] holds the finished parts by name. With --again those of `names` are left out; the
-    others must have the same settings.
+    With --again the parts of these names are left out; the others must have the same settings.
 
     Raises UserError where it is of another kind, or its parts were measured with other settings.
     """
+    parts = PARTS[kind]
     new = {'kind': kind, 'settings': settings, parts: {}}
     if not args.out or not os.path.exists(args.out):
         return new
@@ -87,56 +90,65 @@ def begun(
         return new
     raise UserError(
         f'{args.out} was measured with {found["settings"]}, not with {settings}: name '
-        'another file for --out, or measure all of it anew with --again.'
+        'another file for --out, or measure all of it again with --again.'
     )
 
 
-def go_on(result: Result, parts: Iterable[str], environment: dict[str, Any]) -> None:
-    """Puts the environment into a result that is continued; parts: what it may hold, by name.
+def go_on(result: Result, child: pytorch.Children | None = None) -> None:
+    """Puts the environment into a result that is continued.
 
     Raises UserError where its finished parts were measured on another machine or other versions.
     """
-    known = result.get('environment')
-    if not any(result[part] for part in parts):
+    known, now = result.get('environment'), environment(child)
+    if not result[PARTS[result['kind']]] and not result.get('devices'):
         result.pop('peak_gflops', None)  # of the earlier machine
     elif known:
         apart = [
             name
             for name in ('cpu', 'cores', 'python', 'versions', 'device', 'devices', 'torch')
-            if known.get(name) != environment.get(name)
+            if known.get(name) != now.get(name)
         ]
         if apart:
             raise UserError(
                 f'the stored numbers were measured with another {" and ".join(apart)} '
                 f'({known.get(apart[0])}): name another file for --out.'
             )
-    result['environment'] = environment
+    result['environment'] = now
 
 
-def missing(result: Result, parts: str, names: Iterable[str], out: str | None) -> list[str]:
-    """The names of the parts that are not stored yet; prints which ones are kept."""
-    left = []
-    for name in names:
-        if name in result[parts]:
-            print(f'{name}: kept from {out}', flush=True)
-        else:
-            left.append(name)
-    return left
-
-
-def measure_parts(
-    result: Result,
-    parts: str,
-    names: Iterable[str],
+def completed(
+    args: argparse.Namespace,
+    kind: str,
+    settings: dict[str, Any],
+    names: Collection[str],
     order: Iterable[str],
-    out: str | None,
-    measure: Callable[[str], Any],
-) -> None:
-    """Measures each of the names and stores it at once; result[parts] keeps the given order."""
+    measure: Callable[[str, Result, pytorch.Children | None], Any],
+    torch: bool = False,
+) -> Result:
+    """The result with all parts of these names: measures those that --out does not hold.
+
+    Each is stored as soon as it is measured; the result keeps its parts in the given order.
+
+    measure: takes a name, the result so far and, with `torch`, PyTorch's processes.
+    """
+    result = begun(args, kind, settings, names)
+    parts = PARTS[kind]
+    left = [name for name in names if name not in result[parts]]
     for name in names:
-        found = result[parts] | {name: measure(name)}
-        result[parts] = {known: found[known] for known in order if known in found}
-        store(result, out)
+        if name not in left:
+            print(f'{name}: kept from {args.out}', flush=True)
+    if not left:
+        return result
+    with interruptible(args, result, names), contextlib.ExitStack() as stack:
+        child = None
+        if torch:
+            child = stack.enter_context(contextlib.closing(pytorch.Children(args.torch_python)))
+        go_on(result, child)
+        for name in left:
+            found = result[parts] | {name: measure(name, result, child)}
+            result[parts] = {known: found[known] for known in order if known in found}
+            store(result, args.out)
+    return result
 
 
 def store(result: Result, out: str | None) -> None:
@@ -147,16 +159,17 @@ def store(result: Result, out: str | None) -> None:
 
 @contextlib.contextmanager
 def interruptible(
-    args: argparse.Namespace, result: Result, parts: str, names: Sequence[str] = ()
+    args: argparse.Namespace, result: Result, names: Collection[str] = ()
 ) -> Iterator[None]:
     """Turns Ctrl-C into Interrupted, whose message counts the finished ones of `names`."""
     try:
         yield
     except KeyboardInterrupt:
+        parts = PARTS[result['kind']]
         done = sum(name in result[parts] for name in names)
         count = f'{done} of {len(names)} {parts}' if names else 'what was measured'
         same = 'the same command without --again' if args.again else 'the same command again'
-        kept = f'{args.out} keeps {count}; run {same} to go on'
+        kept = f'{args.out} keeps {count}; run {same} to continue'
         raise Interrupted(
             f'interrupted; {kept if args.out else "nothing is kept without --out"}'
         ) from None

@@ -5,25 +5,9 @@ of the variant of theirs that has the highest median; its median, lowest and hig
 """
 
 import statistics
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from experiments.tables import Lines, Table
-
-SPEED = (
-    'net',
-    'batch',
-    'images/s',
-    'PyTorch',
-    'its form',
-    'ratio',
-    'plain flax',
-    'ratio to plain',
-    'inference images/s',
-    'PyTorch inference',
-    'ratio in inference',
-)
-COST = ('net', 'compile, s', 'step, MiB', 'GFLOP/s', 'of the peak, %', 'input, %', 'host, %')
+from experiments.tables import Table
 
 
 class Ratio(NamedTuple):
@@ -41,11 +25,6 @@ def rates(entry: dict, side: str, task: str = 'train') -> list[float]:
     """Images/s of each round of one side of a case; [] where it was not measured."""
     stored = entry['sides'].get(side, {})
     return [round['images_per_second'] for round in stored.get(task, [])]
-
-
-def median(values: list[float]) -> float | None:
-    """None of no values."""
-    return statistics.median(values) if values else None
 
 
 def best(entry: dict, task: str = 'train') -> str | None:
@@ -73,7 +52,7 @@ def ratio(entry: dict, other: str | None, task: str = 'train', side: str = 'ours
 
 
 def spread(ratios: list[float]) -> Ratio:
-    """The ratios of the rounds, of which there is at least one."""
+    """The ratios of the rounds, at least one."""
     return Ratio(statistics.median(ratios), min(ratios), max(ratios))
 
 
@@ -89,71 +68,63 @@ def geometric_mean(
 # --- tables ------------------------------------------------------------------------------------
 
 
-def speed_cells(result: dict) -> list[tuple[str, ...]]:
-    """One line per case in the order of SPEED."""
-    lines: list[tuple[str, ...]] = []
-    for name, entry in result['cases'].items():
-        theirs, tested = best(entry), best(entry, 'infer')
-        lines.append(
-            (
-                name,
-                str(entry['batch']),
-                _rate(entry, 'ours'),
-                _rate(entry, theirs),
-                (theirs or '').removeprefix('torch '),
-                _text(ratio(entry, theirs)),
-                _rate(entry, 'plain'),
-                _text(ratio(entry, 'plain')),
-                _rate(entry, 'ours', 'infer'),
-                _rate(entry, tested, 'infer'),
-                _text(ratio(entry, tested, 'infer')),
-            )
-        )
-    return lines
+def _speeds(name: str, entry: dict) -> dict[str, str]:
+    """{heading: cell} of a case."""
+    theirs, tested = best(entry), best(entry, 'infer')
+    return {
+        'net': name,
+        'batch': str(entry['batch']),
+        'images/s': _rate(entry, 'ours'),
+        'PyTorch': _rate(entry, theirs),
+        'its form': (theirs or '').removeprefix('torch '),
+        'ratio': _ratio(entry, theirs),
+        'plain flax': _rate(entry, 'plain'),
+        'ratio to plain': _ratio(entry, 'plain'),
+        'inference images/s': _rate(entry, 'ours', 'infer'),
+        'PyTorch inference': _rate(entry, tested, 'infer'),
+        'ratio in inference': _ratio(entry, tested, 'infer'),
+    }
 
 
-def cost_cells(result: dict) -> list[tuple[str, ...]]:
-    """One line per case in the order of COST."""
-    lines: list[tuple[str, ...]] = []
-    for name, entry in result['cases'].items():
-        side = entry['sides']['ours']
-        gflops = statistics.median(rates(entry, 'ours')) * entry['flop_train'] / 1e9
-        waited = statistics.median([round['input_share'] for round in side['train']])
-        step = side['memory_mib'].get('step')
-        lines.append(
-            (
-                name,
-                f'{side["compile_seconds"]:.1f}',
-                '' if step is None else f'{step:,.0f}',
-                f'{gflops:,.0f}' if gflops >= 10 else f'{gflops:.1f}',
-                f'{100 * gflops / result["peak_gflops"]:.1f}',
-                f'{100 * waited:.1f}',
-                f'{100 * side["host"]["share"]:.1f}',
-            )
-        )
-    return lines
+def _costs(name: str, entry: dict, peak: float) -> dict[str, str]:
+    """{heading: cell} of a case; peak: GFLOP/s of a large matrix product."""
+    side = entry['sides']['ours']
+    gflops = statistics.median(rates(entry, 'ours')) * entry['flop_train'] / 1e9
+    waited = statistics.median([round['input_share'] for round in side['train']])
+    step = side['memory_mib'].get('step')
+    return {
+        'net': name,
+        'compile, s': f'{side["compile_seconds"]:.1f}',
+        'step, MiB': '' if step is None else f'{step:,.0f}',
+        'GFLOP/s': f'{gflops:,.0f}' if gflops >= 10 else f'{gflops:.1f}',
+        'of the peak, %': f'{100 * gflops / peak:.1f}',
+        'input, %': f'{100 * waited:.1f}',
+        'host, %': f'{100 * side["host"]["share"]:.1f}',
+    }
 
 
 def _rate(entry: dict, side: str | None, task: str = 'train') -> str:
-    value = median(rates(entry, side, task)) if side else None
-    if value is None:
+    found = rates(entry, side, task) if side else []
+    if not found:
         return ''
+    value = statistics.median(found)
     return f'{value:,.0f}' if value >= 100 else f'{value:.1f}'
 
 
-def _text(value: Any) -> str:
-    return '' if value is None else str(value)
-
-
-def _without_empty(headings: Sequence[str], lines: Lines) -> Table:
-    """The table without columns that no line fills."""
-    kept = [i for i in range(len(headings)) if any(line[i] for line in lines)]
-    return [headings[i] for i in kept], [tuple(line[i] for i in kept) for line in lines]
+def _ratio(entry: dict, other: str | None, task: str = 'train') -> str:
+    return str(ratio(entry, other, task) or '')
 
 
 def tables_of(result: dict) -> list[Table]:
-    """Headings and lines of both tables, without empty columns."""
-    return [_without_empty(SPEED, speed_cells(result)), _without_empty(COST, cost_cells(result))]
+    """The table of speeds and that of costs, without columns that no line fills."""
+    found = result['cases'].items()
+    speeds = [_speeds(name, entry) for name, entry in found]
+    costs = [_costs(name, entry, result['peak_gflops']) for name, entry in found]
+    tables: list[Table] = []
+    for lines in (speeds, costs):
+        kept = [key for key in (lines[0] if lines else ()) if any(line[key] for line in lines)]
+        tables.append((kept, [tuple(line[key] for key in kept) for line in lines]))
+    return tables
 
 
 def notes(result: dict) -> list[str]:

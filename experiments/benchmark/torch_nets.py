@@ -1,9 +1,9 @@
 """PyTorch forms of the nets, to compare with: those of torchvision's layout, and the benchmark's.
 
-They share no code with the nets of cnns. `build(name, classes=...,
-**fields)` takes every name of cnns.convert.MODELS, with the names and shapes of torchvision's state
-dicts, and the nets of BENCHMARKED, which compute what cnns' own nets compute. Images are
-[N, C, H, W], logits [N, classes]. This file needs PyTorch alone.
+They share no code with the nets of cnns. `build(name, classes=..., **fields)` takes every name of
+cnns.convert.MODELS, with the names and shapes of torchvision's state dicts, and the nets of
+BENCHMARKED, which compute what cnns' own nets compute. Images are [N, C, H, W], logits
+[N, classes]. This file needs PyTorch alone.
 """
 
 from typing import Any
@@ -13,36 +13,31 @@ from torch import nn
 from torch.nn import functional as F
 
 
+def _conv_relu(inputs, outputs, kernel, stride=1, padding=0, groups=1):
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups)
+    return nn.Sequential(conv, nn.ReLU())
+
+
 class AlexNet(nn.Module):
     """One tower, no LRN; dropout comes before the layers that it feeds."""
 
     def __init__(self, classes=1000):
         super().__init__()
-        relu, pool = nn.ReLU, lambda: nn.MaxPool2d(3, 2)
+        pool = lambda: nn.MaxPool2d(3, 2)
         self.features = nn.Sequential(
-            nn.Conv2d(3, 64, 11, 4, 2),
-            relu(),
+            *_conv_relu(3, 64, 11, 4, 2),
             pool(),
-            nn.Conv2d(64, 192, 5, 1, 2),
-            relu(),
+            *_conv_relu(64, 192, 5, 1, 2),
             pool(),
-            nn.Conv2d(192, 384, 3, 1, 1),
-            relu(),
-            nn.Conv2d(384, 256, 3, 1, 1),
-            relu(),
-            nn.Conv2d(256, 256, 3, 1, 1),
-            relu(),
+            *_conv_relu(192, 384, 3, 1, 1),
+            *_conv_relu(384, 256, 3, 1, 1),
+            *_conv_relu(256, 256, 3, 1, 1),
             pool(),
         )
-        self.classifier = nn.Sequential(
-            nn.Dropout(),
-            nn.Linear(256 * 6 * 6, 4096),
-            relu(),
-            nn.Dropout(),
-            nn.Linear(4096, 4096),
-            relu(),
-            nn.Linear(4096, classes),
-        )
+        layers = []
+        for width in (256 * 6 * 6, 4096):
+            layers += [nn.Dropout(), nn.Linear(width, 4096), nn.ReLU()]
+        self.classifier = nn.Sequential(*layers, nn.Linear(4096, classes))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.features(x).flatten(1))
@@ -88,25 +83,23 @@ class ConvBNReLU(nn.Module):
 
 
 class Inception(nn.Module):
-    """The widths are a row of the paper's Table 1; the third branch has a 3x3 kernel."""
+    """The widths are a row of the paper's Table 1. `kernel`: kernel of the third branch.
 
-    def __init__(self, inputs, one, reduce3, three, reduce5, five, proj):
+    torchvision's form has batch norm and a 3x3 third branch; that of the paper's Fig. 2b biases
+    and a 5x5.
+    """
+
+    def __init__(self, conv, kernel, inputs, one, reduce3, three, reduce5, five, proj):
         super().__init__()
-        self.branch1 = ConvBNReLU(inputs, one, 1)
-        self.branch2 = nn.Sequential(
-            ConvBNReLU(inputs, reduce3, 1), ConvBNReLU(reduce3, three, 3, padding=1)
-        )
+        self.branch1 = conv(inputs, one, 1)
+        self.branch2 = nn.Sequential(conv(inputs, reduce3, 1), conv(reduce3, three, 3, padding=1))
         self.branch3 = nn.Sequential(
-            ConvBNReLU(inputs, reduce5, 1), ConvBNReLU(reduce5, five, 3, padding=1)
+            conv(inputs, reduce5, 1), conv(reduce5, five, kernel, padding=kernel // 2)
         )
-        self.branch4 = nn.Sequential(
-            nn.MaxPool2d(3, 1, 1, ceil_mode=True), ConvBNReLU(inputs, proj, 1)
-        )
+        self.branch4 = nn.Sequential(nn.MaxPool2d(3, 1, 1), conv(inputs, proj, 1))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat(
-            [branch(x) for branch in (self.branch1, self.branch2, self.branch3, self.branch4)], 1
-        )
+    def forward(self, x):
+        return torch.cat([branch(x) for branch in self.children()], 1)
 
 
 class Auxiliary(nn.Module):
@@ -145,7 +138,7 @@ class GoogLeNet(nn.Module):
         self.conv2 = ConvBNReLU(64, 64, 1)
         self.conv3 = ConvBNReLU(64, 192, 3, padding=1)
         for name, widths in WIDTHS.items():
-            self.add_module(f'inception{name}', Inception(*widths))
+            self.add_module(f'inception{name}', Inception(ConvBNReLU, 3, *widths))
         self.aux = aux
         if aux:
             self.aux1 = Auxiliary(512, classes)
@@ -219,57 +212,44 @@ class ResNet(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
-class LeNet5(nn.Module):
+def lenet5(classes=10):
     """The usual modern form: tanh, average pooling, 32x32 images."""
-
-    def __init__(self, classes=10):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(1, 6, 5),
-            nn.Tanh(),
-            nn.AvgPool2d(2),
-            nn.Conv2d(6, 16, 5),
-            nn.Tanh(),
-            nn.AvgPool2d(2),
-            nn.Conv2d(16, 120, 5),
-            nn.Tanh(),
-            nn.Flatten(),
-            nn.Linear(120, 84),
-            nn.Tanh(),
-            nn.Linear(84, classes),
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layers(x)
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 5),
+        nn.Tanh(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.Tanh(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(16, 120, 5),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(120, 84),
+        nn.Tanh(),
+        nn.Linear(84, classes),
+    )
 
 
-class FourLayer(nn.Module):
+def four_layer(classes=10, pool='mixed', overlap=True, norm='none'):
     """cuda-convnet's layers-19pct for 32x32 images; `norm` and the pools as in cnns.
 
     pool: 'mixed' (max, average, average), 'max' or 'average'.
     """
-
-    def __init__(self, classes=10, pool='mixed', overlap=True, norm='none'):
-        super().__init__()
-        stack, width = [], 3
-        kinds = ('max', 'average', 'average') if pool == 'mixed' else (pool,) * 3
-        for number, (outputs, kind) in enumerate(zip((32, 32, 64), kinds)):
-            stack.append(nn.Conv2d(width, outputs, 5, padding=2, bias=norm != 'batch'))
-            if norm == 'batch':
-                stack.append(nn.BatchNorm2d(outputs))
-            stack.append(nn.ReLU())
-            window = 3 if overlap else 2
-            if kind == 'max':
-                stack.append(nn.MaxPool2d(window, 2, ceil_mode=overlap))
-            else:
-                stack.append(nn.AvgPool2d(window, 2, ceil_mode=overlap, count_include_pad=False))
-            if norm == 'lrn' and number < 2:
-                stack.append(nn.LocalResponseNorm(9, alpha=1e-3, beta=0.75, k=1.0))
-            width = outputs
-        self.layers = nn.Sequential(*stack, nn.Flatten(), nn.Linear(4 * 4 * 64, classes))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layers(x)
+    stack, width, window = [], 3, 3 if overlap else 2
+    kinds = ('max', 'average', 'average') if pool == 'mixed' else (pool,) * 3
+    for number, (outputs, kind) in enumerate(zip((32, 32, 64), kinds)):
+        stack.append(nn.Conv2d(width, outputs, 5, padding=2, bias=norm != 'batch'))
+        if norm == 'batch':
+            stack.append(nn.BatchNorm2d(outputs))
+        stack.append(nn.ReLU())
+        if kind == 'max':
+            stack.append(nn.MaxPool2d(window, 2, ceil_mode=overlap))
+        else:
+            stack.append(nn.AvgPool2d(window, 2, ceil_mode=overlap, count_include_pad=False))
+        if norm == 'lrn' and number < 2:
+            stack.append(nn.LocalResponseNorm(9, alpha=1e-3, beta=0.75, k=1.0))
+        width = outputs
+    return nn.Sequential(*stack, nn.Flatten(), nn.Linear(4 * 4 * 64, classes))
 
 
 class ShortcutA(nn.Module):
@@ -312,55 +292,23 @@ def printed_lrn() -> nn.Module:
     return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
 
 
-class TwoColumns(nn.Module):
+def two_columns(classes=1000):
     """AlexNet as in its paper, for 227x227 images: LRN, two columns, overlapping pools."""
-
-    def __init__(self, classes=1000):
-        super().__init__()
-        relu, pool = nn.ReLU, lambda: nn.MaxPool2d(3, 2)
-        self.features = nn.Sequential(
-            nn.Conv2d(3, 96, 11, 4),
-            relu(),
-            printed_lrn(),
-            pool(),
-            nn.Conv2d(96, 256, 5, padding=2, groups=2),
-            relu(),
-            printed_lrn(),
-            pool(),
-            nn.Conv2d(256, 384, 3, padding=1),
-            relu(),
-            nn.Conv2d(384, 384, 3, padding=1, groups=2),
-            relu(),
-            nn.Conv2d(384, 256, 3, padding=1, groups=2),
-            relu(),
-            pool(),
-        )
-        self.classifier = _classifier(256 * 6 * 6, classes)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.classifier(self.features(x).flatten(1))
-
-
-def _conv_relu(inputs, outputs, kernel, stride=1, padding=0):
-    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, padding), nn.ReLU())
-
-
-class PaperInception(nn.Module):
-    """The block of the paper's Fig. 2b: biases instead of batch norm, a 5x5 third branch."""
-
-    def __init__(self, inputs, one, reduce3, three, reduce5, five, proj):
-        super().__init__()
-        self.branches = nn.ModuleList(
-            [
-                _conv_relu(inputs, one, 1),
-                nn.Sequential(_conv_relu(inputs, reduce3, 1), _conv_relu(reduce3, three, 3, 1, 1)),
-                nn.Sequential(_conv_relu(inputs, reduce5, 1), _conv_relu(reduce5, five, 5, 1, 2)),
-                nn.Sequential(nn.MaxPool2d(3, 1, 1), _conv_relu(inputs, proj, 1)),
-            ]
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([branch(x) for branch in self.branches], 1)
+    pool = lambda: nn.MaxPool2d(3, 2)
+    return nn.Sequential(
+        *_conv_relu(3, 96, 11, 4),
+        printed_lrn(),
+        pool(),
+        *_conv_relu(96, 256, 5, padding=2, groups=2),
+        printed_lrn(),
+        pool(),
+        *_conv_relu(256, 384, 3, padding=1),
+        *_conv_relu(384, 384, 3, padding=1, groups=2),
+        *_conv_relu(384, 256, 3, padding=1, groups=2),
+        pool(),
+        nn.Flatten(),
+        *_classifier(256 * 6 * 6, classes),
+    )
 
 
 def _paper_auxiliary(inputs, classes):
@@ -390,7 +338,9 @@ class PaperGoogLeNet(nn.Module):
             printed_lrn(),
             pool(),
         )
-        self.blocks = nn.ModuleDict({name: PaperInception(*row) for name, row in WIDTHS.items()})
+        self.blocks = nn.ModuleDict(
+            {name: Inception(_conv_relu, 5, *widths) for name, widths in WIDTHS.items()}
+        )
         self.pool = pool()
         self.aux = nn.ModuleDict(
             {'4a': _paper_auxiliary(512, classes), '4d': _paper_auxiliary(528, classes)}
@@ -425,10 +375,10 @@ NETS = {
     **{f'resnet{depth}': (ResNet, (blocks, depth >= 50)) for depth, blocks in BLOCKS.items()},
 }
 BENCHMARKED = {  # by the names of cnns, where torchvision has another net of that name or none
-    'lenet5': (LeNet5, ()),
-    'cuda_convnet_19pct': (FourLayer, ()),
+    'lenet5': (lenet5, ()),
+    'cuda_convnet_19pct': (four_layer, ()),
     'resnet20': (CifarResNet, (3,)),
-    'alexnet': (TwoColumns, ()),
+    'alexnet': (two_columns, ()),
     'googlenet': (PaperGoogLeNet, ()),
     'vgg11': NETS['vgg11'],
     'resnet18': NETS['resnet18'],

@@ -23,10 +23,10 @@ _kept_order = functools.lru_cache(maxsize=16)(order)  # of seeds trained at the 
 def shard(array: np.ndarray, devices: int) -> np.ndarray:
     """[n, ...] -> [devices, n // devices, ...]; UserError when n does not divide."""
     if len(array) % devices:
+        each, rest = divmod(len(array), devices)
         raise UserError(
-            f'a batch of {len(array)} images does not divide over {devices} devices: '
-            f'{len(array)} = {devices} x {len(array) // devices} + '
-            f'{len(array) % devices}. Change train.batch or train.devices.'
+            f'a batch of {len(array)} images does not divide over {devices} devices: {len(array)} '
+            f'= {devices} x {each} + {rest}. Change train.batch or train.devices.'
         )
     return array.reshape(devices, len(array) // devices, *array.shape[1:])
 

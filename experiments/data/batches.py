@@ -38,10 +38,8 @@ def train_batches(
       UserError: fewer images than a batch, or a batch that does not divide.
     """
     if not 0 <= process_index < process_count:
-        raise UserError(
-            f'process {process_index} of {process_count}: processes count from 0 to '
-            f'{process_count - 1}.'
-        )
+        words = f'processes count from 0 to {process_count - 1}.'
+        raise UserError(f'process {process_index} of {process_count}: {words}')
     if batch % process_count:
         raise UserError(
             f'a batch of {batch} images does not divide over {process_count} processes. '
@@ -57,9 +55,8 @@ def eval_batches(
     """All images in order, {'image', 'label', 'mask'}; padding examples fill the last batch, with
     mask 0."""
     total = devices * process_count
-    plan = BatchPlan(
-        len(split.labels), -(-batch // total) * total, None, process_index, process_count
-    )
+    batch = -(-batch // total) * total
+    plan = BatchPlan(len(split.labels), batch, None, process_index, process_count)
     return _batches(split, plan, devices, 0, plan.steps)
 
 
@@ -85,10 +82,9 @@ def _batches(split, plan: BatchPlan, devices: int, first: int, count: int) -> It
         # a gather takes less time than handing its result from thread to thread
         batches = placed(read_step(split, plan, index) for index in indices)
         return readahead.ahead(batches) if targets else batches
-    # evaluation repeats itself with every epoch
     evaluates = plan.seed is None
     workers = 0 if evaluates and plan.examples < readahead.FEW else split.workers
-    period = plan.steps if evaluates else 0
+    period = plan.steps if evaluates else 0  # evaluation repeats itself with every epoch
     steps = readahead.stream(Steps(split, plan), workers, first, count, period)
     return readahead.ahead(placed(steps))
 
@@ -108,7 +104,7 @@ def read_step(split: Split, plan: BatchPlan, index: int) -> dict[str, np.ndarray
 
 
 class Steps:
-    """The steps of a plan by index, for grain, which reads them in whatever process."""
+    """The steps of a plan by index, for grain, which reads them in any process."""
 
     def __init__(self, split: Streamed, plan: BatchPlan):
         self.split, self.plan = split, plan

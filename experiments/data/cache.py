@@ -1,10 +1,11 @@
-"""Decoded sets kept on disk, so that a second start takes seconds.
+"""Decoded sets kept on disk, so that the next run starts within seconds.
 
 One uncompressed .npz file per split, written under another name and renamed when it is whole. Its
 CRC-32 sums are checked when it is read, and its header holds which files, at which times, it was
-made of: of a damaged or stale file a note is printed, and it is made again.
+made of: a damaged or stale file is made again, with a printed note.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -34,7 +35,7 @@ def read(setting: str | None, what: str, key: tuple, made_of: tuple) -> dict | N
     try:
         if not path.is_file():
             return None
-    except OSError as error:  # no rights to look
+    except OSError as error:  # no permission to look
         note(
             f'{path} cannot be read ({reason(error)}); it is made again. Set data.cache to '
             "another folder or to 'off'."
@@ -54,7 +55,7 @@ def read(setting: str | None, what: str, key: tuple, made_of: tuple) -> dict | N
 
 
 def write(setting: str | None, what: str, key: tuple, made_of: tuple, arrays: dict) -> None:
-    """Keeps arrays under (what, key). A disk without room or rights is a printed note."""
+    """Keeps arrays under (what, key). Prints a note where room or rights are missing."""
     path = _path(setting, what, key)
     if path is None:
         return
@@ -83,10 +84,8 @@ def write(setting: str | None, what: str, key: tuple, made_of: tuple, arrays: di
             "data.cache to another folder or to 'off'."
         )
     finally:
-        try:
+        with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        except OSError:
-            pass
 
 
 def _header(key, made_of):

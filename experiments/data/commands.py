@@ -8,6 +8,7 @@ python -m experiments.data speed cifar10
 """
 
 import argparse
+import functools
 import pathlib
 import re
 import signal
@@ -37,9 +38,8 @@ def list_sets(args: argparse.Namespace) -> int:
     for name in found:
         try:
             builder = tfds.open_builder(name, args.data_dir)
-            words = ', '.join(
-                f'{split} {info.num_examples:,}' for split, info in builder.info.splits.items()
-            )
+            splits = builder.info.splits.items()
+            words = ', '.join(f'{split} {info.num_examples:,}' for split, info in splits)
         except UserError as error:
             words = f'cannot be read: {error}'
         print(f'    {name:32} {words}')
@@ -58,8 +58,8 @@ def show(args: argparse.Namespace) -> int:
     print(f'{len(source.classes)} classes: {_some(source.classes)}')
     for split, records in source.splits.items():
         rows = np.sort(np.random.default_rng(0).permutation(len(records))[:_LOOKED_AT])
-        how = Decoding(reading.channels(records), args.resize, upright=records.upright)
-        levels: np.ndarray | int = 0
+        how = _decoding(records, args.resize)
+        levels = np.zeros((how.channels, 256), np.int64)
         sizes, labels, broken = [], [], 0
         for row in progress.reported(rows, f'{split}: reading', len(rows), 1):
             try:
@@ -78,31 +78,30 @@ def show(args: argparse.Namespace) -> int:
         known = labels if records.labels is None else records.labels
         _print_split(source.classes, sizes, levels, known, how.channels)
         if broken:
-            print(
-                f'  {broken} do not decode: name them with python -m experiments.data check '
-                f'{args.name}'
-            )
+            line = f'python -m experiments.data check {args.name}'
+            print(f'  {broken} do not decode: name them with {line}')
     _sheet(source, args, out)
     print(f'\nsheet of images: {out}')
     return 0
 
 
+def _decoding(records: reading.Records, resize: int = 0) -> Decoding:
+    return Decoding(reading.channels(records), resize, upright=records.upright)
+
+
 def _print_split(classes, sizes, levels, labels, channels):
-    heights, widths = (sorted(values) for values in zip(*sizes))
-    if heights[0] == heights[-1] and widths[0] == widths[-1]:
-        print(f'  size     {heights[0]}x{widths[0]}x{channels}')
-    else:
-        middle = len(sizes) // 2
-        print(
-            f'  height   {heights[0]} to {heights[-1]}, median {heights[middle]}; width '
-            f'{widths[0]} to {widths[-1]}, median {widths[middle]}; {channels} channels; mixed '
-            'sizes: set data.resize'
-        )
-    mean, variance = statistics.mean_and_variance(levels)
-    print(
-        f'  mean     {" ".join(f"{value:.4f}" for value in mean)} (of 1; of 255: '
-        f'{" ".join(f"{255 * value:.2f}" for value in mean)})'
+    heights, widths = (
+        f'{values[0]} to {values[-1]}, median {values[len(sizes) // 2]}'
+        for values in map(sorted, zip(*sizes))
     )
+    if len(set(sizes)) == 1:
+        print(f'  size     {sizes[0][0]}x{sizes[0][1]}x{channels}')
+    else:
+        words = f'{channels} channels; mixed sizes: set data.resize'
+        print(f'  height   {heights}; width {widths}; {words}')
+    mean, variance = statistics.mean_and_variance(levels)
+    of_255 = ' '.join(f'{255 * value:.2f}' for value in mean)
+    print(f'  mean     {" ".join(f"{value:.4f}" for value in mean)} (of 1; of 255: {of_255})')
     print(f'  std      {" ".join(f"{value:.4f}" for value in np.sqrt(variance))}')
     labels = np.asarray(labels)
     inside = labels[(labels >= 0) & (labels < len(classes))]
@@ -122,7 +121,7 @@ def _sheet(source, args, out):
     from experiments.data import contact  # start-up cost: matplotlib
 
     records = next(iter(source.splits.values()))
-    how = Decoding(reading.channels(records), args.resize, upright=records.upright)
+    how = _decoding(records, args.resize)
     images, labels = [], []
     for place in np.random.default_rng(0).permutation(len(records))[: 4 * _SHEET]:
         try:
@@ -146,27 +145,27 @@ def _sheet(source, args, out):
 def check(args: argparse.Namespace) -> int:
     """Reads every record and names those that are broken; 1 if there are any."""
     source = sources.find(sources.fields_of(args.name, args.data_dir))
-    bad = 0
+    bad, say = 0, functools.partial(print, flush=True)
     for split, records in source.splits.items():
-        chunks = Checked(records, reading.channels(records), len(source.classes))
+        how, rows = _decoding(records), np.arange(len(records))
+        chunks = Checked(records, rows, how, (), len(source.classes))
         found, sides = 0, []
         try:
             for chunk in scan.read(chunks, args.workers, f'{split}: reading', few=0):
                 sides.append(chunk['sides'])
+                found += len(chunk['faults'])
                 for message in chunk['faults']:
-                    found += 1
-                    print(message, flush=True)
+                    say(message)
         except UserError as error:  # of a whole file: none of its records can be read
-            print(f'{split}: {error}', flush=True)
+            say(f'{split}: {error}')
             bad += 1
             continue
-        print(f'{split}: {len(records):,} records read, {found} of them broken', flush=True)
-        low, high = np.min([low for low, _ in sides], 0), np.max([high for _, high in sides], 0)
+        say(f'{split}: {len(records):,} records read, {found} of them broken')
+        low, high = np.min(sides, 0)[0], np.max(sides, 0)[1]
         if (low < high).any():
-            print(
+            say(
                 f'{split}: sizes differ, height {low[0]} to {high[0]}, width {low[1]} to '
-                f'{high[1]}: set data.resize to train on them',
-                flush=True,
+                f'{high[1]}: set data.resize to train on them'
             )
         bad += found
     return 1 if bad else 0
@@ -175,22 +174,11 @@ def check(args: argparse.Namespace) -> int:
 _LARGEST = np.iinfo(np.int32).max  # pixels
 
 
-class Checked:
-    """Reads and decodes the records of chunks: what is wrong with them ('faults', messages), and
-    the lowest and highest height and width ('sides', int [2, 2])."""
+class Checked(scan.Chunks):
+    """Chunks of records of any size: what is wrong with them ('faults', messages), and the lowest
+    and highest height and width ('sides', int [2, 2])."""
 
-    step = scan.CHUNK
-
-    def __init__(self, records: reading.Records, channels: int, classes: int):
-        self.records, self.classes = records, classes
-        self.rows = range(len(records))
-        self.how = Decoding(channels, upright=records.upright)
-
-    def __len__(self):
-        return -(-len(self.rows) // self.step)
-
-    def __getitem__(self, index):
-        rows = self.rows[int(index) * self.step : (int(index) + 1) * self.step]
+    def chunk(self, rows):
         faults, shapes = [], []
         for row, (image, label, fault, _) in zip(rows, reading.each(self.records, rows, self.how)):
             if fault is None and not 0 <= label < self.classes:
@@ -199,9 +187,9 @@ class Checked:
                 faults.append(str(fault))
             if image is not None:
                 shapes.append(image.shape[:2])
-        nothing = [(_LARGEST, _LARGEST)], [(0, 0)]  # changes neither the lowest nor the highest
-        sides = np.array([np.min(shapes or nothing[0], 0), np.max(shapes or nothing[1], 0)])
-        return {'faults': faults, 'sides': sides}
+        # without an image, what changes neither the lowest nor the highest
+        sides = [np.min(shapes or [(_LARGEST,) * 2], 0), np.max(shapes or [(0, 0)], 0)]
+        return {'faults': faults, 'sides': np.array(sides)}
 
 
 COMMANDS = {'list': list_sets, 'show': show, 'check': check, 'speed': data_speed.speed}
@@ -223,46 +211,32 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m experiments.data', description='Data sets.')
     commands = parser.add_subparsers(dest='command', required=True)
 
-    def add(name, words, named=True, count=None):
-        made = commands.add_parser(name, help=words, description=words)
-        if named:
-            made.add_argument(
-                'name',
-                nargs=count,
-                help="'digits', 'folder:PATH', or a TFDS name such as 'imagenette/160px-v2'",
-            )
+    def add(command, words, **name):
+        made = commands.add_parser(command, help=words, description=words)
+        if command != 'list':
+            words = "'digits', 'folder:PATH', or a TFDS name such as 'imagenette/160px-v2'"
+            made.add_argument('name', help=words, **name)
         made.add_argument('--data_dir', help="of TFDS sets; default: $TFDS_DATA_DIR, or TFDS's own")
         return made
 
-    add('list', 'the data sets that are ready to use', named=False)
-    add(
-        'prepare',
-        'download a TFDS data set and write it as array_record files (needs '
-        'TensorFlow: .[prepare])',
-    )
+    add('list', 'the data sets that are ready to use')
+    words = 'download a TFDS data set and write it as array_record files'
+    add('prepare', f'{words} (needs TensorFlow: .[prepare])')
     show = add('show', 'classes, counts, sizes, mean and deviation, and a sheet of images')
     show.add_argument('--resize', type=int, default=0, help='pixels, as data.resize')
     show.add_argument('--out', metavar='FILE.png', help='of the sheet; default: NAME.png')
     check = add('check', 'read every record and name the broken ones (status 1 if any)')
     check.add_argument('--workers', type=int, default=0, help='processes that decode')
-    speed = add('speed', 'measure images a second, decoded and fed', count='?')
+    speed = add('speed', 'measure images a second, decoded and fed', nargs='?')
     speed.add_argument('--resize', type=int, default=0, help='pixels, as data.resize')
     speed.add_argument('--batch', type=int, default=128)
     speed.add_argument('--rounds', type=int, default=5, help='repetitions of each measurement')
     speed.add_argument('--seconds', type=float, default=10.0, help='length of each at most')
-    speed.add_argument(
-        '--epochs',
-        type=int,
-        default=0,
-        help='also: memory in each of so many epochs of the streamed set',
-    )
+    words = 'also: memory in each of so many epochs of the streamed set'
+    speed.add_argument('--epochs', type=int, default=0, help=words)
     speed.add_argument('--out', metavar='FILE.json', help='where the numbers are stored')
-    speed.add_argument(
-        '--markdown',
-        nargs='+',
-        metavar='FILE.json',
-        help='print stored numbers as a table; measure nothing',
-    )
+    words = 'print stored numbers as a table; measure nothing'
+    speed.add_argument('--markdown', nargs='+', metavar='FILE.json', help=words)
     args = parser.parse_args(argv)
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -271,10 +245,9 @@ def main(argv: list[str] | None = None) -> int:
             print(prepare(args.name, args.data_dir))
             return 0
         for flag, most in (('resize', 4096), ('workers', 1024), ('epochs', 10**6)):
-            if not 0 <= getattr(args, flag, 0) <= most:
-                raise UserError(
-                    f'--{flag} is {getattr(args, flag)}, it must be between 0 and {most}.'
-                )
+            value = getattr(args, flag, 0)
+            if not 0 <= value <= most:
+                raise UserError(f'--{flag} is {value}, it must be between 0 and {most}.')
         return COMMANDS[args.command](args)
     finally:
         readahead.close()

@@ -56,23 +56,17 @@ def grid(
     left = 0.0 if titles or captions else LINE * 1.5  # the classes beside the rows
     cell = (width - left) / columns
     axes, frames = np.empty((rows, columns), object), []
+
+    def add(x, y, wide, high):  # inches
+        axis = figure.add_axes((x / width, y / height, wide / width, high / height))
+        axis.set_axis_off()
+        return axis
+
     for i in range(rows):
         bottom = height - top - first - (i + 1) * row + below
         for j in range(columns):
-            axis = figure.add_axes(
-                (
-                    (left + j * cell + 0.05) / width,
-                    (bottom + 0.05) / height,
-                    (cell - 0.1) / width,
-                    (CELL - 0.1) / height,
-                )
-            )
-            axis.set_axis_off()
-            axes[i, j] = axis
-        frames.append(
-            figure.add_axes((0.08 / width, (bottom + CELL) / height, 0.9, (heads or 0.01) / height))
-        )
-        frames[-1].set_axis_off()
+            axes[i, j] = add(left + j * cell + 0.05, bottom + 0.05, cell - 0.1, CELL - 0.1)
+        frames.append(add(0.08, bottom + CELL, 0.9 * width, heads or 0.01))
     return figure, axes, frames
 
 
@@ -102,7 +96,6 @@ def write(figure: Figure, path: str | os.PathLike) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, style.png(figure))
     except OSError as error:
-        raise UserError(
-            f'the sheet cannot be written to {path}: {error.strerror}. Give another --out.'
-        ) from error
+        words = f'the sheet cannot be written to {path}: {error.strerror}. Give another --out.'
+        raise UserError(words) from error
     return path

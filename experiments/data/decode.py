@@ -109,14 +109,12 @@ def _from_image(image, how: Decoding) -> np.ndarray:
         image = image.convert('L')
     else:
         image = image.convert('RGB')
-    if how.resize and image.size != (how.resize, how.resize):
+    size = (how.resize, how.resize)
+    if how.resize and image.size != size:
         width, height = image.size
         shorter = min(width, height)
         left, top = (width - shorter) / 2, (height - shorter) / 2
-        image = image.resize(
-            (how.resize, how.resize),
-            Image.Resampling.BILINEAR,
-            box=(left, top, left + shorter, top + shorter),
-        )
+        box = (left, top, left + shorter, top + shorter)
+        image = image.resize(size, Image.Resampling.BILINEAR, box)
     array = np.asarray(image)
     return array[..., None] if array.ndim == 2 else array

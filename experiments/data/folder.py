@@ -13,6 +13,7 @@ import hashlib
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import NoReturn
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -22,7 +23,7 @@ from experiments.errors import UserError, nearest, reason
 from experiments.files import digest
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.ppm', '.pgm', '.tif', '.tiff')
-# Names of the folders of the splits, in whatever case
+# Names of the folders of the splits, in upper or lower case
 _FOLDERS = {
     'train': ('train', 'training'),
     'validation': ('validation', 'val', 'valid', 'dev'),
@@ -44,9 +45,8 @@ class Files(Records):
         self.home = str(root.resolve())
         self.labels = np.asarray(labels, np.int32)
         stats = [_stat(os.path.join(root, file)) for file in files]
-        self.fingerprint = digest(
-            'files', files, [stat.st_size for stat in stats], self.labels.tobytes()
-        )
+        sizes = [stat.st_size for stat in stats]
+        self.fingerprint = digest('files', files, sizes, self.labels.tobytes())
         self.stamp = digest([stat.st_mtime_ns for stat in stats])
 
     def __len__(self):
@@ -56,10 +56,8 @@ class Files(Records):
         return os.path.join(self._root, self._files[index])
 
     def fetch(self, indices: Sequence[int] | np.ndarray) -> list[tuple]:
-        return [
-            (pathlib.Path(self.where(index)).read_bytes(), int(self.labels[index]))
-            for index in indices
-        ]
+        labels = self.labels
+        return [(pathlib.Path(self.where(i)).read_bytes(), int(labels[i])) for i in indices]
 
 
 def folder(fields: ConfigDict) -> Source:
@@ -91,28 +89,20 @@ def folder(fields: ConfigDict) -> Source:
                 f'which has no folder of its own; both need some. Raise data.validation, add '
                 f"images, or divide them into folders 'train', 'validation' and 'test'."
             )
-    splits = {
-        split: Files(
-            f'{root} {split!r}',
-            given.get(split, given['train']),
-            [file for _, file, _ in sorted(items)],
-            [label for _, _, label in sorted(items)],
-            f'{taken} {fields.validation}' if taken else '',
-        )
-        for split, items in found.items()
-    }
+    cut = f'{taken} {fields.validation}' if taken else ''
+    splits = {}
+    for split, items in found.items():
+        _, files, labels = zip(*sorted(items))
+        place = given.get(split, given['train'])
+        splits[split] = Files(f'{root} {split!r}', place, list(files), list(labels), cut)
     note = f'images in the folder {root.name}'
     if taken:
         note += f"; {' and '.join(taken)} split taken by the hash of the files' names"
     if ignored:
         note += f'; {len(ignored)} other files ignored, such as {ignored[0]}'
     # the validation folder may be the one that is tested or trained on
-    own = (
-        'validation'
-        if ('validation' in splits and 'validation' not in (fields.train, fields.test))
-        else ''
-    )
-    return Source(splits, classes, note, validation=own)
+    own = 'validation' in splits and 'validation' not in (fields.train, fields.test)
+    return Source(splits, classes, note, validation='validation' if own else '')
 
 
 def _splits(root: pathlib.Path) -> dict[str, pathlib.Path]:
@@ -141,9 +131,8 @@ def _splits(root: pathlib.Path) -> dict[str, pathlib.Path]:
     if others:
         names = ', '.join(name for names in _FOLDERS.values() for name in names)
         raise UserError(
-            f'{root / others[0]} lies beside {given["train"].name!r} and is no split of '
-            f'the data by its name. Splits are named {names}. Rename it, or move it '
-            'elsewhere.'
+            f'{root / others[0]} lies beside {given["train"].name!r} and is no split of the data '
+            f'by its name. Splits are named {names}. Rename it, or move it elsewhere.'
         )
     return given
 
@@ -152,14 +141,12 @@ def _check_classes(root, names) -> None:
     """UserError where folders look like splits: none holds images, all hold the same folders."""
     inside = [_subfolders(root / name) for name in names]
     alike = len(names) > 1 and len(inside[0]) > 1 and all(one == inside[0] for one in inside)
-    if alike and not any(
-        _is_image(entry.name) for name in names for entry in os.scandir(root / name)
-    ):
+    if alike and not any(_is_image(file) for name in names for file in os.listdir(root / name)):
+        outer, inner = ', '.join(names[:3]), ', '.join(inside[0][:3])
         raise UserError(
-            f'{root}: its folders {", ".join(names[:3])} hold no images but the same '
-            f'folders {", ".join(inside[0][:3])}. If those are the classes, name the '
-            "folders above them 'train', 'validation' and 'test'; if "
-            f"{', '.join(names[:3])} are, move them into a folder 'train'."
+            f'{root}: its folders {outer} hold no images but the same folders {inner}. If those '
+            "are the classes, name the folders above them 'train', 'validation' and 'test'; if "
+            f"{outer} are, move them into a folder 'train'."
         )
 
 
@@ -175,9 +162,8 @@ def _root(name: str) -> pathlib.Path:
         if not path or not root.is_dir():
             raise UserError(f'{name}: there is no such folder. {advice}')
     except (RuntimeError, ValueError, OSError) as error:  # no such home, a null byte, no rights
-        raise UserError(
-            f'{name}: that folder cannot be found ({str(error).rstrip(".")}). {advice}'
-        ) from error
+        words = str(error).rstrip('.')
+        raise UserError(f'{name}: that folder cannot be found ({words}). {advice}') from error
     return root
 
 
@@ -185,22 +171,17 @@ def _stat(path):
     try:
         return os.stat(path)
     except FileNotFoundError as error:
-        raise UserError(
-            f'{path} is a link to a file that is not there. Mend or remove it.'
-        ) from error
+        words = f'{path} is a link to a file that is not there. Repair or remove it.'
+        raise UserError(words) from error
     except OSError as error:
-        raise _unreadable(error) from error
+        _unreadable(error)
 
 
-def _unreadable(error: OSError) -> UserError:
-    return UserError(
-        f'{error.filename} cannot be read ({reason(error)}). Change its rights, or '
-        'take it out of the folder.'
-    )
-
-
-def _raise(error):
-    raise _unreadable(error) from error
+def _unreadable(error: OSError) -> NoReturn:
+    raise UserError(
+        f'{error.filename} cannot be read ({reason(error)}). Change its rights, or take it out of '
+        'the folder.'
+    ) from error
 
 
 def _walk(place, seen: dict[str, str]):
@@ -210,7 +191,7 @@ def _walk(place, seen: dict[str, str]):
 
     Raises UserError: a folder that cannot be read, or that was met before.
     """
-    for base, folders, files in os.walk(place, onerror=_raise, followlinks=True):
+    for base, folders, files in os.walk(place, onerror=_unreadable, followlinks=True):
         real = os.path.realpath(base)
         if real in seen:
             raise UserError(
@@ -224,25 +205,20 @@ def _walk(place, seen: dict[str, str]):
 
 def _subfolders(place):
     try:
-        found = sorted(
-            entry.name
-            for entry in os.scandir(place)
-            if entry.is_dir() and not entry.name.startswith('.')
-        )
+        found = sorted(entry.name for entry in os.scandir(place) if entry.is_dir())
     except OSError as error:
-        raise _unreadable(error) from error
-    _check_name(*found)
-    return found
+        _unreadable(error)
+    return [_checked(name) for name in found if not name.startswith('.')]
 
 
-def _check_name(*names):
-    for name in names:
-        try:
-            name.encode()
-        except UnicodeEncodeError as error:  # bytes that are no UTF-8: cannot be printed or stored
-            raise UserError(
-                f'{os.fsencode(name)!r}: the name of this file or folder is not UTF-8. Rename it.'
-            ) from error
+def _checked(name: str) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:  # bytes that are no UTF-8: cannot be printed or stored
+        raise UserError(
+            f'{os.fsencode(name)!r}: the name of this file or folder is not UTF-8. Rename it.'
+        ) from error
+    return name
 
 
 def _classes(place):
@@ -261,7 +237,8 @@ def _files(place, classes, ignored, seen):
     """[(number in [0, 1) from the name's hash, 'class/name', label)]"""
     items: list[tuple[float, str, int]] = []
     there = set(_subfolders(place))
-    strange, lost = sorted(there - set(classes)), [name for name in classes if name not in there]
+    strange = sorted(there.difference(classes))
+    lost = [name for name in classes if name not in there]
     if lost:
         raise UserError(
             f'{place} has no folder {lost[0]!r}, a class of the training split: every '
@@ -274,18 +251,15 @@ def _files(place, classes, ignored, seen):
     for label, name in enumerate(classes):
         count = len(items)
         for base, file in _walk(place / name, seen):
-            _check_name(file)
-            path = pathlib.Path(base, file)
-            relative = path.relative_to(place).as_posix()
-            if not _is_image(file):
+            relative = pathlib.Path(base, _checked(file)).relative_to(place).as_posix()
+            if _is_image(file):
+                items.append((_mark(relative), relative, label))
+            else:
                 ignored.append(relative)
-                continue
-            items.append((_mark(relative), relative, label))
         if len(items) == count:
             raise UserError(
                 f'{place / name}: the class folder holds no images '
-                f'({", ".join(suffix[1:] for suffix in SUFFIXES)}). Remove it, or add '
-                'some.'
+                f'({", ".join(suffix[1:] for suffix in SUFFIXES)}). Remove it, or add some.'
             )
     return items
 

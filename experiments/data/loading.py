@@ -1,6 +1,7 @@
 """From the `data` group of a config to a data set: opened, split, read and described."""
 
 import functools
+import itertools
 import json
 import math
 from collections.abc import Callable
@@ -28,18 +29,15 @@ def open_splits(fields: ConfigDict) -> tuple[Source, dict[str, Records]]:
       UserError: an unknown, unprepared or damaged data set, or splits that overlap.
     """
     source = sources.find(fields)
-    found = {
-        'train': sources.split_of(source, fields.train, fields),
-        'test': sources.split_of(source, fields.test, fields),
-    }
+    names = {'train': fields.train, 'test': fields.test}
+    found = {use: sources.split_of(source, name, fields) for use, name in names.items()}
     if source.validation:
         found['validation'] = source.splits[source.validation]
     seen: dict[tuple, str] = {}
     for split, records in found.items():
         sources.check_records(records, fields.name)
-        twin = seen.setdefault(
-            (records.name, records.home, records.cut, records.fingerprint), split
-        )
+        key = records.name, records.home, records.cut, records.fingerprint
+        twin = seen.setdefault(key, split)
         if twin != split:
             raise UserError(
                 f'{fields.name}: its {twin} and its {split} split have the same name and '
@@ -124,47 +122,33 @@ def load(
     if not own:
         splits['validation'] = splits['train'].cut(left, total)
     splits['train'] = splits['train'].cut(0, count)
-    notes += _without(splits, source.classes)
+    for name, split in splits.items():
+        if isinstance(split.labels, np.ndarray):  # known without reading the records
+            lost = len(source.classes) - len(np.unique(split.labels))
+            if lost:
+                notes.append(f'no {name} image of {lost} of the {len(source.classes)} classes')
     if count < left:
         notes.append(f'only the first {count:,} of {left:,} training images')
     if count > statistics.SAMPLE:
         notes.append(f'mean and deviation of a fixed sample of {statistics.SAMPLE:,}')
-    fingerprint = digest(
-        [found[name].fingerprint for name in sorted(found)],
-        tuple(how),
-        count,
-        [len(splits[name].labels) for name in sorted(splits)],
-    )
+    fingerprints = [found[name].fingerprint for name in sorted(found)]
+    counts = [len(splits[name].labels) for name in sorted(splits)]
     dataset = Dataset(
         fields.name,
-        splits['train'],
-        splits['validation'],
-        splits['test'],
-        source.classes,
-        np.empty(0),
-        np.empty(0),
-        '; '.join(notes),
-        fingerprint,
-        asked(fields),
-        digest(contents),
-        first.stamp,
-        statistics.LOOK // math.prod(shape) + 1 if look else None,
-        fields.cache,
+        **splits,
+        classes=source.classes,
+        mean=np.empty(0),
+        std=np.empty(0),
+        note='; '.join(notes),
+        fingerprint=digest(fingerprints, tuple(how), count, counts),
+        asked=asked(fields),
+        found=digest(contents),
+        stamp=first.stamp,
+        counted=statistics.LOOK // math.prod(shape) + 1 if look else None,
+        cache=fields.cache,
     )
     mean, std = statistics.moments_of(dataset)
     return dataset._replace(mean=mean, std=std)
-
-
-def _without(splits, classes) -> list[str]:
-    """A note on every split that has no image of some class, where the labels are known."""
-    notes = []
-    for name, split in splits.items():
-        if not isinstance(split.labels, np.ndarray):
-            continue
-        lost = len(classes) - len(np.unique(split.labels))
-        if lost:
-            notes.append(f'no {name} image of {lost} of the {len(classes)} classes')
-    return notes
 
 
 def _check_apart(train: Records, test: Records) -> None:
@@ -175,14 +159,11 @@ def _check_apart(train: Records, test: Records) -> None:
             'must not be trained on. Change data.train or data.test.'
         )
     for records in (train, test):
-        own = sum(
-            end - first for ranges in (records.ranges or {}).values() for first, end in ranges
-        )
-        if _shared(records, records) > own:
+        ranges = itertools.chain.from_iterable((records.ranges or {}).values())
+        if _shared(records, records) > sum(end - first for first, end in ranges):
             raise UserError(
-                f'{records.name} names some images twice: they would be in the train and '
-                'in the validation split, or count twice. Change data.train or '
-                'data.test.'
+                f'{records.name} names some images twice: they would be in the train and in the '
+                'validation split, or count twice. Change data.train or data.test.'
             )
 
 

@@ -53,10 +53,8 @@ def decoded(
     try:
         images = np.empty((len(records), *shape), np.uint8)
     except MemoryError as error:
-        raise UserError(
-            f'{records.name}: {len(records):,} images of {shape} do not fit into '
-            "memory. Set data.stream to 'auto' or 'always'."
-        ) from error
+        words = f'{records.name}: {len(records):,} images of {shape} do not fit into memory.'
+        raise UserError(f"{words} Set data.stream to 'auto' or 'always'.") from error
     labels, count, digest = np.empty(len(records), np.int32), 0, b''
     for chunk in scan.scan(records, how, shape, classes, fields, 'decoding'):
         good, digest = chunk['good'], chunk['digest']
@@ -75,7 +73,7 @@ def decoded(
 
 
 def budget() -> float:
-    """Bytes that a decoded set may take: MEMORY, or half of what is free where that is less."""
+    """Bytes that a decoded set may take: MEMORY or half of the free memory, the lower."""
     free = math.inf
     try:
         words = pathlib.Path('/proc/meminfo').read_text().partition('MemAvailable:')[2].split()

@@ -52,10 +52,8 @@ def stream(items, workers: int, first: int, count: int, period: int = 0) -> Iter
             value = next(iterator) if begun else _first(iterator)
             begun = True
             if workers:  # out of grain's shared memory, which must be given back before the end
-                value = {
-                    name: np.array(item) if isinstance(item, np.ndarray) else item
-                    for name, item in value.items()
-                }
+                copied = lambda item: np.array(item) if isinstance(item, np.ndarray) else item
+                value = {name: copied(item) for name, item in value.items()}
             place += 1
             yield value
     except BaseException as error:
@@ -82,32 +80,31 @@ def _first(iterator):
     """
     from multiprocessing import resource_tracker  # start-up cost: only workers need it
 
-    found: queue.Queue = queue.Queue()
+    found: list[tuple] = []
     if not _started.is_set():
         _started.set()
-        atexit.register(_end)  # once more: before multiprocessing, now imported, ends the workers
+        atexit.register(
+            _end
+        )  # again, to run before multiprocessing, now imported, ends the workers
 
     def work():
         resource_tracker.ensure_running()  # once started, it leaves the thread's signals alone
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
-            found.put((next(iterator), None))
+            found.append((next(iterator), None))
         except BaseException as error:
-            found.put((None, error))
+            found.append((None, error))
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        while True:
-            try:
-                value, error = found.get(timeout=0.2)
-                break
-            except queue.Empty:
-                continue
+        while thread.is_alive():  # an end to every wait: Ctrl-C is noticed between two
+            thread.join(timeout=0.2)
     except BaseException:
         thread.join(timeout=10)
-        found.queue.clear()
+        found.clear()
         raise
+    value, error = found.pop()
     if error is not None:
         raise error
     return value
@@ -139,16 +136,11 @@ def _grain(items, workers, first):
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()  # grain reads its own when it starts processes
     # one element is a whole batch: the order cannot depend on the workers, and few are held
-    steps = grain.MapDataset.source(items)[first:].to_iter_dataset(
-        grain.ReadOptions(num_threads=1, prefetch_buffer_size=1 if workers else AHEAD)
-    )
+    reading = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1 if workers else AHEAD)
+    steps = grain.MapDataset.source(items)[first:].to_iter_dataset(reading)
     if workers:
-        steps = steps.mp_prefetch(
-            grain.multiprocessing.MultiprocessingOptions(
-                num_workers=workers, per_worker_buffer_size=AHEAD
-            ),
-            worker_init_fn=_start_worker,
-        )
+        options = grain.multiprocessing.MultiprocessingOptions(workers, AHEAD)
+        steps = steps.mp_prefetch(options, worker_init_fn=_start_worker)
     return iter(steps)
 
 
@@ -174,7 +166,7 @@ _reading: set = set()  # (event that ends it, thread) of every thread that reads
 
 
 def ahead(iterator: Iterator, depth: int = AHEAD) -> Iterator:
-    """The elements of an iterator, of which a thread reads up to `depth` in advance.
+    """The elements of an iterator; a thread reads up to `depth` of them in advance.
 
     Its errors are raised where the element would have come. Closing ends the thread, and the
     iterator in it.

@@ -26,7 +26,7 @@ class Broken(UserError):
         """The same error, with what can be done about it."""
         return Broken(
             f'{self} Name all such records with python -m experiments.data check '
-            'NAME; mend or prepare them again, or leave them out with '
+            'NAME; repair or prepare them again, or leave them out with '
             '--config.data.skip_broken=true.',
             self.index,
         )
@@ -169,25 +169,23 @@ def one(records: Records, index: int, how: Decoding) -> tuple[np.ndarray, int]:
         if isinstance(error, OSError) and error.errno is None:  # Pillow's, of damaged bytes
             raise _broken(records, index, error) from error
         raise UserError(
-            f'{records.name}: {records.where(index)} cannot be read '
-            f'({reason(error)}). Mend that and run the same command again; such a '
-            'record is never left out.'
+            f'{records.name}: {records.where(index)} cannot be read ({reason(error)}). Mend that '
+            'and run the same command again; such a record is never left out.'
         ) from error
     except Exception as error:  # every reader and decoder has kinds of its own
         raise _broken(records, index, error) from error
 
 
 def _broken(records, index, error):
-    return Broken(
-        f'{records.name}: {records.where(index)} does not decode ({reason(error)}).', index
-    )
+    words = f'does not decode ({reason(error)}).'
+    return Broken(f'{records.name}: {records.where(index)} {words}', index)
 
 
 def each(records: Records, indices: Sequence[int] | np.ndarray, how: Decoding) -> Iterator[tuple]:
     """Yields (image, label, fault, raw) of every record.
 
     image: decoded, uint8; label: int; fault: UserError of a broken record; raw: what `fetch` gave.
-    Each is None where there is none.
+    What is missing is None.
 
     Raises:
       UserError: none can be read.
@@ -198,18 +196,14 @@ def each(records: Records, indices: Sequence[int] | np.ndarray, how: Decoding) -
         for place, index in enumerate(some):
             raw = label = image = fault = None
             try:
-                ((raw, label),) = records.fetch([index]) if fetched is None else [fetched[place]]
-                image = decode(raw, how)
-            except Exception:
                 try:
+                    ((raw, label),) = [fetched[place]] if fetched else records.fetch([index])
+                    image = decode(raw, how)
+                except Exception:
                     image, label = one(records, index, how)  # again, for the message
-                except UserError as error:
-                    fault = error
-            if fault is None:
-                try:
-                    label = _whole(records, index, label)
-                except UserError as error:
-                    fault = error
+                label = _whole(records, index, label)
+            except UserError as error:
+                fault = error
             yield image, label, fault, raw
 
 
@@ -270,10 +264,8 @@ def _whole(records, index, label) -> int:
     try:
         return operator.index(label)
     except TypeError as error:
-        raise UserError(
-            f'{records.name}: {records.where(index)} has label {shown(label)}, which '
-            'is no whole number.'
-        ) from error
+        words = f'has label {shown(label)}, which is no whole number.'
+        raise UserError(f'{records.name}: {records.where(index)} {words}') from error
 
 
 def _fetch_all(records: Records, indices: Sequence[int]):

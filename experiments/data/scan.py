@@ -40,7 +40,10 @@ class Chunks:
         return -(-len(self.rows) // self.step)
 
     def __getitem__(self, index):
-        rows = self.rows[int(index) * self.step : (int(index) + 1) * self.step]
+        return self.chunk(self.rows[int(index) * self.step : (int(index) + 1) * self.step])
+
+    def chunk(self, rows) -> dict:
+        """The chunk of these records."""
         hashes: list[bytes] = []
         images, labels, faults = reading.many(
             self.records, rows, self.how, self.shape, self.classes, hashes
@@ -53,15 +56,13 @@ class Chunks:
         }
 
 
-def read(chunks, workers: int, words: str = '', few: int | None = None) -> Iterator[dict]:
+def read(chunks: Chunks, workers: int, words: str = '', few: int | None = None) -> Iterator[dict]:
     """All chunks in order; with `words`, a long reading reports how far it is.
 
-    chunks: Chunks, or others with `rows` and `step`. few: records below which no worker processes
-    are started; default: readahead.FEW.
+    few: records below which no worker processes are started; default: readahead.FEW.
     """
-    if not workers or len(chunks.rows) < (readahead.FEW if few is None else few):
-        found: Iterator[dict] = map(chunks.__getitem__, range(len(chunks)))
-    else:
+    found: Iterator[dict] = map(chunks.__getitem__, range(len(chunks)))
+    if workers and len(chunks.rows) >= (readahead.FEW if few is None else few):
         found = readahead.stream(chunks, workers, 0, len(chunks))
     return progress.reported(found, words, len(chunks.rows), chunks.step) if words else found
 

@@ -34,15 +34,11 @@ def find(fields: ConfigDict) -> Source:
             'with at least one split.'
         )
     if source.validation and source.validation not in source.splits:
-        raise one_of(
-            f'split to validate on, given by the source of {fields.name},',
-            source.validation,
-            source.splits,
-        )
+        words = f'split to validate on, given by the source of {fields.name},'
+        raise one_of(words, source.validation, source.splits)
     if not source.classes or not all(isinstance(name, str) for name in source.classes):
-        raise UserError(
-            f'the classes of {fields.name} are {shown(source.classes)}, they must be names.'
-        )
+        words = f'the classes of {fields.name} are {shown(source.classes)}'
+        raise UserError(f'{words}, they must be names.')
     return source
 
 
@@ -51,9 +47,8 @@ def check_records(records: Records, name: str) -> None:
     what = records.name or name
     if not records.fingerprint:
         raise UserError(
-            f'{what}: its source gives no fingerprint, so results of other data could '
-            'not be told from these. Set fingerprint of its Records to a digest of '
-            'what the images are.'
+            f'{what}: its source gives no fingerprint, so results of other data could not be told '
+            'from these. Set fingerprint of its Records to a digest of what the images are.'
         )
     labels = records.labels
     if labels is not None and not (
@@ -89,12 +84,9 @@ def digits(fields: ConfigDict) -> Source:
 
     read = load_digits()
     grey = np.round(read.images * (255 / 16)).astype(np.uint8)
-    images = np.stack(
-        [
-            np.asarray(Image.fromarray(image).resize((32, 32), Image.Resampling.BILINEAR))
-            for image in grey
-        ]
-    )[..., None]
+    bilinear = Image.Resampling.BILINEAR
+    large = [np.asarray(Image.fromarray(image).resize((32, 32), bilinear)) for image in grey]
+    images = np.stack(large)[..., None]
     order = np.random.default_rng(0).permutation(len(images))
     images, labels = images[order], read.target[order].astype(np.int32)
     cut = len(images) * 4 // 5
@@ -163,6 +155,5 @@ SOURCES: dict[str, Callable] = {'digits': digits, 'synthetic': synthetic, 'folde
 def fields_of(name: str, data_dir: str | None = None, **changes: Any) -> ConfigDict:
     """The `data` fields of configs/base.py for a set, with changes."""
     fields = base.get_config().data
-    for field, value in dict(name=name, dir=data_dir, **changes).items():
-        fields[field] = value
+    fields.update(name=name, dir=data_dir, **changes)
     return fields

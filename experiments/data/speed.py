@@ -1,6 +1,7 @@
 """Images a second, decoded and fed, of a data set on this machine; stored as JSON."""
 
 import argparse
+import dataclasses
 import datetime
 import functools
 import itertools
@@ -12,7 +13,7 @@ import platform
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from importlib import metadata
 
 import numpy as np
@@ -53,12 +54,10 @@ def speed(args: argparse.Namespace) -> int:
     shape = reading.shape(records, how)
     if len(records) < args.batch:
         raise UserError(f'{args.name} has {len(records)} images, fewer than --batch={args.batch}.')
-    classes = len(source.classes)
-    split = lambda workers: Streamed(records, np.arange(len(records)), how, shape, classes, workers)
+    whole = Streamed(records, np.arange(len(records)), how, shape, len(source.classes))
     if args.out:
         check_writable(args.out)  # before minutes of measuring, not after them
-    rates, starts = _rates(args, records, split)
-    memory = _memory(split, args) if args.epochs else None
+    rates, starts = _rates(args, whole)
     version = _torch_version()
     plainly = f'torch.utils.data.DataLoader {version}'
     if not any(way.startswith('plain') for way in rates):
@@ -71,45 +70,40 @@ def speed(args: argparse.Namespace) -> int:
         'images a second': rates,
         'seconds to the first batch': starts,
         'plain loader': plainly,
-        'highest MiB in each epoch': memory,
+        'highest MiB in each epoch': _memory(whole, args) if args.epochs else None,
         'environment': environment(),
     }
     print(f'\nplain: {plainly}')
     for name, values in rates.items():
-        print(
-            f'{name:12} median {np.median(values):12,.0f} images/s '
-            f'({min(values):,.0f} to {max(values):,.0f})'
-        )
+        low, high = min(values), max(values)
+        print(f'{name:12} median {np.median(values):12,.0f} images/s ({low:,.0f} to {high:,.0f})')
     if args.out:
         pathlib.Path(args.out).write_text(json.dumps(result, indent=1) + '\n')
         print(f'stored in {args.out}')
     return 0
 
 
-def _rates(args, records, split) -> tuple[dict, dict]:
+def _rates(args, whole: Streamed) -> tuple[dict, dict]:
     """({way: [images a second]}, {way: [seconds to the first batch]}), an entry a round."""
-    one, epochs = split(0), itertools.count(1)
-    count = min(len(one), max(args.batch, 2**30 // int(np.prod(one.shape))))
-    held = InMemory(*one.read(np.arange(count)))
+    batch, epochs = args.batch, itertools.count(1)
+    count = min(len(whole), max(batch, 2**30 // int(np.prod(whole.shape))))
+    held = InMemory(*whole.read(np.arange(count)))
     with tempfile.TemporaryDirectory() as place:
-        files = _write_files(records, pathlib.Path(place)) if _torch_version() else []
-        ways: dict[str, Callable[[], Iterator]] = {
-            'in memory': lambda: train_batches(held, args.batch, 1, 0, next(epochs)),
-            'decode': lambda: _decoding(one, args.batch),
+        files = _write_files(whole.records, pathlib.Path(place)) if _torch_version() else []
+        ways: dict[str, Callable[[], Generator]] = {
+            'in memory': functools.partial(_training, held, batch, epochs),
+            'decode': functools.partial(_decoding, whole, batch),
         }
         for workers in (0, *WORKERS):
-            ways[f'streamed, {workers}'] = functools.partial(
-                _streaming, split(workers), args.batch, epochs
-            )
+            split = dataclasses.replace(whole, workers=workers)
+            ways[f'streamed, {workers}'] = functools.partial(_training, split, batch, epochs)
         for workers in WORKERS if files else ():
-            ways[f'plain, {workers}'] = functools.partial(
-                plain, files, one.how, args.batch, workers
-            )
+            ways[f'plain, {workers}'] = functools.partial(plain, files, whole.how, batch, workers)
         rates: dict[str, list[float]] = {name: [] for name in ways}
         starts: dict[str, list[float]] = {name: [] for name in ways}
         for number in range(args.rounds):
             for name, make in ways.items():
-                rate, start = _measure(make, args.batch, args.seconds)
+                rate, start = _measure(make(), batch, args.seconds)
                 rates[name].append(rate)
                 starts[name].append(start)
                 print(
@@ -120,7 +114,7 @@ def _rates(args, records, split) -> tuple[dict, dict]:
     return rates, starts
 
 
-def _memory(split, args) -> dict[str, list[float]]:
+def _memory(whole: Streamed, args) -> dict[str, list[float]]:
     """{way: [highest MiB of this process and its workers in each epoch]} of the streamed set."""
     import psutil  # start-up cost; comes with grain
 
@@ -138,10 +132,10 @@ def _memory(split, args) -> dict[str, list[float]]:
 
     found = {}
     for workers in WORKERS:
-        one, lines = split(workers), list[float]()
+        split, lines = dataclasses.replace(whole, workers=workers), list[float]()
         for epoch in range(args.epochs):
             highest = 0.0
-            for step, _ in enumerate(train_batches(one, args.batch, 1, 0, epoch)):
+            for step, _ in enumerate(train_batches(split, args.batch, 1, 0, epoch)):
                 if step % 20 == 0:
                     highest = max(highest, used())
             lines.append(highest)
@@ -167,22 +161,17 @@ def markdown(paths: Iterable[str | os.PathLike]) -> str:
     names = [f'{one["set"]}, {"×".join(map(str, one["shape"][:2]))}' for one in found]
     ways = dict.fromkeys(way for one in found for way in one['images a second'])
     rows = [('images a second', *names), ('---', *['---:'] * len(found))]
-    rows += [(way, *(_rounds(one['images a second'].get(way)) for one in found)) for way in ways]
+    rows += [(way, *(_rounds(one, way) for one in found)) for way in ways]
     ways = dict.fromkeys(way for one in found for way in one['highest MiB in each epoch'] or ())
     rows += [(f'MiB in each epoch, {way}', *(_epochs(one, way) for one in found)) for way in ways]
-    lines = ['| ' + ' | '.join(row) + ' |' for row in rows]
     origins = {name: _origin(one) for name, one in zip(names, found)}
     if len({*origins.values()}) == 1:
         origins = {'All': origins[names[0]]}
     loads = [f'{one["environment"]["load"][1]:.1f}' for one in found]  # of five minutes
-    return '\n'.join(
-        [
-            *lines,
-            '',
-            *(f'{name}: {words}.' for name, words in origins.items()),
-            f'Processes that wanted a core at the end of the measurement: {", ".join(loads)}.',
-        ]
-    )
+    lines = ['| ' + ' | '.join(row) + ' |' for row in rows]
+    lines += ['', *(f'{name}: {words}.' for name, words in origins.items())]
+    lines += [f'Processes that wanted a core at the end of the measurement: {", ".join(loads)}.']
+    return '\n'.join(lines)
 
 
 def _stored(path) -> dict:
@@ -196,10 +185,9 @@ def _stored(path) -> dict:
     return found
 
 
-def _rounds(values) -> str:
-    if not values:
-        return ''
-    return f'{np.median(values):,.0f} ({min(values):,.0f} to {max(values):,.0f})'
+def _rounds(one, way) -> str:
+    values = one['images a second'].get(way)
+    return f'{np.median(values):,.0f} ({min(values):,.0f} to {max(values):,.0f})' if values else ''
 
 
 def _epochs(one, way) -> str:
@@ -226,53 +214,45 @@ def environment() -> dict:
     processors = pathlib.Path('/proc/cpuinfo')  # of Linux
     text = processors.read_text() if processors.is_file() else ''
     model = re.search(r'^model name\s*: *(.*)$', text, re.M)
-    versions = {
-        name: metadata.version(name)
-        for name in ('numpy', 'Pillow', 'grain', 'array_record', 'tensorflow-datasets', 'jax')
-    }
+    affine = hasattr(os, 'sched_getaffinity')  # of Linux
+    cores = len(os.sched_getaffinity(0)) if affine else os.cpu_count()
+    names = 'numpy', 'Pillow', 'grain', 'array_record', 'tensorflow-datasets', 'jax'
     return {
         'date': datetime.date.today().isoformat(),
         'python': platform.python_version(),
         'system': platform.system(),
         'cpu': model[1].strip() if model else platform.machine(),
-        'cores': len(os.sched_getaffinity(0))
-        if hasattr(os, 'sched_getaffinity')
-        else os.cpu_count(),
+        'cores': cores,
         'load': os.getloadavg(),
-        'versions': versions,
+        'versions': {name: metadata.version(name) for name in names},
     }
 
 
-def _measure(make, batch, seconds):
-    """(images a second once it runs, seconds to the first batch)."""
-    begin, batches, count = time.perf_counter(), iter(()), 0
-    first = None
-    while True:
-        value = next(batches, None)
-        if value is None:  # the first pass, or another
-            batches = make()
-            value = next(batches)
-        count += 1
+def _measure(batches: Generator, batch: int, seconds: float) -> tuple[float, float]:
+    """(images a second once it runs, seconds to the first batch) of batches without an end."""
+    begin = time.perf_counter()
+    for count, _ in enumerate(batches, 1):
         now = time.perf_counter()
-        if first is None:
+        if count == 1:
             first = now - begin
         if count == _WARM:
             begin = now
         if count > _WARM and now - begin > seconds:
             break
-    getattr(batches, 'close', lambda: None)()
+    batches.close()
     readahead.close()
     return (count - _WARM) * batch / (now - begin), first
 
 
-def _streaming(split, batch, epochs):
+def _training(split, batch, epochs):
     for epoch in epochs:
         yield from train_batches(split, batch, 1, 0, epoch)
 
 
 def _decoding(split, batch):
-    for start in range(0, len(split) - batch + 1, batch):
-        yield split.read(np.arange(start, start + batch))
+    while True:
+        for start in range(0, len(split) - batch + 1, batch):
+            yield split.read(np.arange(start, start + batch))
 
 
 # --- a plain loader ----------------------------------------------------------------------------
@@ -321,7 +301,7 @@ def _torch_version() -> str | None:
         return None
 
 
-def plain(files: Sequence[tuple[str, int]], how: Decoding, batch: int, workers: int) -> Iterator:
+def plain(files: Sequence[tuple[str, int]], how: Decoding, batch: int, workers: int) -> Generator:
     """Shuffled batches of the image files, decoded in worker processes, for ever."""
     import torch  # an option of the installation
 

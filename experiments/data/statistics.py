@@ -40,15 +40,15 @@ def statistics_of(dataset: Dataset, needs: Collection[str] = ()) -> Statistics:
 
     The first call for a large set reads all images; the result is kept on disk.
     """
-    found = Statistics(dataset.mean, dataset.std)
     if not needs:
-        return found
+        return Statistics(dataset.mean, dataset.std)
     count, total, products = sums_of(dataset)
-    if 'mean_image' in needs:
-        found = found._replace(mean_image=_mean_image(count, total))
-    if 'components' in needs:
-        found = found._replace(components=_components(count, total, products))
-    return found
+    return Statistics(
+        dataset.mean,
+        dataset.std,
+        _mean_image(count, total) if 'mean_image' in needs else None,
+        _components(count, total, products) if 'components' in needs else None,
+    )
 
 
 # --- channels ----------------------------------------------------------------------------------
@@ -71,16 +71,11 @@ def moments_of(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
 def levels_of(images: np.ndarray) -> np.ndarray:
     """int64 [C, 256]: how often each grey level occurs in each channel of uint8 [N, H, W, C]."""
     step = scan.step_of(images.shape[1:])  # counting takes many times an image's bytes
-    counts = (
-        np.stack(
-            [
-                np.bincount(images[start : start + step, ..., c].ravel(), minlength=256)
-                for c in range(images.shape[-1])
-            ]
-        )
-        for start in range(0, len(images), step)
-    )
-    return sum(counts, np.zeros((images.shape[-1], 256), np.int64))
+    counts = np.zeros((images.shape[-1], 256), np.int64)
+    for start in range(0, len(images), step):
+        for c in range(images.shape[-1]):
+            counts[c] += np.bincount(images[start : start + step, ..., c].ravel(), minlength=256)
+    return counts
 
 
 def of_levels(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -111,7 +106,7 @@ _known: dict[tuple, tuple] = {}  # of the last data set: the arms of a sweep mos
 
 
 def sums_of(dataset: Dataset) -> tuple[int, np.ndarray, np.ndarray]:
-    """Of the train split: count of images, their sum [H, W, C], the sum of products [C, C]."""
+    """For the train split: count of images, their sum [H, W, C], the sum of products [C, C]."""
     key = (dataset.fingerprint, dataset.stamp, dataset.counted, tuple(dataset.shape))
     if dataset.fingerprint and key in _known:
         return _known[key]
@@ -197,9 +192,8 @@ def _kept(dataset: Dataset, what: str, words: str, compute: Callable) -> dict:
     total = min(len(split.labels), SAMPLE)
     key = 'statistic', what, dataset.fingerprint, tuple(split.shape), SAMPLE
     place = dataset.cache, f'{dataset.name} {what}', key, (dataset.stamp,)
-    slow = total * math.prod(split.shape) > LOOK or (
-        isinstance(split, Streamed) and not split.records.embedded
-    )
+    files = isinstance(split, Streamed) and not split.records.embedded
+    slow = files or total * math.prod(split.shape) > LOOK
     kept = cache.read(*place) if slow else None
     if kept is None:
         count = min(total, dataset.counted or total)

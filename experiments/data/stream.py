@@ -1,5 +1,6 @@
 """A split that is decoded while it is used, after all its records were checked."""
 
+import dataclasses
 import time
 
 import numpy as np
@@ -14,23 +15,16 @@ from experiments.data.records import Broken, Records
 _SAVE = 60.0  # seconds of a long reading after which the findings so far are kept
 
 
+@dataclasses.dataclass(eq=False)
 class Streamed:
-    """A split that is decoded while it is used.
+    """A split that is decoded while it is used."""
 
-    rows: places of its images among the records; shape: (H, W, C) of an image.
-    """
-
-    def __init__(
-        self,
-        records: Records,
-        rows: np.ndarray,
-        how: Decoding,
-        shape: tuple,
-        classes: int,
-        workers: int = 0,
-    ):
-        self.records, self.rows, self.how = records, np.asarray(rows), how
-        self.shape, self.classes, self.workers = tuple(shape), classes, workers
+    records: Records
+    rows: np.ndarray  # places of its images among the records
+    how: Decoding
+    shape: tuple[int, ...]  # (H, W, C) of an image
+    classes: int
+    workers: int = 0
 
     def __len__(self):
         return len(self.rows)
@@ -58,9 +52,7 @@ class Streamed:
 
     def cut(self, low: int, high: int) -> 'Streamed':
         """The images from place low to place high."""
-        return Streamed(
-            self.records, self.rows[low:high], self.how, self.shape, self.classes, self.workers
-        )
+        return dataclasses.replace(self, rows=self.rows[low:high])
 
 
 Split = InMemory | Streamed  # a split as training reads it
@@ -81,12 +73,10 @@ class Unread:
     def __array__(self, dtype=None, copy=None):
         del copy
         split = self._split
-        step = scan.step_of(split.shape)
-        labels = [
-            label
-            for start in range(0, len(split), step)
-            for _, label in split.records.fetch(split.rows[start : start + step])
-        ]
+        step, labels = scan.step_of(split.shape), []
+        for start in range(0, len(split), step):
+            records = split.records.fetch(split.rows[start : start + step])
+            labels += [label for _, label in records]
         return np.asarray(labels, dtype or np.int32)
 
 
@@ -127,7 +117,7 @@ def _look_through(records, how, shape, classes, fields) -> tuple[np.ndarray, str
     key = 'broken', *scan.key_of(records, how, shape, classes)
     place = fields.cache, f'{records.name} broken', key, (records.fingerprint, records.stamp)
     kept = None if records.embedded else cache.read(*place)
-    if kept is None or len(kept['broken']) and not fields.skip_broken:  # named again, or mended
+    if kept is None or len(kept['broken']) and not fields.skip_broken:  # named again, or repaired
         kept = {'broken': np.empty(0, np.int64), 'done': 0, 'content': ''}
     broken, done = kept['broken'], int(kept['done'])
     digest = bytes.fromhex(str(kept['content']))

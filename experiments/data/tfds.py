@@ -1,5 +1,6 @@
 """Prepared TFDS data sets, read from their array_record files without TensorFlow."""
 
+import functools
 import logging
 import os
 import pathlib
@@ -15,13 +16,13 @@ from experiments.data.records import Records, Source
 from experiments.errors import UserError, nearest, reason
 from experiments.files import digest
 
-_DIR = '~/tensorflow_datasets (TFDS_DATA_DIR is not set)'
+_DIR = '~/tensorflow_datasets'
 
 
 def prepared(fields: ConfigDict) -> Source:
     """The set `fields.name` ('name', 'name/config', 'name:version') under `fields.dir`.
 
-    Its splits are TFDS's, and whatever TFDS's own syntax makes of them: 'train[:90%]',
+    Its splits are TFDS's, and what TFDS's own syntax makes of them: 'train[:90%]',
     'train+test'. It needs an 'image' of 8 bits and a 'label' that is a class.
 
     Raises:
@@ -53,9 +54,7 @@ def prepared(fields: ConfigDict) -> Source:
         )
     size = (*features['image'].shape[:2], features['image'].shape[-1])
 
-    def split(name):
-        return PreparedRecords(builder, fields.name, fields.dir, name, size)
-
+    split = functools.partial(PreparedRecords, builder, fields.name, fields.dir, size)
     return Source(
         {name: split(name) for name in builder.info.splits},
         tuple(features['label'].names),
@@ -65,9 +64,9 @@ def prepared(fields: ConfigDict) -> Source:
 
 
 class PreparedRecords(Records):
-    """The records of one split or sub-split; opened anew in every process that reads it."""
+    """The records of one split or sub-split; every process that reads it opens it again."""
 
-    def __init__(self, builder, name: str, folder: str | None, split: str, size: tuple):
+    def __init__(self, builder, name: str, folder: str | None, size: tuple, split: str):
         self._set, self._dir, self._split = name, folder, split
         self.name = f'{name} {split!r}'
         self.size = (*size[:2], size[2] if size[2] in (1, 3) else None)
@@ -85,31 +84,26 @@ class PreparedRecords(Records):
         files = [pathlib.Path(piece.filename) for piece in instructions]
         self.home = str(files[0].parent.resolve()) if files else ''
         self.ranges, self._pieces = {}, []
+        self._files: dict[str, int] = {}
         for path, piece in zip(files, instructions, strict=True):
-            stop = piece.skip + (
-                piece.take if piece.take >= 0 else piece.examples_in_shard - piece.skip
-            )
-            self.ranges.setdefault(path.name, []).append((piece.skip, stop))
-            self._pieces.append((path.name, piece.skip, stop - piece.skip))
+            count = piece.take if piece.take >= 0 else piece.examples_in_shard - piece.skip
+            self.ranges.setdefault(path.name, []).append((piece.skip, piece.skip + count))
+            self._pieces.append((path.name, piece.skip, count))
+            self._files[str(path)] = piece.examples_in_shard
         # TFDS writes nothing where a set is prepared, so the rest has to go first
-        again = (
-            f'Remove the folder {self.home} and prepare the set again: python -m '
-            f'experiments.data prepare {name}{_into(folder)}'
+        self._again = (
+            f'Remove the folder {self.home} and prepare the set again: python -m experiments.data '
+            f'prepare {name}{_into(folder)}'
         )
-        lost = [path for path in files if not path.is_file()]
-        if lost:
-            raise UserError(f'{name}: the file {lost[0]} of split {split!r} is missing. {again}')
+        for path in files:
+            if not path.is_file():
+                words = f'{name}: the file {path} of split {split!r} is missing.'
+                raise UserError(f'{words} {self._again}')
         if self._count <= 0:  # below: a slice such as train[90%:10%]
             raise UserError(f'{name}: split {split!r} is empty.')
         stats = [path.stat() for path in files]
-        self._files = {
-            str(path): piece.examples_in_shard
-            for path, piece in zip(files, instructions, strict=True)
-        }
-        self._again = again
-        self.fingerprint = digest(
-            builder.info.full_name, split, self._pieces, [stat.st_size for stat in stats]
-        )
+        sizes = [stat.st_size for stat in stats]
+        self.fingerprint = digest(builder.info.full_name, split, self._pieces, sizes)
         self.stamp = digest([stat.st_mtime_ns for stat in stats])
 
     def __len__(self):
@@ -128,10 +122,8 @@ class PreparedRecords(Records):
     def fetch(self, indices: Sequence[int] | np.ndarray) -> list[tuple]:
         if self._opened is None:
             self._opened = self._open()
-        return [
-            (record['image'], int(record['label']))
-            for record in self._opened.__getitems__([int(index) for index in indices])
-        ]
+        found = self._opened.__getitems__([int(index) for index in indices])
+        return [(record['image'], int(record['label'])) for record in found]
 
     def _open(self):
         import tensorflow_datasets as tfds  # start-up cost
@@ -147,9 +139,8 @@ class PreparedRecords(Records):
         except UserError:
             raise
         except Exception as error:  # array_record raises many kinds
-            raise UserError(
-                f'{self.name} cannot be read ({reason(error)}). {self._again}'
-            ) from error
+            words = f'{self.name} cannot be read ({reason(error)}).'
+            raise UserError(f'{words} {self._again}') from error
         return source
 
     def _check(self, path: str, expected: int) -> None:
@@ -160,7 +151,7 @@ class PreparedRecords(Records):
             open(path, 'rb').close()
         except OSError as error:
             raise UserError(
-                f'{self.name}: the file {path} cannot be read ({reason(error)}). Mend '
+                f'{self.name}: the file {path} cannot be read ({reason(error)}). Repair '
                 'that and run the same command again.'
             ) from error
         try:
@@ -170,9 +161,8 @@ class PreparedRecords(Records):
             if not sound or count != expected:
                 raise ValueError(f'{count} records instead of {expected}')
         except Exception as error:  # array_record raises many kinds
-            raise UserError(
-                f'{self.name}: the file {path} is damaged ({reason(error)}). {self._again}'
-            ) from error
+            words = f'{self.name}: the file {path} is damaged ({reason(error)}).'
+            raise UserError(f'{words} {self._again}') from error
 
 
 def open_builder(name: str, folder: str | None):
@@ -193,9 +183,8 @@ def open_builder(name: str, folder: str | None):
         if not re.fullmatch(r'\w+(/[\w.+-]+)?(:[\w.*]+)?', name):  # no name of any set
             raise _unknown(name, tfds, folder) from error
         # an unknown version or config, a package or a file that it lacks
-        raise UserError(
-            f'data set {name!r} cannot be opened: {_first_line(error)}.{_variants(name, folder)}'
-        ) from error
+        words = f'data set {name!r} cannot be opened: {_first_line(error)}.'
+        raise UserError(words + _variants(name, folder)) from error
     if not builder.is_prepared():
         raise UserError(
             f'data set {name!r} is not prepared in {where(folder)}.{_variants(name, folder)} '
@@ -212,9 +201,9 @@ def _into(folder):
 
 def names(folder: str | None = None) -> list[str]:
     """'name/config:version' of every set prepared under a data_dir."""
-    root = pathlib.Path(folder or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets')
-    found = sorted(root.expanduser().glob('*/**/dataset_info.json'))
-    words = [path.parent.relative_to(root.expanduser()).parts for path in found]
+    root = pathlib.Path(folder or os.environ.get('TFDS_DATA_DIR') or _DIR).expanduser()
+    found = sorted(root.glob('*/**/dataset_info.json'))
+    words = [path.parent.relative_to(root).parts for path in found]
     return [f'{"/".join(one[:-1])}:{one[-1]}' for one in words if 2 <= len(one) <= 3]
 
 
@@ -227,9 +216,8 @@ def prepare(name: str, folder: str | None = None) -> str:
     try:
         import tensorflow  # noqa: F401
     except ImportError as error:
-        raise UserError(
-            "preparing a data set needs TensorFlow (reading one does not): pip install '.[prepare]'"
-        ) from error
+        words = 'preparing a data set needs TensorFlow (reading one does not)'
+        raise UserError(f"{words}: pip install '.[prepare]'") from error
     import tensorflow_datasets as tfds  # start-up cost
 
     try:
@@ -260,7 +248,7 @@ def _variants(name, folder):
 
 def where(folder: str | None) -> str:
     """The data_dir that is read, in words."""
-    return folder or os.environ.get('TFDS_DATA_DIR') or _DIR
+    return folder or os.environ.get('TFDS_DATA_DIR') or f'{_DIR} (TFDS_DATA_DIR is not set)'
 
 
 def _first_line(error: Exception) -> str:

@@ -10,7 +10,6 @@ import argparse
 import ast
 import json
 import re
-import sys
 from typing import Any
 
 import jax.numpy as jnp
@@ -114,7 +113,3 @@ def main(argv: list[str] | None = None) -> int:
     else:
         tables.show(shown)
     return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -103,19 +103,9 @@ def _check_types(name: str, entry: cnns.Entry, fields: dict[str, Any]) -> None:
 def _plain(row: Row) -> dict[str, Any]:
     """A row as JSON has it, its window spelled as kernel, stride and padding."""
     window = row.window._asdict() if row.window else dict.fromkeys(Window._fields)
-    fields = row._asdict() | window
+    fields = {'layer': row.layer, 'kind': row.kind} | window | row._asdict()
     del fields['window']
-    order = (
-        'layer',
-        'kind',
-        *Window._fields,
-        'groups',
-        'output',
-        'parameters',
-        'macs',
-        'receptive_field',
-    )
-    return json.loads(json.dumps({key: fields[key] for key in order}))  # tuples become lists
+    return json.loads(json.dumps(fields))  # tuples become lists
 
 
 def zoo() -> list[dict[str, Any]]:

@@ -11,9 +11,9 @@ weights were made for mean 0.5 and std 0.5.
 import argparse
 import os
 import pathlib
-import sys
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -102,7 +102,8 @@ def predictor(
     @jax.jit
     def probabilities(variables, images):
         images = normalise(images, np.asarray(mean, np.float32), np.asarray(std, np.float32))
-        return jax.nn.softmax(net.apply(variables, images, train=False))
+        logits: Any = net.apply(variables, images, train=False)
+        return jax.nn.softmax(logits)
 
     return lambda images: np.asarray(probabilities(variables, images)), sizes['classes']
 
@@ -179,7 +180,3 @@ def main(argv: list[str] | None = None) -> int:
             )
         print(path, *best_lines(probabilities, names), sep='\n')
     return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

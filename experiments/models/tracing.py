@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
     kind: 'conv', 'local' (a convolution whose weights are not shared), 'dense', 'max pool',
         'average pool', 'norm' (over a window in space), or 'fixed' (computes without parameters).
-    output: its shape without the batch. receptive_field: None where there is none.
+    output: its shape without the batch. receptive_field: None where it is not defined.
     window, groups: None where nothing slides.
     """
 
@@ -64,18 +64,10 @@ class _Value(NamedTuple):
 
 
 # Programs inside a program: their equations count as if they stood in the outer one
-_CALLS = (
-    'jit',
-    'pjit',
-    'closed_call',
-    'core_call',
-    'remat',
-    'remat2',
-    'checkpoint',
-    'custom_jvp_call',
-    'custom_vjp_call',
-    'custom_vjp_call_jaxpr',
-)
+_CALLS = """
+    jit pjit closed_call core_call remat remat2 checkpoint custom_jvp_call custom_vjp_call
+    custom_vjp_call_jaxpr
+""".split()
 _WINDOWS = {'reduce_window_max': 'max pool', 'reduce_window_sum': 'average pool'}
 _REDUCTIONS = {'reduce_max': 'max pool', 'reduce_sum': 'average pool'}
 
@@ -103,10 +95,7 @@ def trace(net: nn.Module, input: tuple[int, int, int]) -> Trace:
         reader = _Reader()
         outputs = reader.run(program, [*values, image], '')
     outputs = outputs[: len(jax.tree.leaves(result))]
-    used = live = 0
-    for value in outputs:
-        used |= value.parameters
-        live |= value.rows
+    used, live = _union(outputs), _union(outputs, 'rows')
 
     def count(bits):
         return sum(size for i, size in enumerate(sizes) if bits >> i & 1)
@@ -202,7 +191,8 @@ class _Reader:
             if any(value.image for value in ins):
                 if variables and any(var in variables for var in eqn.outvars):
                     raise _Hidden
-                outs = self.step(eqn, ins, _join(scope, str(eqn.source_info.name_stack)))
+                names = (scope, str(eqn.source_info.name_stack))
+                outs = self.step(eqn, ins, '/'.join(filter(None, names)))
             else:
                 outs = [_Value(parameters=_union(ins))] * len(eqn.outvars)
             known.update(
@@ -215,17 +205,11 @@ class _Reader:
     def step(self, eqn, ins, scope):
         """The values of the outputs of one equation that reads the image."""
         name = eqn.primitive.name
-        inner = next(
-            (
-                jaxpr
-                for jaxpr in (getattr(param, 'jaxpr', param) for param in eqn.params.values())
-                if hasattr(jaxpr, 'eqns')
-            ),
-            None,
-        )
+        programs = (getattr(param, 'jaxpr', param) for param in eqn.params.values())
+        inner = [program for program in programs if hasattr(program, 'eqns')]
         if name in _CALLS:
-            return self.run(inner, ins, scope)
-        if inner is not None and not name.startswith('reduce'):
+            return self.run(inner[0], ins, scope)
+        if inner and not name.startswith('reduce'):
             raise NotImplementedError(f'{name} in {scope}: a loop or branch over the image')
         before = [value for value in ins if value.image]
         weights = _union(value for value in ins if not value.image)
@@ -244,7 +228,7 @@ class _Reader:
             value = self.convolve(eqn, value, weights, scope)
         elif name == 'dot_general' and weights:
             value = self.multiply(eqn, ins, value, scope)
-        elif name.startswith('reduce_window') and _moved(before[0], value):
+        elif name.startswith('reduce_window') and before[0].axes != value.axes:  # over space
             window, _ = _pooling(eqn, before[0].axes)
             kind = 'norm' if before[0].squared else _WINDOWS.get(name, 'pool')
             value = self.add(value, scope, kind, window, shape)
@@ -284,16 +268,10 @@ class _Reader:
             return value._replace(window=window)
         shape = eqn.outvars[0].aval.shape
         macs = math.prod(shape) * math.prod(window.kernel) * kernel[spec[1]]
-        return self.add(
-            value,
-            scope,
-            'conv',
-            window,
-            _nhwc(shape, params),
-            weighted=True,
-            groups=params['feature_group_count'],
-            macs=macs,
-        )
+        batch, features, *space = params['dimension_numbers'].out_spec
+        shape = [shape[axis] for axis in (batch, *space, features)]
+        groups = params['feature_group_count']
+        return self.add(value, scope, 'conv', window, shape, groups, macs, weighted=True)
 
     def multiply(self, eqn, ins, value, scope):
         side = 0 if ins[0].image else 1
@@ -304,15 +282,8 @@ class _Reader:
         if local:  # the batch of images comes after the places
             places = tuple(shape[axis] for axis in sorted(value.axes))
             shape = (1, *places, math.prod(shape) // math.prod(places))
-        return self.add(
-            value,
-            scope,
-            'local' if local else 'dense',
-            value.window or Window(),
-            shape,
-            macs=macs,
-            weighted=True,
-        )
+        kind, window = 'local' if local else 'dense', value.window or Window()
+        return self.add(value, scope, kind, window, shape, macs=macs, weighted=True)
 
 
 _CONSTANT = _Value()
@@ -325,35 +296,17 @@ def _union(values, field='parameters'):
     return bits
 
 
-def _join(*scopes):
-    return '/'.join(scope for scope in scopes if scope)
-
-
 def _layer(scope):
     """'Net/conv4_3/conv1/conv' -> 'conv4_3/conv1': without the net, methods and einsums."""
     parts = [part for part in scope.split('/')[1:] if '.' not in part and '->' not in part]
     return '/'.join(parts[:-1] if len(parts) > 1 and parts[-1] in ('conv', 'dense') else parts)
 
 
-def _nhwc(shape, params):
-    batch, features, *space = params['dimension_numbers'].out_spec
-    return tuple(shape[axis] for axis in (batch, *space, features))
-
-
 def _squares(eqn):
     name, ins = eqn.primitive.name, eqn.invars
-    return (
-        name == 'square'
-        or name == 'integer_pow'
-        and eqn.params['y'] == 2
-        or name == 'mul'
-        and ins[0] is ins[1]
-    )
-
-
-def _moved(before, after):
-    """Did a window slide over space, rather than over channels alone?"""
-    return before.axes != after.axes
+    if name == 'integer_pow':
+        return eqn.params['y'] == 2
+    return name == 'square' or name == 'mul' and ins[0] is ins[1]
 
 
 # ---- receptive fields
@@ -428,16 +381,11 @@ def _convolution(eqn, ins):
 
 def _pooling(eqn, axes):
     """The window of a reduce_window over space, and the axes after it."""
-    sizes, strides, padding = (
-        eqn.params[f'window_{what}'] if what != 'padding' else eqn.params['padding']
-        for what in ('dimensions', 'strides', 'padding')
-    )
     space = sorted(axes)
-    window = Window(
-        tuple(sizes[axis] for axis in space),
-        tuple(strides[axis] for axis in space),
-        tuple(tuple(padding[axis]) for axis in space),
+    sizes, strides, padding = (
+        eqn.params[name] for name in ('window_dimensions', 'window_strides', 'padding')
     )
+    window = Window(*(tuple(of[axis] for axis in space) for of in (sizes, strides, padding)))
     return window, {axis: _slide(axes[axis], sizes[axis], strides[axis]) for axis in space}
 
 

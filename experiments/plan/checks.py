@@ -27,7 +27,7 @@ CHOICES = {
 
 # --- what a run can use ------------------------------------------------------------------------
 
-_ELSEWHERE = dict.fromkeys(AXES, 'model.{}') | dict(
+_ELSEWHERE = {axis: f'model.{axis}' for axis in AXES} | dict(
     dtype='model.dtype',
     classes='the data',
     channels='the data (data.channels)',
@@ -41,9 +41,7 @@ def _check_fields(config) -> None:
     name, given = config.model.name, config.model.fields.to_dict()
     for field in given:
         if field in _ELSEWHERE:
-            raise UserError(
-                f'model.fields.{field} has a place of its own: {_ELSEWHERE[field].format(field)}.'
-            )
+            raise UserError(f'model.fields.{field} has a place of its own: {_ELSEWHERE[field]}.')
     cnns.build(name, **fields_of(config))
     entry = cnns.NETS[name]
     of_net = {field.name: field for field in dataclasses.fields(entry.net)}
@@ -59,21 +57,17 @@ def _check_field(field: str, value, default, annotation) -> None:
         if value is None:
             return
         kinds = [kind for kind in typing.get_args(annotation) if kind is not type(None)]
+    such = f'such as {shown(default)}; it was given {shown(value)}'
     whole = float in kinds and type(value) is int
     if not whole and set(kinds) <= set(KINDS) and type(value) not in kinds:
         words = ' or '.join(KINDS[kind] for kind in kinds)
-        raise UserError(
-            f'{field} takes {words}, such as {shown(default)}; it was given {shown(value)}.'
-        )
+        raise UserError(f'{field} takes {words}, {such}.')
     pairs = [(value, default)]
     if kinds == [tuple]:
         pairs = list(zip(value, (default[:1] or (1,)) * len(value)))
     for one, like in pairs:
         if type(like) is int and like > 0 and not (type(one) is int and one >= 1):
-            raise UserError(
-                f'{field} takes whole numbers from 1, such as {shown(default)}; '
-                f'it was given {shown(value)}.'
-            )
+            raise UserError(f'{field} takes whole numbers from 1, {such}.')
         if type(one) in (int, float) and not _is_number(one):
             raise UserError(f'{field} is {shown(value)}, it must be a number from 0.')
 
@@ -98,9 +92,8 @@ def _check_axes(config) -> None:
 def spelled_out(config) -> dict[str, Any]:
     """A config as a flat dict, with the net's own choice for every axis that it leaves open."""
     flat, defaults = flatten(config), cnns.axes_of(config.model.name)
-    return flat | {
-        f'model.{axis}': defaults.get(axis) for axis in AXES if flat[f'model.{axis}'] is None
-    }
+    left = [axis for axis in AXES if flat[f'model.{axis}'] is None]
+    return flat | {f'model.{axis}': defaults.get(axis) for axis in left}
 
 
 def resolve(config) -> dict[str, Any]:
@@ -174,16 +167,14 @@ _RANGES = (
 )
 
 
-def _must(flat: dict[str, Any], path: str, good: bool, words: str) -> None:
+def _must(flat: dict[str, Any], path: str, good: bool, words: str, verb: str = 'be') -> None:
     """UserError unless the value of a field is good; words: what it must be."""
     if not good:
-        raise UserError(f'{path} is {shown(flat[path])}, it must be {words}.')
+        raise UserError(f'{path} is {shown(flat[path])}, it must {verb} {words}.')
 
 
 def _is_number(value, positive: bool = False) -> bool:
-    return (
-        type(value) in (int, float) and (value > 0 if positive else value >= 0) and value < math.inf
-    )
+    return type(value) in (int, float) and 0 <= value < math.inf and (value > 0 or not positive)
 
 
 def _check_augment(flat: dict[str, Any]) -> None:
@@ -209,9 +200,8 @@ def _check_augment(flat: dict[str, Any]) -> None:
 
 def _rising(values) -> bool:
     """Whether these are whole numbers from 1, none below the one before it."""
-    return all(type(value) is int and value >= 1 for value in values) and list(values) == sorted(
-        values
-    )
+    whole = all(type(value) is int and value >= 1 for value in values)
+    return whole and list(values) == sorted(values)
 
 
 def _check_schedule(flat: dict[str, Any]) -> None:
@@ -219,12 +209,11 @@ def _check_schedule(flat: dict[str, Any]) -> None:
     schedule, factors = flat['train.schedule'], flat['train.factors']
     milestones = flat['train.milestones']
     rising = all(a < b for a, b in zip(milestones, milestones[1:]))
-    for path, good, words in (
-        ('train.factors', bool(factors), 'positive numbers'),
-        ('train.milestones', rising, 'rising positive numbers'),
-    ):
-        if not (good and all(_is_number(value, positive=True) for value in flat[path])):
-            raise UserError(f'{path} is {shown(flat[path])}, it must hold {words}.')
+    positive = lambda values: all(_is_number(value, positive=True) for value in values)
+    good = len(factors) > 0 and positive(factors)
+    _must(flat, 'train.factors', good, 'positive numbers', verb='hold')
+    good = rising and positive(milestones)
+    _must(flat, 'train.milestones', good, 'rising positive numbers', verb='hold')
     if schedule == 'milestones' and not milestones:
         raise UserError(
             "train.schedule is 'milestones', but train.milestones is empty. Set when "
@@ -268,21 +257,17 @@ def _check_training(flat: dict[str, Any]) -> None:
 
 def check_protocol(flat: dict[str, Any]) -> None:
     """UserError unless the `protocol` group and the learning rate can be used."""
-    if not 0 < flat['protocol.level'] < 1:
-        raise UserError(f'protocol.level is {flat["protocol.level"]}, it must lie between 0 and 1.')
+    _must(flat, 'protocol.level', 0 < flat['protocol.level'] < 1, 'between 0 and 1', verb='lie')
     rates, seeds = flat['protocol.rates'], flat['protocol.selection_seeds']
     for rate in (flat['train.rate'], *rates):
         if not _is_number(rate, positive=True):
             raise UserError(f'a learning rate is {shown(rate)}, it must be a positive number.')
     if len(set(rates)) != len(rates):
         raise UserError(f'protocol.rates names a learning rate twice: {rates}.')
-    if rates and not (
-        seeds and all(type(s) is int and s >= 0 for s in seeds) and len(set(seeds)) == len(seeds)
-    ):
-        raise UserError(
-            f'protocol.selection_seeds is {shown(seeds)}, it must hold different whole '
-            'numbers from 0.'
-        )
+    whole = all(type(seed) is int and seed >= 0 for seed in seeds)
+    good = not rates or bool(seeds and whole and len(set(seeds)) == len(seeds))
+    words = 'different whole numbers from 0'
+    _must(flat, 'protocol.selection_seeds', good, words, verb='hold')
 
 
 # --- what names a run, and what names a compiled program -----------------------------------------
@@ -338,8 +323,6 @@ def digest(flat: dict[str, Any], phase: str) -> str:
 def compiled(config) -> dict[str, Any]:
     """The part of a config, `spelled_out`, that a compiled program may depend on."""
     left_out = {'seed', 'title', *(f'train.{name}' for name in _ON_THE_HOST.split())}
-    return {
-        name: value
-        for name, value in spelled_out(config).items()
-        if name not in left_out and not name.startswith('protocol.')
-    }
+    flat = spelled_out(config)
+    names = [name for name in flat if name not in left_out and not name.startswith('protocol.')]
+    return {name: flat[name] for name in names}

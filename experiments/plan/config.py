@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-import ml_collections
+from ml_collections import ConfigDict
 
 import cnns
 from configs import base
@@ -42,7 +42,7 @@ class ConfigFile(NamedTuple):
     """A config file: `name` is its stem with the argument, `make()` returns a fresh config."""
 
     name: str
-    make: Callable[[], ml_collections.ConfigDict]
+    make: Callable[[], ConfigDict]
     sweep: Callable | None
     arguments: tuple[str, ...] = ()  # that the file lists
 
@@ -63,9 +63,9 @@ def read_config(spec: str) -> ConfigFile:
         raise UserError(
             f'ARGUMENTS of {path} is {shown(arguments)}, it must be a tuple of strings.'
         )
-    small = False
-    if arg not in arguments and arg.split(',')[-1] == SMOKE:
-        small, arg = True, arg[: -len(SMOKE)].rstrip(',')
+    small = arg not in arguments and arg.split(',')[-1] == SMOKE
+    if small:
+        arg = arg[: -len(SMOKE)].rstrip(',')
     if arg and arguments and arg not in arguments:
         raise one_of(f'argument of {path}', arg, (*arguments, SMOKE))
     if arg and not inspect.signature(module.get_config).parameters:
@@ -90,12 +90,9 @@ def _existing(text: str) -> pathlib.Path:
     """The path of a Python file. Raises UserError with the nearest one."""
     path = pathlib.Path(text)
     if not path.is_file():
-        known = [
-            str(p)
-            for folder in dict.fromkeys((path.parent, pathlib.Path('configs')))
-            for p in sorted(folder.glob('*.py'))
-            if p.stem not in ('__init__', 'base')
-        ]
+        folders = dict.fromkeys((path.parent, pathlib.Path('configs')))
+        files = [file for folder in folders for file in sorted(folder.glob('*.py'))]
+        known = [str(file) for file in files if file.stem not in ('__init__', 'base')]
         raise UserError(
             f'no config file {text!r}.{nearest(text, known)} '
             f'There are: {", ".join(known) or "none here"}.'
@@ -120,7 +117,7 @@ def _module(path: pathlib.Path) -> types.ModuleType:
 
 def _check_shape(config, path: pathlib.Path) -> None:
     """UserError unless a config has the fields of configs/base.py, each of the same type."""
-    if not isinstance(config, ml_collections.ConfigDict):
+    if not isinstance(config, ConfigDict):
         raise UserError(
             f'get_config() of {path} returns {shown(config)}; it must return a '
             'ConfigDict made by configs.base.get_config().'
@@ -128,22 +125,18 @@ def _check_shape(config, path: pathlib.Path) -> None:
     model = base.get_config()
     fields, given = flatten(model), flatten(config)
     missing = [name for name in fields if name not in given]
-    missing += [
-        name for name in OPEN if not isinstance(_look(config, name), ml_collections.ConfigDict)
-    ]
+    missing += [name for name in OPEN if not isinstance(_look(config, name), ConfigDict)]
     if missing:
+        named = ', '.join(missing[:5]) + (' and more' if len(missing) > 5 else '')
         raise UserError(
-            f'get_config() of {path} lacks {", ".join(missing[:5])}'
-            f'{" and more" if len(missing) > 5 else ""}; start from '
-            'configs.base.get_config().'
+            f'get_config() of {path} lacks {named}; start from configs.base.get_config().'
         )
     for name, default in fields.items():
         group, _, leaf = name.rpartition('.')
         kind = _look(model, group).get_type(leaf)
-        if not (isinstance(given[name], kind) or default is None and given[name] is None):
-            raise UserError(
-                f'field {name!r} of {path} takes {KINDS[kind]}, it is {shown(given[name])}.'
-            )
+        value = given[name]
+        if not (isinstance(value, kind) or default is None and value is None):
+            raise UserError(f'field {name!r} of {path} takes {KINDS[kind]}, it is {shown(value)}.')
 
 
 # --- the command line --------------------------------------------------------------------------
@@ -156,13 +149,9 @@ class _Parser(argparse.ArgumentParser):
 
 def parser(prog: str, description: str) -> argparse.ArgumentParser:
     """A parser with --config, for `parse`; mistakes are UserErrors. Commands add their flags."""
-    made = _Parser(
-        prog=prog,
-        description=description,
-        allow_abbrev=False,
-        epilog='--config.GROUP.FIELD=VALUE sets any field of configs/base.py, '
-        'as in --config.train.epochs=2',
-    )
+    fields = '--config.GROUP.FIELD=VALUE sets any field of configs/base.py'
+    epilog = f'{fields}, as in --config.train.epochs=2'
+    made = _Parser(prog=prog, description=description, allow_abbrev=False, epilog=epilog)
     made.add_argument('--config', required=True, metavar='FILE[:ARGUMENT]')
     return made
 
@@ -240,9 +229,8 @@ def set_field(config, path: str, value) -> None:
     try:
         node[leaf] = _read(value, kind)
     except (TypeError, ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise UserError(
-            f'field {path!r} takes {KINDS.get(kind, kind.__name__)}, it was given {shown(value)}.'
-        ) from error
+        takes = KINDS.get(kind, kind.__name__)
+        raise UserError(f'field {path!r} takes {takes}, it was given {shown(value)}.') from error
 
 
 def _literal(text: str) -> Any:

@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-import ml_collections
+from ml_collections import ConfigDict
 
 from experiments.errors import UserError, one_of, reason, shown
 from experiments.plan.checks import check_protocol, digest, resolve
@@ -31,7 +31,7 @@ class Run(NamedTuple):
     seed: int
     learning_rate: float | None  # None: the grid decides
     overrides: dict[str, Any]  # flat, without the seed
-    config: ml_collections.ConfigDict
+    config: ConfigDict
     resolved: dict[str, Any]  # flat, the axes filled in
 
 
@@ -41,7 +41,7 @@ class Arm(NamedTuple):
     label: str
     overrides: dict[str, Any]  # flat, without the seed
     seeds: tuple[int, ...]
-    config: ml_collections.ConfigDict
+    config: ConfigDict
     resolved: dict[str, Any]
 
     @property
@@ -54,7 +54,7 @@ class Plan(NamedTuple):
     """All runs of an experiment, before any has run. The first arm is the baseline."""
 
     name: str
-    config: ml_collections.ConfigDict  # without the overrides of any arm
+    config: ConfigDict  # without the overrides of any arm
     arms: tuple[Arm, ...]
 
     @property
@@ -194,20 +194,18 @@ def _declared(file: ConfigFile, config, assigned: set[str]) -> _Declared:
             raise UserError(f'the sweep adds arm {label!r} with seed {seed} twice.')
         seeds.append(seed)
 
-    if file.sweep is None:
-        add(config.model.name)
-    else:
-        try:
-            file.sweep(add)
-        except UserError:
-            raise
-        except TypeError as error:
-            raise UserError(
-                f'sweep(add) of {file.name} calls add wrongly ({error}); it is '
-                'add(label, seed=..., group=dict(field=value)).'
-            ) from error
-        except (Exception, SystemExit) as error:
-            raise UserError(f'sweep(add) of {file.name} fails: {reason(error)}') from error
+    sweep = file.sweep or (lambda add: add(config.model.name))
+    try:
+        sweep(add)
+    except UserError:
+        raise
+    except TypeError as error:
+        raise UserError(
+            f'sweep(add) of {file.name} calls add wrongly ({error}); it is '
+            'add(label, seed=..., group=dict(field=value)).'
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise UserError(f'sweep(add) of {file.name} fails: {reason(error)}') from error
     if not arms:
         raise UserError(f'sweep(add) of {file.name} adds no run.')
     return arms
@@ -228,7 +226,7 @@ def only(plan: Plan, text: str) -> Plan:
     fields = sorted({path for arm in plan.arms for path in arm.overrides})
     last = [path.split('.')[-1] for path in fields]
     allowed = {short if last.count(short) == 1 else path: path for short, path in zip(last, fields)}
-    arms = plan.arms
+    arms = list(plan.arms)
     for pair in text.split(','):
         key, equals, value = (word.strip() for word in pair.partition('='))
         if not equals:
@@ -236,24 +234,21 @@ def only(plan: Plan, text: str) -> Plan:
                 f"--only takes key=value pairs such as 'seed=0', it was given {pair!r}."
             )
         if key == 'seed':
-            arms = tuple(
-                arm._replace(seeds=tuple(s for s in arm.seeds if str(s) == value)) for arm in arms
-            )
+            kept = [tuple(seed for seed in arm.seeds if str(seed) == value) for arm in arms]
+            arms = [arm._replace(seeds=seeds) for arm, seeds in zip(arms, kept)]
         elif key == 'arm':
-            arms = tuple(arm for arm in arms if arm.label == value)
+            arms = [arm for arm in arms if arm.label == value]
         elif key in (*allowed, *fields):
             path = allowed.get(key, key)
-            arms = tuple(arm for arm in arms if _same(arm.resolved[path], value))
+            arms = [arm for arm in arms if _same(arm.resolved[path], value)]
         else:
             raise one_of('key of --only', key, (*allowed, 'arm', 'seed'))
-    arms = tuple(arm for arm in arms if arm.seeds)
+    arms = [arm for arm in arms if arm.seeds]
     if not arms:
-        raise UserError(
-            f'--only {text} matches no run. Arms: '
-            f'{"; ".join(arm.label for arm in plan.arms)}. '
-            f'Seeds: {sorted({seed for arm in plan.arms for seed in arm.seeds})}.'
-        )
-    return plan._replace(arms=arms)
+        labels = '; '.join(arm.label for arm in plan.arms)
+        seeds = sorted({seed for arm in plan.arms for seed in arm.seeds})
+        raise UserError(f'--only {text} matches no run. Arms: {labels}. Seeds: {seeds}.')
+    return plan._replace(arms=tuple(arms))
 
 
 def _same(value, text: str) -> bool:
@@ -275,13 +270,10 @@ def choose_learning_rate(trials: Iterable[Run], rows: dict[str, dict[str, Any]])
     tried: dict[Any, list[dict]] = {}
     for run in trials:
         tried.setdefault(run.learning_rate, []).append(rows[run.name])
-    scores = [
-        (
-            statistics.fmean(row['validation/error'] for row in own),
-            statistics.fmean(row['validation/loss'] for row in own),
-            learning_rate,
-        )
-        for learning_rate, own in tried.items()
-        if all(row['status'] == 'done' for row in own)
-    ]
+    scores = []
+    for learning_rate, own in tried.items():
+        if all(row['status'] == 'done' for row in own):
+            error = statistics.fmean(row['validation/error'] for row in own)
+            loss = statistics.fmean(row['validation/loss'] for row in own)
+            scores.append((error, loss, learning_rate))
     return min(scores)[-1] if scores else None

@@ -1,4 +1,4 @@
-"""What the net sees of a training image, drawn anew every time: the papers' augmentations.
+"""What the net sees of a training image, drawn again every time: the papers' augmentations.
 
     augment = augmentation((32, 32, 3), statistics, crop='pad', flip=True)
     images = augment(key, batch['image'])    # uint8 [n, H, W, C] -> float32 [n, h, w, C]
@@ -19,13 +19,14 @@ one off changes nothing that the others draw.
     6  colour
     7  divided by the standard deviation ('channel_std'), or times `white`
 
-The mean goes before the crop, so that the zeros around a padded image are the mean and not black,
-and so that a mean per pixel belongs to the place in the image and not to the place in the crop:
-this is the order of the papers that have it (Krizhevsky et al. 2012, Sec. 2; He et al. 2015,
+The mean is subtracted before the crop, so that the zeros around a padded image are the mean and not
+black, and so that a mean per pixel belongs to the place in the image and not to the place in the
+crop: this is the order of the papers that have it (Krizhevsky et al. 2012, Sec. 2; He et al. 2015,
 Sec. 4.2).
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -87,33 +88,29 @@ def mirror() -> Kind:
     Draws: mirrored, bool. The dtype is kept.
     """
 
-    def apply(image, draws):
-        return jnp.where(draws['mirrored'], image[:, ::-1], image)
-
-    return Kind(
-        'flip', 'mirrored or not', lambda key: {'mirrored': jax.random.bernoulli(key)}, apply
-    )
+    draw = lambda key: {'mirrored': jax.random.bernoulli(key)}
+    apply = lambda image, draws: jnp.where(draws['mirrored'], image[:, ::-1], image)
+    return Kind('flip', 'mirrored or not', draw, apply)
 
 
 def random_crop(shape: Sequence[int], size: tuple[int, int], pad: int = 0) -> Kind:
     """A crop of `size` (h, w) at one of (H - h + 1) (W - w + 1) places, all as likely.
 
     224 or 227 of 256x256 for AlexNet (Krizhevsky et al. 2012, Sec. 4.1: with the mirror images
-    33 x 33 x 2 views, of which the paper counts 32 x 32 x 2 = 2048), 24 of 32x32 for cuda-convnet.
+    33 x 33 x 2 views, where the paper counts 32 x 32 x 2 = 2048), 24 of 32x32 for cuda-convnet.
     With `pad` pixels of zeros on every edge before, it is He et al. 2015, Sec. 4.2: 4 pixels
     around 32x32, a crop of 32x32.
 
     Draws: box, int32 [4]: top, left, height, width in pixels of the image, the first two negative
     where the crop starts in the padding. The dtype is kept.
     """
-    places = [shape[axis] + 2 * pad - size[axis] + 1 for axis in (0, 1)]
 
     def draw(key):
-        top, left = (
-            jax.random.randint(own, (), -pad, places[axis] - pad)
+        corner = (
+            jax.random.randint(own, (), -pad, shape[axis] + pad - size[axis] + 1)
             for axis, own in enumerate(jax.random.split(key))
         )
-        return {'box': jnp.stack([top, left, *size])}
+        return {'box': jnp.stack([*corner, *size])}
 
     def apply(image, draws):
         image = jnp.pad(image, ((pad, pad), (pad, pad), (0, 0)))
@@ -141,11 +138,8 @@ def scale_jitter(shape: Sequence[int], size: tuple[int, int], scales: Sequence[i
         keys = jax.random.split(key, 3)
         s = jax.random.randint(keys[0], (), scales[0], scales[1] + 1)
         ends = [jnp.floor_divide(shape[axis] * s, short) - size[axis] + 1 for axis in (0, 1)]
-        corner = jnp.stack(
-            [jax.random.randint(keys[axis + 1], (), 0, ends[axis]) for axis in (0, 1)]
-        )
-        box = jnp.concatenate([corner, jnp.array(size)]).astype(jnp.float32) * (short / s)
-        return {'S': s, 'box': box}
+        corner = [jax.random.randint(keys[axis + 1], (), 0, ends[axis]) for axis in (0, 1)]
+        return {'S': s, 'box': jnp.stack([*corner, *size]).astype(jnp.float32) * (short / s)}
 
     words = f'{scales[0]}' if scales[0] == scales[1] else f'{scales[0]} to {scales[1]}'
     title = f'a crop of {times(size)} of the image scaled to a shorter side of {words}'
@@ -191,9 +185,8 @@ def area_crop(shape: Sequence[int], size: tuple[int, int], interpolation: str = 
         return resize_box(image, draws['box'], size)
 
     by = ' by one of four interpolations' if interpolation == 'random' else ''
-    return Kind(
-        'crop', f'a crop of 8 to 100 % of the area, scaled to {times(size)}{by}', draw, apply
-    )
+    title = f'a crop of 8 to 100 % of the area, scaled to {times(size)}{by}'
+    return Kind('crop', title, draw, apply)
 
 
 def resize_box(image: jax.Array, box: jax.Array | np.ndarray, size: tuple[int, int]) -> jax.Array:
@@ -203,16 +196,9 @@ def resize_box(image: jax.Array, box: jax.Array | np.ndarray, size: tuple[int, i
     the size not. Linear interpolation between the centres of pixels; where it shrinks, the filter
     is as wide as a pixel of the result, so that nothing aliases.
     """
+    image, shape = image.astype(jnp.float32), (*size, image.shape[-1])
     scale = jnp.array(size, jnp.float32) / box[2:]
-    return jax.image.scale_and_translate(
-        image.astype(jnp.float32),
-        (*size, image.shape[-1]),
-        (0, 1),
-        scale,
-        -box[:2] * scale,
-        'linear',
-        antialias=True,
-    )
+    return jax.image.scale_and_translate(image, shape, (0, 1), scale, -box[:2] * scale, 'linear')
 
 
 def pca_colour(components: Components, std: float) -> Kind:
@@ -234,12 +220,9 @@ def pca_colour(components: Components, std: float) -> Kind:
             image = image.astype(jnp.float32) / 255
         return image + jnp.dot(steps, draws['alpha'], precision='highest')
 
-    return Kind(
-        'colour',
-        f'colour along the principal components, deviation {std:g}',
-        lambda key: {'alpha': std * jax.random.normal(key, components.values.shape)},
-        apply,
-    )
+    draw = lambda key: {'alpha': std * jax.random.normal(key, components.values.shape)}
+    title = f'colour along the principal components, deviation {std:g}'
+    return Kind('colour', title, draw, apply)
 
 
 def affine_distortion(shape: Sequence[int]) -> Kind:
@@ -272,13 +255,11 @@ def affine_distortion(shape: Sequence[int]) -> Kind:
         y, x = y - centre[0] - draws['shift'][0], x - centre[1] - draws['shift'][1]
         y = y * draws['squeeze'] / draws['scale']
         x = x / (draws['squeeze'] * draws['scale']) - draws['shear'] * y
-        return jax.vmap(
-            lambda plane: jax.scipy.ndimage.map_coordinates(
-                plane, [y + centre[0], x + centre[1]], order=1, mode='nearest'
-            ),
-            in_axes=-1,
-            out_axes=-1,
-        )(image.astype(jnp.float32))
+        places = [y + centre[0], x + centre[1]]
+        moved = functools.partial(
+            jax.scipy.ndimage.map_coordinates, coordinates=places, order=1, mode='nearest'
+        )
+        return jax.vmap(moved, in_axes=-1, out_axes=-1)(image.astype(jnp.float32))
 
     return Kind('affine', 'shift, scale, squeeze and shear', draw, apply)
 
@@ -293,21 +274,19 @@ def photometric_distortion() -> Kind:
     Draws: factors, float32 [3], of photometric.NAMES; order, int32, a place in photometric.ORDERS.
     """
 
+    count, low, high = len(photometric.NAMES), photometric.LOW, photometric.HIGH
+
     def draw(key):
         keys = jax.random.split(key)
-        return {
-            'factors': jax.random.uniform(
-                keys[0], (len(photometric.NAMES),), minval=photometric.LOW, maxval=photometric.HIGH
-            ),
-            'order': jax.random.randint(keys[1], (), 0, len(photometric.ORDERS)),
-        }
+        factors = jax.random.uniform(keys[0], (count,), minval=low, maxval=high)
+        order = jax.random.randint(keys[1], (), 0, len(photometric.ORDERS))
+        return {'factors': factors, 'order': order}
 
     def apply(image, draws):
         return photometric.distort(image.astype(jnp.float32), draws['factors'], draws['order'])
 
-    return Kind(
-        'photometric', 'brightness, contrast and colour by 0.5 to 1.5, in any order', draw, apply
-    )
+    title = 'brightness, contrast and colour by 0.5 to 1.5, in any order'
+    return Kind('photometric', title, draw, apply)
 
 
 # --- all of them -------------------------------------------------------------------------------
@@ -428,14 +407,11 @@ def needed(statistics: Statistics, name: str) -> Any:
 
 def _check(shape, crop, size, pad, scales, interpolation, colour, subtract, **others) -> None:
     """UserError for values that are unknown or do not fit the images; `others` need no check."""
-    height, width, _ = shape
-    for name, value, allowed in (
-        ('crop', crop, base.CROPS),
-        ('subtract', subtract, base.SUBTRACT),
-        ('interpolation', interpolation, base.INTERPOLATIONS),
-    ):
-        if value not in allowed:
-            raise one_of(f'value of augment.{name}', value, allowed)
+    allowed = base.CROPS, base.SUBTRACT, base.INTERPOLATIONS
+    given = {'crop': crop, 'subtract': subtract, 'interpolation': interpolation}
+    for (name, value), names in zip(given.items(), allowed):
+        if value not in names:
+            raise one_of(f'value of augment.{name}', value, names)
     for name, number in (('size', size), ('pad', pad), ('colour', colour)):
         if not number >= 0:
             raise UserError(f'augment.{name} is {number}, it must be a number from 0.')
@@ -444,21 +420,21 @@ def _check(shape, crop, size, pad, scales, interpolation, colour, subtract, **ot
             f"augment.interpolation='random' belongs to augment.crop='area'; the crop "
             f"is {crop!r}. Set the interpolation to 'bilinear'."
         )
-    room = 2 * pad if crop == 'pad' else 0
+    height, width, _ = shape
+    short, room = min(height, width), 2 * pad if crop == 'pad' else 0
+    most = short + room
     words = f'images of {times((height, width))}' + (f' with {pad} zeros around' if room else '')
-    if crop in ('none', 'pad', 'random') and size > min(height, width) + room:
+    if crop in ('none', 'pad', 'random') and size > most:
         raise UserError(
-            f'augment.size: a crop of {times((size, size))} does not fit into {words}. '
-            f'Set it to at most {min(height, width) + room}, or '
-            f'data.resize to at least {size - room}.'
+            f'augment.size: a crop of {times((size, size))} does not fit into {words}. Set it to '
+            f'at most {most}, or data.resize to at least {size - room}.'
         )
     everything = not size or (size, size) == (height + room, width + room)
     if crop in ('pad', 'random') and everything and not (crop == 'pad' and pad and not size):
+        other = ', augment.pad above 0' if crop == 'pad' else ''
         raise UserError(
-            f'augment.crop={crop!r} has one place only for {times((size, size))} in '
-            f'{words}. Set augment.size below {min(height, width) + room}'
-            f'{", augment.pad above 0" if crop == "pad" else ""} or augment.crop to '
-            "'none'."
+            f'augment.crop={crop!r} has one place only for {times((size, size))} in {words}. Set '
+            f"augment.size below {most}{other} or augment.crop to 'none'."
         )
     if crop == 'scale':
         scales = tuple(scales)
@@ -467,11 +443,10 @@ def _check(shape, crop, size, pad, scales, interpolation, colour, subtract, **ot
                 f'augment.scales is {shown(scales)}, it must be the lowest and the '
                 'highest number of pixels of the shorter side, such as 256,512.'
             )
-        if scales[0] < (size or min(height, width)):
+        if scales[0] < (size or short):
             raise UserError(
-                f'augment.scales starts at a shorter side of {scales[0]}, smaller than '
-                f'the crop of {size or min(height, width)}. Raise it or lower '
-                'augment.size.'
+                f'augment.scales starts at a shorter side of {scales[0]}, smaller than the crop of '
+                f'{size or short}. Raise it or lower augment.size.'
             )
 
 

@@ -56,10 +56,9 @@ def augmented(config: ConfigDict, dataset: data.Dataset, count: int = 4, draws: 
     function = jax.jit(augmentation)
     keys = jax.random.split(jax.random.PRNGKey(config.seed), draws)
     seen = np.stack([as_shown(function(key, images), config, dataset) for key in keys], 1)
-    words = (
-        '; then '.join(kind.title for kind in augmentation.kinds) or 'nothing is drawn at random'
-    )
-    words = f'{dataset.name}, {_SUBTRACTED[config.augment.subtract]}; {words}'
+    drawn = '; then '.join(kind.title for kind in augmentation.kinds)
+    words = f'{dataset.name}, {_SUBTRACTED[config.augment.subtract]}; '
+    words += drawn or 'nothing is drawn at random'
     figure, axes, _ = contact.grid(count, draws + 1, words)
     for row, image, draws_of_it, label in zip(axes, images, seen, labels):
         contact.show(row[0], image / 255)
@@ -92,14 +91,13 @@ def each(config: ConfigDict, dataset: data.Dataset, draws: int = 7) -> Figure:
         for i, (axis, image) in enumerate(zip(row[1:], pixels)):
             contact.show(axis, image)
             own = {name: value[i] for name, value in drawn.items()}
-            axis.set_xlabel(caption(own), fontsize=7)
+            words = caption(own)
             if kind.name == 'crop':
                 _frame(row[0], axis, own['box'], COLOURS[i % len(COLOURS)])
             if kind.name == 'colour':
                 moved = np.round(255 * np.mean(image - images[0] / 255, (0, 1))) + 0.0  # no -0
-                axis.set_xlabel(
-                    f'{caption(own)}\n{" ".join(f"{v:+.0f}" for v in moved)} of 255', fontsize=7
-                )
+                words += f'\n{" ".join(f"{v:+.0f}" for v in moved)} of 255'
+            axis.set_xlabel(words, fontsize=7)
         if kind.name == 'crop':
             _widen(row[0], drawn['box'])
     return figure
@@ -112,19 +110,15 @@ def viewed(config: ConfigDict, dataset: data.Dataset) -> Figure:
     made = views.views(given.views, augmentation_of(config, dataset), given.scales)
     counts = np.concatenate([group.counts for group in made.groups])
     different = jax.jit(lambda x: made(x))(images)
-    left_out = max(len(different) - MOST, 0)
-    title = (
-        f'{dataset.name}, {dataset.classes[labels[0]]}: evaluation views {made.name!r}, '
-        f'{made.count} in all'
-    )
+    title = f'{dataset.name}, {dataset.classes[labels[0]]}: evaluation views {made.name!r}, '
+    title += f'{made.count} in all'
     if made.count != len(different):
         title += f', {len(different)} different (xN: occurs N times)'
-    if left_out:
-        title += f'; {left_out} are not shown'
-    columns = min(len(different[:MOST]) + 1, 12)
-    figure, axes, _ = contact.grid(
-        -(-(len(different[:MOST]) + 1) // columns), columns, title, captions=1
-    )
+    if len(different) > MOST:
+        title += f'; {len(different) - MOST} are not shown'
+    cells = len(different[:MOST]) + 1
+    columns = min(cells, 12)
+    figure, axes, _ = contact.grid(-(-cells // columns), columns, title, captions=1)
     contact.show(axes.flat[0], images[0] / 255)
     axes.flat[0].set_xlabel(f'image {augment.times(images.shape[1:3])}', fontsize=7)
     for axis, view, count in zip(list(axes.flat)[1:], different, counts):
@@ -140,27 +134,19 @@ def every_kind(config: ConfigDict, dataset: data.Dataset) -> list[tuple[str, aug
     height, width, _ = shape = dataset.shape
     short, own = min(height, width), augmentation_of(config, dataset)
     on = {kind.name: kind for kind in own.kinds}
+    padding, part = max(short // 8, 1), max(short * 7 // 8, 1)
+    scales = -(-short * 8 // 7), short * 16 // 7
     crops = {
-        'pad': (
-            'ResNet on CIFAR-10',
-            lambda: augment.random_crop(shape, (height, width), max(short // 8, 1)),
-        ),
-        'random': ('AlexNet', lambda: augment.random_crop(shape, (max(short * 7 // 8, 1),) * 2)),
-        'scale': (
-            'VGG',
-            lambda: augment.scale_jitter(
-                shape, (short, short), (-(-short * 8 // 7), short * 16 // 7)
-            ),
-        ),
-        'area': ('GoogLeNet', lambda: augment.area_crop(shape, own.size, 'random')),
+        'pad': ('ResNet on CIFAR-10', augment.random_crop(shape, (height, width), padding)),
+        'random': ('AlexNet', augment.random_crop(shape, (part, part))),
+        'scale': ('VGG', augment.scale_jitter(shape, (short, short), scales)),
+        'area': ('GoogLeNet', augment.area_crop(shape, own.size, 'random')),
     }
-    kinds = [
-        (paper, on['crop'] if config.augment.crop == name else make())
-        for name, (paper, make) in crops.items()
-    ]
+    if config.augment.crop in crops:
+        crops[config.augment.crop] = crops[config.augment.crop][0], on['crop']
     components = augment.needed(data.statistics_of(dataset, {'components'}), 'components')
     return [
-        *kinds,
+        *crops.values(),
         ('AlexNet', augment.mirror()),
         ('AlexNet', on.get('colour', augment.pca_colour(components, 0.1))),
         ('Howard 2013', augment.photometric_distortion()),
@@ -199,10 +185,9 @@ def caption(draws: dict) -> str:
         return f'{100 * draws["area"]:.0f} %, aspect {draws["box"][3] / draws["box"][2]:.2f}{way}'
     if 'factors' in draws:
         short = 'bright', 'contrast', 'colour'  # photometric.NAMES, to fit below an image
-        steps = [
-            f'{short[i]} {draws["factors"][i]:.2f}' for i in photometric.ORDERS[draws['order']]
-        ]
-        return f'{steps[0]},\n{steps[1]}, {steps[2]}'
+        words = [f'{name} {factor:.2f}' for name, factor in zip(short, draws['factors'])]
+        first, second, third = photometric.ORDERS[draws['order']]
+        return f'{words[first]},\n{words[second]}, {words[third]}'
     if 'box' in draws:
         return f'top {draws["box"][0]}, left {draws["box"][1]}'
     if 'alpha' in draws:
@@ -221,11 +206,8 @@ def caption(draws: dict) -> str:
 def _frame(whole, crop, box, colour):
     """Marks on the image where a crop comes from, in the colour of the crop's own frame."""
     top, left, height, width = box
-    whole.add_patch(
-        Rectangle(
-            (left - 0.5, top - 0.5), width, height, fill=False, lw=1.2, color=colour, clip_on=False
-        )
-    )
+    line = dict(fill=False, lw=1.2, color=colour, clip_on=False)
+    whole.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, **line))
     for spine in crop.spines.values():
         spine.set(color=colour, linewidth=2)
 
@@ -247,13 +229,11 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     parser = configs.parser('python -m experiments.sheets', __doc__.split('\n')[0])
     parser.add_argument('--out', metavar='FILE', help='default: sheet.png')
     parser.add_argument('--images', type=int, default=4, metavar='N', help='rows, default 4')
-    parser.add_argument(
-        '--draws', type=int, default=7, metavar='N', help='draws of each image, default 7'
-    )
+    words = 'draws of each image, default 7'
+    parser.add_argument('--draws', type=int, default=7, metavar='N', help=words)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        '--each', action='store_true', help='one row for each kind of augmentation, of one image'
-    )
+    words = 'one row for each kind of augmentation, of one image'
+    which.add_argument('--each', action='store_true', help=words)
     which.add_argument('--views', action='store_true', help='the views of an evaluation')
     args, assignments = configs.parse(parser, argv)
     for flag in ('images', 'draws'):

@@ -80,7 +80,7 @@ class Views:
         ]
 
     def logits(self, apply: Callable, images: jax.Array | np.ndarray) -> jax.Array:
-        """One score for each image and class: of a single view `apply`'s own logits, of several
+        """One score for each image and class: with one view `apply`'s own logits, with several
         the logarithm of their mean softmax.
 
         apply: float32 [n, h, w, C] -> logits [n, classes]. images: uint8 [n, H, W, C].
@@ -103,17 +103,15 @@ class Views:
             boxes = jnp.asarray(group.boxes)
             like = jax.eval_shape(scores, boxes[0], False)
             views = boxes, jnp.asarray(group.mirrored), jnp.asarray(group.counts, like.dtype)
-            total, _ = jax.lax.scan(
-                add, jnp.broadcast_to(total, like.shape).astype(like.dtype), views
-            )
+            total = jnp.broadcast_to(total, like.shape).astype(like.dtype)
+            total, _ = jax.lax.scan(add, total, views)
         return total - np.log(self.count)
 
     def _view(self, images, group, box, mirrored):
         if _exact(group):
             top, left = jnp.round(box[:2]).astype(jnp.int32)
-            view = jax.lax.dynamic_slice(
-                images, (0, top, left, 0), (len(images), *group.size, images.shape[-1])
-            )
+            size = (len(images), *group.size, images.shape[-1])
+            view = jax.lax.dynamic_slice(images, (0, top, left, 0), size)
         else:
             view = jax.vmap(lambda image: augment.resize_box(image, box, group.size))(images)
         return self.trained.finish(jnp.where(mirrored, view[:, :, ::-1], view))
@@ -143,25 +141,18 @@ def views(name: str, trained: Augmentation, scales: Sequence[int] = ()) -> Views
     scales = scales_of(name, trained, scales)
     if name not in DENSE:
         _check_fit(name, size, shape, scales)
-    boxes = {
-        'centre': _middle,
-        'ten': _ten,
-        'dense': _whole,
-        'multiscale': _whole,
-        '144': _squares,
-        '150': _grid,
-    }[name]
+    boxes = {'centre': _middle, 'ten': _ten, '144': _squares, '150': _grid}.get(name, _whole)
     counts: dict[tuple, dict] = {}  # {size of a view: {(box, mirrored): how often}}
     for scale in scales:
         # the image's sides at this scale, and pixels of the image for one pixel there
         factor = min(shape[:2]) / scale
         sides = _sides(shape, scale)
-        for (top, left, height, width), view in boxes(sides, size):
-            box = tuple(np.asarray([top, left, height, width], np.float32) * np.float32(factor))
-            if boxes is _whole:
+        own = counts.setdefault(sides if name in DENSE else size, {})
+        for place in boxes(sides, size):
+            box = tuple(np.asarray(place, np.float32) * np.float32(factor))
+            if name in DENSE:
                 box = (0.0, 0.0, *map(float, shape[:2]))
             for mirrored in (False, True)[: 1 if name == 'centre' else 2]:
-                own = counts.setdefault(view, {})
                 own[box, mirrored] = own.get((box, mirrored), 0) + 1
     groups = tuple(
         Group(
@@ -192,10 +183,9 @@ def _check_fit(name, size, shape, scales) -> None:
         max(size) if name == '144' else -(-size[axis] * short // shape[axis]) for axis in (0, 1)
     )
     raise UserError(
-        f'evaluation.views={name!r}: views of {augment.times(size)} do not fit into '
-        f'images of {augment.times(sides)}, whose shorter side is {min(scales)}. Set '
-        f'evaluation.scales to at least {least}, or augment.size to at most '
-        f'{min(sides)}.'
+        f'evaluation.views={name!r}: views of {augment.times(size)} do not fit into images of '
+        f'{augment.times(sides)}, whose shorter side is {min(scales)}. Set evaluation.scales to at '
+        f'least {least}, or augment.size to at most {min(sides)}.'
     )
 
 
@@ -225,40 +215,30 @@ def scales_of(name: str, trained: Augmentation, given: Sequence[int] = ()) -> tu
 
 
 def _middle(sides, size):
-    yield (*((n - m) // 2 for n, m in zip(sides, size)), *size), size
-
-
-def _corners(sides, size):
-    down, right = (n - m for n, m in zip(sides, size))
-    for top, left in ((0, 0), (0, right), (down, 0), (down, right)):
-        yield (top, left, *size), size
+    return [(*((n - m) // 2 for n, m in zip(sides, size)), *size)]
 
 
 def _ten(sides, size):
-    yield from _corners(sides, size)
-    yield from _middle(sides, size)
+    down, right = (n - m for n, m in zip(sides, size))
+    corners = [(0, 0), (0, right), (down, 0), (down, right)]
+    return [*((*corner, *size) for corner in corners), *_middle(sides, size)]
 
 
 def _whole(sides, size):
-    yield (0, 0, *sides), sides
+    return [(0, 0, *sides)]
 
 
 def _squares(sides, size):
     side = min(sides)
     for third in range(3):  # left, middle, right; of an upright image top, middle, bottom
         top, left = ((n - side) * third // 2 for n in sides)
-        square = (side, side)
-        for (down, right, *box), view in (*_ten(square, size), ((0, 0, *square), size)):
-            yield (top + down, left + right, *box), view
+        for down, right, *box in (*_ten((side, side), size), (0, 0, side, side)):
+            yield top + down, left + right, *box
 
 
 def _grid(sides, size):
-    for down in range(5):
-        for right in range(5):
-            yield (
-                (*((n - m) * step // 4 for n, m, step in zip(sides, size, (down, right))), *size),
-                size,
-            )
+    down, right = (n - m for n, m in zip(sides, size))
+    return [(down * i // 4, right * j // 4, *size) for i in range(5) for j in range(5)]
 
 
 # --- the net that looks at them --------------------------------------------------------------

@@ -10,7 +10,6 @@ the same colour everywhere; the figure names every arm or seed that has no resul
 import argparse
 import os
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +95,7 @@ def _scale_errors(axes: Axes, validation: list[float], training: list[float]) ->
     least = min(value for value in validation + training if value > 0)
     axes.set_yscale('log', nonpositive='clip')
     axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter('%g'))
+    axes.yaxis.set_major_formatter('{x:g}')
     axes.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     axes.set_ylim(max(0.8 * least, min(positive) / 10), 1.25 * top)
 
@@ -127,15 +126,8 @@ def _draw_remark(axes: Axes, y: float, text: str) -> None:
 
 def _draw_dots(axes: Axes, y: float, values: list[float], colour: str) -> None:
     """Faint dots above the row of an arm, one per seed."""
-    axes.plot(
-        [100 * value for value in values],
-        [y + 0.2] * len(values),
-        'o',
-        color=colour,
-        ms=4,
-        alpha=0.4,
-        mew=0,
-    )
+    percents, rows = [100 * value for value in values], [y + 0.2] * len(values)
+    axes.plot(percents, rows, 'o', color=colour, ms=4, alpha=0.4, mew=0)
 
 
 def _draw_test_error(
@@ -167,17 +159,12 @@ def _draw_differences(
         if not arm['difference'].n:
             _draw_remark(axes, y, 'no seed finished in both arms')
             continue
-        rows = finished(experiment, arm['arm'])
-        _draw_dots(
-            axes,
-            y,
-            [
-                row['test/error'] - baseline[seed]['test/error']
-                for seed, row in rows.items()
-                if seed in baseline
-            ],
-            colours[arm['arm']],
-        )
+        apart = [
+            row['test/error'] - baseline[seed]['test/error']
+            for seed, row in finished(experiment, arm['arm']).items()
+            if seed in baseline
+        ]
+        _draw_dots(axes, y, apart, colours[arm['arm']])
         _draw_interval(axes, y, arm['difference'], colours[arm['arm']])
     axes.set_title('Paired difference')
     axes.set_xlabel('arm minus baseline, percentage points')
@@ -207,14 +194,10 @@ def _draw_legend(figure: Figure, summary: Summary, colours: Colours) -> None:
         handles.append(Line2D([], [], color=GREY, lw=0.8, marker='x'))
         labels.append('a run that broke off')
     longest = max(len(line) for label in labels for line in label.split('\n'))
+    columns = max(1, min(3, 160 // (longest + 6)))  # about 160 letters fit in a line
     figure.legend(
-        handles,
-        labels,
-        loc='outside lower center',
-        frameon=False,
-        fontsize=8,
-        ncols=max(1, min(3, 160 // (longest + 6))),
-    )  # about 160 letters fit in a line
+        handles, labels, loc='outside lower center', frameon=False, fontsize=8, ncols=columns
+    )
 
 
 def render(experiment: Experiment) -> Figure:
@@ -240,14 +223,8 @@ def render(experiment: Experiment) -> Figure:
     assert isinstance(engine, ConstrainedLayoutEngine)  # as style.canvas sets it
     engine.set(rect=(0, 0, 1, 1 - head / height), w_pad=0.08)
     figure.text(0.012, 1 - 0.12 / height, title, fontsize=13, va='top', linespacing=1.2)
-    figure.text(
-        0.012,
-        1 - (0.2 + 0.24 * (title.count('\n') + 1)) / height,
-        note,
-        fontsize=7.5,
-        va='top',
-        color=GREY,
-    )
+    below = 1 - (0.2 + 0.24 * (title.count('\n') + 1)) / height
+    figure.text(0.012, below, note, fontsize=7.5, va='top', color=GREY)
 
     # One arm has nothing to be compared with: no third panel
     widths = (1.35, 1, 1) if len(summary) > 1 else (1.35, 1)
@@ -266,7 +243,7 @@ def render(experiment: Experiment) -> Figure:
     middle.set_ylim(len(summary) - 0.45, -0.55)
     _draw_legend(figure, summary, colours)
     figure.draw_without_rendering()
-    figure.set_layout_engine('none')  # laid out anew at each drawing, it would creep
+    figure.set_layout_engine('none')  # laid out again at each drawing, it would creep
     return figure
 
 
@@ -291,7 +268,3 @@ def main(argv: list[str] | None = None) -> int:
     stem = re.sub(r'\.(png|svg)$', '', args.out or str(Path(args.workdir) / 'figure'))
     print(*write(workdir.read_experiment(args.workdir), stem), sep='\n')
     return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """Confidence intervals over seeds.
 
-What they mean. Every interval is a Student t interval over seeds, so it covers what a seed changes:
+Every interval is a Student t interval over seeds, so it covers what a seed changes:
 initialisation and order of the data. It does not cover the sampling of the test images, which all
 seeds share. Each is made for one comparison; none is corrected for several comparisons.
 """

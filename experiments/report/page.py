@@ -7,11 +7,11 @@ environment, resolved config, failures. With --markdown it prints table and sent
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
 import statistics
-import sys
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
@@ -42,17 +42,11 @@ code, pre { font-size: 0.85rem; overflow-wrap: anywhere; white-space: pre-wrap; 
 
 def _html_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """HTML table of escaped strings; the first column heads its row."""
-    lines = [
-        '<div class="wide"><table><thead><tr>'
-        + ''.join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
-        + '</tr></thead><tbody>'
-    ]
+    head = ''.join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
+    lines = [f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>']
     for first, *others in rows:
-        lines.append(
-            f'<tr><th scope="row">{escape(first)}</th>'
-            + ''.join(f'<td>{escape(cell)}</td>' for cell in others)
-            + '</tr>'
-        )
+        cells = ''.join(f'<td>{escape(cell)}</td>' for cell in others)
+        lines.append(f'<tr><th scope="row">{escape(first)}</th>{cells}</tr>')
     return '\n'.join(lines) + '</tbody></table></div>'
 
 
@@ -72,7 +66,7 @@ def _figure(experiment: Experiment) -> str:
 
 
 def _selection(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
-    """How the learning rate was chosen: the validation error of every rate tried, per arm."""
+    """How the learning rate was chosen: the validation errors of all that were tried."""
     rates = sorted(experiment.plan['rates'])
     trials = [row for row in experiment.rows if row['phase'] == 'select']
     if len(rates) < 2:
@@ -83,14 +77,14 @@ def _selection(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
     for arm in summary:
         line = [arm['arm']]
         for rate in rates:
-            rows = [
-                row for row in trials if row['arm'] == arm['arm'] and row['learning_rate'] == rate
+            found = [
+                row for row in trials if (row['arm'], row['learning_rate']) == (arm['arm'], rate)
             ]
-            errors = [row['validation/error'] for row in rows if row['status'] == 'done']
-            cell = f'{100 * statistics.mean(errors):.2f}' if errors else ''
-            broken = ', '.join(sorted({row['status'] for row in rows} - {'done'}))
-            cell = ', '.join(text for text in (cell, broken) if text) or 'not run'
-            line.append(cell + (' (chosen)' if rate == arm['learning_rate'] else ''))
+            errors = [row['validation/error'] for row in found if row['status'] == 'done']
+            cell = [f'{100 * statistics.mean(errors):.2f}'] if errors else []
+            cell += sorted({row['status'] for row in found} - {'done'})
+            chosen = ' (chosen)' if rate == arm['learning_rate'] else ''
+            line.append((', '.join(cell) or 'not run') + chosen)
         lines.append(line)
     seeds = ', '.join(map(str, sorted({row['seed'] for row in trials}))) or 'none yet'
     return (
@@ -101,7 +95,7 @@ def _selection(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
 
 
 def _protocol(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
-    """How many runs there are of which seeds, and when the test images are read."""
+    """The number of final runs, their seeds, and when the test images are read."""
     plan = experiment.plan
     seeds = ', '.join(map(str, plan['seeds']))
     final = [row for row in experiment.rows if row['phase'] == 'final']
@@ -118,12 +112,10 @@ def _stored(workdir: Path, experiment: Experiment, name: str) -> dict[str, Any]:
     """A JSON file of the first run that has it; the final runs of the baseline come first."""
     baseline = arm_rows(experiment, experiment.plan['arms'][0], 'final')
     for row in baseline + experiment.rows:
-        try:
+        with contextlib.suppress(OSError, ValueError):
             found = schema.parse((workdir / 'points' / row['point'] / name).read_bytes())
-        except (OSError, ValueError):
-            continue
-        if isinstance(found, dict):
-            return found
+            if isinstance(found, dict):
+                return found
     return {}
 
 
@@ -139,7 +131,8 @@ def write(workdir: str | os.PathLike) -> Path:
     net = plan.get('model', '') + ''.join(f', {count:,} parameters' for count in parameters)
     failures = [f'{arm["arm"]}: {failure}' for arm in summary for failure in arm['failures']]
     findings = sentences(summary) or ['One arm: nothing to compare.']
-    environment = _stored(workdir, experiment, 'environment.json')
+    stored = _stored(workdir, experiment, 'environment.json')
+    environment = [(key, str(value)) for key, value in sorted(stored.items())]
     config = _stored(workdir, experiment, 'config.json')
     body = [
         f'<h1>{escape(plan["title"])}</h1>',
@@ -161,11 +154,7 @@ def write(workdir: str | os.PathLike) -> Path:
         '<h2>Failures</h2>',
         _html_list(failures) if failures else '<p>None.</p>',
         '<h2>Environment</h2>',
-        _html_table(
-            ('what', 'value'), [(key, str(value)) for key, value in sorted(environment.items())]
-        )
-        if environment
-        else '<p>None stored.</p>',
+        _html_table(('what', 'value'), environment) if environment else '<p>None stored.</p>',
         '<details><summary>Resolved config of a run of the baseline</summary>',
         f'<pre>{escape(json.dumps(config, indent=2, sort_keys=True))}</pre></details>',
     ]
@@ -200,7 +189,3 @@ def main(argv: list[str] | None = None) -> int:
     else:
         print(write(args.workdir))
     return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -77,11 +77,8 @@ def write_csv(path: str | os.PathLike, summary: list[dict[str, Any]]) -> None:
     lines = []
     for arm in summary:
         line = {key: arm[key] for key in ('arm', 'parameters', 'learning_rate', 'rate_at_edge')}
-        line |= {
-            'seeds_finished': arm['seeds'],
-            'seeds_planned': arm['seeds_expected'],
-            'interval_level': arm['level'],
-        }
+        line |= {'seeds_finished': arm['seeds'], 'seeds_planned': arm['seeds_expected']}
+        line['interval_level'] = arm['level']
         for key, name, unit in _CSV_INTERVALS:
             value = arm[key] or interval([])
             for part in ('mean', 'low', 'high'):

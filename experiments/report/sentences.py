@@ -1,4 +1,4 @@
-"""The summary in sentences: what the test errors support, and the notes to a table."""
+"""The summary in sentences: what the test errors support, and the notes on a table."""
 
 from typing import Any
 
@@ -70,7 +70,7 @@ def sentences(summary: list[dict[str, Any]]) -> list[str]:
 
 
 def notes(summary: list[dict[str, Any]]) -> list[str]:
-    """What a table does not say: what the intervals cover, rates at the edge, failures."""
+    """What a table does not say: what the intervals cover, learning rates at the edge, failures."""
     texts = [
         f'Intervals: {percent(summary[0]["level"])} Student t over seeds, so they cover '
         'initialisation and data order, not the sampling of test images. Each is for one '

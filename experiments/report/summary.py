@@ -122,6 +122,9 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
         # None: no learning rate of the grid trained
         chosen = column(arm_rows(experiment, arm, 'final'), 'learning_rate')
         counts = column([row for row in experiment.rows if row['arm'] == arm], 'parameters')
+        gaps = [
+            row.get('test/centre_error', row['test/error']) - row['train/error'] for row in rows
+        ]
         neighbours = [
             other
             for other in plan['arms'][1:place]
@@ -137,13 +140,7 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
                 'missing': _missing(experiment, arm),
                 'test_error': interval(column(rows, 'test/error'), level),
                 'train_error': interval(column(rows, 'train/error'), level),
-                'gap': interval(
-                    [
-                        row.get('test/centre_error', row['test/error']) - row['train/error']
-                        for row in rows
-                    ],
-                    level,
-                ),
+                'gap': interval(gaps, level),
                 'centre_error': interval(column(rows, 'test/centre_error'), level),
                 'test_error5': interval(column(rows, 'test/error5'), level),
                 'difference': paired(arm, plan['arms'][0]) if place else None,

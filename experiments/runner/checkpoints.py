@@ -24,12 +24,12 @@ def _path(workdir: WorkDir, run: Run):
 class Checkpoint:
     """The checkpoint of runs that are trained together, in the folder of the first of them.
 
-    `begun` is the snapshot to go on from, or None, where `note` may have the reason.
+    `begun` is the snapshot to continue from, or None, where `note` may have the reason.
     """
 
     def __init__(self, workdir: WorkDir, runs: list[Run], made_of: dict[str, Any]):
         self.workdir = workdir
-        self.made_of = {'group of points': [run.name for run in runs]} | made_of
+        self.made_of = {'group of runs': [run.name for run in runs]} | made_of
         self.path = _path(workdir, runs[0])
         self.begun, self.note = checkpoint.read(self.path, self.made_of)
         self._last, self._took = time.monotonic(), 0.0  # the last writing: its end, its length
@@ -39,9 +39,7 @@ class Checkpoint:
         start = time.monotonic()
         if start - self._last < max(KEEP, KEEP_TIMES * self._took):
             return
-        try:
+        with self.workdir.writing():
             checkpoint.save(self.path, self.made_of, snapshot())
-        except OSError as error:
-            self.workdir.fail(error)
         self._last = time.monotonic()
         self._took = self._last - start

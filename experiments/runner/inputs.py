@@ -57,8 +57,7 @@ def check_data(whole: Plan, datasets: dict[str, data.Dataset], workdir: WorkDir)
     if not finished:
         return
     now = {dataset.asked: dataset for dataset in datasets.values()}
-    changed, unknown, kept = [], 0, 0
-    left = set(finished)
+    changed, unknown, kept, left = [], 0, 0, set(finished)
     for arm in whole.arms:
         dataset = now.get(data.asked(arm.config.data))
         rates = whole.learning_rates or (None,)
@@ -67,13 +66,12 @@ def check_data(whole: Plan, datasets: dict[str, data.Dataset], workdir: WorkDir)
             if run.name not in left:
                 continue
             left.discard(run.name)
-            if dataset is None:
-                continue
-            row = finished[run.name]
-            kept += 1
-            unknown += 'data_found' not in row
-            if row.get('data_found', dataset.found) != dataset.found:
-                changed.append((row, dataset))
+            if dataset is not None:
+                row = finished[run.name]
+                kept += 1
+                unknown += 'data_found' not in row
+                if row.get('data_found', dataset.found) != dataset.found:
+                    changed.append((row, dataset))
     if changed:
         row, dataset = changed[0]
         raise UserError(
@@ -106,17 +104,14 @@ def describe(plan: Plan, datasets: dict[str, data.Dataset]) -> list[str]:
         steps_per_epoch = train.length_of(config, dataset).steps_per_epoch
         optim.schedule_of(config, steps_per_epoch)
         devices = train.program_of(config, dataset, models).devices
-        layout = (
-            f'batch {config.train.batch} = {devices} x {config.train.batch // devices}'
-            if config.train.together == 1
-            else f'{models} runs together = {devices} x '
-            f'{models // devices}, each with batches of {config.train.batch}'
-        )
+        batch, each = config.train.batch, models // devices
+        layout = f'batch {batch} = {devices} x {batch // devices}'
+        if config.train.together > 1:
+            layout = f'{models} runs together = {devices} x {each}, each with batches of {batch}'
         lines |= {
             f'data: {dataset.note}; {len(dataset.train.labels):,} train, '
-            f'{len(dataset.validation.labels):,} validation, '
-            f'{len(dataset.test.labels):,} test images, '
-            f'{"streamed" if isinstance(dataset.train, data.Streamed) else "in memory"}',
+            f'{len(dataset.validation.labels):,} validation, {len(dataset.test.labels):,} test '
+            f'images, {"streamed" if isinstance(dataset.train, data.Streamed) else "in memory"}',
             f'devices: {devices} ({jax.local_devices()[0].device_kind}); {layout}',
             optim.late_falls(config, steps_per_epoch),
             channels(config, dataset),
@@ -139,18 +134,13 @@ def channels(config, dataset: data.Dataset) -> str:
 
 def other_code(rows: Iterable[dict[str, Any]], now: dict[str, Any]) -> str:
     """A note on finished runs of other code than that of this environment, or ''."""
-    others = sorted(
-        {
-            _short(row.get('git_revision'))
-            for row in rows
-            if row.get('code') not in (None, now['code'])
-        }
-    )
-    if not others:
+    differ = [row for row in rows if row.get('code') not in (None, now['code'])]
+    if not differ:
         return ''
+    others = sorted({_short(row.get('git_revision')) for row in differ})
     return (
         f'finished runs were trained by other code, of revision {", ".join(others)}; this is '
-        f'{_short(now["git_revision"])}; name another --workdir to train all of them anew'
+        f'{_short(now["git_revision"])}; name another --workdir to train all of them again'
     )
 
 

@@ -17,8 +17,7 @@ def interrupt(number: int, frame) -> None:
 @contextlib.contextmanager
 def _handler(handler: Callable) -> Iterator[None]:
     """Ctrl-C and SIGTERM have this handler inside."""
-    numbers = signal.SIGINT, signal.SIGTERM
-    before = {number: signal.signal(number, handler) for number in numbers}
+    before = {one: signal.signal(one, handler) for one in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

@@ -14,13 +14,9 @@ Row = dict[str, Any]
 def label(runs: Sequence[Run]) -> str:
     """Names runs of one arm and phase: 'max pooling (final, seeds 0, 1, learning rate 0.05)'."""
     words = [runs[0].phase]
-    for name, values in (
-        ('seed', [str(run.seed) for run in runs]),
-        (
-            'learning rate',
-            [f'{run.learning_rate:g}' for run in runs if run.learning_rate is not None],
-        ),
-    ):
+    seeds = [str(run.seed) for run in runs]
+    rates = [f'{run.learning_rate:g}' for run in runs if run.learning_rate is not None]
+    for name, values in (('seed', seeds), ('learning rate', rates)):
         values = list(dict.fromkeys(values))
         if values:
             words.append(f'{name}{"s" if len(values) > 1 else ""} {", ".join(values)}')
@@ -66,19 +62,16 @@ def words(row: Row) -> str:
 def plan_file(whole: Plan, datasets: dict[str, Dataset], command: str, rows: dict[str, Row]) -> Row:
     """The content of plan.json: what tables and figures need to know beside the rows.
 
-    It lists the runs of the whole experiment whose learning rates are known, so that parts run with
+    It lists the runs of the whole experiment whose learning rates are known, so that calls with
     --only add up to it.
     """
     known: list[Run] = []
     for arm in whole.arms:
         trials = whole.trials(arm)
         known += trials
-        learning_rate = None
-        if trials:
-            if any(run.name not in rows for run in trials):
-                continue
-            learning_rate = choose_learning_rate(trials, rows)
-        known += whole.finals(arm, learning_rate)
+        if all(run.name in rows for run in trials):
+            learning_rate = choose_learning_rate(trials, rows)  # None without trials
+            known += whole.finals(arm, learning_rate)
     sets = list(datasets.values())
     return {
         'experiment': whole.name,

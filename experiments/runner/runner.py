@@ -45,8 +45,7 @@ class Runner:
     def run(self) -> None:
         """Trains all runs, an arm at a time: its runs share one compilation."""
         self._write_plan()
-        self.reporter = Reporter(self.console, self.plan.size)
-        with self.reporter:
+        with Reporter(self.console, self.plan.size) as self.reporter:
             for arm in self.plan.arms:
                 self._run_arm(arm)
         self.current = 'the table and figures'
@@ -64,18 +63,17 @@ class Runner:
         self._run_phase(self.plan.finals(arm, learning_rate))
 
     def _run_phase(self, runs: list[Run]) -> None:
-        """Trains the runs of one arm and phase and adds their rows. Finished ones are skipped,
-        failed ones tried again."""
+        """Trains runs of one arm and phase and adds their rows; repeats only those that failed."""
         waiting = []
         for run in runs:
             self.asked.append(run)
             self._start([run])
             old = self.workdir.rows.get(run.name)
             if old and old['status'] in ('done', 'diverged'):
-                done = old['status'] == 'done'
-                self.reporter.finish(
-                    'finished before, skipped' if done else f'diverged before: {old["reason"]}'
-                )
+                end = 'finished before, skipped'
+                if old['status'] == 'diverged':
+                    end = f'diverged before: {old["reason"]}'
+                self.reporter.finish(end)
                 checkpoints.remove(self.workdir, run)  # of a group that it was once the first of
                 continue
             waiting.append(run)
@@ -111,7 +109,7 @@ class Runner:
             for run, row in zip(runs, rows, strict=True):
                 self._add(run, row)
             if kept.begun or all(row['status'] != 'failed' for row in rows):
-                # what failed on the way goes on from its checkpoint, but only once
+                # what failed on the way continues from its checkpoint, but only once
                 checkpoints.remove(self.workdir, runs[0])
         for run, row in zip(runs, rows):
             self.reporter.finish(words(row), label([run]), len(runs))
@@ -128,44 +126,39 @@ class Runner:
         if kept.note:
             note(kept.note)
         if kept.begun:
-            self.reporter.say(f'goes on after epoch {kept.begun.epoch}')
+            self.reporter.say(f'continues after epoch {kept.begun.epoch}')
         return kept
 
     def _outcomes(
         self, runs: list[Run], kept: checkpoints.Checkpoint, weights: dict[int, Any]
     ) -> Sequence[Row | Exception]:
-        """The metrics of each run, or why there are none; puts their variables into `weights`."""
+        """The metrics of each run, or the reason for none; puts the variables into `weights`."""
+
+        def on_epoch(index, line):
+            self.workdir.append(f'{folder_of(runs[index].name)}/metrics.jsonl', line)
+            self.reporter.epoch(line, label([runs[index]]))
+
         try:
-            try:
-                return self._fit(runs, kept, weights)
-            except checkpoint.Misfit as error:
-                note(f'{kept.path} does not fit ({error}); the training starts over')
-                kept.begun = None
-                return self._fit(runs, kept, weights)
+            return train.fit_together(
+                [run.config for run in runs],
+                self.datasets[runs[0].arm],
+                on_epoch,
+                read_test=runs[0].phase == FINAL,
+                on_step=self.reporter.step,
+                begun=kept.begun,
+                keep=kept.keep,
+                on_end=weights.__setitem__,
+            )
+        except checkpoint.Misfit as error:  # raised only where kept.begun is given
+            note(f'{kept.path} does not fit ({error}); the training starts over')
+            kept.begun = None
+            return self._outcomes(runs, kept, weights)
         except UserError:
             raise
         except Exception as error:  # one bad run must not cost the others
             if interrupts.interrupted:  # some C++ code turns an interrupt into an error of its own
                 raise KeyboardInterrupt from error
             return [error] * len(runs)
-
-    def _fit(
-        self, runs: list[Run], kept: checkpoints.Checkpoint, weights: dict[int, Any]
-    ) -> Sequence[Row | Exception]:
-        def on_epoch(index, line):
-            self.workdir.append(f'{folder_of(runs[index].name)}/metrics.jsonl', line)
-            self.reporter.epoch(line, label([runs[index]]))
-
-        return train.fit_together(
-            [run.config for run in runs],
-            self.datasets[runs[0].arm],
-            on_epoch,
-            read_test=runs[0].phase == FINAL,
-            on_step=self.reporter.step,
-            begun=kept.begun,
-            keep=kept.keep,
-            on_end=weights.__setitem__,
-        )
 
     def _add(self, run: Run, columns: Row) -> None:
         dataset = self.datasets[run.arm]
@@ -206,12 +199,9 @@ class Runner:
         self.console.print(result_table.terminal(summary))
         for sentence in sentences(summary):
             self.console.print(sentence, highlight=False, markup=False, soft_wrap=True)
-        try:
+        with self.workdir.writing():
             result_table.write_csv(folder / 'results.csv', summary)
             drawn = figures.write(experiment, folder / 'figure')
             paths = [folder / 'results.csv', *drawn, page.write(folder)]
-        except OSError as error:
-            self.workdir.fail(error)
-        self.console.print(
-            'written: ' + ', '.join(str(path) for path in paths), highlight=False, soft_wrap=True
-        )
+        written = ', '.join(map(str, paths))
+        self.console.print(f'written: {written}', highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""A training between two epochs as one file, so that an interrupted one goes on where it stopped;
+"""A training between two epochs as one file, so that an interrupted one can continue;
 and the weights of a finished one.
 
     points/NAME/checkpoint.msgpack    while a run is trained
@@ -15,9 +15,9 @@ import os
 import pathlib
 from typing import Any, NamedTuple
 
-import flax.serialization
 import jax
 import numpy as np
+from flax import serialization
 
 from experiments.errors import reason
 from experiments.files import write_whole
@@ -31,7 +31,7 @@ class Misfit(Exception):
 
 
 class Snapshot(NamedTuple):
-    """A training between two epochs; with its config and its data, all that it needs to go on."""
+    """A training between two epochs; with its config and its data, all that it needs."""
 
     epoch: int  # epochs done
     step: int  # steps done
@@ -46,20 +46,14 @@ def save(path: str | os.PathLike, made_of: dict[str, Any], snapshot: Snapshot) -
     made_of: {what: value} that `read` compares. Raises OSError (disk full, read-only).
     """
     controls = [list(control) for control in snapshot.controls]
-    header = json.dumps(
-        [_VERSION, made_of, snapshot.epoch, snapshot.step, controls, list(snapshot.validation)]
-    )
-    state = flax.serialization.to_state_dict(jax.device_get(snapshot.state))
-    write_whole(
-        path,
-        flax.serialization.msgpack_serialize(
-            {'header': header, 'state': jax.tree.map(np.asarray, state)}
-        ),
-    )
+    progress = [snapshot.epoch, snapshot.step, controls, list(snapshot.validation)]
+    header = json.dumps([_VERSION, made_of, *progress])
+    state = _arrays(jax.device_get(snapshot.state))
+    write_whole(path, serialization.msgpack_serialize({'header': header, 'state': state}))
 
 
 def read(path: str | os.PathLike, made_of: dict[str, Any]) -> tuple[Snapshot | None, str]:
-    """The snapshot of a file or None, and why it is of no use, '' if there is no file."""
+    """The snapshot of a file or None, and why it cannot be used, '' if there is no file."""
     try:
         data = pathlib.Path(path).read_bytes()
     except FileNotFoundError:
@@ -67,18 +61,12 @@ def read(path: str | os.PathLike, made_of: dict[str, Any]) -> tuple[Snapshot | N
     except OSError as error:
         return None, f'{path} cannot be read ({reason(error)}); the training starts over'
     try:
-        content = flax.serialization.msgpack_restore(data)
+        content = serialization.msgpack_restore(data)
         version, of, epoch, step, controls, validation = json.loads(content['header'])
-        differ = [
-            what for what, value in json.loads(json.dumps(made_of)).items() if of.get(what) != value
-        ]
-        snapshot = Snapshot(
-            epoch,
-            step,
-            tuple(Control(*control) for control in controls),
-            tuple(validation),
-            content['state'],
-        )
+        asked = json.loads(json.dumps(made_of))
+        differ = [what for what, value in asked.items() if of.get(what) != value]
+        controls = tuple(Control(*control) for control in controls)
+        snapshot = Snapshot(epoch, step, controls, tuple(validation), content['state'])
     except Exception as error:  # msgpack raises many kinds for a damaged file
         return None, f'{path} is damaged ({reason(error)}); the training starts over'
     if version != _VERSION:
@@ -94,7 +82,7 @@ def restored(snapshot: Snapshot, like: Any) -> Any:
     Raises Misfit: it belongs to another training.
     """
     try:
-        state = flax.serialization.from_state_dict(like, snapshot.state)
+        state = serialization.from_state_dict(like, snapshot.state)
     except (ValueError, KeyError, AttributeError) as error:
         raise Misfit(reason(error)) from error
 
@@ -109,6 +97,8 @@ def restored(snapshot: Snapshot, like: Any) -> Any:
 
 def weights(variables: Any) -> bytes:
     """The content of a file of weights: {'params': ..., 'batch_stats': ...}, of arrays."""
-    return flax.serialization.msgpack_serialize(
-        jax.tree.map(np.asarray, flax.serialization.to_state_dict(variables))
-    )
+    return serialization.msgpack_serialize(_arrays(variables))
+
+
+def _arrays(tree: Any) -> Any:
+    return jax.tree.map(np.asarray, serialization.to_state_dict(tree))

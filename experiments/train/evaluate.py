@@ -1,5 +1,6 @@
 """Evaluation that counts every image once, whatever the batch size and the number of devices."""
 
+import functools
 from collections.abc import Callable, Iterable
 
 import jax
@@ -20,10 +21,10 @@ def normalise(images, mean, std, dtype=jnp.float32) -> jax.Array:
 
 
 def rank(logits, labels) -> jax.Array:
-    """How many classes stand before the right one: int32 [n], 0 where it is the best.
+    """How many classes come before the right one: int32 [n], 0 where it is the best.
 
-    logits [n, classes], labels int [n]. Of equal scores the first stands before, as in argmax; a
-    score that is not a number stands before every other.
+    logits [n, classes], labels int [n]. Equal scores keep their order, as in argmax; a score that
+    is not a number comes before all others.
     """
     own = jnp.take_along_axis(logits, labels[:, None], -1)
     first = jnp.arange(logits.shape[-1]) < labels[:, None]
@@ -49,13 +50,11 @@ def eval_step(
     batch: {'image': uint8 [n, H, W, C], 'label': int32 [n], 'mask': float32 [n]}, this device's
     share; images with mask 0 are padding examples and count for nothing. Batch norm uses its stored
     statistics. views: the `views.Views` that the net looks at; without, the images as they are,
-    normalised by mean and std. Of several views, the loss is that of their mean softmax. axis: name
+    normalised by mean and std. With several views, the loss is of their mean softmax. axis: name
     of the device axis, None where the batch is whole.
     """
 
-    def apply(images):
-        return net.apply(variables, images, train=False)
-
+    apply: Callable = functools.partial(net.apply, variables, train=False)
     if views is None:
         logits = apply(normalise(batch['image'], mean, std))
     else:
@@ -83,7 +82,7 @@ def evaluate(
     sums = []
     for batch in batches:
         sums.append(step(variables, batch))
-        if len(sums) > _AHEAD:  # else a fast feed would fill the device with waiting images
+        if len(sums) > _AHEAD:  # otherwise a fast feed would fill the device with waiting images
             sums[-_AHEAD - 1] = jax.device_get(sums[-_AHEAD - 1])
     sums = jax.device_get(sums)
     total = {

@@ -36,8 +36,8 @@ def fit(
     """Trains one run and returns its row of metrics.
 
     Errors are fractions. 'train/error' and 'validation/error' of the row are measured after the
-    last epoch, on all images, of which the net sees the centre at the scale of the training; there
-    is no best epoch. The test split is read only if `read_test`, after the last step: with
+    last epoch, on all images, in the centre view at the scale of the training; no epoch is
+    selected. The test split is read only if `read_test`, after the last step: with
     config.evaluation, and where that is another view, for 'test/centre_error' as the others are.
     `on_epoch` gets one line per epoch: its train metrics are averaged during the epoch, its
     'seconds' cover the training without the evaluation, and its 'rate' is that of the last step.
@@ -46,9 +46,8 @@ def fit(
       Diverged: a step's loss is not finite.
       UserError: batch, devices, data and net do not fit together.
     """
-    (outcome,) = fit_together(
-        [config], dataset, lambda index, line: on_epoch(line), read_test=read_test
-    )
+    on_line = lambda index, line: on_epoch(line)
+    (outcome,) = fit_together([config], dataset, on_line, read_test=read_test)
     if isinstance(outcome, Diverged):
         raise outcome
     return outcome
@@ -76,7 +75,7 @@ def fit_together(
     final variables, NumPy arrays, of each config that has a row.
 
     `keep` gets, after an epoch in which no run diverged, a function that returns a Snapshot. Given
-    as `begun`, later or elsewhere, the training goes on after that epoch and ends with the same
+    as `begun`, later or elsewhere, the training continues after that epoch and ends with the same
     rows, bit for bit on the same machine.
 
     Raises:
@@ -142,10 +141,8 @@ class _Group:
         # CPU, and in a loop on the device XLA's CPU convolutions are many times slower.
         for batch in itertools.islice(batches, self.length.steps - self.done):
             factor = self.schedule(self.done)
-            rates = [
-                config.train.rate * control.scale * factor
-                for config, control in zip(self.configs, self.controls)
-            ]
+            pairs = zip(self.configs, self.controls)
+            rates = [config.train.rate * control.scale * factor for config, control in pairs]
             given = np.asarray(rates, np.float32).reshape(self.program.shape)
             self.state, values = self.program.step(self.state, batch, given)
             metrics.append(values)  # stays on the device until the epoch ends
@@ -174,10 +171,8 @@ class _Group:
         batches = data.eval_batches(split, size, self.program.shared)
         found = evaluate(step, self.program.variables(self.state), batches, len(split.labels))
         each = {name: np.broadcast_to(np.ravel(value), self.count) for name, value in found.items()}
-        return [
-            {name: values[index].item() for name, values in each.items()}
-            for index in range(self.count)
-        ]
+        runs = range(self.count)
+        return [{name: values[run].item() for name, values in each.items()} for run in runs]
 
     def centre(self, split) -> list[dict[str, float]]:
         """`measure` with the centre view, as between epochs."""
@@ -188,9 +183,8 @@ class _Group:
         self.validation = self.centre(self.dataset.validation)
         for index in self.running():
             error, own = float(metrics['error'][:, index].mean()), self.validation[index]
-            self.controls[index] = optim.after_epoch(
-                self.configs[0], self.controls[index], error, own['error']
-            )
+            control = self.controls[index]
+            self.controls[index] = optim.after_epoch(self.configs[0], control, error, own['error'])
             line = {
                 'epoch': self.epoch,
                 'step': self.done,
@@ -244,11 +238,9 @@ def _check_alike(configs) -> None:
     for config in configs[1:]:
         other = flatten(config)
         differ = {name for name in {*first, *other} if first.get(name) != other.get(name)}
-        differ -= {'seed', 'train.rate'}
-        if differ:
+        if names := ', '.join(sorted(differ - {'seed', 'train.rate'})):
             raise ValueError(
-                f'runs trained together differ in {", ".join(sorted(differ))}; '
-                'only seed and train.rate may differ.'
+                f'runs trained together differ in {names}; only seed and train.rate may differ.'
             )
 
 
@@ -256,13 +248,11 @@ def _train_batches(configs, dataset, program, epoch: int) -> Iterator[dict[str, 
     """One epoch's batches for `program.step`; each of several models in the order of its seed."""
     batch, seeds = configs[0].train.batch, [config.seed for config in configs]
     # a seed is read once, however many learning rates it is tried with
-    own = [
-        data.train_batches(dataset.train, batch, program.shared, seed, epoch)
-        for seed in dict.fromkeys(seeds)
-    ]
+    read = list(dict.fromkeys(seeds))
+    own = [data.train_batches(dataset.train, batch, program.shared, seed, epoch) for seed in read]
     if not program.shape:
         return own[0]
-    places = [list(dict.fromkeys(seeds)).index(seed) for seed in seeds]
+    places = [read.index(seed) for seed in seeds]
     squeezed = (
         [jax.tree.map(lambda leaf: leaf[0], batch) for batch in batches]
         for batches in zip(*own, strict=True)
@@ -271,6 +261,5 @@ def _train_batches(configs, dataset, program, epoch: int) -> Iterator[dict[str, 
 
 
 def _columns(split: str, metrics: dict[str, float]) -> dict[str, float]:
-    return {
-        f'{split}/{name}': metrics[name] for name in ('loss', 'error', 'error5') if name in metrics
-    }
+    names = [name for name in ('loss', 'error', 'error5') if name in metrics]
+    return {f'{split}/{name}': metrics[name] for name in names}

@@ -21,7 +21,7 @@ m v in both.
 A schedule runs on the host: the compiled step is given the learning rate as a number. It depends
 on the number of the step, and for 'plateau' and train.warmup_error on the errors of the epochs so
 far, which `Control` holds. Control is a tuple of plain numbers: with the state on the devices it is
-all that a training needs to go on where it stopped.
+all that a training needs to continue where it stopped.
 """
 
 import bisect
@@ -53,20 +53,13 @@ def update_of(config, params: Any) -> optax.GradientTransformationExtraArgs:
     """
     fields = config.train
     decays = decays_of(config, params)
-    factors = jax.tree_util.tree_map_with_path(
-        lambda path, _: fields.bias_rate if _is_bias(path) else 1.0, params
-    )
+    factor = lambda path, _: fields.bias_rate if _is_bias(path) else 1.0
+    factors = jax.tree_util.tree_map_with_path(factor, params)
     parts = [optax.clip_by_global_norm(fields.clip)] if fields.clip else []
     if any(jax.tree.leaves(decays)):
         parts.append(add_decay(decays))
-    parts.append(
-        velocity(
-            fields.momentum,
-            factors,
-            inside=fields.rate_in_velocity,
-            nesterov=fields.rule == 'nesterov',
-        )
-    )
+    inside, nesterov = fields.rate_in_velocity, fields.rule == 'nesterov'
+    parts.append(velocity(fields.momentum, factors, inside=inside, nesterov=nesterov))
     return optax.chain(*parts)
 
 
@@ -81,9 +74,8 @@ def decays_of(config, params: Any) -> Any:
         owners = ['/'.join(names[:end]) for end in range(1, len(names))]
         known.update(owners)
         own = [layers[owner] for owner in owners if owner in layers]
-        return (own[-1] if own else fields.weight_decay) * (
-            fields.bias_decay if _is_bias(path) else 1.0
-        )
+        factor = fields.bias_decay if _is_bias(path) else 1.0
+        return (own[-1] if own else fields.weight_decay) * factor
 
     decays = jax.tree_util.tree_map_with_path(decay, params)
     for layer in layers:
@@ -110,20 +102,17 @@ def velocity(
     learning rate is part of the velocity. nesterov: see the head.
     """
 
+    push = lambda v, p: momentum * v + p
+
     def init(params):
         return jax.tree.map(jnp.zeros_like, params)
 
     def update(updates, state, params=None, *, learning_rate):
         del params
         rates = jax.tree.map(lambda factor: learning_rate * factor, factors)
-        if inside:
-            pushes = jax.tree.map(lambda g, e: -e * g, updates, rates)
-        else:
-            pushes = updates
-        state = jax.tree.map(lambda v, p: momentum * v + p, state, pushes)
-        moves = state
-        if nesterov:
-            moves = jax.tree.map(lambda v, p: momentum * v + p, state, pushes)
+        pushes = jax.tree.map(lambda g, e: -e * g, updates, rates) if inside else updates
+        state = jax.tree.map(push, state, pushes)
+        moves = jax.tree.map(push, state, pushes) if nesterov else state
         if not inside:
             moves = jax.tree.map(lambda v, e: -e * v, moves, rates)
         return moves, state
@@ -205,7 +194,7 @@ def schedule_of(config: ConfigDict, steps_per_epoch: int) -> Callable[[int], flo
         if fields.schedule == 'milestones':
             return math.prod(factors[: bisect.bisect_right(falls, step)])
         if fields.schedule == 'every':
-            # the quotient of whole steps: fractions of epochs would round
+            # a quotient of whole steps: fractions of epochs would be rounded
             return factors[0] ** (step // max(round(fields.every * unit), 1))
         done = min((step - warmup) / rest, 1.0)
         if fields.schedule == 'cosine':
@@ -271,7 +260,6 @@ def after_epoch(
         return control._replace(best=validation_error, stalled=0)
     control = control._replace(stalled=control.stalled + 1)
     if control.stalled >= fields.plateau and control.falls < fields.drops:
-        return control._replace(
-            factor=control.factor * fields.factors[0], stalled=0, falls=control.falls + 1
-        )
+        factor = control.factor * fields.factors[0]
+        return control._replace(factor=factor, stalled=0, falls=control.falls + 1)
     return control

@@ -29,9 +29,8 @@ _EVAL_BATCH, _EVAL_PIXELS = 500, 2**22
 class Program(NamedTuple):
     """The compiled functions that all seeds and learning rates of an arm share.
 
-    Where models are trained together, `shape` is (devices, models of each), states, batches of
-    `step`, learning rates and results have these leading axes, and a batch of evaluation is
-    [1, n, ...].
+    Where models are trained together, `shape` is (devices, models of each); states, batches of
+    `step`, learning rates and results have these axes first. Batches of evaluation: [1, n, ...].
     """
 
     init: Callable  # seed, or one for each model -> State
@@ -50,7 +49,7 @@ class Program(NamedTuple):
 def _whole(config, models: int) -> bool:
     """Whether a model is trained on one device, beside others.
 
-    A group of one of a config that trains together is too, with the draws of its arm's other runs.
+    So is a single run of a config that trains together, with the draws of the arm's other runs.
     """
     return models > 1 or config.train.together > 1
 
@@ -83,9 +82,8 @@ def device_count(config: ConfigDict, models: int = 1) -> int:
 
 def length_of(config, dataset: data.Dataset) -> optim.Length:
     """Steps and epochs of a training on this data set."""
-    return optim.length_of(
-        config, data.steps_per_epoch(len(dataset.train.labels), config.train.batch)
-    )
+    steps_per_epoch = data.steps_per_epoch(len(dataset.train.labels), config.train.batch)
+    return optim.length_of(config, steps_per_epoch)
 
 
 _programs: dict[str, Program] = {}
@@ -97,19 +95,9 @@ def program_of(config, dataset: data.Dataset, models: int = 1) -> Program:
 
     models: runs that are trained at once, up to train.together of them.
     """
-    arm = json.dumps(
-        [
-            compiled(config),
-            device_count(config, models),
-            models,
-            dataset.shape,
-            dataset.classes,
-            dataset.mean.tolist(),
-            dataset.std.tolist(),
-            getattr(dataset, 'fingerprint', None),
-        ],
-        sort_keys=True,
-    )
+    statistics = dataset.mean.tolist(), dataset.std.tolist(), dataset.fingerprint
+    known = device_count(config, models), models, dataset.shape, dataset.classes, *statistics
+    arm = json.dumps([compiled(config), *known], sort_keys=True)
     if arm not in _programs:
         if len(_programs) == _KEPT:
             _programs.pop(next(iter(_programs)))
@@ -127,25 +115,19 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
     net, parameters = _net(config, dataset, size, axis if devices > 1 else None)
     update = optim.update_of(config, parameters)
     average = optim.average(config.train.ema) if config.train.ema else None
+    loss, count = loss_of(config, train=True), config.train.accumulate
+    common: dict[str, Any] = dict(net=net, update=update, average=average)
     step = functools.partial(
-        train_step,
-        net=net,
-        loss=loss_of(config, train=True),
-        update=update,
-        average=average,
-        augmented=augmented,
-        micro_batches=config.train.accumulate,
-        axis=axis,
+        train_step, loss=loss, augmented=augmented, micro_batches=count, axis=axis, **common
     )
     # Between epochs the net sees the centre at the scale of the training: so no field of the test
     # changes the errors that a plateau depends on
-    evaluate, eval_batch = test, test_batch = _evaluation(
-        config, net, views.views('centre', augmented, ()), devices, shape
-    )
+    centre = views.views('centre', augmented, ())
+    evaluate, eval_batch = test, test_batch = _evaluation(config, net, centre, devices, shape)
     if config.evaluation.views != 'centre' or config.evaluation.scales:
         seen = views.views(config.evaluation.views, augmented, config.evaluation.scales)
         test, test_batch = _evaluation(config, net, seen, devices, shape)
-    init = functools.partial(_init, net=net, size=size, update=update, average=average)
+    init = functools.partial(_init, size=size, **common)
     if shape:
         mapped = side_by_side(step, devices, (0, 0, 0), donate=True, fast=net.fast)
     else:
@@ -180,11 +162,9 @@ def _net(config, dataset: data.Dataset, size, axis: str | None) -> tuple[Any, An
             dtype=jnp.dtype(config.model.dtype),
             axis_name=axis,
         )
-        shapes = jax.eval_shape(
-            functools.partial(net.init, train=False),
-            jax.random.PRNGKey(0),
-            jax.ShapeDtypeStruct((1, *size), jnp.float32),
-        )
+        init = functools.partial(net.init, train=False)
+        images = jax.ShapeDtypeStruct((1, *size), jnp.float32)
+        shapes = jax.eval_shape(init, jax.random.PRNGKey(0), images)
     except ValueError as error:
         raise UserError(f'{config.model.name} on {dataset.name}: {error}') from error
     return net, shapes['params']
@@ -227,13 +207,9 @@ def _evaluation(
     config, net, seen: views.Views, devices: int, shape: tuple[int, ...]
 ) -> tuple[Callable, int]:
     """The mapped evaluation of these views, and the images of its batches."""
-    function = functools.partial(
-        eval_step,
-        net=views.net_for(seen, net, config.model.name),
-        views=seen,
-        loss=loss_of(config, train=False),
-        axis=None if shape else AXIS,
-    )
+    own, loss = views.net_for(seen, net, config.model.name), loss_of(config, train=False)
+    axis = None if shape else AXIS
+    function = functools.partial(eval_step, net=own, views=seen, loss=loss, axis=axis)
     pixels = max(math.prod(group.size) for group in seen.groups)
     pixels *= shape[1] if shape else 1  # every model of a device has its own activations
     batch = max(min(_EVAL_BATCH, _EVAL_PIXELS // pixels), 1)

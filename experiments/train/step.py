@@ -11,9 +11,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-import cnns
-import cnns.lenet
 from cnns.googlenet import AUXILIARY_WEIGHT
+from cnns.lenet import rbf_loss
 from experiments.train import optim
 from experiments.train.parallel import AXIS
 
@@ -79,23 +78,19 @@ def train_step(
         return value, ({'loss': value, 'error': error}, updated.get('batch_stats', {}))
 
     def gradient_of(batch_stats, examples):
-        (_, (metrics, batch_stats)), gradient = jax.value_and_grad(objective, has_aux=True)(
-            state.params, batch_stats, *examples
-        )
-        return batch_stats, (gradient, metrics)
+        gradients = jax.value_and_grad(objective, has_aux=True)
+        (_, (metrics, new)), gradient = gradients(state.params, batch_stats, *examples)
+        return new, (gradient, metrics)
 
     batch_stats, (gradient, metrics) = _accumulated(
         gradient_of, micro_batches, state.batch_stats, (images, batch['label'], dropout)
     )
-    if axis and jax.lax.axis_size(axis) > 1:  # else a copy of everything
+    if axis and jax.lax.axis_size(axis) > 1:  # otherwise everything is copied
         gradient, batch_stats, metrics = jax.lax.pmean((gradient, batch_stats, metrics), axis)
-    moves, velocity = update.update(
-        gradient, state.velocity, state.params, learning_rate=learning_rate
-    )
+    old = state.velocity, state.params
+    moves, velocity = update.update(gradient, *old, learning_rate=learning_rate)
     params = optax.apply_updates(state.params, moves)
-    averaged: Any = ()
-    if average:
-        _, averaged = average.update((params, batch_stats), state.average)
+    averaged = average.update((params, batch_stats), state.average)[1] if average else ()
     return State(state.step + 1, params, batch_stats, velocity, averaged, state.key), metrics
 
 
@@ -116,10 +111,9 @@ def _accumulated(gradient_of: Callable, micro_batches: int, batch_stats, example
     images, labels, dropout = examples
     split = lambda array: array.reshape(micro_batches, -1, *array.shape[1:])
     cut = split(images), split(labels), jax.random.split(dropout, micro_batches)
-    zero = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-        jax.eval_shape(gradient_of, batch_stats, jax.tree.map(lambda leaf: leaf[0], cut))[1],
-    )
+    one = jax.tree.map(lambda leaf: leaf[0], cut)
+    sums = jax.eval_shape(gradient_of, batch_stats, one)[1]
+    zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), sums)
     # A loop is what saves memory; on a CPU, XLA's gradient of a convolution in a loop takes a
     # hundred times as long as outside, so there it is written out
     written = micro_batches if jax.default_backend() == 'cpu' else 1
@@ -130,7 +124,7 @@ def _accumulated(gradient_of: Callable, micro_batches: int, batch_stats, example
 def loss_of(config, *, train: bool) -> Callable:
     """(logits [n, classes], labels [n]) -> losses [n]; labels are smoothed in training only."""
     if config.train.loss == 'rbf':
-        return cnns.lenet.rbf_loss
+        return rbf_loss
     if train and config.train.label_smoothing:
         return optim.smoothed(config.train.label_smoothing)
     return optax.softmax_cross_entropy_with_integer_labels
