@@ -286,8 +286,9 @@ _ON_THE_HOST = (
 )
 
 
-# Fields that always name a run: those of the first stored rows. One that was added later names a run
-# only where it is not at its default, so that older rows keep their names: leave this list alone.
+# Fields that always name a run: those of the first stored rows. One that was added later names a
+# run only where it is not at its default, so that older rows keep their names: leave this list as
+# it is.
 _FIRST_FIELDS = set(
     (
         'augment.affine augment.colour augment.crop augment.flip augment.interpolation '
