@@ -1,13 +1,13 @@
-"""The code and the machine that a row comes from."""
+"""The code and the machine that a row or a measured speed comes from."""
 
+import datetime
 import os
 import platform
+import re
 import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import jax
 
 from experiments.files import digest
 
@@ -17,6 +17,8 @@ _TRAINS = 'cnns experiments/data experiments/preprocess experiments/train experi
 
 def environment() -> dict[str, Any]:
     """Versions, devices and the code's git revision ('+changes' when the tree is not clean)."""
+    import jax  # here, since the commands of data sets do without it
+
     root = Path(__file__).parent.parent
 
     def git(*words):
@@ -42,4 +44,23 @@ def environment() -> dict[str, Any]:
         'device_count': jax.local_device_count(),
         'git_revision': revision,
         'code': digest(code),  # of the Python files that can change a training, committed or not
+    }
+
+
+def measured_on() -> dict[str, Any]:
+    """What a measured speed depends on: the machine, the versions and how busy it was."""
+    processors = Path('/proc/cpuinfo')  # of Linux
+    text = processors.read_text() if processors.is_file() else ''
+    model = re.search(r'^model name\s*: *(.*)$', text, re.M)
+    affine = hasattr(os, 'sched_getaffinity')  # of Linux
+    cores = len(os.sched_getaffinity(0)) if affine else os.cpu_count()
+    names = 'numpy', 'Pillow', 'grain', 'array_record', 'tensorflow-datasets', 'jax'
+    return {
+        'date': datetime.date.today().isoformat(),
+        'python': platform.python_version(),
+        'system': platform.system(),
+        'cpu': model[1].strip() if model else platform.machine(),
+        'cores': cores,
+        'load': os.getloadavg(),
+        'versions': {name: metadata.version(name) for name in names},
     }

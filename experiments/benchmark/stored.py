@@ -16,7 +16,7 @@ from typing import Any
 import jax
 
 from experiments.benchmark import pytorch
-from experiments.data import speed as data_speed
+from experiments.environment import measured_on
 from experiments.errors import UserError
 from experiments.files import write_whole
 
@@ -37,7 +37,7 @@ class Interrupted(Exception):
 
 def environment(child: pytorch.Children | None = None) -> dict[str, Any]:
     """What the numbers depend on, read before anything is measured."""
-    found = data_speed.environment()
+    found = measured_on()
     found['versions'] |= {name: metadata.version(name) for name in ('jaxlib', 'flax', 'optax')}
     devices = jax.local_devices()
     found['device'] = devices[0].device_kind

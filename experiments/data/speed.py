@@ -2,15 +2,12 @@
 
 import argparse
 import dataclasses
-import datetime
 import functools
 import itertools
 import json
 import math
 import os
 import pathlib
-import platform
-import re
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -25,6 +22,7 @@ from experiments.data.batches import train_batches
 from experiments.data.decode import Decoding
 from experiments.data.memory import InMemory
 from experiments.data.stream import Streamed
+from experiments.environment import measured_on
 from experiments.errors import UserError, check_writable, reason
 
 WORKERS = (1, 2)
@@ -71,7 +69,7 @@ def speed(args: argparse.Namespace) -> int:
         'seconds to the first batch': starts,
         'plain loader': plainly,
         'highest MiB in each epoch': _memory(whole, args) if args.epochs else None,
-        'environment': environment(),
+        'environment': measured_on(),
     }
     print(f'\nplain: {plainly}')
     for name, values in rates.items():
@@ -207,25 +205,6 @@ def _origin(one) -> str:
 
 
 # --- measuring ---------------------------------------------------------------------------------
-
-
-def environment() -> dict:
-    """What the numbers depend on: the machine, the versions and how busy it was."""
-    processors = pathlib.Path('/proc/cpuinfo')  # of Linux
-    text = processors.read_text() if processors.is_file() else ''
-    model = re.search(r'^model name\s*: *(.*)$', text, re.M)
-    affine = hasattr(os, 'sched_getaffinity')  # of Linux
-    cores = len(os.sched_getaffinity(0)) if affine else os.cpu_count()
-    names = 'numpy', 'Pillow', 'grain', 'array_record', 'tensorflow-datasets', 'jax'
-    return {
-        'date': datetime.date.today().isoformat(),
-        'python': platform.python_version(),
-        'system': platform.system(),
-        'cpu': model[1].strip() if model else platform.machine(),
-        'cores': cores,
-        'load': os.getloadavg(),
-        'versions': {name: metadata.version(name) for name in names},
-    }
 
 
 def _measure(batches: Generator, batch: int, seconds: float) -> tuple[float, float]:
