@@ -1,5 +1,6 @@
 """Made-up rows of experiments, for the tests of the report."""
 
+from experiments import files
 from experiments.report.summary import summarise
 from experiments.workdir import Experiment
 
@@ -8,7 +9,7 @@ ARMS = ('average', 'max')
 
 def row(arm, seed, test=None, status='done', phase='final', rate=0.1, **more):
     made = {
-        'point': f'{arm}-{phase}-{seed}-{rate}',
+        'point': files.digest(arm, phase, seed, rate)[:12],
         'arm': arm,
         'seed': seed,
         'phase': phase,

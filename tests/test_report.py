@@ -48,7 +48,7 @@ def store(folder, rows, arms=ARMS, seeds=(0, 1, 2), rates=(0.03, 0.1), curves=Tr
 
 def row(index, arm, seed, test=None, status='done', phase='final', rate=0.1, reason=''):
     made = {
-        'point': f'p{index}',
+        'point': files.digest(index)[:12],
         'arm': arm,
         'seed': seed,
         'phase': phase,
