@@ -152,6 +152,12 @@ class WorkDir:
                 '--workdir; then run the same command again.'
             ) from error
 
+    def refresh(self) -> None:
+        """Reads the rows again: another process may have added some to the same folder."""
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # damaged lines were named when the folder was opened
+            self.rows |= {row['point']: row for row in read_rows(self.folder)}
+
     def write(self, name: str, text: str | bytes) -> None:
         """Writes a whole file, or leaves the old one as it was."""
         path = self.folder / name

@@ -808,6 +808,27 @@ def test_an_arm_that_no_learning_rate_trains_keeps_its_older_results(tiny, tmp_p
     assert done['point'] not in {row['point'] for row in added}
 
 
+def test_rows_that_another_process_adds_meanwhile_are_in_the_plan_and_the_table(
+    tiny, tmp_path, finished, capsys, monkeypatch
+):
+    _, done = finished
+    rows = files.read(done / 'results.jsonl')
+    workdir, plain = tmp_path / 'w', train.fit_together
+
+    def fit(configs, *args, **given):
+        if not (workdir / 'other').exists():  # the other process ends all runs of the other arm
+            (workdir / 'other').mkdir()
+            for row in rows:
+                if row['overrides']['model.pool'] == 'max':
+                    files.append(workdir / 'results.jsonl', row)
+        return plain(configs, *args, **given)
+
+    monkeypatch.setattr(train, 'fit_together', fit)
+    assert run.main(['--config', tiny, '--only', 'pool=average', '--workdir', str(workdir)]) == 0
+    assert capsys.readouterr().out.count(' 2/2 ') == 2
+    assert len(workdirs.read_experiment(workdir).rows) == 8
+
+
 # --- runs trained together -------------------------------------------------------------------
 
 

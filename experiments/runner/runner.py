@@ -175,6 +175,7 @@ class Runner:
             self.reporter.finish(words(row))
 
     def _write_plan(self) -> None:
+        self.workdir.refresh()
         content = plan_file(self.whole, self.datasets, self.command, self.workdir.rows)
         self.workdir.write('plan.json', json.dumps(sealed(content), indent=1))
 
