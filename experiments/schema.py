@@ -176,12 +176,16 @@ def row_fault(row: Any) -> str:
     if found:
         return found
     if row['status'] == 'done':
-        needed = ['train/error', 'validation/error'] + ['test/error'] * (row['phase'] == 'final')
+        needed = ['train/error', 'validation/error']
+        needed.append('test/error' if row['phase'] == 'final' else 'validation/loss')
         missing = [name for name in needed if row.get(name) is None]
         if missing:
             return f'it is done, but lacks {", ".join(missing)}'
-    if row['learning_rate'] is None and row['status'] == 'done':
-        return 'it is done, but learning_rate is null'
+    elif 'reason' not in row:
+        return f'it is {row["status"]}, but lacks reason'
+    if row['learning_rate'] is None and (row['status'] == 'done' or row['phase'] == 'select'):
+        state = 'done' if row['status'] == 'done' else 'a trial'
+        return f'it is {state}, but learning_rate is null'
     return ''
 
 

@@ -87,8 +87,23 @@ def test_a_finished_run_has_its_errors_and_others_need_not():
     row = dict(ROW)
     del row['test/error']
     assert 'lacks test/error' in schema.row_fault(row)
-    assert schema.row_fault(row | {'status': 'diverged'}) == ''
-    assert schema.row_fault(row | {'phase': 'select'}) == ''
+    assert schema.row_fault(row | {'status': 'diverged', 'reason': 'nan'}) == ''
+    assert schema.row_fault(row | {'phase': 'select', 'validation/loss': 1.0}) == ''
+
+
+@pytest.mark.parametrize('loss', [{}, {'validation/loss': None}])
+def test_a_trial_without_what_chooses_the_learning_rate_is_no_row(loss):
+    assert (
+        schema.row_fault(ROW | {'phase': 'select'} | loss)
+        == 'it is done, but lacks validation/loss'
+    )
+    trial = ROW | {'phase': 'select', 'status': 'failed', 'reason': '', 'learning_rate': None}
+    assert schema.row_fault(trial | loss) == 'it is a trial, but learning_rate is null'
+
+
+@pytest.mark.parametrize('status', ['diverged', 'failed'])
+def test_a_run_that_did_not_finish_says_why(status):
+    assert schema.row_fault(ROW | {'status': status}) == f'it is {status}, but lacks reason'
 
 
 @pytest.mark.parametrize(
