@@ -58,6 +58,7 @@ def row(index, arm, seed, test=None, status='done', phase='final', rate=0.1, rea
     }
     if status == 'done':
         made |= {'train/error': test, 'validation/error': test, 'parameters': 61706}
+        made['validation/loss'] = 2 * test
         made |= {'test/error': test} if phase == 'final' else {}
     return made
 
