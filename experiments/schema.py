@@ -2,8 +2,9 @@
 
     fault(row, ROW)            'learning_rate is "fast", it must be a positive number', or ''
 
-A file that was cut off, edited or damaged must neither end a command with a traceback nor change a
-table without a word. Whoever reads a file names what does not fit and leaves it out.
+A file that was cut off, edited or damaged must not end a command with a traceback. Whoever reads
+a file names what does not fit and leaves it out. Rows and plans also carry a digest
+(files.sealed), so that a changed number is noticed; those of older code have none.
 """
 
 import json
