@@ -139,8 +139,9 @@ def other_code(rows: Iterable[dict[str, Any]], now: dict[str, Any]) -> str:
         return ''
     others = sorted({_short(row.get('git_revision')) for row in differ})
     return (
-        f'{len(differ)} finished runs were trained by other code, of revision {", ".join(others)}; this is '
-        f'{_short(now["git_revision"])}; name another --workdir to train all of them again'
+        f'{len(differ)} finished runs were trained by other code, of revision '
+        f'{", ".join(others)}; this is {_short(now["git_revision"])}; name another --workdir to '
+        'train all of them again'
     )
 
 
