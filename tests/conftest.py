@@ -5,6 +5,7 @@ import pathlib
 
 import jax
 import pytest
+from PIL import Image
 
 jax.config.update('jax_num_cpu_devices', 4)
 jax.config.update('jax_enable_compilation_cache', False)  # no test leaves files behind
@@ -43,3 +44,23 @@ def benchmark(monkeypatch, capsys):
         return status, out, err
 
     return call
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """Another current folder, and a cache of its own."""
+    (tmp_path / 'work').mkdir()
+    monkeypatch.chdir(tmp_path / 'work')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of ten images each of the classes dark and light."""
+    for label, name in enumerate(('dark', 'light')):
+        (tmp_path / 'set' / name).mkdir(parents=True)
+        for index in range(10):
+            Image.new('RGB', (8, 8 + label), (255 * label,) * 3).save(
+                tmp_path / 'set' / name / f'{index}.png'
+            )
+    return tmp_path / 'set'

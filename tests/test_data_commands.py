@@ -14,23 +14,7 @@ from experiments import data
 from experiments.data import commands
 from experiments.data import tfds as prepared
 
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    (tmp_path / 'work').mkdir()
-    monkeypatch.chdir(tmp_path / 'work')
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-
-
-@pytest.fixture
-def folder(tmp_path):
-    for label, name in enumerate(('dark', 'light')):
-        (tmp_path / 'set' / name).mkdir(parents=True)
-        for index in range(10):
-            Image.new('RGB', (8, 8 + label), (255 * label,) * 3).save(
-                tmp_path / 'set' / name / f'{index}.png'
-            )
-    return tmp_path / 'set'
+pytestmark = pytest.mark.usefixtures('elsewhere')
 
 
 def test_list_names_what_is_prepared_and_what_cannot_be_read(tfds_dir, tmp_path, capsys):

@@ -4,31 +4,13 @@ import errno
 
 import numpy as np
 import pytest
+from shaky import Shaky
 
 from experiments.data import records as reading
 from experiments.data.decode import Decoding
 from experiments.errors import UserError
 
 GREY = Decoding(1)
-
-
-class Shaky(reading.Records):
-    """Grey images; some raise when they are read."""
-
-    name, size, fingerprint = 'shaky', (4, 4, 1), 'made up'
-
-    def __init__(self, faults):
-        self.faults, self.asked = faults, []
-
-    def __len__(self):
-        return 300
-
-    def fetch(self, indices):
-        self.asked.append(len(indices))
-        for index in indices:
-            if index in self.faults:
-                raise self.faults[index]
-        return [(np.full((4, 4, 1), index % 250, np.uint8), 0) for index in indices]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from experiments.data import commands, speed
 from experiments.data.decode import Decoding
@@ -15,22 +14,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 README = ROOT / 'experiments/data/README.md'
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    (tmp_path / 'work').mkdir()
-    monkeypatch.chdir(tmp_path / 'work')
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-
-
-@pytest.fixture
-def folder(tmp_path):
-    for label, name in enumerate(('dark', 'light')):
-        (tmp_path / 'set' / name).mkdir(parents=True)
-        for index in range(10):
-            Image.new('RGB', (8, 8 + label), (255 * label,) * 3).save(
-                tmp_path / 'set' / name / f'{index}.png'
-            )
-    return tmp_path / 'set'
+pytestmark = pytest.mark.usefixtures('elsewhere')
 
 
 def test_speed_stores_every_round_and_the_environment(folder, monkeypatch):
