@@ -54,7 +54,7 @@ def read(path: str | os.PathLike) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             if line.strip():
-                rows.append(unsealed(schema.parse(line)))
+                rows.append(unsealed(line, 'row'))
         except ValueError as error:
             warnings.warn(f'{path}, line {number}: {error}, skipped', stacklevel=2)
     return rows
@@ -65,14 +65,18 @@ def sealed(content: dict[str, Any]) -> dict[str, Any]:
     return content | {'digest': _digest_of(content)}
 
 
-def unsealed(content: Any) -> dict[str, Any]:
-    """The object without its digest; one of older code has none.
+def unsealed(text: bytes, what: str) -> dict[str, Any]:
+    """The JSON object of a text without its digest; one of older code has none.
 
     Raises:
-      ValueError: it is no object, or not the one that was written.
+      ValueError: it is no object, or not the one that was written. what: its name in the message.
     """
+    try:
+        content = schema.parse(text)
+    except ValueError:
+        content = None
     if not isinstance(content, dict):
-        raise ValueError('not a complete row')
+        raise ValueError(f'not a complete {what}')
     rest = {key: value for key, value in content.items() if key != 'digest'}
     if 'digest' in content and content['digest'] != _digest_of(rest):
         raise ValueError('changed since it was written')

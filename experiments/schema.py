@@ -223,4 +223,4 @@ def parse(text: bytes | str) -> Any:
     try:
         return json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        raise ValueError('not a complete row') from error
+        raise ValueError('not complete JSON') from error

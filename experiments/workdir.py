@@ -56,7 +56,7 @@ def read_experiment(workdir: str | os.PathLike) -> Experiment:
     workdir = Path(workdir)
     path = workdir / 'plan.json'
     try:
-        plan = unsealed(schema.parse(path.read_bytes()))
+        plan = unsealed(path.read_bytes(), 'plan')
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f'no plan.json in {workdir}: give the work directory that experiments.run printed'
