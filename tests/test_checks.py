@@ -184,3 +184,19 @@ def test_a_compiled_program_depends_on_no_seed_and_no_schedule_and_on_the_papers
         assert changed(path, value) == checks.compiled(base()), path
     for path, value in (('model.pool', 'max'), ('train.batch', 64), ('train.momentum', 0.5)):
         assert changed(path, value) != checks.compiled(base()), path
+
+
+def test_a_field_added_later_names_a_run_only_where_it_is_not_at_its_default(monkeypatch):
+    flat = checks.resolve(base())
+    name, longer = checks.digest(flat, 'final'), base()
+    with longer.unlocked():
+        longer.train.later = 1.0
+    monkeypatch.setattr(base_config, 'get_config', lambda: longer)
+    assert checks.digest(flat | {'train.later': 1.0}, 'final') == name
+    assert checks.digest(flat | {'train.later': 2.0}, 'final') != name
+
+
+def test_fields_of_the_first_rows_always_name_a_run():
+    """These names are in stored work directories: they must never change."""
+    assert checks._FIRST_FIELDS <= set(configs.flatten(base()))
+    assert checks.digest(checks.resolve(base()), 'final') == '92f1de71b314'
