@@ -14,6 +14,7 @@ ORDER = (
     'cnns',
     'configs',
     'experiments.errors',
+    'experiments.bits',
     'experiments.schema',
     'experiments.files',
     'experiments.progress',
