@@ -116,6 +116,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.devices = 0  # local devices that share each batch, or `together`; 0: all
     config.train.together = 1  # runs of an arm trained at once, each whole on one device
 
+    # What is read off the net beside losses and errors: experiments/measures.py.
+    config.measure = ml_collections.ConfigDict()
+    config.measure.names = ()  # of experiments.measures.MEASURES: ('gradient_norms', ...)
+    config.measure.epochs = ()  # after which they are read, 0: before training; (): after the last
+    config.measure.images = 500  # images of the validation split, the first ones
+
     # The protocol: experiments/plan/runs.py. An empty grid trains every run at train.rate.
     config.protocol = ml_collections.ConfigDict()
     config.protocol.rates = ()  # learning rates tried for each arm, judged on validation error

@@ -122,6 +122,7 @@ ROW = Schema(
         'steps': COUNT,
         'devices': COUNT,
         'parameters': COUNT,
+        'measures': dict_of(dict_of(dict_of(ANY))),
     },
 )
 CURVE = Schema(
