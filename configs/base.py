@@ -72,6 +72,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment.colour = 0.0  # standard deviation of PCA colour's alpha (AlexNet: 0.1); 0: off
     config.augment.affine = False  # random shift, scale, squeeze and shear (LeNet-5 1998)
     config.augment.subtract = 'channel_std'  # mean of 'channel' or 'pixel'; '_std': then divide
+    config.augment.permute = False  # all pixels in another order, in training and test alike
     config.augment.white = 1.0  # value of a white pixel, black being 0: 1, or 255 (AlexNet, Caffe)
 
     # The views of a test image, whose softmax is averaged: experiments/preprocess/views.py. Of the

@@ -18,7 +18,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -182,14 +181,6 @@ def shift_errors(net, variables, images, labels):
         errors = [_error(net, variables, cut(*move), labels) for move in moves]
         found[str(shift)] = sum(errors) / len(errors)
     return found
-
-
-@measure
-def permuted_error(net, variables, images, labels):
-    """Error of images whose pixels are in another order, the same for all of them."""
-    pixels = images.reshape(len(images), -1, images.shape[-1])
-    order = np.random.default_rng(0).permutation(pixels.shape[1])
-    return {'error': _error(net, variables, pixels[:, order].reshape(images.shape), labels)}
 
 
 @measure
