@@ -2,10 +2,10 @@
 
     python -m experiments.run --config configs/ablate_shortcut.py:small
 
-The claim under test: all three kinds of shortcut are much better than none, and differ little:
-25.03, 24.52 and 24.19 % top-1 with 34 layers on ImageNet, 28.54 % for the plain net (He et al. 2015,
-Sec. 4.1, Table 2 and 3). A pads with zero channels, B projects where the shape changes, C projects
-everywhere.
+The claim under test: all three kinds of shortcut are much better than none, and differ little.
+With 34 layers on ImageNet, top-1: 28.54 % without, 25.03, 24.52 and 24.19 % with A, B and C (He et
+al. 2015, Sec. 4.1, Tables 2 and 3). A pads with zero channels, B projects where the shape changes,
+C projects everywhere.
 
     argument   width of conv1   images    epochs
     small      8                15,000    20
