@@ -24,6 +24,13 @@ def test_the_table_fits_its_console_and_reads_labels_literally():
     assert '11.00 ± 2.48' in text and '5.50 ± 1.24' in text
 
 
+def test_a_table_of_one_arm_has_no_column_of_differences():
+    one, two = experiment([row('average', 0, 0.1)], arms=ARMS[:1]), experiment([])
+    assert 'difference, points' not in result_table.markdown(summarise(one))
+    assert 'baseline' not in result_table.markdown(summarise(one))
+    assert 'difference, points' in result_table.markdown(summarise(two))
+
+
 def test_the_csv_has_units_in_its_columns_and_nothing_for_the_unknown(tmp_path):
     rows = [
         row('average', 0, 0.10),

@@ -141,7 +141,7 @@ def write(workdir: str | os.PathLike) -> Path:
         '<h2>What the runs support</h2>',
         _html_list(findings),
         '<h2>Table</h2>',
-        _html_table(result_table.HEADINGS, result_table.cells(summary)),
+        _html_table(*result_table.table(summary)),
         '<div class="notes">',
         _html_list(note for note in notes(summary) + top5_notes(summary) if note not in failures),
         '</div>',

@@ -24,6 +24,13 @@ HEADINGS = (
 )
 
 
+def table(summary: list[dict[str, Any]]) -> tables.Table:
+    """Headings and cells; one arm has no difference to another, and no column for it."""
+    kept = [n for n, head in enumerate(HEADINGS) if len(summary) > 1 or 'difference' not in head]
+    lines = [[line[n] for n in kept] for line in cells(summary)]
+    return [HEADINGS[n] for n in kept], lines
+
+
 def cells(summary: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     """The table as strings, one tuple per arm, in the order of HEADINGS."""
     rows: list[tuple[str, ...]] = []
@@ -46,14 +53,14 @@ def cells(summary: list[dict[str, Any]]) -> list[tuple[str, ...]]:
 def terminal(summary: list[dict[str, Any]]) -> rich.table.Table:
     """The table for a console of 100 columns, with the notes as its caption."""
     caption = '\n'.join(notes(summary))
-    return tables.terminal(HEADINGS, cells(summary), caption=caption, fold=False)
+    return tables.terminal(*table(summary), caption=caption, fold=False)
 
 
 def markdown(summary: list[dict[str, Any]]) -> str:
     """The table and its sentences as Markdown."""
     lines = sentences(summary) + views_notes(summary)
     listed = ''.join(f'- {line}\n' for line in lines)
-    return f'{tables.markdown(HEADINGS, cells(summary))}\n{listed}'
+    return f'{tables.markdown(*table(summary))}\n{listed}'
 
 
 _CSV_INTERVALS = (  # key of the summary, name of the columns, unit

@@ -71,12 +71,18 @@ def sentences(summary: list[dict[str, Any]]) -> list[str]:
 
 def notes(summary: list[dict[str, Any]]) -> list[str]:
     """What a table does not say: what the intervals cover, learning rates at the edge, failures."""
-    texts = [
+    text = (
         f'Intervals: {percent(summary[0]["level"])} Student t over seeds, so they cover '
-        'initialisation and data order, not the sampling of test images. Each is for one '
-        'comparison, not corrected for several comparisons. Differences are in percentage points, '
-        f'paired by seed, to {summary[0]["arm"]}.'
-    ]
+        'initialisation and data order, not the sampling of test images.'
+    )
+    if len(summary) > 1:
+        text += (
+            ' Each is for one comparison, not corrected for several comparisons. Differences are '
+            f'in percentage points, paired by seed, to {summary[0]["arm"]}.'
+        )
+    # Without an interval there is nothing to explain
+    several = any(arm['seeds_expected'] > 1 for arm in summary)
+    texts = [text] if several or len(summary) > 1 else []
     texts += views_notes(summary)
     if any(arm['rate_at_edge'] for arm in summary):
         texts.append(

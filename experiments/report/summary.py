@@ -18,6 +18,21 @@ def arm_rows(experiment: Experiment, arm: str, phase: str) -> list[dict[str, Any
     return [row for row in experiment.rows if row['arm'] == arm and row['phase'] == phase]
 
 
+def unfinished(experiment: Experiment, arm: str, phase: str) -> list[str]:
+    """Names of the runs of one arm and phase that have epochs, but no row yet.
+
+    They are running, or were interrupted. Plans of older code do not list their runs: [] for those.
+    """
+    ended = {row['point'] for row in experiment.rows}
+    return [
+        name
+        for name, run in experiment.plan.get('runs', {}).items()
+        if (run['arm'], run['phase']) == (arm, phase)
+        and name in experiment.curves
+        and name not in ended
+    ]
+
+
 def seeds_of(experiment: Experiment, arm: str) -> list[int]:
     """The seeds planned for an arm; not all arms need have all seeds."""
     return experiment.plan.get('arm_seeds', {}).get(arm, experiment.plan['seeds'])
@@ -62,7 +77,9 @@ def _missing(experiment: Experiment, arm: str) -> str:
     counts = {
         status: sum(row['status'] == status for row in final) for status in ('diverged', 'failed')
     }
-    counts['not run'] = len(seeds_of(experiment, arm)) - len({row['seed'] for row in final})
+    counts['unfinished'] = len(unfinished(experiment, arm, 'final'))
+    rest = len(seeds_of(experiment, arm)) - len({row['seed'] for row in final})
+    counts['not run'] = rest - counts['unfinished']
     return ', '.join(f'{count} {status}' for status, count in counts.items() if count > 0)
 
 
@@ -88,7 +105,7 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
 
     arm: label. level: of all intervals. learning_rate: the chosen one, None before any final run.
     seeds: how many finished. seeds_expected: how many the plan has for it.
-    missing: why these two differ, e.g. '1 diverged', or ''.
+    missing: why these two differ, e.g. '1 diverged, 1 unfinished' (running or interrupted), or ''.
     test_error, train_error, gap (test minus train, per seed): Interval over finished seeds. Where
         test images were seen in several views and train images in the centre alone, the gap is
         that of the centre.
