@@ -140,6 +140,22 @@ def test_the_page_loads_nothing_and_runs_nothing(page):
     assert page.replace('url(#', '').count('url(') == 0
 
 
+def test_on_a_phone_each_cell_stands_below_the_last_with_its_heading(page):
+    cells = [attributes['data-heading'] for tag, attributes in Page(page).tags if tag == 'td']
+    assert cells[:6] == list(result_table.HEADINGS[1:])
+    narrow = page[page.index('@media (max-width') :]
+    assert 'content: attr(data-heading)' in narrow and 'display: none' in narrow
+    assert not re.findall(r'min-width: *\d+rem', page.split('@media (max-width')[0])
+
+
+def test_the_page_has_a_dark_form_of_each_of_its_colours(page):
+    assert 'prefers-color-scheme: dark' in page and 'white;' not in page
+    used = set(re.findall(r'var\((--c\w+)\)', page))
+    assert len(used) >= 5
+    for name in used:
+        assert page.count(f'{name}: ') == 2, name
+
+
 def test_every_tag_is_closed_in_its_place(page):
     assert not Page(page).open
 

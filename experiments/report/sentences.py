@@ -33,6 +33,8 @@ def sentence(arm: dict[str, Any], reference: dict[str, Any]) -> str:
         if not one['seeds']:
             return f'{name}: no comparison, because {one["arm"]} has no result ({one["missing"]})'
     n, expected = difference.n, arm['seeds_expected']
+    if arm['data'] != reference['data']:
+        return f'{name}: no comparison, because its data set is not that of {other}'
     if n == 0:
         return f'{name}: no comparison, because no seed finished both here and in {other}'
     scaled = Interval(100 * difference.mean, 100 * difference.low, 100 * difference.high, n)
