@@ -34,7 +34,7 @@ Summary = list[dict[str, Any]]
 Colours = dict[str, str]  # of each arm
 
 WIDTH = 12.0  # inches
-PANEL_WIDTH = 4.3  # inches, of a panel that is drawn alone
+PANEL_WIDTH = 4.0  # inches, of a panel that is drawn alone
 
 # What a line of the learning curves is: the look in a word, its meaning, its style
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -275,7 +275,7 @@ def arm_words(arm: dict[str, Any]) -> str:
 
 def small_print(experiment: Experiment, summary: Summary) -> str:
     """What the marks of the figure mean, and what its intervals leave out."""
-    texts = [f'{experiment.plan["dataset_note"].rstrip(".")}.']
+    texts = []
     if any(arm['seeds'] > 1 for arm in summary):
         several = ', each for itself, not corrected for several comparisons'
         texts.append(
@@ -285,7 +285,6 @@ def small_print(experiment: Experiment, summary: Summary) -> str:
         )
     if len(summary) > 1:
         texts.append('Vertical lines: the baseline.')
-    texts += experiment.plan.get('remarks', [])
     return ' '.join(texts).replace(' %', '\N{NO-BREAK SPACE}%')
 
 
@@ -315,7 +314,9 @@ def render(experiment: Experiment) -> Figure:
     summary = summarise(experiment)
     colours = colours_of(experiment)
     title = style.wrap(experiment.plan['title'], 100)
-    note = style.wrap(small_print(experiment, summary), 160)
+    data = experiment.plan['dataset_note'].strip().rstrip('.')
+    parts = [f'{data}.', small_print(experiment, summary), *experiment.plan.get('remarks', [])]
+    note = style.wrap(' '.join(filter(None, parts)), 160)
     head = 0.3 + 0.24 * (title.count('\n') + 1) + 0.18 * (note.count('\n') + 1)  # inches
     labels = [style.wrap(arm['arm'], 18) for arm in summary]
     row = max(0.6, 0.25 + 0.17 * max(label.count('\n') + 1 for label in labels))
@@ -357,10 +358,10 @@ def panels(experiment: Experiment) -> list[tuple[str, Figure]]:
     colours = colours_of(experiment)
     found = []
     if kinds_of(experiment):
-        figure = style.canvas(PANEL_WIDTH, 3.6)
+        figure = style.canvas(PANEL_WIDTH, min(5, 3.2 + 0.15 * len(summary)))
         _draw_curves(figure.subplots(), experiment, colours)
         found.append(('Learning curves', _laid_out(figure)))
-    labels = [style.wrap(arm['arm'], 44) for arm in summary]
+    labels = [style.wrap(arm['arm'], 42) for arm in summary]
     lines = max(label.count('\n') + 1 for label in labels)
     row = 0.62 + 0.17 * lines  # inches
     drawers = {'Test error': _draw_test_error, 'Paired difference': _draw_differences}

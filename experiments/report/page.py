@@ -39,6 +39,7 @@ p, li, pre { max-width: 50rem; } ul { padding-left: 1.2rem; }
 table { border-collapse: collapse; }
 th, td { text-align: left; padding: 0.25rem 1.2rem 0.25rem 0; white-space: nowrap;
   border-bottom: 1px solid #8886; font-variant-numeric: tabular-nums; }
+tbody th { white-space: normal; min-width: 10rem; }
 .pairs td { white-space: normal; overflow-wrap: anywhere; }
 .notes { color: var(--c666666); font-size: 0.9rem; }
 .key { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: 0.2rem 1.5rem; }
@@ -47,7 +48,7 @@ th, td { text-align: left; padding: 0.25rem 1.2rem 0.25rem 0; white-space: nowra
   vertical-align: middle; }
 .panels { display: grid; gap: 1rem 1.5rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); }
-figure { margin: 0; max-width: 30rem; } figcaption { font-weight: 600; }
+figure { margin: 0; max-width: 26rem; } figcaption { font-weight: 600; }
 figure svg { display: block; width: 100%; height: auto; fill: var(--c000000); }
 code, pre { font-size: 0.85rem; overflow-wrap: anywhere; white-space: pre-wrap; }
 @media (max-width: 52rem) {
@@ -97,8 +98,9 @@ def _figure(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
     lines = '; '.join(f'{look}: {meaning}' for look, meaning, _ in kinds)
     texts = [f'Lines: {lines}.'] if lines else []
     texts.append(figures.small_print(experiment, summary))
+    width = f'max-width: {26 * len(drawn)}rem'
     return (
-        f'<ul class="key">{key}</ul><div class="panels">{"".join(drawn)}</div>'
+        f'<ul class="key">{key}</ul><div class="panels" style="{width}">{"".join(drawn)}</div>'
         f'<p class="notes">{escape(" ".join(texts))}</p>'
     )
 
@@ -136,14 +138,14 @@ def _selection(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
 def _protocol(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
     """The number of final runs, their seeds, and when the test images are read."""
     plan = experiment.plan
-    seeds = ', '.join(map(str, plan['seeds']))
+    seeds, s = ', '.join(map(str, plan['seeds'])), 's' if len(plan['seeds']) > 1 else ''
     final = [row for row in experiment.rows if row['phase'] == 'final']
     planned = sum(arm['seeds_expected'] for arm in summary)
     return (
         _selection(experiment, summary)
-        + f'<p>Every arm is trained at its learning rate with the seeds {escape(seeds)}; a seed '
+        + f'<p>Every arm is trained at its learning rate with seed{s} {escape(seeds)}; a seed '
         'gives all arms the same data order. The test images are read once, at the end of a final '
-        f'run; no epoch is picked. {len(final)} of {planned} final runs have ended.</p>'
+        f'run; no epoch is picked. Final runs that have ended: {len(final)} of {planned}.</p>'
     )
 
 
@@ -203,7 +205,8 @@ def write(
     experiment = compare.together(folders, found)
     plan, summary = experiment.plan, summarise(experiment)
     parameters = sorted(set(column(summary, 'parameters')))
-    net = plan.get('model', '') + ''.join(f', {count:,} parameters' for count in parameters)
+    counts = [f'{count:,} parameters' for count in parameters]
+    net = ', '.join(filter(None, (plan.get('model'), *counts)))
     failures = [f'{arm["arm"]}: {failure}' for arm in summary for failure in arm['failures']]
     unfinished = [f'{arm["arm"]}: {words}' for arm in summary for words in arm['unfinished']]
     findings = sentences(summary) or ['One arm: nothing to compare.']
@@ -211,8 +214,8 @@ def write(
     remarks = plan.get('remarks', [])
     body = [
         f'<h1>{escape(plan["title"])}</h1>',
-        f'<p>{escape(net)}; {escape(plan.get("dataset", ""))}. Made by '
-        f'<code>{escape(plan.get("command", ""))}</code></p>',
+        f'<p>{escape("; ".join(filter(None, (net, plan.get("dataset")))))}.</p>',
+        f'<p>Made by <code>{escape(plan["command"])}</code></p>' if plan.get('command') else '',
         *(['<h2>Running or interrupted</h2>', _html_list(unfinished)] if unfinished else []),
         '<h2>What the runs support</h2>',
         _html_list(findings + remarks),
