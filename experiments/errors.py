@@ -36,7 +36,7 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
         except (UserError, OSError) as error:
-            print(f'error: {error}', file=sys.stderr)
+            print(f'error: {printable(error)}', file=sys.stderr)
             return 2
         except MemoryError as error:
             words = f' ({error})' if str(error) else ''
@@ -65,6 +65,20 @@ def check_writable(path: str | os.PathLike) -> None:
     except (OSError, ValueError) as error:
         words = getattr(error, 'strerror', None) or error
         raise UserError(f'{path} cannot be written ({words}). Name another --out.') from error
+
+
+def printable(text: object) -> str:
+    r"""The text in one line, with r'\x1b' for a character that a terminal or a file would act on.
+
+    Labels, names and reasons come from configs, folders and files that anyone may have written.
+    """
+    if (text := str(text)).isprintable():
+        return text
+    kept = '\N{NO-BREAK SPACE}'
+    return ''.join(
+        char if char.isprintable() or char == kept else ' ' if char.isspace() else ascii(char)[1:-1]
+        for char in text
+    )
 
 
 def shown(value: object) -> str:

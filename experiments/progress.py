@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from experiments.errors import printable
+
 _QUIET = 15.0  # seconds without a line after which a run reports its epoch
 _SLOW = 60.0  # seconds between two lines inside of an epoch
 
@@ -107,4 +109,4 @@ class Reporter:
 
 def note(text: str) -> None:
     """Prints a note on standard error, apart from what a command prints as its result."""
-    print(f'note: {text}', file=sys.stderr, flush=True)
+    print(f'note: {printable(text)}', file=sys.stderr, flush=True)

@@ -1,6 +1,7 @@
 """The style of every figure: palette, canvas, text, and how it is written."""
 
 import colorsys
+import functools
 import io
 import os
 import re
@@ -11,9 +12,12 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont
+from matplotlib.ft2font import FT2Font
 
-from experiments.errors import UserError
+from experiments.errors import UserError, printable, shown
 from experiments.files import write_whole
+from experiments.progress import note
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow, too pale
 # for a line; then seven more, so that many arms are at least not drawn alike.
@@ -39,12 +43,35 @@ def canvas(width: float, height: float) -> Figure:
     return figure
 
 
-def plain(text: object) -> str:
-    """The text with its dollar signs escaped: matplotlib reads $...$ as mathematics."""
-    return str(text).replace('$', r'\$')
+_UNKNOWN = '\N{REPLACEMENT CHARACTER}'
+_named: set[str] = set()  # letters without a glyph, of which there was a note
 
 
-def wrap(text: object, width: int) -> str:
+@functools.cache
+def _letters() -> frozenset[int]:
+    """The code points that the font of the figures can draw."""
+    return frozenset(FT2Font(findfont(FontProperties())).get_charmap())
+
+
+def plain(text: str) -> str:
+    """The text in one line that matplotlib draws as it is: without $...$, which is mathematics.
+
+    Letters that the font lacks are drawn as a replacement character, with a note on standard error.
+    """
+    text = printable(text)
+    lacking = ''.join(sorted({char for char in text if ord(char) not in _letters()}))
+    if set(lacking) - _named:
+        _named.update(lacking)
+        note(
+            f'the font of the figures lacks {lacking!r} of {shown(text)}: drawn as {_UNKNOWN}. '
+            'Name a font that has it as font.family in your matplotlibrc.'
+        )
+    for char in lacking:
+        text = text.replace(char, _UNKNOWN)
+    return text.replace('$', r'\$')
+
+
+def wrap(text: str, width: int) -> str:
     """The plain text in lines of at most `width` letters."""
     return '\n'.join(textwrap.wrap(plain(text), width))
 

@@ -8,6 +8,8 @@ import rich.table
 import rich.text
 from rich.console import Console
 
+from experiments.errors import printable
+
 _WORDS = ('net', 'layer', 'kind', 'paper', 'arm')  # headings of columns aligned to the left
 
 Lines = Sequence[Sequence[str]]
@@ -17,7 +19,8 @@ Table = tuple[Sequence[str], Lines]  # headings and lines
 def markdown(headings: Sequence[str], lines: Lines) -> str:
     """A table as GitHub reads it, with a newline at its end."""
     rules = ['---' if heading in _WORDS else '---:' for heading in headings]
-    return ''.join(f'| {" | ".join(line)} |\n' for line in (headings, rules, *lines))
+    cells = ([printable(cell).replace('|', r'\|') for cell in line] for line in lines)
+    return ''.join(f'| {" | ".join(line)} |\n' for line in (headings, rules, *cells))
 
 
 def terminal(
@@ -36,9 +39,9 @@ def terminal(
         box=rich.box.SIMPLE_HEAD,
         pad_edge=False,
         title_justify='left',
-        title=rich.text.Text(title) if title else None,
+        title=rich.text.Text(printable(title)) if title else None,
         caption_justify='left',
-        caption=rich.text.Text(caption) if caption else None,
+        caption=rich.text.Text('\n'.join(map(printable, (caption or '').split('\n')))) or None,
         caption_style='dim',
     )
     for index, heading in enumerate(headings):
@@ -52,7 +55,9 @@ def terminal(
         last = line[0] == 'total' and line is lines[-1]
         if last:
             table.add_section()
-        table.add_row(*(rich.text.Text(cell) for cell in line), style='bold' if last else None)
+        table.add_row(
+            *(rich.text.Text(printable(cell)) for cell in line), style='bold' if last else None
+        )
     return table
 
 

@@ -283,6 +283,27 @@ def test_the_words_of_the_svg_can_be_searched():
         assert text in words, text
 
 
+BAD = 'max \x1b[31m\x00\x07\n\ud800 --> ]]> &<b> pooling'
+
+
+def test_a_label_with_control_characters_leaves_the_svg_well_formed():
+    made = experiment([row(BAD, seed, 0.1) for seed in range(2)], [BAD, 'b'], title=BAD)
+    alone = [style.inline(figure) for _, figure in figures.panels(made)[1:]]  # curves have no label
+    for text in (style.svg(figures.render(made)), *alone):
+        xml.etree.ElementTree.fromstring(text.replace('xlink:', ''))
+        assert not re.search('[\x00-\x08\x0b-\x1f\ud800]', text) and r'\x1b[31m' in text
+
+
+def test_letters_that_the_font_lacks_are_named_once_and_draw_no_warning(capsys, recwarn):
+    style._named.clear()
+    label = 'overlapping \N{CJK UNIFIED IDEOGRAPH-65E5} pooling'
+    figures.render(experiment([row(label, seed, 0.1) for seed in range(2)], [label]))
+    style.png(figures.render(experiment([row(label, 0, 0.1)], [label])))
+    err = capsys.readouterr().err
+    assert err.count('\n') == 1 and err.startswith('note: ') and f"'{label}'" in err
+    assert not recwarn.list
+
+
 def panels(figure):
     return {axes.get_title(): axes for axes in figure.axes}
 

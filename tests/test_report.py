@@ -236,6 +236,13 @@ def test_a_report_is_written_from_whatever_there_is(tmp_path, name):
         assert 'Failures None.' in made.words
 
 
+def test_text_that_is_not_utf8_or_not_printable_is_escaped(tmp_path):
+    bad = dict(dataset_note='a\x1b[31m\ud800', command='--workdir \udcff', dataset='d\x00')
+    text = report.write(store(tmp_path, complete(), **bad)).read_text()
+    for words in (r'a\x1b[31m\ud800', r'--workdir \udcff', r'd\x00'):
+        assert words in text
+
+
 def test_without_a_grid_the_page_says_that_no_learning_rate_was_selected(tmp_path):
     words = Page(report.write(store(tmp_path, **CASES['no grid'])).read_text()).words
     assert 'none was selected' in words and '0.1' in words

@@ -10,17 +10,17 @@ and sentences instead.
 
 import argparse
 import contextlib
+import html
 import json
 import os
 import statistics
 import warnings
 from collections.abc import Iterable, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from experiments import schema, style, tables
-from experiments.errors import UserError, check_writable, command
+from experiments.errors import UserError, check_writable, command, printable
 from experiments.files import write_whole
 from experiments.progress import note
 from experiments.report import compare, figures, result_table
@@ -60,6 +60,11 @@ code, pre { font-size: 0.85rem; overflow-wrap: anywhere; white-space: pre-wrap; 
   table:not(.pairs) td::before { content: attr(data-heading); color: var(--c666666); }
 }
 """
+
+
+def escape(text: str) -> str:
+    """The text as HTML shows it, in one line."""
+    return html.escape(printable(text))
 
 
 def _html_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -184,7 +189,7 @@ def _made_by(parts: dict[str, tuple[Path, Experiment]]) -> list[str]:
         of = f' of {name}' if len(parts) > 1 else ''
         body.append(
             f'<details><summary>Resolved config of a run of the baseline{escape(of)}</summary>'
-            f'<pre>{escape(config)}</pre></details>'
+            f'<pre>{html.escape(config)}</pre></details>'
         )
     return body
 

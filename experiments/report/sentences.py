@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from experiments.errors import printable
 from experiments.report.intervals import Interval
 
 
@@ -65,7 +66,7 @@ def sentences(summary: list[dict[str, Any]]) -> list[str]:
     """One sentence per comparison: every arm with the baseline, then with its neighbours."""
     named = {arm['arm']: arm for arm in summary}
     return [
-        sentence(arm, named[other])
+        printable(sentence(arm, named[other]))
         for arm in summary[1:]
         for other in (summary[0]['arm'], *arm['neighbours'])
     ]

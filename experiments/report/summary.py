@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Iterable
 from typing import Any
 
+from experiments.errors import printable
 from experiments.report.intervals import Interval, interval
 from experiments.workdir import Experiment
 
@@ -83,7 +84,7 @@ def _failures(experiment: Experiment, arm: str) -> list[str]:
                 rate = ''
                 if phase == 'select':
                     rate = f' at learning rate {row["learning_rate"]:g} (trial)'
-                reason = ' '.join(str(row.get('reason') or 'no reason given').split())
+                reason = printable(' '.join((row.get('reason') or 'no reason given').split()))
                 texts.append(f'seed {row["seed"]}{rate} {row["status"]}: {reason}')
     return texts
 
