@@ -243,6 +243,20 @@ def test_text_that_is_not_utf8_or_not_printable_is_escaped(tmp_path):
         assert words in text
 
 
+def test_each_damaged_file_is_named_in_one_line(tmp_path, capsys):
+    folder = store(tmp_path / 'w', complete())
+    with open(folder / 'results.jsonl', 'a') as file:
+        file.write('{"point": \n' + json.dumps(row('x', ['a'], 0, 0.1)) + '\n')
+    final = complete()[2]['point']
+    (folder / 'points' / final / 'metrics.jsonl').write_text('{"epoch": 1, "seconds": "\x1b[2J"}\n')
+    (folder / 'points' / final / 'environment.json').write_text('{')
+    assert report.main([str(folder)]) == 0
+    notes = capsys.readouterr().err.splitlines()
+    assert len(notes) == 4 and all(line.startswith(f'note: {folder}/') for line in notes), notes
+    for name in ('results.jsonl, line 11', 'results.jsonl: a row', 'metrics.jsonl', 'environment'):
+        assert sum(name in line for line in notes) == 1, notes
+
+
 def test_without_a_grid_the_page_says_that_no_learning_rate_was_selected(tmp_path):
     words = Page(report.write(store(tmp_path, **CASES['no grid'])).read_text()).words
     assert 'none was selected' in words and '0.1' in words
