@@ -191,7 +191,9 @@ def _draw_remark(axes: Axes, y: float, text: str) -> None:
 
 
 def _draw_dots(axes: Axes, y: float, values: list[float], colour: str) -> None:
-    """Faint dots below the interval of an arm, one per seed."""
+    """Faint dots below the interval of an arm, one per seed where there are several."""
+    if len(values) < 2:
+        return
     percents, rows = [100 * value for value in values], [y + 0.2] * len(values)
     axes.plot(percents, rows, 'o', color=colour, ms=4, alpha=0.4, mew=0)
 
@@ -344,7 +346,8 @@ def render(experiment: Experiment) -> Figure:
     middle.set_yticks(range(len(summary)), labels)
     for label, colour in zip(middle.get_yticklabels(), colours.values(), strict=True):
         label.set_color(colour)
-    middle.set_ylim(len(summary) - 0.45, -0.55)
+    pad = 0.55 if len(summary) > 1 else 0.9  # around one arm alone
+    middle.set_ylim(len(summary) - 1 + pad, -pad)
     _draw_legend(figure, experiment, summary, colours)
     return _laid_out(figure)
 
