@@ -40,7 +40,7 @@ table { border-collapse: collapse; }
 th, td { text-align: left; padding: 0.25rem 1.2rem 0.25rem 0; white-space: nowrap;
   border-bottom: 1px solid #8886; font-variant-numeric: tabular-nums; }
 tbody th { white-space: normal; min-width: 10rem; }
-.pairs td { white-space: normal; overflow-wrap: anywhere; }
+.texts td { white-space: normal; overflow-wrap: anywhere; }
 .notes { color: var(--c666666); font-size: 0.9rem; }
 .key { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: 0.2rem 1.5rem; }
 .key li { max-width: none; padding-left: 1.9rem; text-indent: -1.9rem; }
@@ -55,7 +55,8 @@ code, pre { font-size: 0.85rem; overflow-wrap: anywhere; white-space: pre-wrap; 
   table:not(.pairs), table:not(.pairs) :is(tbody, tr, th) { display: block; }
   table:not(.pairs) thead { display: none; }
   table:not(.pairs) tr { border-bottom: 1px solid #8886; padding: 0.5rem 0; }
-  table:not(.pairs) :is(th, td) { border: 0; padding: 0.1rem 0; white-space: normal; }
+  table:not(.pairs) :is(th, td) { border: 0; padding: 0.1rem 0; white-space: normal;
+    overflow-wrap: anywhere; }
   table:not(.pairs) td { display: flex; justify-content: space-between; gap: 1rem; }
   table:not(.pairs) td::before { content: attr(data-heading); color: var(--c666666); }
 }
@@ -67,10 +68,10 @@ def escape(text: str) -> str:
     return html.escape(printable(text))
 
 
-def _html_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """HTML table of escaped strings; the first column heads its row."""
+def _html_table(headings: Sequence[str], rows: Iterable[Sequence[str]], texts: bool = False) -> str:
+    """HTML table of escaped strings; the first column heads its row. texts: cells may be broken."""
     head = ''.join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
-    kind = ' class="pairs"' if len(headings) == 2 else ''
+    kind = ' class="texts pairs"' if len(headings) == 2 else ' class="texts"' if texts else ''
     lines = [f'<div class="wide"><table{kind}><thead><tr>{head}</tr></thead><tbody>']
     for first, *others in rows:
         cells = ''.join(
@@ -182,7 +183,7 @@ def _made_by(parts: dict[str, tuple[Path, Experiment]]) -> list[str]:
     headings = ('what', *parts) if len(parts) > 1 else ('what', 'value')
     body = [
         '<h2>Environment</h2>',
-        _html_table(headings, environment) if environment else '<p>None stored.</p>',
+        _html_table(headings, environment, texts=True) if environment else '<p>None stored.</p>',
     ]
     for name, (folder, one) in parts.items():
         config = json.dumps(_stored(folder, one, 'config.json'), indent=2, sort_keys=True)
