@@ -15,6 +15,7 @@ ORDER = (
     'configs',
     'experiments.errors',
     'experiments.bits',
+    'experiments.options',
     'experiments.schema',
     'experiments.files',
     'experiments.progress',

@@ -6,8 +6,6 @@ import math
 import os
 from typing import Any
 
-import rich.table
-
 from experiments import tables
 from experiments.files import write_whole
 from experiments.report.intervals import interval
@@ -43,10 +41,10 @@ def cells(summary: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     return rows
 
 
-def terminal(summary: list[dict[str, Any]]) -> rich.table.Table:
-    """The table for a console of 100 columns, with the notes as its caption."""
+def terminal(summary: list[dict[str, Any]]) -> tables.Terminal:
+    """The table for a console, with the notes as its caption."""
     caption = '\n'.join(notes(summary))
-    return tables.terminal(HEADINGS, cells(summary), caption=caption, fold=False)
+    return tables.Terminal(HEADINGS, cells(summary), caption=caption)
 
 
 def markdown(summary: list[dict[str, Any]]) -> str:
