@@ -112,6 +112,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.bias_decay = 1.0  # of biases, as a factor of weight_decay (Caffe: 0)
     config.train.clip = 0.0  # largest norm of the gradient of all parameters together; 0: off
     config.train.ema = 0.0  # decay a step of the averaged parameters that are evaluated; 0: off
+    config.train.curve = 0  # points of the training curve inside each epoch; 0: none
     config.train.devices = 0  # local devices that share each batch, or `together`; 0: all
     config.train.together = 1  # runs of an arm trained at once, each whole on one device
 

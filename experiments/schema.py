@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from experiments import bits
 from experiments.errors import shown
 
 STATUSES = ('done', 'diverged', 'failed')
@@ -79,6 +80,10 @@ POSITIVE = Kind(lambda value: _number(value) and value > 0, 'a positive number')
 FRACTION = Kind(lambda value: _number(value) and 0 <= value <= 1, 'a fraction from 0 to 1')
 SECONDS = Kind(lambda value: _number(value) and value >= 0, 'a number of seconds')
 OBJECT = Kind(lambda value: isinstance(value, dict), 'an object')
+POINT = Kind(
+    lambda value: isinstance(value, list) and len(value) == 2 and all(map(_number, value)),
+    'a pair of numbers',
+)
 
 # Metrics are named 'split/metric'. A loss may be null: JSON has no infinity.
 METRICS = {
@@ -87,6 +92,8 @@ METRICS = {
     'error5': FRACTION,
     'centre_error': FRACTION,
     'count': COUNT,
+    'right': TEXT,  # bits.pack of the images classified correctly
+    'curve': list_of(POINT),
 }
 
 
@@ -187,12 +194,23 @@ def row_fault(row: Any) -> str:
         missing = [name for name in needed if row.get(name) is None]
         if missing:
             return f'it is done, but lacks {", ".join(missing)}'
+        if 'test/right' in row and not _bits_fit(row):
+            return 'test/right does not fit test/error and test/count'
     elif 'reason' not in row:
         return f'it is {row["status"]}, but lacks reason'
     if row['learning_rate'] is None and (row['status'] == 'done' or row['phase'] == 'select'):
         state = 'done' if row['status'] == 'done' else 'a trial'
         return f'it is {state}, but learning_rate is null'
     return ''
+
+
+def _bits_fit(row: dict[str, Any]) -> bool:
+    """Whether the bits of the test images are as many as the images, and give the error."""
+    try:
+        right = bits.unpack(row['test/right'], row['test/count'])
+        return math.isclose(1 - right.mean(), row['test/error'], abs_tol=1e-6)
+    except (ValueError, KeyError):
+        return False
 
 
 def plan_fault(plan: Any) -> str:

@@ -154,9 +154,16 @@ class WorkDir:
         except OSError as error:
             raise UserError(
                 f'cannot write to {error.filename or self.folder}: {error.strerror or error}. '
-                f'Finished runs kept: {len(self.rows)}. Free space or permissions, or name another '
-                '--workdir; then run the same command again.'
+                f'Finished runs kept: {len(self.kept())}. Free space or permissions, or name '
+                'another --workdir; then run the same command again.'
             ) from error
+
+    def kept(self) -> set[str]:
+        """The runs that have a row in the folder now: it may have been removed meanwhile."""
+        with warnings.catch_warnings(), contextlib.suppress(OSError):
+            warnings.simplefilter('ignore')
+            return {row['point'] for row in read_rows(self.folder)}
+        return set()
 
     def refresh(self) -> None:
         """Reads the rows again: another process may have added some to the same folder."""

@@ -43,14 +43,15 @@ def test_sums_equal_a_plain_loop_over_the_images(batch, devices):
     )
     got = evaluate.evaluate(step, {'w': weights}, data.eval_batches(split, batch, devices), 23)
 
-    losses, wrong = [], 0
+    losses, right = [], []
     for image, label in zip(*split):
         mean = ((image / 255 - 0.4) / 0.2).mean()
         logits = weights * mean + np.arange(3) * mean**2
         losses.append(np.log(np.exp(logits).sum()) - logits[label])
-        wrong += int(logits.argmax() != label)
+        right.append(logits.argmax() == label)
     assert got['count'] == 23
-    assert got['error'] == pytest.approx(wrong / 23, abs=1e-7)
+    assert got['right'].tolist() == right  # in the order of the split, no padding examples
+    assert got['error'] == pytest.approx(1 - np.mean(right), abs=1e-7)
     assert got['loss'] == pytest.approx(np.mean(losses), rel=1e-5)
 
 
@@ -141,7 +142,7 @@ def test_the_five_best_of_few_classes_are_not_counted():
         donate=False,
     )
     got = evaluate.evaluate(step, {'w': np.zeros(3, np.float32)}, data.eval_batches(split, 4, 1), 3)
-    assert set(got) == {'loss', 'error', 'count'}
+    assert set(got) == {'loss', 'error', 'count', 'right'}
 
 
 def test_ten_views_of_a_masked_batch_on_two_devices_equal_the_loop_over_images():

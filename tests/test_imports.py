@@ -14,6 +14,8 @@ ORDER = (
     'cnns',
     'configs',
     'experiments.errors',
+    'experiments.bits',
+    'experiments.options',
     'experiments.schema',
     'experiments.files',
     'experiments.progress',

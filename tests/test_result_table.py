@@ -25,6 +25,42 @@ def test_the_table_fits_its_console_and_reads_labels_literally():
     assert '11.00 ± 2.48' in text and '5.50 ± 1.24' in text
 
 
+LONG = tuple(
+    f'{one} {two} pooling'
+    for one in ('non-overlapping', 'overlapping')
+    for two in ('average', 'max')
+)
+
+
+@pytest.mark.parametrize('width', [60, 80, 100, 200])
+def test_at_every_width_each_line_names_its_arm_and_no_number_is_cut(width):
+    from rich.console import Console
+
+    rows = [
+        row(arm, seed, 0.1 + index / 50 + seed**2 / 100, rate=0.0003)
+        for index, arm in enumerate(LONG)
+        for seed in range(3)
+    ]
+    summary = summarise(experiment(rows, arms=LONG, rates=(0.0003, 0.1)))
+    console = Console(width=width, record=True, file=open('/dev/null', 'w'))
+    console.print(result_table.terminal(summary))
+    text = console.export_text()
+    assert '…' not in text and max(map(len, text.splitlines())) <= width
+    words = ' '.join(text.split())
+    for arm, cells in zip(LONG, result_table.cells(summary), strict=True):
+        for word in arm.split():
+            assert word in words
+        # what belongs to an arm stands in a line that begins with a word of its label
+        first = arm.split()[0]
+        for cell in cells[1:]:
+            assert any(
+                cell in line and line.strip().startswith(first) for line in text.splitlines()
+            )
+    for heading in result_table.HEADINGS:
+        for word in heading.split():
+            assert word in words
+
+
 BAD = '=1+1|\x1b[2J\x00\nmax\ud800'
 
 

@@ -311,11 +311,11 @@ def test_dry_run_prints_the_runs_and_writes_nothing(root, tmp_path, capsys):
     assert run.main([*ABLATE, '--dry_run', '--workdir', str(workdir)]) == 0
     out = capsys.readouterr().out
     assert '4 arms, 32 runs' in out and 'overlapping max pooling' in out
-    lines = [line for line in out.splitlines() if re.search('│ (select|final) +│', line)]
+    lines = [line for line in out.splitlines() if re.search('  (select|final)  ', line)]
     assert len(lines) == 32
-    named = [line for line in lines if re.search(r' [0-9a-f]{12} ', line)]
+    named = [line for line in lines if re.search(r'  [0-9a-f]{12}$', line)]
     assert len(named) == 12 and all(
-        ' select ' in line for line in named
+        '  select  ' in line for line in named
     )  # 3 learning rates x 4 arms
     assert not workdir.exists()
 

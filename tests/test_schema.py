@@ -3,9 +3,10 @@
 import json
 import pathlib
 
+import numpy as np
 import pytest
 
-from experiments import schema
+from experiments import bits, schema
 
 STORED = pathlib.Path(__file__).parent.parent / 'experiments/stored'
 ROW = {
@@ -134,3 +135,19 @@ def test_json_of_any_depth_and_with_nan_is_a_value_error():
             schema.parse(text)
     assert schema.parse(json.dumps(ROW)) == ROW
     assert schema.fault([], schema.ROW) and schema.fault(None, schema.PLAN)
+
+
+def test_the_bits_of_the_test_images_fit_the_test_error():
+    row = ROW | {'test/count': 4, 'test/right': bits.pack(np.array([True, False, True, True]))}
+    assert schema.row_fault(row) == ''
+    for change in (
+        {'test/error': 0.5},
+        {'test/count': 40},
+        {'test/count': None},
+        {'test/right': 'no base64!'},
+        {'test/right': 'IP=='},
+    ):
+        assert schema.row_fault(row | change)
+    row.pop('test/count')
+    assert 'test/right does not fit' in schema.row_fault(row)
+    assert 'train/curve is [[1]]' in schema.row_fault(ROW | {'train/curve': [[1]]})

@@ -11,7 +11,7 @@ import pytest
 
 import cnns
 from configs import base
-from experiments import data, train
+from experiments import bits, data, train
 from experiments.errors import UserError
 from experiments.plan import config as configs
 from experiments.train import checkpoint, optim, parallel, program
@@ -519,6 +519,37 @@ def test_the_test_split_is_evaluated_once_and_only_when_asked(images, monkeypatc
     assert sum(seen) == 1 and seen[-1]
 
 
+def test_a_row_says_which_test_images_were_right(images):
+    """Against the logits of the final weights, one image after the other."""
+    config, weights = config_of(train__epochs=1, train__rate=0.003), {}
+    (row,) = train.fit_together([config], images, read_test=True, on_end=weights.__setitem__)
+    net = cnns.build('lenet5', channels=1)
+    pixels = normalise(images.test.images, images.mean, images.std)
+    right = [
+        int(np.argmax(net.apply(weights[0], image[None], train=False))) == label
+        for image, label in zip(pixels, images.test.labels)
+    ]
+    assert bits.unpack(row['test/right'], 16).tolist() == right
+    assert 0 < sum(right) < 16
+
+
+def test_the_curve_inside_an_epoch_is_the_mean_error_of_equal_runs_of_steps(images):
+    lines = []
+    row = train.fit(config_of(train__curve=3), images, lines.append, read_test=False)
+    steps = [step for step, _ in row['train/curve']]
+    assert steps == [2, 3, 4, 6, 7, 8]  # two epochs of four steps, cut into three
+    for epoch, line in enumerate(lines):
+        (_, first), (_, second), (_, third) = row['train/curve'][3 * epoch : 3 * epoch + 3]
+        assert (2 * first + second + third) / 4 == pytest.approx(line['train/error'])
+
+
+def test_a_curve_has_at_most_one_point_a_step_and_none_without_the_field(images):
+    row = train.fit(config_of(train__curve=99, train__epochs=1), images, read_test=False)
+    assert [step for step, _ in row['train/curve']] == [1, 2, 3, 4]
+    assert all(error * 16 == round(error * 16) for _, error in row['train/curve'])
+    assert 'train/curve' not in train.fit(config_of(train__epochs=1), images, read_test=False)
+
+
 def test_a_loss_that_is_not_finite_names_the_step(images):
     with pytest.raises(
         train.Diverged,
@@ -564,7 +595,12 @@ def assert_alike(one, many):
     """Rows or lines of the same training, but for rounding and time. One image more or less may be
     wrong, of 16 or more."""
     assert one.keys() == many.keys()
-    for name in one.keys() - {'seconds'}:
+    if 'test/right' in one:
+        count = one['test/count']
+        one_of, many_of = (bits.unpack(row['test/right'], count) for row in (one, many))
+        assert (one_of != many_of).sum() <= 1
+        assert 1 - many_of.mean() == pytest.approx(many['test/error'])
+    for name in one.keys() - {'seconds', 'test/right', 'train/curve'}:
         room = 1 / 16 if 'error' in name else 0
         assert many[name] == pytest.approx(one[name], rel=2e-3, abs=room + 1e-6), name
 
@@ -606,7 +642,7 @@ def both(images, changes, seeds, devices, rates=None):
             ),
             1,
         ),
-        (dict(train__together=2, model__name='mlp_300'), 2),
+        (dict(train__together=2, model__name='mlp_300', train__curve=3), 2),
     ],
 )
 def test_a_training_that_continues_ends_as_one_that_was_never_interrupted(
@@ -636,7 +672,7 @@ def test_a_training_that_continues_ends_as_one_that_was_never_interrupted(
         return rows, lines, ended
 
     steps_done = []
-    rows, lines, weights = trained(keep=keep, on_step=lambda *steps: steps_done.append(steps))
+    rows, lines, weights = trained(keep=keep, on_step=lambda *given: steps_done.append(given[:2]))
     assert steps_done == [(step, rows[0]['steps']) for step in range(1, rows[0]['steps'] + 1)]
     assert len(files) == 3 and len(lines) == 3 * count and len(weights) == count
     for epoch, file in enumerate(files, start=1):

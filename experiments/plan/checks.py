@@ -154,6 +154,7 @@ _RANGES = (
     ('train.momentum', 0, 1, 'between 0 and 1'),
     ('train.bias_rate', 0, None, 'a factor from 0'),
     ('train.bias_decay', 0, None, 'a factor from 0'),
+    ('train.curve', 0, None, '0 (off) or a number of points in an epoch'),
     ('train.clip', 0, None, '0 (off) or a norm'),
     ('train.weight_decay', 0, None, 'a number from 0'),
     ('data.limit', 0, None, '0 (all) or a number of images'),
@@ -282,7 +283,7 @@ _NOT_IN_THE_NAME = set(
 # share a compiled program.
 _ON_THE_HOST = (
     'rate schedule unit milestones every plateau drops power factors warmup warmup_error '
-    'epochs steps'
+    'epochs steps curve'
 )
 
 

@@ -6,8 +6,6 @@ import math
 import os
 from typing import Any
 
-import rich.table
-
 from experiments import tables
 from experiments.errors import printable
 from experiments.files import write_whole
@@ -51,10 +49,10 @@ def cells(summary: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     return rows
 
 
-def terminal(summary: list[dict[str, Any]]) -> rich.table.Table:
-    """The table for a console of 100 columns, with the notes as its caption."""
+def terminal(summary: list[dict[str, Any]]) -> tables.Terminal:
+    """The table for a console, with the notes as its caption."""
     caption = '\n'.join(notes(summary))
-    return tables.terminal(*table(summary), caption=caption, fold=False)
+    return tables.Terminal(*table(summary), caption=caption)
 
 
 def markdown(summary: list[dict[str, Any]]) -> str:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,8 @@ def eval_step(
     axis: str | None = AXIS,
 ) -> dict:
     """Sums over one batch, on all devices: {'loss', 'errors', 'count'}, float32 scalars, and
-    'errors5', of labels not among the five best, where there are more than five classes.
+    'errors5', of labels not among the five best, where there are more than five classes; and
+    'right', bool [images of the batch], padding examples included, in the order of the batch.
 
     batch: {'image': uint8 [n, H, W, C], 'label': int32 [n], 'mask': float32 [n]}, this device's
     share; images with mask 0 are padding examples and count for nothing. Batch norm uses its stored
@@ -65,32 +67,38 @@ def eval_step(
     sums = {'loss': losses.sum(), 'errors': ((place > 0) * mask).sum(), 'count': mask.sum()}
     if logits.shape[-1] > TOP:
         sums['errors5'] = ((place >= TOP) * mask).sum()
-    return jax.lax.psum(sums, axis) if axis else sums
+    right = place == 0
+    if axis:
+        sums, right = jax.lax.psum(sums, axis), jax.lax.all_gather(right, axis, tiled=True)
+    return sums | {'right': right}
 
 
 def evaluate(
     step: Callable, variables: dict, batches: Iterable[dict], count: int
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Mean loss, error (fraction) and image count over all batches; 'error5' if the step counts it.
 
-    Where the step evaluates several models, its sums are arrays of equal shapes, and so are the
-    means, as nested lists.
+    'right': bool [count], which images are classified correctly, in the order of the split, if the
+    step says so. Where the step evaluates several models, its sums are arrays of equal shapes, and
+    so are the means, as nested lists; 'right' has these axes first.
 
     Raises:
       RuntimeError: the masks do not sum to `count`, the size of the split.
     """
-    sums = []
+    sums, real = [], []
     for batch in batches:
         sums.append(step(variables, batch))
+        real.append(np.ravel(batch['mask']) > 0)
         if len(sums) > _AHEAD:  # otherwise a fast feed would fill the device with waiting images
             sums[-_AHEAD - 1] = jax.device_get(sums[-_AHEAD - 1])
     sums = jax.device_get(sums)
+    right = [batch['right'][..., own] for batch, own in zip(sums, real) if 'right' in batch]
     total = {
         key: np.asarray(sum(np.asarray(batch[key], np.float64) for batch in sums))
-        for key in {'loss', 'errors', 'count'}.union(*sums)
+        for key in {'loss', 'errors', 'count'}.union(*sums) - {'right'}
     }
     if (total['count'] != count).any():
         raise RuntimeError(f'evaluated {total["count"].max():.0f} images of a split of {count}')
     names = {'loss': 'loss', 'errors': 'error', 'errors5': 'error5'}
     means = {names[key]: (total[key] / count).tolist() for key in names if key in total}
-    return means | {'count': count}
+    return means | {'count': count} | ({'right': np.concatenate(right, -1)} if right else {})

@@ -5,6 +5,7 @@ is shared and nothing is averaged over devices. States, batches and learning rat
 axes [devices, models], models being those of one device.
 """
 
+import functools
 import itertools
 import math
 import time
@@ -15,7 +16,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments import data
+from experiments import bits, data
 from experiments.plan.config import flatten
 from experiments.train import checkpoint, optim
 from experiments.train.evaluate import evaluate
@@ -59,7 +60,7 @@ def fit_together(
     on_epoch: Callable[[int, dict[str, Any]], None] = lambda index, line: None,
     *,
     read_test: bool,
-    on_step: Callable[[int, int], None] = lambda step, steps: None,
+    on_step: Callable[..., None] = lambda *_: None,
     begun: checkpoint.Snapshot | None = None,
     keep: Callable[[Callable[[], checkpoint.Snapshot]], None] = lambda snapshot: None,
     on_end: Callable[[int, Any], None] = lambda index, variables: None,
@@ -71,7 +72,9 @@ def fit_together(
     own initialisation, draws and order of the data. A run that diverges has a Diverged in place of
     its row and no line from that epoch on, and stops none of the others. `on_epoch` gets the
     config's index before the line; 'seconds' are the run's share, the same for all. `on_step` gets,
-    after each step, the steps done and those of the whole training. `on_end` gets the index and the
+    after each step, the steps done and those of the whole training, the images of a step, the
+    learning rates, and a function for the loss of the last step that the device has done (None:
+    there is none yet), which does not wait for it. `on_end` gets the index and the
     final variables, NumPy arrays, of each config that has a row.
 
     `keep` gets, after an epoch in which no run diverged, a function that returns a Snapshot. Given
@@ -113,21 +116,22 @@ class _Group:
         self.controls = [optim.control_of(config)] * self.count
         self.validation: list[dict[str, float]] = []
         self.outcomes: list[Any] = [None] * self.count
+        self.curves: list[list[list[float]]] = [[] for _ in configs]  # of each run, [step, error]
         self.epoch = self.done = 0  # epochs and steps
         self.state = self.program.init(*(config.seed for config in configs))
         if begun:
             self.state = checkpoint.restored(begun, self.state)
             self.epoch, self.done = begun.epoch, begun.step
             self.controls, self.validation = list(begun.controls), list(begun.validation)
+            self.curves = [list(curve) for curve in begun.curves]
 
     def running(self) -> list[int]:
         """Indices of the runs that have no outcome yet."""
         return [index for index in range(self.count) if self.outcomes[index] is None]
 
     def snapshot(self) -> checkpoint.Snapshot:
-        return checkpoint.Snapshot(
-            self.epoch, self.done, tuple(self.controls), tuple(self.validation), self.state
-        )
+        kept = tuple(self.controls), tuple(self.validation), self.state
+        return checkpoint.Snapshot(self.epoch, self.done, *kept, tuple(map(list, self.curves)))
 
     def train_epoch(self, on_step) -> dict[str, Any]:
         """Trains one epoch; a run whose loss is not finite gets its outcome.
@@ -137,6 +141,7 @@ class _Group:
         self.epoch += 1
         start, metrics, rates = time.perf_counter(), [], []
         batches = _train_batches(self.configs, self.dataset, self.program, self.epoch)
+        images = self.count * self.configs[0].train.batch
         # One step is one dispatch. The host's part of it is under 3 % even of LeNet-5's step on a
         # CPU, and in a loop on the device XLA's CPU convolutions are many times slower.
         for batch in itertools.islice(batches, self.length.steps - self.done):
@@ -147,7 +152,8 @@ class _Group:
             self.state, values = self.program.step(self.state, batch, given)
             metrics.append(values)  # stays on the device until the epoch ends
             self.done += 1
-            on_step(self.done, self.length.steps)
+            latest = functools.partial(_latest_loss, metrics)
+            on_step(self.done, self.length.steps, images, rates, latest)
         metrics = jax.device_get(metrics)
         seconds = (time.perf_counter() - start) / self.count
         found = {
@@ -160,23 +166,39 @@ class _Group:
                 bad = int(np.argmin(np.isfinite(losses)))
                 step = self.done - len(losses) + bad + 1
                 self._diverged(index, f'is {losses[bad]} at step {step} (epoch {self.epoch})')
+        self._extend_curves(found['error'])
         return found | {'rates': rates, 'seconds': seconds}
+
+    def _extend_curves(self, errors: np.ndarray) -> None:
+        """Adds the points of an epoch, whose errors are [steps, models], to the curves."""
+        points = min(self.configs[0].train.curve, len(errors))
+        if points:
+            ends = self.done - len(errors)
+            for part in np.array_split(errors, points):
+                ends += len(part)
+                for curve, error in zip(self.curves, part.mean(0)):
+                    curve.append([ends, float(error)])
 
     def _diverged(self, index: int, how: str) -> None:
         rate = self.configs[index].train.rate
         self.outcomes[index] = Diverged(f'the loss {how} with learning rate {rate:g}')
 
-    def measure(self, split, step: Callable, size: int) -> list[dict[str, float]]:
-        """The means of `evaluate` on a split in batches of this size, for each run."""
+    def measure(self, split, step: Callable, size: int) -> list[dict[str, Any]]:
+        """The means and 'right' of `evaluate` on a split in batches of this size, for each run."""
         batches = data.eval_batches(split, size, self.program.shared)
         found = evaluate(step, self.program.variables(self.state), batches, len(split.labels))
+        right = np.broadcast_to(found.pop('right'), (*self.program.shape, len(split.labels)))
+        right = right.reshape(self.count, -1)
         each = {name: np.broadcast_to(np.ravel(value), self.count) for name, value in found.items()}
-        runs = range(self.count)
-        return [{name: values[run].item() for name, values in each.items()} for run in runs]
+        return [
+            {name: values[run].item() for name, values in each.items()} | {'right': right[run]}
+            for run in range(self.count)
+        ]
 
     def centre(self, split) -> list[dict[str, float]]:
-        """`measure` with the centre view, as between epochs."""
-        return self.measure(split, self.program.evaluate, self.program.eval_batch)
+        """The numbers of `measure` with the centre view, as between epochs."""
+        found = self.measure(split, self.program.evaluate, self.program.eval_batch)
+        return [{name: each[name] for name in each if name != 'right'} for each in found]
 
     def validate(self, metrics: dict[str, Any], on_epoch) -> None:
         """Measures the validation split, adapts the learning rates, gives the epoch's lines."""
@@ -211,7 +233,7 @@ class _Group:
             centre = self.centre(dataset.test) if program.test is not program.evaluate else None
         variables = jax.device_get(program.variables(self.state))
         for index in self.running():
-            row = {
+            row: dict[str, Any] = {
                 'epochs': self.length.epochs,
                 'steps': self.done,
                 'devices': program.shared,
@@ -221,10 +243,19 @@ class _Group:
             }
             if test:
                 row |= _columns('test', test[index]) | {'test/count': test[index]['count']}
+                row['test/right'] = bits.pack(test[index]['right'])
             if centre:
                 row['test/centre_error'] = centre[index]['error']
+            if self.curves[index]:
+                row['train/curve'] = self.curves[index]
             self.outcomes[index] = row
             on_end(index, _model(variables, index, program.shape))
+
+
+def _latest_loss(metrics: Sequence[dict[str, Any]]) -> float | None:
+    """The loss of the last step that the device has done, a mean over models; does not wait."""
+    done = (values['loss'] for values in reversed(metrics) if values['loss'].is_ready())
+    return next((float(np.mean(loss)) for loss in done), None)
 
 
 def _model(variables, index: int, shape: tuple[int, ...]):
