@@ -178,7 +178,7 @@ def test_the_page_holds_finding_table_protocol_environment_and_config(page):
         'not corrected for several comparisons',
         'lenet5, 61,706 parameters',
         'rate 0.03 rate 0.1',
-        'seeds: 7',
+        'training (seed: 7)',
         'read once',
         'Final runs that have ended: 6 of 6',
         'jax 0.10.0',

@@ -133,10 +133,11 @@ def _selection(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
             planned = rate in rates_of(experiment, arm['arm'])
             line.append((', '.join(cell) or ('not run' if planned else '-')) + chosen)
         lines.append(line)
-    seeds = ', '.join(map(str, sorted({row['seed'] for row in trials}))) or 'none yet'
+    tried = sorted({row['seed'] for row in trials})
+    seeds = f'seed{"s" * (len(tried) != 1)}: {", ".join(map(str, tried)) or "none yet"}'
     return (
         '<p>The learning rate was chosen for each arm by its validation error at the end of '
-        f'training (seeds: {escape(seeds)}), in percent:</p>'
+        f'training ({seeds}), in percent:</p>'
         + _html_table(['arm', *(f'rate {rate:g}' for rate in rates)], lines)
     )
 
