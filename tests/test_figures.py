@@ -186,9 +186,9 @@ def test_running_runs_are_drawn_and_marked():
     made = CASES['running']
     figure = figures.render(made)
     lines = panels(figure)['Learning curves'].lines
-    (ring,) = [line for line in lines if line.get_marker() == 'o']
+    ring, trial = [line for line in lines if line.get_marker() == 'o']
     assert ring.get_ydata().tolist() == pytest.approx([60, 30])
-    (trial,) = [line for line in lines if line.get_linestyle() == ':']
+    assert trial.get_linestyle() == ':'
     assert trial.get_ydata().tolist() == pytest.approx([70])
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert f'{ARMS[0]} (n = 1 of 2; 1 unfinished)' in labels

@@ -406,12 +406,12 @@ def test_the_curve_of_a_run_can_be_drawn_while_it_runs(tiny, tmp_path, monkeypat
     monkeypatch.setattr(train, 'fit_together', fit)
     assert run.main(['--config', tiny, '--workdir', str(tmp_path / 'w')]) == 0
     assert drawn == [
-        ('average', ['trial']),
-        ('average', ['trial']),
+        ('average', ['running', 'trial']),
+        ('average', ['running', 'trial']),
         ('average', ['running']),
         ('average', ['validation', 'training', 'running']),
-        ('max', ['validation', 'training', 'trial']),
-        ('max', ['validation', 'training', 'trial']),
+        ('max', ['validation', 'training', 'running', 'trial']),
+        ('max', ['validation', 'training', 'running', 'trial']),
         ('max', ['validation', 'training', 'running']),
         ('max', ['validation', 'training', 'running']),
     ]

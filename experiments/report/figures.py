@@ -78,11 +78,27 @@ def _runs_drawn(experiment: Experiment, arm: str) -> dict[str, list[str]]:
     }
 
 
+def _running(experiment: Experiment) -> set[str]:
+    """Names of the runs that have epochs, but no row yet."""
+    return {
+        run
+        for arm in experiment.plan['arms']
+        for phase in ('select', 'final')
+        for run in unfinished(experiment, arm, phase)
+    }
+
+
 def kinds_of(experiment: Experiment) -> list[str]:
     """Keys of KINDS that the learning curves hold; none where there are no curves."""
     found = {kind for arm in experiment.plan['arms'] for kind in _runs_drawn(experiment, arm)}
     if 'validation' in found:
         found.add('training')
+    if _running(experiment) & {
+        run
+        for arm in experiment.plan['arms']
+        for run in _runs_drawn(experiment, arm).get('trial', [])
+    }:
+        found.add('running')
     return [kind for kind in KINDS if kind in found]
 
 
@@ -90,6 +106,7 @@ def _draw_curves(axes: Axes, experiment: Experiment, colours: Colours) -> None:
     """Means over finished seeds with a band around validation; other runs one by one."""
     validation: list[float] = []
     training: list[float] = []
+    running = _running(experiment)
     for arm, colour in colours.items():
         drawn = _runs_drawn(experiment, arm)
         done = drawn.pop('validation', [])
@@ -111,8 +128,10 @@ def _draw_curves(axes: Axes, experiment: Experiment, colours: Colours) -> None:
             if curve:
                 values = [value for (value,) in curve.values()]
                 look = KINDS[kind][2]
-                if kind == 'trial' and len(curve) == 1:
-                    look = {**look, 'marker': '.'}
+                if run in running:
+                    look = KINDS['running'][2] | look
+                elif len(curve) == 1:
+                    look = {'marker': '.'} | look
                 axes.plot(list(curve), values, color=colour, **look, markevery=[-1])
                 validation.extend(values)
     if not validation + training:
@@ -122,7 +141,7 @@ def _draw_curves(axes: Axes, experiment: Experiment, colours: Colours) -> None:
         )
         return
     axes.set_xlabel('epoch')
-    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.grid(alpha=0.25)
     axes.set_ylabel(f'error, %{_scale_errors(axes, validation, training)}')
 
@@ -285,7 +304,7 @@ def small_print(experiment: Experiment, summary: Summary) -> str:
             f'seeds{several if len(summary) > 1 else ""}; they do not cover the sampling of test '
             'images. Faint dots: single seeds.'
         )
-    if len(summary) > 1:
+    if len(summary) > 1 and summary[0]['seeds']:
         texts.append('Vertical lines: the baseline.')
     return ' '.join(texts).replace(' %', '\N{NO-BREAK SPACE}%')
 
