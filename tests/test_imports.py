@@ -16,6 +16,7 @@ ORDER = (
     'experiments.measures',
     'experiments.errors',
     'experiments.bits',
+    'experiments.options',
     'experiments.schema',
     'experiments.files',
     'experiments.progress',

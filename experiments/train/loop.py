@@ -6,6 +6,7 @@ axes [devices, models], models being those of one device.
 """
 
 import copy
+import functools
 import itertools
 import math
 import time
@@ -60,7 +61,7 @@ def fit_together(
     on_epoch: Callable[[int, dict[str, Any]], None] = lambda index, line: None,
     *,
     read_test: bool,
-    on_step: Callable[[int, int], None] = lambda step, steps: None,
+    on_step: Callable[..., None] = lambda *_: None,
     begun: checkpoint.Snapshot | None = None,
     keep: Callable[[Callable[[], checkpoint.Snapshot]], None] = lambda snapshot: None,
     on_end: Callable[[int, Any], None] = lambda index, variables: None,
@@ -72,7 +73,9 @@ def fit_together(
     own initialisation, draws and order of the data. A run that diverges has a Diverged in place of
     its row and no line from that epoch on, and stops none of the others. `on_epoch` gets the
     config's index before the line; 'seconds' are the run's share, the same for all. `on_step` gets,
-    after each step, the steps done and those of the whole training. `on_end` gets the index and the
+    after each step, the steps done and those of the whole training, the images of a step, the
+    learning rates, and a function for the loss of the last step that the device has done (None:
+    there is none yet), which does not wait for it. `on_end` gets the index and the
     final variables, NumPy arrays, of each config that has a row.
 
     `keep` gets, after an epoch in which no run diverged, a function that returns a Snapshot. Given
@@ -144,6 +147,7 @@ class _Group:
         self.epoch += 1
         start, metrics, rates = time.perf_counter(), [], []
         batches = _train_batches(self.configs, self.dataset, self.program, self.epoch)
+        images = self.count * self.configs[0].train.batch
         # One step is one dispatch. The host's part of it is under 3 % even of LeNet-5's step on a
         # CPU, and in a loop on the device XLA's CPU convolutions are many times slower.
         for batch in itertools.islice(batches, self.length.steps - self.done):
@@ -154,7 +158,8 @@ class _Group:
             self.state, values = self.program.step(self.state, batch, given)
             metrics.append(values)  # stays on the device until the epoch ends
             self.done += 1
-            on_step(self.done, self.length.steps)
+            latest = functools.partial(_latest_loss, metrics)
+            on_step(self.done, self.length.steps, images, rates, latest)
         metrics = jax.device_get(metrics)
         seconds = (time.perf_counter() - start) / self.count
         found = {
@@ -272,6 +277,12 @@ def _plain(value: Any) -> Any:
     if np.ndim(value):
         return [_plain(one) for one in value]
     return float(value) if np.isfinite(value) else None
+
+
+def _latest_loss(metrics: Sequence[dict[str, Any]]) -> float | None:
+    """The loss of the last step that the device has done, a mean over models; does not wait."""
+    done = (values['loss'] for values in reversed(metrics) if values['loss'].is_ready())
+    return next((float(np.mean(loss)) for loss in done), None)
 
 
 def _model(variables, index: int, shape: tuple[int, ...]):
