@@ -212,7 +212,15 @@ def test_mistakes_are_one_line_and_status_2(tmp_path, capsys, resnet):
         tmp_path / 'none.pth',
         good,
     )
-    fails(capsys, 'Is a directory', '--model', 'resnet18', '--weights', _folder(tmp_path), good)
+    fails(
+        capsys,
+        'it is a folder, not a file',
+        '--model',
+        'resnet18',
+        '--weights',
+        _folder(tmp_path),
+        good,
+    )
     fails(
         capsys,
         'not those of resnet50: missing: layer1.0.conv3.weight',
@@ -250,7 +258,7 @@ def test_weights_that_cannot_be_used_are_refused(tmp_path, capsys):
     (tmp_path / 'w.pth').write_bytes(pickle.dumps({'a': 1}))
     fails(
         capsys,
-        'does not begin like a file of torch.save',
+        'it is a pickle, but not one of torch.save',
         '--model',
         'resnet18',
         '--weights',
