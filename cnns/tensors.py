@@ -61,9 +61,7 @@ def load(path: str | os.PathLike, *, part: str = '') -> Tensors:
       OSError: the file cannot be read.
     """
     path = pathlib.Path(path)
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise ValueError(f'{path} cannot be read: it is a {_special(path)}, not a file.')
-    data = path.read_bytes()
+    data = read_bytes(path)
     notes: list[str] = []
     select = lambda state: _select(state, part, notes)
     try:
@@ -73,14 +71,11 @@ def load(path: str | os.PathLike, *, part: str = '') -> Tensors:
             return Tensors(torch_files.read_legacy(data, select), tuple(notes))
         if part:
             raise ValueError(f'it has no parts, {part!r} cannot be taken from it.')
-        # A header in JSON, of less than a terabyte
-        if data[5:9] == b'\0\0\0{':
-            return Tensors(read_safetensors(data))
         if data.lstrip()[:1] == b'{' and b'"weight_map"' in data:
             return _read_shards(path, data)
-        if what := _what(data):
-            raise ValueError(f'{what}.')
-        if path.suffix == '.safetensors':
+        if kind_ := what(data):
+            raise ValueError(f'{kind_}.')
+        if path.suffix == '.safetensors' or data[8:9] == b'{':
             return Tensors(read_safetensors(data))
         raise ValueError(
             'it does not begin like a file of torch.save or safetensors; is it complete?'
@@ -142,15 +137,25 @@ _STARTS = {
 }
 
 
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """The content of a file. Raises ValueError for what is none (a pipe would be waited for)."""
+    path = pathlib.Path(path)
+    if path.exists() and not path.is_file():
+        raise ValueError(f'{path} cannot be read: it is a {_special(path)}, not a file.')
+    return path.read_bytes()
+
+
 def _special(path):
     names = {'folder': path.is_dir, 'pipe': path.is_fifo, 'socket': path.is_socket}
     return next((name for name, test in names.items() if test()), 'device')
 
 
-def _what(data: bytes) -> str:
-    """'it is ...' for data of a known other kind, '' for others."""
+def what(data: bytes) -> str:
+    """'it is ...' for data of a known other kind, '' for others and for safetensors."""
     if not data:
         return 'it is empty'
+    if data[5:9] == b'\0\0\0{':  # a header in JSON, of less than a terabyte
+        return ''
     text = data[:200].lstrip(b'\xef\xbb\xbf \t\r\n')
     if text.startswith(b'version https://git-lfs'):
         size = data[:400].partition(b'\nsize ')[2].partition(b'\n')[0][:20]
@@ -308,8 +313,11 @@ def _read_shards(path: pathlib.Path, data: bytes) -> Tensors:
     return Tensors(read, (f'read from {len(names)} files: {", ".join(names[:_SHOWN])}',))
 
 
-def read_safetensors(data: bytes) -> dict[str, np.ndarray]:
-    """The arrays of a file's content. Raises ValueError for what is none."""
+def read_safetensors(data: bytes, *, widen: bool = True) -> dict[str, np.ndarray]:
+    """The arrays of a file's content; widen: 16-bit floats become float32.
+
+    Raises ValueError for what is no safetensors file.
+    """
     try:
         read = dict(safetensors.deserialize(data))
     except safetensors.SafetensorError as error:
@@ -319,7 +327,7 @@ def read_safetensors(data: bytes) -> dict[str, np.ndarray]:
         dtype, shape = read[name]['dtype'], read[name]['shape']
         if dtype not in _SAFETENSORS:
             raise ValueError(_other_dtype(name, dtype))
-        values = numbers(read[name]['data'], _SAFETENSORS[dtype], math.prod(shape))
+        values = numbers(read[name]['data'], _SAFETENSORS[dtype], math.prod(shape), widen=widen)
         tensors[name] = values.reshape(shape)
     return tensors
 

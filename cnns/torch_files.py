@@ -17,8 +17,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax import dtypes
 
-BFLOAT16 = 'bfloat16'  # numpy has none: its bits are read
+BFLOAT16 = 'bfloat16'  # numpy alone has none: its bits are read
 STORAGES = {
     'DoubleStorage': '<f8',
     'FloatStorage': '<f4',
@@ -86,14 +87,18 @@ def bytes_per_value(dtype: str) -> int:
     return 2 if dtype == BFLOAT16 else np.dtype(dtype).itemsize
 
 
-def numbers(data: Any, dtype: str, count: int, offset: int = 0, order: str = '<') -> np.ndarray:
-    """`count` values of a buffer, [count]; 16-bit floats become float32, which is exact."""
-    if dtype == BFLOAT16:
+def numbers(
+    data: Any, dtype: str, count: int, offset: int = 0, order: str = '<', widen: bool = True
+) -> np.ndarray:
+    """`count` values of a buffer, [count]; widen: 16-bit floats become float32, which is exact."""
+    if dtype == BFLOAT16 and not widen:
+        values = np.frombuffer(data, order + 'u2', count, offset).view(dtypes.bfloat16)
+    elif dtype == BFLOAT16:
         bits = np.frombuffer(data, order + 'u2', count, offset).astype(np.uint32)
         values = (bits << 16).view(np.float32)
     else:
         values = np.frombuffer(data, dtype.replace('<', order), count, offset)
-        native = np.float32 if dtype == '<f2' else values.dtype.newbyteorder('=')
+        native = np.float32 if dtype == '<f2' and widen else values.dtype.newbyteorder('=')
         values = values.astype(native, copy=False)
     values.flags.writeable = False
     return values

@@ -324,6 +324,25 @@ def test_prefixes_are_taken_off_where_the_names_then_fit(tmp_path, model, rename
         assert convert._find(model, given, None, True, None, {}).notes[-1].startswith(note)
 
 
+def test_a_checkpoint_of_a_training_program_is_read_and_its_notes_say_how(tmp_path):
+    torch = pytest.importorskip('torch', reason='needs PyTorch')
+    given = {f'module.{k}': torch.tensor(np.asarray(v)) for k, v in example('resnet20').items()}
+    torch.save({'epoch': 90, 'arch': 'resnet20', 'state_dict': given}, tmp_path / 'best.pth.tar')
+    net, variables, notes = convert.read(tmp_path / 'best.pth.tar', 'resnet20')
+    assert notes == (
+        "the tensors are those of 'state_dict' in the file",
+        "left out, and not made: 'epoch' (int), 'arch' (str)",
+        "'module.' was taken off 97 names",
+    )
+    assert net.classes == 5
+    expected = flat(convert.from_torch('resnet20', example('resnet20')))
+    assert all((array == expected[path]).all() for path, array in flat(variables).items())
+    with pytest.raises(
+        ValueError, match='^.*best.pth.tar: these tensors are those of resnet20, no'
+    ):
+        convert.read(tmp_path / 'best.pth.tar', 'resnet56')
+
+
 def test_what_lies_outside_the_prefix_is_left_out_and_named(tmp_path):
     given = {f'model.{key}': array for key, array in example('resnet20').items()}
     given |= {'loss.weight': np.ones(3, np.float32), 'n_averaged': np.int64(3)}
