@@ -31,6 +31,10 @@ INITS: dict[str, Callable] = {
     'lecun': nn.initializers.lecun_normal(),
 }
 
+# Products of maps and of vectors, by the field `fast`
+_CONVS = {True: forms.conv, False: forms.apart(lax.conv_general_dilated)}
+_dot = forms.apart(lax.dot_general)
+
 
 def activate(x: Array, activation: str) -> Array:
     """Applies the named activation to x, any shape."""
@@ -150,8 +154,9 @@ def flat(x: Array) -> Array:
 
 def convolve(x: Array, kernel: Array, *, fast: bool = True) -> Array:
     """[N, H, W, C] by a kernel [h, w, C, features], stride 1, no padding."""
-    form = forms.conv if fast else lax.conv_general_dilated
-    return form(x, kernel, (1, 1), ((0, 0), (0, 0)), dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    return _CONVS[fast](
+        x, kernel, (1, 1), ((0, 0), (0, 0)), dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+    )
 
 
 class Conv(nn.Module):
@@ -197,7 +202,7 @@ class Conv(nn.Module):
             bias_init=self.bias_init,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
-            conv_general_dilated=forms.conv if self.fast else None,
+            conv_general_dilated=_CONVS[self.fast],
             name='conv',
         )(x)
         if self.norm == 'batch':
@@ -419,7 +424,7 @@ class Layers:
         if window is not None:
             x = SlidingDense(units, window, name=name, **fields)(x)
         else:
-            x = nn.Dense(units, use_bias=not norm, name=name, **fields)(flat(x))
+            x = nn.Dense(units, not norm, dot_general=_dot, name=name, **fields)(flat(x))
         if norm:
             x = batch_norm(self.net, self.train, f'{name}_norm')(x)
         return self.keep(name, x if linear else activate(x, self.axes['activation']))
