@@ -95,7 +95,7 @@ def _resnet(blocks, convs):
 
 
 # torchvision's name: (our net, the fields that make it compute the same, what yields the layers).
-_ALEXNET = dict(norm='none', conv1_padding=2, dropout_on='inputs')
+_ALEXNET = dict(norm='none', conv1_padding=2, dropout_on='inputs', adaptive=True)
 _GOOGLENET = dict(norm='batch', epsilon=1e-3, third_kernel=3, last_overlap=False)
 MODELS: dict[str, tuple[str, dict[str, Any], Callable[[], Iterator[_Layer]]]] = {
     'alexnet': ('alexnet_one_tower', _ALEXNET, _alexnet),
@@ -103,8 +103,9 @@ MODELS: dict[str, tuple[str, dict[str, Any], Callable[[], Iterator[_Layer]]]] = 
 }
 _VGGS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 for _name, _convs in ((f'vgg{depth}', convs) for depth, convs in _VGGS.items()):
-    _normed = dict(norm='batch', bias=True)
-    MODELS[_name] = _name, {}, functools.partial(_vgg, _convs, False)
+    _head = dict(head='adaptive')
+    _normed = dict(norm='batch', bias=True, **_head)
+    MODELS[_name] = _name, _head, functools.partial(_vgg, _convs, False)
     MODELS[f'{_name}_bn'] = _name, _normed, functools.partial(_vgg, _convs, True)
 for _name, _blocks, _kernels in (
     ('resnet18', (2, 2, 2, 2), 2),
@@ -125,8 +126,7 @@ def _check_model(model):
 def build(model: str, **fields: Any) -> layers.Net:
     """The net that computes what torchvision's net of this name does, in inference.
 
-    On images of 224x224, and on others whose sides are multiples of 32 where the net takes them
-    (maps of odd size are pooled otherwise there). Training differs: the running variance there is
+    On images of every size that both take. Training differs: the running variance there is
     the unbiased one, and GoogLeNet has other dropout and other pools before its auxiliary
     classifiers. `fields` are those of cnns.build, classes and channels above all.
 

@@ -95,14 +95,20 @@ def test_sums_over_windows_equal_reduce_window(height, width, window, stride, pa
 @pytest.mark.parametrize('overlap', [False, True])
 def test_an_average_is_that_of_the_pixels_that_exist(overlap, before):
     x = np.asarray(integers((1, 8, 7, 2)))
-    expected, window = np.zeros((1, 4, 3, 2)), 2 + overlap
-    top = 1 if overlap and before else 0  # of 8 rows; 7 columns need no padding
-    for row, column in np.ndindex(4, 3):
-        low = max(2 * row - top, 0)
-        part = x[:, low : 2 * row - top + window, 2 * column : 2 * column + window]
+    # Of 8 rows and 7 columns; `before`, the last column has a window of its own
+    expected, window = np.zeros((1, 4, 4 if before else 3, 2)), 2 + overlap
+    first = 1 if overlap and before else 0
+    for row, column in np.ndindex(*expected.shape[1:3]):
+        part = x[
+            :,
+            max(2 * row - first, 0) : 2 * row - first + window,
+            max(2 * column - first, 0) : 2 * column - first + window,
+        ]
         expected[:, row, column] = part.mean((1, 2))
     np.testing.assert_allclose(
-        layers.pool(jnp.asarray(x), 'average', overlap, before=before), expected, rtol=1e-6
+        layers.pool(jnp.asarray(x), 'average', overlap, edges='before' if before else 'after'),
+        expected,
+        rtol=1e-6,
     )
 
 

@@ -8,12 +8,12 @@ raise a TypeError on any platform, as custom_vjp does. Forward mode needs `fast=
 """
 
 from cnns.fast.batch_norm import batch_norm, plain_batch_norm
-from cnns.fast.common import apart
+from cnns.fast.common import alone, apart
 from cnns.fast.convolution import conv, plain_conv
 from cnns.fast.lrn import lrn, plain_lrn
 from cnns.fast.pooling import max_pool, plain_max_pool, plain_sum_pool, sum_pool
 
 __all__ = [
-    'apart', 'batch_norm', 'conv', 'lrn', 'max_pool', 'sum_pool',
+    'alone', 'apart', 'batch_norm', 'conv', 'lrn', 'max_pool', 'sum_pool',
     'plain_batch_norm', 'plain_conv', 'plain_lrn', 'plain_max_pool', 'plain_sum_pool',
 ]  # fmt: skip

@@ -31,9 +31,14 @@ def apart(function: Callable) -> Callable:
     @functools.wraps(function)
     def separate(*args, **kwargs):
         y = function(*args, **kwargs)
-        return on_cpu(lax.optimization_barrier, lambda y: y, y) if y.dtype == jnp.bfloat16 else y
+        return alone(y) if y.dtype == jnp.bfloat16 else y
 
     return separate
+
+
+def alone(y: Array) -> Array:
+    """y, on a CPU outside of all fusions."""
+    return on_cpu(lax.optimization_barrier, lambda y: y, y)
 
 
 def pairs(padding: Iterable) -> tuple[tuple[int, int], ...]:
