@@ -307,3 +307,28 @@ def test_googlenet_in_inference_takes_every_side_with_auxiliary_classifiers_too(
         jax.eval_shape(
             lambda v, x: net.apply(v, x, True, rngs={'dropout': jax.random.key(0)}), shapes, at(256)
         )
+
+
+@pytest.mark.parametrize('platforms', [['cpu'], ['cuda'], ['tpu'], ['cpu', 'cuda', 'tpu']])
+def test_an_exported_net_computes_the_same_and_has_a_choice_only_between_platforms(platforms):
+    net, x = cnns.build('lenet5', pool='max'), np.ones((2, 32, 32, 1), np.float32)
+    variables = net.init(jax.random.key(0), x, False)
+    apply = jax.jit(lambda v, x: net.apply(v, x, False))
+    exported = jax.export.export(apply, platforms=platforms)(variables, x)
+    text = exported.mlir_module()
+    assert ('platform_index' in text) == (len(platforms) > 1)
+    assert ('reduce_window' in text) == (platforms != ['cpu'])  # the plain max pooling
+    if 'cpu' in platforms:
+        np.testing.assert_allclose(exported.call(variables, x), apply(variables, x), 1e-5, 1e-6)
+
+
+@pytest.mark.parametrize('name', ['lenet5', 'cuda_convnet_13pct', 'resnet20', 'vgg11_32px'])
+def test_without_fast_forms_a_program_has_operations_of_one_platform_alone(name):
+    # What converters of traced programs need, to ONNX for one: they know no platform_index
+    net = cnns.build(name, fast=False, **{'resnet20': dict(blocks=1)}.get(name, {}))
+    x = jax.ShapeDtypeStruct((1, *cnns.NETS[name].input), jnp.float32)
+    shapes = jax.eval_shape(lambda x: net.init(jax.random.key(0), x, False), x)
+    text = str(jax.make_jaxpr(lambda v, x: net.apply(v, x, False))(shapes, x))
+    assert not any(
+        word in text for word in ('platform_index', 'custom_vjp', 'optimization_barrier')
+    )

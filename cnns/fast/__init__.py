@@ -1,7 +1,8 @@
 """Forms of layers that compile to faster code on a CPU, equal to the plain ones.
 
 Each is chosen by the platform when the program is compiled: the fast form on a CPU, the plain one
-elsewhere. The field `fast=False` of a net turns all of them off.
+elsewhere. The field `fast=False` of a net turns all of them off. Programs that other tools read as
+traced, converters to ONNX above all, need it: they know no choice by platform. jax.export does.
 
 All have gradients, and gradients of gradients, in reverse mode; jax.jvp and jax.jacfwd of them
 raise a TypeError on any platform, as custom_vjp does. Forward mode needs `fast=False`.
