@@ -7,7 +7,6 @@ per arm, paired difference of each arm to the baseline (none where there is one 
 the same colour everywhere; the figure names every arm or seed that has no result.
 """
 
-import argparse
 import os
 import re
 from pathlib import Path
@@ -22,6 +21,7 @@ from matplotlib.lines import Line2D
 
 from experiments import style, workdir
 from experiments.errors import command
+from experiments.options import Parser
 from experiments.report.intervals import Interval, interval
 from experiments.report.sentences import percent
 from experiments.report.summary import arm_rows, finished, summarise
@@ -256,7 +256,7 @@ def write(experiment: Experiment, stem: str | os.PathLike) -> tuple[Path, Path]:
 @command
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='python -m experiments.figures',
         description='Draws the figure of an experiment from its stored rows.',
     )

@@ -6,7 +6,6 @@ writes WORKDIR/report.html from the stored rows: what they support, table, figur
 environment, resolved config, failures. With --markdown it prints table and sentences instead.
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -20,6 +19,7 @@ from typing import Any
 from experiments import schema, style
 from experiments.errors import command
 from experiments.files import write_whole
+from experiments.options import Parser
 from experiments.report import figures, result_table
 from experiments.report.sentences import notes, sentences, top5_notes
 from experiments.report.summary import arm_rows, column, summarise
@@ -173,7 +173,7 @@ def write(workdir: str | os.PathLike) -> Path:
 @command
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='python -m experiments.report',
         description='Writes WORKDIR/report.html from the stored rows of an experiment.',
     )
