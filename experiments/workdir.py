@@ -175,6 +175,8 @@ class WorkDir:
         """Writes a whole file, or leaves the old one as it was."""
         path = self.folder / name
         with self.writing():
+            if not self.folder.is_dir():
+                raise FileNotFoundError(2, 'it was removed meanwhile', str(self.folder))
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, text)
 

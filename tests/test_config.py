@@ -222,8 +222,8 @@ def test_a_command_line_is_flags_and_fields():
     [
         (['--config.seed'], '--config.seed needs a value'),
         (['--config.seed', '--out', 'x'], '--config.seed needs a value'),
-        (['--config', 'a.py', '--ouk', 'x'], "unknown flag '--ouk'. Did you mean '--out'?"),
-        (['--config', 'a.py', '--conf.seed=3'], "unknown flag '--conf.seed'"),
+        (['--config', 'a.py', '--ouk', 'x'], "unknown option '--ouk'. Did you mean '--out'?"),
+        (['--config', 'a.py', '--conf.seed=3'], "unknown option '--conf.seed'"),
         ([], 'required: --config'),
     ],
 )

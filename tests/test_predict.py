@@ -143,7 +143,7 @@ def test_the_five_best_classes_are_printed_for_each_image(tmp_path, capsys, resn
     names = tmp_path / 'names.txt'
     names.write_text('\n'.join(f'kind {i}' for i in range(CLASSES)) + '\n')
     code, out, err = run(
-        capsys, '--model', 'resnet18', '--weights', resnet, '--classes', names, first, second
+        capsys, '--model', 'resnet18', '--weights', resnet, '--class_names', names, first, second
     )
     assert (code, err) == (0, '')
     lines = out.splitlines()
@@ -196,7 +196,7 @@ def test_mistakes_are_one_line_and_status_2(tmp_path, capsys, resnet):
     fails(capsys, 'cannot be read as an image', *model, tmp_path)
     fails(
         capsys,
-        "unknown model 'resnet51'. Did you mean 'resnet",
+        "unknown --model 'resnet51'. Did you mean 'resnet50'? Allowed: alexnet, googlenet, vgg11",
         '--model',
         'resnet51',
         '--weights',
@@ -232,8 +232,8 @@ def test_mistakes_are_one_line_and_status_2(tmp_path, capsys, resnet):
     )
     names = tmp_path / 'names.txt'
     names.write_text('one\ntwo\n')
-    fails(capsys, 'names 2 classes, the weights have 7', *model, '--classes', names, good)
-    fails(capsys, 'cannot be read', *model, '--classes', tmp_path / 'none.txt', good)
+    fails(capsys, 'names 2 classes, the weights have 7', *model, '--class_names', names, good)
+    fails(capsys, 'cannot be read', *model, '--class_names', tmp_path / 'none.txt', good)
     fails(capsys, '--resize is 100, it must be between the 224', *model, '--resize', 100, good)
     fails(capsys, '--resize is 60000', *model, '--resize', 60000, good)
 

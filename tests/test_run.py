@@ -1,6 +1,7 @@
 """The command line from config to report, and mistakes that lose no work."""
 
 import csv
+import io
 import json
 import os
 import pathlib
@@ -12,12 +13,13 @@ import sys
 import time
 
 import flax.serialization
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import cnns
-from experiments import files, run, train
+from experiments import files, progress, run, train
 from experiments import workdir as workdirs
 from experiments.data import records
 from experiments.report import compare, figures
@@ -775,6 +777,86 @@ def test_an_output_that_cannot_be_written_is_an_error(tiny, tmp_path, capsys, mo
     monkeypatch.setattr(run.Console, 'print', broken)
     assert run.main(['--config', tiny, '--workdir', str(tmp_path / 'w')]) == 2
     assert 'the output cannot be written' in capsys.readouterr().err
+
+
+class Head(io.StringIO):
+    """Standard output whose reader leaves when it has read `last`, as `head` does."""
+
+    def __init__(self, last):
+        super().__init__()
+        self.last = last
+
+    def write(self, text):
+        if self.last in self.getvalue():
+            raise BrokenPipeError
+        return super().write(text)
+
+
+@pytest.mark.parametrize('last', ['results: ', ', step 3 of 8'])  # before the run, and inside
+def test_a_reader_that_leaves_ends_the_call_and_no_run_has_failed(
+    tiny, tmp_path, capsys, monkeypatch, last
+):
+    monkeypatch.setattr(progress, '_QUIET', 0.0)  # a line for every step
+    words = ['--config', tiny, '--config.protocol.rates=()', '--only', 'pool=max,seed=0']
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, 'stdout', Head(last))
+        assert run.main([*words, '--workdir', str(tmp_path / 'w')]) == 141
+        assert last in sys.stdout.getvalue()
+    assert 'diverged' not in capsys.readouterr().err and rows_of(tmp_path / 'w') == []
+
+
+def test_a_finished_sweep_survives_every_output(finished, capsys, monkeypatch):
+    config, workdir = finished
+    words = ['--config', config, '--workdir', str(workdir)]
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, 'stdout', io.TextIOWrapper(io.BytesIO(), encoding='ascii'))
+        assert run.main(words) == 0
+        text = sys.stdout.buffer.getvalue().decode()
+        assert 'written: ' in text and re.search(r'\d\.\d\d \? \d', text)
+        patched.setattr(sys, 'stdout', None)
+        assert run.main(words) == 0
+    monkeypatch.setenv('FORCE_COLOR', '1')
+    capsys.readouterr()
+    assert run.main(words) == 0
+    assert '\x1b' not in capsys.readouterr().out
+
+
+def test_square_brackets_and_64_bits_work(tiny, tmp_path, capsys):
+    words = ['--config', tiny, '--config.protocol.rates=()', '--only', 'pool=max,seed=0']
+    workdir = tmp_path / '[w] [/b]'
+    jax.config.update('jax_enable_x64', True)
+    try:
+        assert run.main([*words, '--workdir', str(workdir)]) == 0
+    finally:
+        jax.config.update('jax_enable_x64', False)
+    assert [row['status'] for row in rows_of(workdir)] == ['done']
+    out = capsys.readouterr().out
+    assert f'results: {workdir}\n' in out and f'written: {workdir}/results.csv' in out
+
+
+@pytest.mark.parametrize(
+    'ends, status, message',
+    [
+        (True, 130, 'finished runs kept in {}: 0. '),
+        (False, 2, 'cannot write to {}: it was removed meanwhile. Finished runs kept: 0. '),
+    ],
+)
+def test_what_was_removed_meanwhile_is_not_said_to_be_kept(
+    tiny, tmp_path, finished, capsys, monkeypatch, ends, status, message
+):
+    plain = WorkDir.add
+
+    def add(workdir, row):
+        plain(workdir, row)
+        if len(workdir.rows) == 3:
+            shutil.rmtree(workdir.folder)
+            if ends:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(WorkDir, 'add', add)
+    grouped(monkeypatch, known=rows_of(finished[1]))
+    assert run.main(['--config', tiny, '--workdir', str(tmp_path / 'w')]) == status
+    assert message.format(tmp_path / 'w') in capsys.readouterr().err
 
 
 MIXED = """

@@ -8,7 +8,6 @@ python -m experiments.data speed cifar10
 """
 
 import argparse
-import functools
 import pathlib
 import re
 import signal
@@ -21,7 +20,8 @@ from experiments.data import readahead, scan, sources, statistics, tfds
 from experiments.data import records as reading
 from experiments.data import speed as data_speed
 from experiments.data.decode import Decoding, image_of
-from experiments.errors import UserError, check_writable, command
+from experiments.errors import UserError, check_writable, command, printable
+from experiments.options import Parser
 
 _LOOKED_AT = 5000  # images of each split that `show` decodes
 _SHEET = 32  # most images of a sheet
@@ -54,7 +54,7 @@ def show(args: argparse.Namespace) -> int:
         raise UserError(f'a sheet is a PNG image; --out is {args.out}. Let it end in .png.')
     source = sources.find(sources.fields_of(args.name, args.data_dir))
     check_writable(out)  # before the minutes that reading may take
-    print(source.note)
+    print(printable(source.note))
     print(f'{len(source.classes)} classes: {_some(source.classes)}')
     for split, records in source.splits.items():
         rows = np.sort(np.random.default_rng(0).permutation(len(records))[:_LOOKED_AT])
@@ -113,7 +113,7 @@ def _print_split(classes, sizes, levels, labels, channels):
 
 def _some(words, most: int = 20) -> str:
     left = len(words) - most
-    return ', '.join(words[:most]) + (f' and {left} more' if left > 0 else '')
+    return ', '.join(map(printable, words[:most])) + (f' and {left} more' if left > 0 else '')
 
 
 def _sheet(source, args, out):
@@ -145,7 +145,7 @@ def _sheet(source, args, out):
 def check(args: argparse.Namespace) -> int:
     """Reads every record and names those that are broken; 1 if there are any."""
     source = sources.find(sources.fields_of(args.name, args.data_dir))
-    bad, say = 0, functools.partial(print, flush=True)
+    bad, say = 0, lambda words: print(printable(words), flush=True)
     for split, records in source.splits.items():
         how, rows = _decoding(records), np.arange(len(records))
         chunks = Checked(records, rows, how, (), len(source.classes))
@@ -205,17 +205,16 @@ def prepare(name: str, data_dir: str | None = None) -> str:
     return tfds.prepare(name, data_dir)
 
 
-@command
-def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog='python -m experiments.data', description='Data sets.')
-    commands = parser.add_subparsers(dest='command', required=True)
+def parser() -> Parser:
+    """The command line."""
+    whole = Parser(prog='python -m experiments.data', description='Data sets.')
+    commands = whole.add_subparsers(dest='command', required=True)
 
     def add(command, words, **name):
         made = commands.add_parser(command, help=words, description=words)
         if command != 'list':
             words = "'digits', 'folder:PATH', or a TFDS name such as 'imagenette/160px-v2'"
-            made.add_argument('name', help=words, **name)
+            made.add_argument('name', help=words, metavar='NAME', **name)
         made.add_argument('--data_dir', help="of TFDS sets; default: $TFDS_DATA_DIR, or TFDS's own")
         return made
 
@@ -223,21 +222,35 @@ def main(argv: list[str] | None = None) -> int:
     words = 'download a TFDS data set and write it as array_record files'
     add('prepare', f'{words} (needs TensorFlow: .[prepare])')
     show = add('show', 'classes, counts, sizes, mean and deviation, and a sheet of images')
-    show.add_argument('--resize', type=int, default=0, help='pixels, as data.resize')
-    show.add_argument('--out', metavar='FILE.png', help='of the sheet; default: NAME.png')
+    show.add_argument('--resize', type=int, default=0, metavar='PIXELS', help='as data.resize')
+    show.add_argument('--out', metavar='FILE', help='the sheet, a .png; default: NAME.png')
     check = add('check', 'read every record and name the broken ones (status 1 if any)')
     check.add_argument('--workers', type=int, default=0, help='processes that decode')
-    speed = add('speed', 'measure images a second, decoded and fed', nargs='?')
-    speed.add_argument('--resize', type=int, default=0, help='pixels, as data.resize')
+    speed = add('speed', 'measure images a second, decoded and fed', nargs='*')
+    speed.add_argument('--resize', type=int, default=0, metavar='PIXELS', help='as data.resize')
     speed.add_argument('--batch', type=int, default=128)
     speed.add_argument('--rounds', type=int, default=5, help='repetitions of each measurement')
     speed.add_argument('--seconds', type=float, default=10.0, help='length of each at most')
     words = 'also: memory in each of so many epochs of the streamed set'
     speed.add_argument('--epochs', type=int, default=0, help=words)
-    speed.add_argument('--out', metavar='FILE.json', help='where the numbers are stored')
-    words = 'print stored numbers as a table; measure nothing'
-    speed.add_argument('--markdown', nargs='+', metavar='FILE.json', help=words)
-    args = parser.parse_args(argv)
+    speed.add_argument('--out', metavar='FILE', help='where the numbers are stored, a .json')
+    words = 'print the stored numbers of the files NAME as a GitHub table; measure nothing'
+    speed.add_argument('--markdown', action='store_true', help=words)
+    return whole
+
+
+@command
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    args = parser().parse_args(argv)
+    if args.command == 'speed':
+        names = args.name
+        if args.markdown and not names:
+            raise UserError('--markdown prints stored numbers: name their files.')
+        args.markdown = names if args.markdown else []
+        if len(names) > 1 and not args.markdown:
+            raise UserError(f'speed measures one set, it was given {", ".join(names)}.')
+        args.name = names[0] if names else None
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

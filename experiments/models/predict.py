@@ -8,7 +8,6 @@ middle 224x224, then (x / 255 - mean) / std per channel with ImageNet's mean and
 weights were made for mean 0.5 and std 0.5.
 """
 
-import argparse
 import os
 import pathlib
 import warnings
@@ -20,7 +19,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from cnns import convert
-from experiments.errors import UserError, command, one_of
+from experiments import machine
+from experiments.errors import UserError, command, one_of, printable
+from experiments.options import Parser
 from experiments.train.evaluate import normalise
 
 CROP = convert.SIDE  # pixels
@@ -135,25 +136,30 @@ def best_lines(probabilities: np.ndarray, names: list[str] | None = None) -> lis
     ]
 
 
-@command
-def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
+def parser() -> Parser:
+    """The command line."""
+    made = Parser(
         prog='python -m experiments.predict',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         description='Prints the five best classes of images: per cent, index and name.',
         epilog=f'models: {", ".join(convert.MODELS)}',
     )
-    parser.add_argument('--model', required=True, help="a net by torchvision's name")
-    parser.add_argument(
+    made.add_argument(
+        '--model',
+        required=True,
+        choices=convert.MODELS,
+        metavar='NAME',
+        help="a net by torchvision's name",
+    )
+    made.add_argument(
         '--weights',
         required=True,
         metavar='FILE',
         help="state dict in torchvision's layout: .safetensors, .pth or .pt. "
         'Nothing in it is executed.',
     )
-    parser.add_argument('--classes', metavar='FILE', help='names of the classes, one per line')
-    parser.add_argument(
+    words = 'names of the classes, one per line'
+    made.add_argument('--class_names', metavar='FILE', help=words)
+    made.add_argument(
         '--resize',
         type=int,
         default=RESIZE,
@@ -162,21 +168,29 @@ def main(argv: list[str] | None = None) -> int:
         f"default {RESIZE}; torchvision's second weights of ResNet-50, 101 "
         'and 152 (IMAGENET1K_V2) were tested with 232',
     )
-    parser.add_argument('images', nargs='+', metavar='IMAGE')
-    args = parser.parse_args(argv)
+    made.add_argument('images', nargs='+', metavar='IMAGE')
+    return made
+
+
+@command
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    args = parser().parse_args(argv)
     if not CROP <= args.resize <= _LARGEST:
         raise UserError(
             f'--resize is {args.resize}, it must be between the {CROP} pixels that are '
             f'taken and {_LARGEST}.'
         )
     images = [read_image(path, args.resize) for path in args.images]
+    machine.prepare()
+    machine.check_devices()
     predict, count = predictor(args.model, args.weights)
-    names = read_classes(args.classes, count) if args.classes else None
+    names = read_classes(args.class_names, count) if args.class_names else None
     for path, image in zip(args.images, images, strict=True):
         probabilities = predict(image[None])[0]
         if not np.isfinite(probabilities).all():
             raise UserError(
                 f'{args.weights} give {path} no probabilities: the logits are not finite.'
             )
-        print(path, *best_lines(probabilities, names), sep='\n')
+        print(printable(path), *map(printable, best_lines(probabilities, names)), sep='\n')
     return 0
