@@ -118,6 +118,7 @@ ROW = Schema(
         'git_revision': or_none(TEXT),
         'code': TEXT,
         'model': TEXT,
+        'weights': TEXT,  # digest of weights.msgpack
         'epochs': COUNT,
         'steps': COUNT,
         'devices': COUNT,
