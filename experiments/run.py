@@ -75,7 +75,7 @@ def _main(argv: list[str], console: Console) -> int:
         runner.run()
         return runner.finish()
     except KeyboardInterrupt:
-        kept = sum(run.name in workdir.rows for run in runner.asked)
+        kept = workdir.kept({run.name for run in runner.asked})
         end = f'finished runs kept in {folder}: {kept}. Run the same command again to continue.'
         print(f'\ninterrupted in {runner.current}; {end}', file=sys.stderr)
         return 130
@@ -100,7 +100,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
 def _print_plan(plan: runs.Plan, folder: pathlib.Path, console: Console) -> None:
     arms = f'{len(plan.arms)} {"arm" if len(plan.arms) == 1 else "arms"}'
     count = f'{plan.size} {"run" if plan.size == 1 else "runs"}'
-    title = f'{plan.config.title}: {arms}, {count}'
+    title = f'{plan.title}: {arms}, {count}'
     headings = ('arm', 'changes', 'learning rate', 'final seeds')
     table = Table(*headings, title=Text(title), title_justify='left')
     for arm in plan.arms:

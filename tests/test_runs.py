@@ -141,6 +141,18 @@ def test_only_keeps_the_runs_that_match():
         runs.only(plan, 'max')
 
 
+def test_only_keeps_the_runs_of_a_phase():
+    plan = runs.plan_of(config_file(four_arms, protocol__rates=(0.1, 0.2)))
+    trials, finals = runs.only(plan, 'phase=select'), runs.only(plan, 'pool=max,phase=final')
+    assert [run.phase for run in trials.runs()] == ['select'] * trials.size == ['select'] * 8
+    assert [run.phase for run in finals.runs()] == ['final'] * finals.size == ['final'] * 6
+    with pytest.raises(UserError, match="unknown phase of --only 'finals'. Did you mean 'final'"):
+        runs.only(plan, 'phase=finals')
+    for text in ('phase=select,phase=final', 'phase=select'):
+        with pytest.raises(UserError, match='matches no run'):
+            runs.only(runs.plan_of(config_file(four_arms)), text)
+
+
 def rows(made, errors, losses=(1,) * 6):
     return {
         run.name: {
@@ -213,3 +225,23 @@ def test_only_matches_resolved_values_by_whole_or_last_name():
     for text in ('=', ',', 'pool=', 'seed=0,', 'rate=x', 'seed=0,seed=1'):
         with pytest.raises(UserError, match='--only'):
             runs.only(plan, text)
+
+
+def test_a_title_says_what_is_compared_in_which_net_on_which_data():
+    title = lambda loop, *assigned, **fields: (
+        runs.plan_of(config_file(loop, **fields), assigned).title
+    )
+    assert title(four_arms) == 'pool and overlap in lenet5 on digits'
+    assert title(None) == 'lenet5 on digits'
+    nets = lambda add: [add(name, model=dict(name=name)) for name in ('lenet5', 'mlp_300')]
+    assert title(nets, ('data.name', 'folder:/home/me/dogs/')) == 'lenet5, mlp_300 on folder:dogs'
+
+
+def test_the_title_of_a_file_does_not_outlive_its_net_and_data():
+    title = lambda *assigned: (
+        runs.plan_of(config_file(None, title='LeNet-5 on digits'), assigned).title
+    )
+    assert title(('train.epochs', '3')) == 'LeNet-5 on digits'
+    assert title(('data.name', 'mnist')) == 'lenet5 on mnist'
+    assert title(('model.name', 'mlp_300'), ('data.name', 'mnist')) == 'mlp_300 on mnist'
+    assert title(('model.name', 'mlp_300'), ('title', 'My own')) == 'My own'

@@ -9,6 +9,7 @@
 
 import copy
 import numbers
+import pathlib
 import statistics
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -56,6 +57,20 @@ class Plan(NamedTuple):
     name: str
     config: ConfigDict  # without the overrides of any arm
     arms: tuple[Arm, ...]
+    phases: tuple[str, ...] = (SELECT, FINAL)  # that are trained
+
+    @property
+    def title(self) -> str:
+        """The heading of tables, figures and pages: 'pool and overlap in lenet5 on digits'."""
+        if self.config.title:
+            return self.config.title
+        nets = list(dict.fromkeys(arm.config.model.name for arm in self.arms))
+        sets = dict.fromkeys(_short(arm.config.data.name) for arm in self.arms)
+        varied = dict.fromkeys(path for arm in self.arms for path in arm.overrides)
+        words = [path.split('.')[-1] for path in varied if path not in ('model.name', 'data.name')]
+        compared = ', '.join(words[:-1]) + ' and ' * (len(words) > 1) + ''.join(words[-1:])
+        net = ', '.join(nets) if len(nets) <= 3 else f'{len(nets)} nets'
+        return f'{compared}{" in " * bool(words)}{net} on {", ".join(sets)}'
 
     @property
     def learning_rates(self) -> tuple[float, ...]:
@@ -64,10 +79,11 @@ class Plan(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many runs there are, trials and final ones."""
+        """How many runs there are, of all phases that are trained."""
         seeds = self.config.protocol.selection_seeds
         trials = len(self.arms) * len(self.learning_rates) * len(seeds)
-        return trials + sum(len(arm.seeds) for arm in self.arms)
+        finals = sum(len(arm.seeds) for arm in self.arms)
+        return trials * (SELECT in self.phases) + finals * (FINAL in self.phases)
 
     def run(self, phase: str, arm: Arm, seed: int, learning_rate: float | None) -> Run:
         """The run of an arm with this seed.
@@ -99,8 +115,14 @@ class Plan(NamedTuple):
     def runs(self) -> Iterator[Run]:
         """Every run in its order, the final ones without the learning rate of a grid."""
         for arm in self.arms:
-            yield from self.trials(arm)
-            yield from self.finals(arm)
+            yield from self.trials(arm) if SELECT in self.phases else ()
+            yield from self.finals(arm) if FINAL in self.phases else ()
+
+
+def _short(name: str) -> str:
+    """data.name, of a folder without the way to it."""
+    kind, colon, rest = name.partition(':')
+    return f'{kind}:{pathlib.Path(rest).name or rest}' if kind == 'folder' else name
 
 
 def plan_of(file: ConfigFile, assignments: Iterable[tuple[str, str]] = ()) -> Plan:
@@ -115,6 +137,10 @@ def plan_of(file: ConfigFile, assignments: Iterable[tuple[str, str]] = ()) -> Pl
     assigned = tuple(assignments)
     config = _set(file.make(), assigned)
     check_protocol(flatten(config))
+    paths = {path for path, _ in assigned}
+    if 'title' not in paths and any(p == 'data.name' or p.startswith('model.') for p in paths):
+        with config.unlocked():
+            config.title = None  # the file's title is of another net or data set
     for path, _ in assigned:
         _check_effect(f'--config.{path}', path, config)
     declared = _declared(file, config, {path for path, _ in assigned})
@@ -214,9 +240,9 @@ def _declared(file: ConfigFile, config, assigned: set[str]) -> _Declared:
 def only(plan: Plan, text: str) -> Plan:
     """Keeps the arms and seeds that match 'pool=max,seed=0'; '' keeps all.
 
-    Keys are 'arm', 'seed', and the fields the sweep sets, by their whole or last names; an arm that
-    leaves such a field alone matches the value it has then. Seeds restrict the final runs only:
-    an arm's learning rate is always chosen on the whole grid.
+    Keys are 'arm', 'seed', 'phase' ('select' or 'final'), and the fields the sweep sets, by their
+    whole or last names; an arm that leaves such a field alone matches the value it has then. Seeds
+    restrict the final runs only: an arm's learning rate is always chosen on the whole grid.
 
     Raises:
       UserError: an unknown key, or no run that matches.
@@ -236,14 +262,23 @@ def only(plan: Plan, text: str) -> Plan:
         if key == 'seed':
             kept = [tuple(seed for seed in arm.seeds if str(seed) == value) for arm in arms]
             arms = [arm._replace(seeds=seeds) for arm, seeds in zip(arms, kept)]
+        elif key == 'phase':
+            if value not in (SELECT, FINAL):
+                raise one_of('phase of --only', value, (SELECT, FINAL))
+            plan = plan._replace(phases=tuple(one for one in plan.phases if one == value))
         elif key == 'arm':
             arms = [arm for arm in arms if arm.label == value]
         elif key in (*allowed, *fields):
             path = allowed.get(key, key)
             arms = [arm for arm in arms if _same(arm.resolved[path], value)]
         else:
-            raise one_of('key of --only', key, (*allowed, 'arm', 'seed'))
+            raise one_of('key of --only', key, (*allowed, 'arm', 'phase', 'seed'))
     arms = [arm for arm in arms if arm.seeds]
+    if plan.learning_rates == () and FINAL not in plan.phases or not plan.phases:
+        raise UserError(
+            f'--only {text} matches no run: trials are runs that choose a learning rate from '
+            'protocol.rates.'
+        )
     if not arms:
         labels = '; '.join(arm.label for arm in plan.arms)
         seeds = sorted({seed for arm in plan.arms for seed in arm.seeds})

@@ -75,7 +75,7 @@ def plan_file(whole: Plan, datasets: dict[str, Dataset], command: str, rows: dic
     sets = list(datasets.values())
     return {
         'experiment': whole.name,
-        'title': whole.config.title,
+        'title': whole.title,
         'command': f'python -m experiments.run {command}',
         'dataset': ', '.join(dict.fromkeys(dataset.name for dataset in sets)),
         'dataset_note': '; '.join(dict.fromkeys(dataset.note for dataset in sets)),
