@@ -106,8 +106,8 @@ def _print_plan(plan: runs.Plan, folder: pathlib.Path, console: Console) -> None
     for arm in plan.arms:
         changes = ', '.join(f'{path}={value}' for path, value in arm.overrides.items())
         learning_rate = f'{arm.config.train.rate:g}'
-        if plan.learning_rates:
-            grid = ', '.join(f'{rate:g}' for rate in plan.learning_rates)
+        if arm.learning_rates:
+            grid = ', '.join(f'{rate:g}' for rate in arm.learning_rates)
             learning_rate = f'chosen on validation from {grid}'
         seeds = ', '.join(map(str, arm.seeds))
         table.add_row(Text(arm.label), Text(changes or '-'), learning_rate, seeds)

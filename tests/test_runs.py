@@ -245,3 +245,53 @@ def test_the_title_of_a_file_does_not_outlive_its_net_and_data():
     assert title(('data.name', 'mnist')) == 'lenet5 on mnist'
     assert title(('model.name', 'mlp_300'), ('data.name', 'mnist')) == 'mlp_300 on mnist'
     assert title(('model.name', 'mlp_300'), ('title', 'My own')) == 'My own'
+
+
+def two_rules(add):
+    add('momentum', rates=(0.1, 0.2), train=dict(momentum=0.9))
+    for seed in range(2):
+        add('plain', seed=seed, train=dict(momentum=0.0))
+
+
+def test_an_arm_can_have_learning_rates_of_its_own_that_rename_no_run():
+    own = runs.plan_of(config_file(two_rules, protocol__rates=(0.2, 0.4)))
+    assert [arm.learning_rates for arm in own.arms] == [(0.1, 0.2), (0.2, 0.4)]
+    assert own.learning_rates == (0.1, 0.2, 0.4) and own.size == 2 + 1 + 2 + 2
+    assert [run.learning_rate for run in own.trials(own.arms[0])] == [0.1, 0.2]
+    shared = lambda add: two_rules(lambda *words, rates=None, **fields: add(*words, **fields))
+    common = runs.plan_of(config_file(shared, protocol__rates=(0.2, 0.4)))
+    names = lambda plan, arm: {run.learning_rate: run.name for run in plan.trials(plan.arms[arm])}
+    assert names(own, 0)[0.2] == names(common, 0)[0.2] and names(own, 1) == names(common, 1)
+
+
+def test_an_arm_can_be_without_a_grid_beside_one_that_has_one():
+    loop = lambda add: [add('a', train=dict(rate=0.5), rates=()), add('b', rates=(0.1, 0.2))]
+    plan = runs.plan_of(config_file(loop, protocol__rates=(1.0, 2.0)))
+    assert [(run.arm, run.phase, run.learning_rate) for run in plan.runs()] == [
+        ('a', 'final', 0.5),
+        ('b', 'select', 0.1),
+        ('b', 'select', 0.2),
+        ('b', 'final', None),
+    ]
+
+
+def test_learning_rates_of_the_command_line_and_of_smoke_are_those_of_every_arm():
+    asked = runs.plan_of(config_file(two_rules), [('protocol.rates', '0.3')])
+    assert {arm.learning_rates for arm in asked.arms} == {(0.3,)}
+    small = runs.plan_of(config_file(two_rules)._replace(small=True))
+    assert {arm.learning_rates for arm in small.arms} == {()}
+
+
+@pytest.mark.parametrize(
+    'loop, message',
+    [
+        (lambda add: [add('a', rates=(0.1,)), add('a', seed=1)], 'two meanings: .0.1,. and None'),
+        (lambda add: add('a', rates=(0.1, -1)), 'a learning rate is -1'),
+        (lambda add: add('a', rates=(0.1, 0.1)), 'names a learning rate twice'),
+        (lambda add: add('a', rates=0.1), 'add wrongly .*not iterable'),
+        (lambda add: add('a', rates=(0.1,), train=dict(rate=1.0)), 'train.rate.*no effect'),
+    ],
+)
+def test_wrong_learning_rates_of_an_arm_are_named(loop, message):
+    with pytest.raises(UserError, match=message):
+        runs.plan_of(config_file(loop))

@@ -60,6 +60,7 @@ class ConfigFile(NamedTuple):
     make: Callable[[], ConfigDict]
     sweep: Callable | None
     arguments: tuple[str, ...] = ()  # that the file lists
+    small: bool = False  # 'smoke'
 
 
 def read_config(spec: str) -> ConfigFile:
@@ -98,7 +99,7 @@ def read_config(spec: str) -> ConfigFile:
 
     chosen = arg or (arguments[0] if arguments else '')
     name = '-'.join(filter(None, (path.stem, chosen, SMOKE if small else '')))
-    return ConfigFile(name, make, getattr(module, 'sweep', None), tuple(arguments))
+    return ConfigFile(name, make, getattr(module, 'sweep', None), tuple(arguments), small)
 
 
 def _existing(text: str) -> pathlib.Path:

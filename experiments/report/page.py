@@ -22,7 +22,7 @@ from experiments.errors import command
 from experiments.files import write_whole
 from experiments.report import figures, result_table
 from experiments.report.sentences import notes, sentences, top5_notes
-from experiments.report.summary import arm_rows, column, summarise
+from experiments.report.summary import arm_rows, column, rates_of, summarise
 from experiments.workdir import Experiment, read_experiment
 
 STYLE = """
@@ -84,7 +84,8 @@ def _selection(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
             cell = [f'{100 * statistics.mean(errors):.2f}'] if errors else []
             cell += sorted({row['status'] for row in found} - {'done'})
             chosen = ' (chosen)' if rate == arm['learning_rate'] else ''
-            line.append((', '.join(cell) or 'not run') + chosen)
+            empty = 'not run' if rate in rates_of(experiment, arm['arm']) else '-'
+            line.append((', '.join(cell) or empty) + chosen)
         lines.append(line)
     seeds = ', '.join(map(str, sorted({row['seed'] for row in trials}))) or 'none yet'
     return (

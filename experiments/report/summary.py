@@ -33,6 +33,11 @@ def finished(experiment: Experiment, arm: str) -> dict[int, dict[str, Any]]:
     return {seed: rows[seed] for seed in sorted(rows)}
 
 
+def rates_of(experiment: Experiment, arm: str) -> list[float]:
+    """The learning rates that an arm may try; not all arms need have the same grid."""
+    return experiment.plan.get('arm_rates', {}).get(arm, experiment.plan['rates'])
+
+
 def column(rows: Iterable[dict[str, Any]], name: str) -> list[Any]:
     """The values of one key, of the rows that have one."""
     return [row[name] for row in rows if row.get(name) is not None]
@@ -104,7 +109,7 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
         may lie beyond.
     """
     plan = experiment.plan
-    level, rates = plan['level'], plan['rates']
+    level = plan['level']
     done = {arm: finished(experiment, arm) for arm in plan['arms']}
     overrides = {row['arm']: row.get('overrides', {}) for row in experiment.rows}
 
@@ -118,7 +123,7 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
 
     summary = []
     for place, arm in enumerate(plan['arms']):
-        rows = list(done[arm].values())
+        rows, rates = list(done[arm].values()), rates_of(experiment, arm)
         # None: no learning rate of the grid trained
         chosen = column(arm_rows(experiment, arm, 'final'), 'learning_rate')
         counts = column([row for row in experiment.rows if row['arm'] == arm], 'parameters')

@@ -84,6 +84,7 @@ def plan_file(whole: Plan, datasets: dict[str, Dataset], command: str, rows: dic
         'arm_seeds': {arm.label: arm.seeds for arm in whole.arms},
         'seeds': sorted({seed for arm in whole.arms for seed in arm.seeds}),
         'rates': list(whole.learning_rates),
+        'arm_rates': {arm.label: arm.learning_rates for arm in whole.arms},
         'level': whole.config.protocol.level,
         'epochs': train.length_of(whole.config, sets[0]).epochs,
         'points': [run.name for run in known],

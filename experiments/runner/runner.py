@@ -64,7 +64,7 @@ class Runner:
 
     def _check_phases(self) -> None:
         """UserError if the final runs alone are asked for before their learning rates are known."""
-        if SELECT in self.plan.phases or not self.plan.learning_rates:
+        if SELECT in self.plan.phases:
             return
         missing = [
             arm.label
@@ -80,7 +80,7 @@ class Runner:
 
     def _run_arm(self, arm: Arm) -> None:
         learning_rate = None
-        if self.plan.learning_rates:
+        if arm.learning_rates:
             trials = self.plan.trials(arm)
             if SELECT in self.plan.phases:
                 self._run_phase(trials)
