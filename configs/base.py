@@ -32,7 +32,7 @@ def get_config() -> ml_collections.ConfigDict:
     """Returns the locked base config: modern LeNet-5 on the embedded digits."""
     config = ml_collections.ConfigDict()
 
-    config.title = 'LeNet-5 on the embedded digits'  # heading of the table, figure and report
+    config.title = placeholder(str)  # heading of table, figure and report; None: what is compared
 
     # The data: read and split by experiments/data.
     config.data = ml_collections.ConfigDict()
@@ -146,7 +146,8 @@ def smoke(config) -> None:
     The net, the augmentation, the update and the schedule stay; the accuracy means nothing.
     """
     side, channels = _SIZES.get(config.data.name, (config.data.resize or 256, 3))
-    config.title = f'{config.title} (smoke test on synthetic images)'
+    if config.title:
+        config.title = f'{config.title} (smoke test on synthetic images)'
     config.data.name = f'synthetic:10x{side}x{channels}'
     config.data.train, config.data.test = 'train', 'test'
     config.data.validation = 0.2

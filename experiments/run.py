@@ -66,8 +66,7 @@ def _main(argv: list[str], console: tables.Console) -> int:
         runner.run()
         return runner.finish()
     except KeyboardInterrupt:
-        names = workdir.kept()
-        kept = sum(run.name in names for run in runner.asked)
+        kept = workdir.kept({run.name for run in runner.asked})
         end = f'finished runs kept in {folder}: {kept}. Run the same command again to continue.'
         print(f'\ninterrupted in {runner.current}; {end}', file=sys.stderr)
         return 130
@@ -100,13 +99,13 @@ def _print_plan(plan: runs.Plan, folder: pathlib.Path, console: tables.Console) 
     for arm in plan.arms:
         changes = ', '.join(f'{path}={value}' for path, value in arm.overrides.items())
         learning_rate = f'{arm.config.train.rate:g}'
-        if plan.learning_rates:
-            grid = ', '.join(f'{rate:g}' for rate in plan.learning_rates)
+        if arm.learning_rates:
+            grid = ', '.join(f'{rate:g}' for rate in arm.learning_rates)
             learning_rate = f'chosen on validation from {grid}'
         seeds = ', '.join(map(str, arm.seeds))
         lines.append((arm.label, changes or '-', learning_rate, seeds))
     headings = ('arm', 'changes', 'learning rates', 'final seeds')
-    console.print(tables.Terminal(headings, lines, f'{plan.config.title}: {arms}, {count}'))
+    console.print(tables.Terminal(headings, lines, f'{plan.title}: {arms}, {count}'))
     console.print(f'results: {folder}')
 
 

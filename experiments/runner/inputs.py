@@ -60,7 +60,7 @@ def check_data(whole: Plan, datasets: dict[str, data.Dataset], workdir: WorkDir)
     changed, unknown, kept, left = [], 0, 0, set(finished)
     for arm in whole.arms:
         dataset = now.get(data.asked(arm.config.data))
-        rates = whole.learning_rates or (None,)
+        rates = arm.learning_rates or (None,)
         finals = [run for rate in rates for run in whole.finals(arm, rate)]
         for run in (*whole.trials(arm), *finals):
             if run.name not in left:

@@ -75,7 +75,7 @@ def plan_file(whole: Plan, datasets: dict[str, Dataset], command: str, rows: dic
     sets = list(datasets.values())
     return {
         'experiment': whole.name,
-        'title': whole.config.title,
+        'title': whole.title,
         'command': f'python -m experiments.run {command}',
         'dataset': ', '.join(dict.fromkeys(dataset.name for dataset in sets)),
         'dataset_note': '; '.join(dict.fromkeys(dataset.note for dataset in sets)),
@@ -84,6 +84,7 @@ def plan_file(whole: Plan, datasets: dict[str, Dataset], command: str, rows: dic
         'arm_seeds': {arm.label: arm.seeds for arm in whole.arms},
         'seeds': sorted({seed for arm in whole.arms for seed in arm.seeds}),
         'rates': list(whole.learning_rates),
+        'arm_rates': {arm.label: arm.learning_rates for arm in whole.arms},
         'level': whole.config.protocol.level,
         'epochs': train.length_of(whole.config, sets[0]).epochs,
         'points': [run.name for run in known],
