@@ -18,7 +18,7 @@ from experiments.errors import reason
 from experiments.files import cache_folder, digest
 from experiments.progress import note
 
-_VERSION = 2  # of the files; others are made again
+_VERSION = 3  # of the files; others are made again
 _SPARE = 64 * 2**20  # bytes left free on the disk
 _ABANDONED = 24 * 3600  # seconds after which an unfinished file is removed
 

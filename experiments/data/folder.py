@@ -102,7 +102,8 @@ def folder(fields: ConfigDict) -> Source:
         note += f'; {len(ignored)} other files ignored, such as {ignored[0]}'
     # the validation folder may be the one that is tested or trained on
     own = 'validation' in splits and 'validation' not in (fields.train, fields.test)
-    return Source(splits, classes, note, validation='validation' if own else '')
+    validation = 'validation' if own else ''
+    return Source(splits, classes, note, validation=validation, refuse_copies=True)
 
 
 def _splits(root: pathlib.Path) -> dict[str, pathlib.Path]:
