@@ -77,9 +77,9 @@ def check(name: str, parts: Mapping[str, Part], refuse: bool) -> list[str]:
             verb = 'equal' if len(same) > 1 else 'equals'
             raise UserError(
                 f'{name}: {count} {verb} one of the {one} split, pixel for pixel: {_some(same)}. '
-                f'So the {two} error is not that of new images. Remove one of each two (python -m '
-                f'experiments.data check {shlex.quote(name)} names all that are equal at full size), or '
-                'set --config.data.allow_copies=true.'
+                f'So the {two} error is not that of new images. Remove one of each two (all that '
+                'are equal at full size are named by python -m experiments.data check '
+                f'{shlex.quote(name)}), or set --config.data.allow_copies=true.'
             )
         notes.append(f'{count} also in the {one} split, such as {_some(same[:1])}')
     twice = between_classes(parts)
