@@ -41,13 +41,14 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.train = 'train'  # name of the split that is divided into train and validation
     config.data.test = 'test'  # name of the split read once, at the end
     config.data.validation = 0.1  # fraction of the train split held out: its last images
-    config.data.limit = 0  # images used of the train split, the first ones; 0: all
+    config.data.limit = 0  # images used of every split, the first ones; 0: all
     config.data.side = 0  # pixels; smaller images get a border of zeros up to this; 0: as they are
     config.data.resize = 0  # pixels; shorter side scaled to this, then the centre square; 0: off
     config.data.channels = 0  # 1 (grey) or 3 (colour) that images are turned into; 0: as they are
     config.data.stream = 'auto'  # decode while training: 'auto' (if too large), 'always', 'never'
     config.data.workers = 0  # processes that decode a streamed set; 0: the training process itself
     config.data.cache = placeholder(str)  # folder of decoded sets; None: user's; 'off': none
+    config.data.allow_copies = False  # train on a folder that has an image in two splits
     config.data.skip_broken = False  # leave out records that do not decode, and count them
 
     # The net: cnns.build(name, **axes). None keeps the paper's own choice.

@@ -13,6 +13,7 @@ from PIL import Image
 from experiments import data
 from experiments.data import commands
 from experiments.data import tfds as prepared
+from experiments.errors import UserError
 
 pytestmark = pytest.mark.usefixtures('elsewhere')
 
@@ -42,10 +43,10 @@ def test_show_describes_a_set_and_draws_it(capsys):
         assert np.asarray(sheet.convert('L')).std() > 10
 
 
-def data_fields(name):
+def data_fields(name, **changes):
     from experiments.data.sources import fields_of
 
-    return fields_of(name)
+    return fields_of(name, **changes)
 
 
 def test_show_reports_mixed_sizes_and_broken_files(folder, capsys):
@@ -84,6 +85,25 @@ def test_check_names_a_truncated_shard_once(tfds_dir, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and 'is damaged' in ''.join(lines)
     assert 'test: 10,000 records read, 0 of them broken' in lines
+
+
+def test_check_names_every_image_in_two_splits_and_fails(folder, capsys):
+    copies = []
+    for index in range(10):
+        name = f'{folder}/dark/{index}'
+        shutil.copy(f'{name}.png', f'{name}, again.png')
+        copies.append({f'{name}.png', f'{name}, again.png'})
+    with pytest.raises(UserError, match='equal'):
+        data.load(data_fields(f'folder:{folder}', resize=8))
+    assert commands.main(['check', f'folder:{folder}']) == 1
+    lines = capsys.readouterr().out.splitlines()
+    pairs = [set(line.split(' = ')) for line in lines if ' = ' in line]
+    assert pairs and all(pair in copies for pair in pairs)
+    counts = [int(line.split()[0]) for line in lines if 'images also in the' in line]
+    assert sum(counts) == len(pairs)
+    shutil.move(folder / 'dark' / '3, again.png', folder / 'light' / '3.png')
+    commands.main(['check', f'folder:{folder}'])
+    assert f'{folder}/light/3.png, of another class' in capsys.readouterr().out
 
 
 def test_the_sheet_holds_few_and_small_images(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """A folder of images as a data set: all kinds of files, given and taken splits, mistakes named."""
 
 import errno
+import itertools
 import os
 import pathlib
 import shutil
@@ -28,13 +29,21 @@ def fields(root, **changes):
     return group
 
 
+NUMBERS = itertools.count()
+
+
 def draw(root, count=20, size=(12, 12), classes=COLOURS, kind='png'):
+    """Images of their class's colour; three blocks, a little greener, hold another number each."""
     for name in classes:
         (root / name).mkdir(parents=True, exist_ok=True)
         for index in range(count):
-            Image.new('RGB', size, COLOURS.get(name, (9, 9, 9))).save(
-                root / name / f'{index}.{kind}'
-            )
+            image = Image.new('RGB', size, COLOURS.get(name, (9, 9, 9)))
+            red, _, blue = COLOURS.get(name, (9, 9, 9))
+            left, low = (size[0] - 12) // 2, size[1] - 4
+            for place, digit in enumerate(f'{next(NUMBERS) % 1000:03}'):
+                green = (red, int(digit), blue)
+                image.paste(green, (left + 4 * place, low, left + 4 * place + 4, low + 4))
+            image.save(root / name / f'{index}.{kind}')
     return root
 
 
@@ -121,7 +130,8 @@ def odd_images(root):
 
 @pytest.mark.parametrize('stream', ['never', 'always'])
 def test_files_of_every_kind_and_size_become_one_shape(tmp_path, stream):
-    dataset = data.load(fields(odd_images(tmp_path / 'set'), resize=16, stream=stream))
+    root = odd_images(tmp_path / 'set')
+    dataset = data.load(fields(root, resize=16, stream=stream, allow_copies=True))
     assert dataset.shape == (16, 16, 3)
     assert '2 other files ignored' in dataset.note
     total = 0
@@ -138,7 +148,10 @@ def test_files_of_every_kind_and_size_become_one_shape(tmp_path, stream):
 
 def test_both_ways_to_feed_give_the_same_from_a_folder(tmp_path):
     root = odd_images(tmp_path / 'set')
-    one, two = (data.load(fields(root, resize=16, stream=stream)) for stream in ('never', 'always'))
+    one, two = (
+        data.load(fields(root, resize=16, stream=stream, allow_copies=True))
+        for stream in ('never', 'always')
+    )
     assert (one.mean == two.mean).all() and one.fingerprint == two.fingerprint
     for a, b in zip(
         data.train_batches(one.train, 4, 2, 0, 1),
@@ -158,10 +171,10 @@ def test_mixed_sizes_name_the_file_and_the_remedy(tmp_path, stream):
 
 def test_grey_folders_have_one_channel_until_colour_is_asked_for(tmp_path):
     root = tmp_path / 'set'
-    for name in ('one', 'two'):
+    for label, name in enumerate(('one', 'two')):
         (root / name).mkdir(parents=True)
         for index in range(10):
-            Image.new('L', (8, 8), 40).save(root / name / f'{index}.png')
+            Image.new('L', (8, 8), 40 + 10 * label + index).save(root / name / f'{index}.png')
     assert data.load(fields(root)).shape == (8, 8, 1)
     assert data.load(fields(root, channels=3)).shape == (8, 8, 3)
 
@@ -377,3 +390,61 @@ def test_a_file_that_cannot_be_read_is_never_left_out(tmp_path, monkeypatch, str
             data.load(fields(root, stream=stream, skip_broken=True))
     dataset = data.load(fields(root, stream=stream, skip_broken=True))
     assert sum(len(split.labels) for split in splits_of(dataset).values()) == 40
+
+
+# --- images that stand in it twice ---------------------------------------------------------------
+
+
+def given(root):
+    """A folder of three splits, ten images each."""
+    for split in ('train', 'validation', 'test'):
+        draw(root / split, 5)
+    return root
+
+
+@pytest.mark.parametrize('stream', ['never', 'always'])
+@pytest.mark.parametrize('one, two', [('train', 'test'), ('train', 'validation')])
+@pytest.mark.parametrize('way', [shutil.copy, os.symlink, os.link])
+def test_an_image_in_two_splits_is_refused_by_name(tmp_path, stream, one, two, way):
+    root = given(tmp_path / 'set')
+    way(root / one / 'red' / '3.png', root / two / 'red' / 'again.png')
+    with pytest.raises(UserError) as caught:
+        data.load(fields(root, stream=stream))
+    message = str(caught.value)
+    assert f'1 {two} image equals one of the {one} split' in message and '\n' not in message
+    assert f'{root}/{one}/red/3.png = {root}/{two}/red/again.png' in message
+    dataset = data.load(fields(root, stream=stream, allow_copies=True))
+    assert f'1 {two} image also in the {one} split' in dataset.note
+    with pytest.raises(UserError, match='equals one of'):  # when the pixels are kept, too
+        data.load(fields(root, stream=stream))
+
+
+def test_copies_are_found_in_another_file_format_and_in_taken_splits(tmp_path):
+    root = given(tmp_path / 'set')
+    Image.open(root / 'train' / 'red' / '3.png').save(root / 'test' / 'red' / 'again.bmp')
+    with pytest.raises(UserError, match='red/3.png = .*again.bmp'):
+        data.load(fields(root))
+    root = draw(tmp_path / 'other')
+    for index in range(20):
+        shutil.copy(root / 'red' / f'{index}.png', root / 'red' / f'{index} (copy).png')
+    with pytest.raises(UserError, match='images equal one of the .* and [0-9]+ more'):
+        data.load(fields(root))
+
+
+@pytest.mark.parametrize('stream', ['never', 'always'])
+def test_an_image_in_two_classes_is_said(tmp_path, stream):
+    root = given(tmp_path / 'set')
+    assert 'class' not in data.load(fields(root, stream=stream)).note
+    shutil.copy(root / 'train' / 'red' / '3.png', root / 'train' / 'blue' / 'again.png')
+    note = data.load(fields(root, stream=stream)).note
+    assert '1 image equals one of another class, such as' in note
+    assert 'train/red/3.png' in note and 'train/blue/again.png' in note
+
+
+def test_a_copy_that_is_left_out_as_broken_is_no_copy(tmp_path):
+    root = given(tmp_path / 'set')
+    for split in ('train', 'test'):
+        (root / split / 'red' / 'broken.png').write_bytes(b'')
+    for stream in ('never', 'always'):
+        dataset = data.load(fields(root, stream=stream, skip_broken=True))
+        assert 'also in' not in dataset.note and len(dataset.test.labels) == 10

@@ -158,12 +158,11 @@ def test_a_changed_config_never_mixes_with_old_rows(tiny, tmp_path, finished, mo
 
 def photographs(place, count=24, size=8):
     for label, name in enumerate(('dark', 'light')):
-        for split in ('train', 'validation', 'test'):
+        for number, split in enumerate(('train', 'validation', 'test')):
             (place / split / name).mkdir(parents=True, exist_ok=True)
             for index in range(count):
-                Image.new('L', (size, size), 150 * label + index).save(
-                    place / split / name / f'{index}.png'
-                )
+                grey = 150 * label + 3 * index + number  # no two are equal
+                Image.new('L', (size, size), grey).save(place / split / name / f'{index}.png')
 
 
 FOLDER = """

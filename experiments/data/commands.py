@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from experiments import progress
-from experiments.data import readahead, scan, sources, statistics, tfds
+from experiments.data import copies, readahead, scan, sources, statistics, tfds
 from experiments.data import records as reading
 from experiments.data import speed as data_speed
 from experiments.data.decode import Decoding, image_of
@@ -143,17 +143,22 @@ def _sheet(source, args, out):
 
 
 def check(args: argparse.Namespace) -> int:
-    """Reads every record and names those that are broken; 1 if there are any."""
+    """Reads every record and names those that are broken or copies of another; 1 if there are any.
+
+    Equal images in two splits count in a folder alone, whose user can repair it.
+    """
     source = sources.find(sources.fields_of(args.name, args.data_dir))
     bad, say = 0, lambda words: print(printable(words), flush=True)
+    parts = {}
     for split, records in source.splits.items():
         how, rows = _decoding(records), np.arange(len(records))
         chunks = Checked(records, rows, how, (), len(source.classes))
-        found, sides = 0, []
+        found, sides, seen = 0, [], []
         try:
             for chunk in scan.read(chunks, args.workers, f'{split}: reading', few=0):
                 sides.append(chunk['sides'])
                 found += len(chunk['faults'])
+                seen.append(chunk['sound'])
                 for message in chunk['faults']:
                     say(message)
         except UserError as error:  # of a whole file: none of its records can be read
@@ -168,6 +173,15 @@ def check(args: argparse.Namespace) -> int:
                 f'{high[1]}: set data.resize to train on them'
             )
         bad += found
+        places, labels, marks = np.concatenate(seen).T
+        parts[split] = copies.Part(records, places.astype(int), labels, marks)
+    for one, two, same in copies.between_splits(parts):
+        for twins in same:
+            say(' = '.join(twins))
+        say(f'{len(same):,} {two} images also in the {one} split')
+        bad += len(same) if source.refuse_copies else 0
+    for twins in copies.between_classes(parts):
+        say(f'{" = ".join(twins)}, of another class')
     return 1 if bad else 0
 
 
@@ -175,21 +189,25 @@ _LARGEST = np.iinfo(np.int32).max  # pixels
 
 
 class Checked(scan.Chunks):
-    """Chunks of records of any size: what is wrong with them ('faults', messages), and the lowest
-    and highest height and width ('sides', int [2, 2])."""
+    """Chunks of records of any size: what is wrong with them ('faults', messages), the lowest and
+    highest height and width ('sides', int [2, 2]), and place, label and mark of the others
+    ('sound', uint64 [n, 3])."""
 
     def chunk(self, rows):
-        faults, shapes = [], []
+        faults, shapes, sound = [], [], []
         for row, (image, label, fault, _) in zip(rows, reading.each(self.records, rows, self.how)):
             if fault is None and not 0 <= label < self.classes:
                 fault = reading.label_error(self.records, row, label, self.classes)
             if fault:
                 faults.append(str(fault))
+            else:
+                sound.append((row, label, reading.mark_of(image)))
             if image is not None:
                 shapes.append(image.shape[:2])
         # without an image, what changes neither the lowest nor the highest
         sides = [np.min(shapes or [(_LARGEST,) * 2], 0), np.max(shapes or [(0, 0)], 0)]
-        return {'faults': faults, 'sides': np.array(sides)}
+        found = np.array(sound, np.uint64).reshape(-1, 3)
+        return {'faults': faults, 'sides': np.array(sides), 'sound': found}
 
 
 COMMANDS = {'list': list_sets, 'show': show, 'check': check, 'speed': data_speed.speed}

@@ -18,6 +18,7 @@ from typing import NoReturn
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments.data.cache import stamp_of
 from experiments.data.records import Records, Source
 from experiments.errors import UserError, nearest, reason
 from experiments.files import digest
@@ -44,10 +45,11 @@ class Files(Records):
         self.name, self._root, self._files, self.cut = name, str(root), files, cut
         self.home = str(root.resolve())
         self.labels = np.asarray(labels, np.int32)
-        stats = [_stat(os.path.join(root, file)) for file in files]
+        paths = [os.path.join(root, file) for file in files]
+        stats = [_stat(path) for path in paths]
         sizes = [stat.st_size for stat in stats]
         self.fingerprint = digest('files', files, sizes, self.labels.tobytes())
-        self.stamp = digest([stat.st_mtime_ns for stat in stats])
+        self.stamp = stamp_of(paths, stats)
 
     def __len__(self):
         return len(self._files)
@@ -102,7 +104,8 @@ def folder(fields: ConfigDict) -> Source:
         note += f'; {len(ignored)} other files ignored, such as {ignored[0]}'
     # the validation folder may be the one that is tested or trained on
     own = 'validation' in splits and 'validation' not in (fields.train, fields.test)
-    return Source(splits, classes, note, validation='validation' if own else '')
+    validation = 'validation' if own else ''
+    return Source(splits, classes, note, validation=validation, refuse_copies=True)
 
 
 def _splits(root: pathlib.Path) -> dict[str, pathlib.Path]:

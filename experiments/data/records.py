@@ -62,6 +62,26 @@ class Records:
         return f'record {index}'
 
 
+class Found(NamedTuple):
+    """What one reading of all records of a split found, by their places among the records."""
+
+    broken: np.ndarray  # int64, places of the records that do not decode
+    labels: np.ndarray | None  # int32 [N]; None: not read
+    marks: np.ndarray | None  # uint64 [N], equal where the decoded pixels are equal; None: not read
+    content: str  # digest of the bytes of all records; '': their fingerprint is one
+
+    @classmethod
+    def of(cls, kept: Mapping[str, np.ndarray]) -> 'Found':
+        """From its `arrays`."""
+        return cls(kept['broken'], kept['labels'], kept['marks'], str(kept['content']))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As arrays, to be kept on disk."""
+        assert self.labels is not None and self.marks is not None
+        parts = {'broken': self.broken, 'labels': self.labels, 'marks': self.marks}
+        return parts | {'content': np.asarray(self.content)}
+
+
 class Source(NamedTuple):
     """What a source gives: its splits by name, its classes, and a note on the data.
 
@@ -73,6 +93,7 @@ class Source(NamedTuple):
     note: str  # printed beside every number: which data, and how exact
     sub_split: Callable[[str], Records] | None = None  # opens names such as 'train[:90%]' too
     validation: str = ''  # name of the validation split, where the data have one of their own
+    refuse_copies: bool = False  # an image in two splits is the user's mistake, to be repaired
 
 
 class Arrays(Records):
@@ -214,12 +235,14 @@ def many(
     shape: tuple,
     classes: int,
     hashes: list[bytes] | None = None,
+    marks: list[int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[int, UserError]]]:
     """Decodes records: (uint8 [n, *shape], int32 [n], faults).
 
     faults: [(place among the indices, UserError)] of the records that are broken, of another shape
     or labelled outside 0..classes - 1; their places hold zeros. `hashes` gets 32 bytes a record,
-    of its bytes before they are decoded and of its label.
+    of its bytes before they are decoded and of its label; `marks` a number of 64 bits, of its
+    pixels after they are decoded.
 
     Raises:
       UserError: none can be read.
@@ -241,7 +264,16 @@ def many(
             images[place], labels[place] = image, label
         else:
             faults.append((place, fault))
+        if marks is not None:
+            marks.append(mark_of(images[place]))
     return images, labels, faults
+
+
+def mark_of(image: np.ndarray) -> int:
+    """64 bits of a hash of the shape and the pixels of an image, uint8 [H, W, C]."""
+    hashed = hashlib.sha256(repr(image.shape).encode())
+    hashed.update(np.ascontiguousarray(image).data)
+    return int.from_bytes(hashed.digest()[:8], 'little')
 
 
 def label_error(records: Records, index: int, label: int, classes: int) -> UserError:

@@ -26,8 +26,9 @@ def step_of(shape: Sequence[int]) -> int:
 class Chunks:
     """The decoded records in chunks of `step_of` images, by index; worker processes read them.
 
-    A chunk: 'image', uint8 [n, *shape]; 'label', int32 [n]; 'hash', 32 bytes a record; 'fault',
-    [(place in the chunk, whether the record is broken, message)].
+    A chunk: 'image', uint8 [n, *shape]; 'label', int32 [n]; 'hash', 32 bytes a record; 'mark',
+    uint64 [n], equal for equal pixels; 'fault', [(place in the chunk, whether the record is broken,
+    message)].
     """
 
     def __init__(
@@ -45,13 +46,15 @@ class Chunks:
     def chunk(self, rows) -> dict:
         """The chunk of these records."""
         hashes: list[bytes] = []
+        marks: list[int] = []
         images, labels, faults = reading.many(
-            self.records, rows, self.how, self.shape, self.classes, hashes
+            self.records, rows, self.how, self.shape, self.classes, hashes, marks
         )
         return {
             'image': images,
             'label': labels,
             'hash': b''.join(hashes),
+            'mark': np.array(marks, np.uint64),
             'fault': [(place, isinstance(error, Broken), str(error)) for place, error in faults],
         }
 

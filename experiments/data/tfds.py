@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments.data.cache import stamp_of
 from experiments.data.records import Records, Source
 from experiments.errors import UserError, nearest, reason
 from experiments.files import digest
@@ -104,7 +105,7 @@ class PreparedRecords(Records):
         stats = [path.stat() for path in files]
         sizes = [stat.st_size for stat in stats]
         self.fingerprint = digest(builder.info.full_name, split, self._pieces, sizes)
-        self.stamp = digest([stat.st_mtime_ns for stat in stats])
+        self.stamp = stamp_of(files, stats)
 
     def __len__(self):
         return self._count

@@ -282,8 +282,8 @@ def check_protocol(flat: dict[str, Any]) -> None:
 
 # Fields that cannot change what is learned, so that they do not name a run.
 _NOT_IN_THE_NAME = set(
-    'title data.dir data.stream data.workers data.cache train.devices train.together '
-    'protocol.rates protocol.selection_seeds protocol.level'.split()
+    'title data.dir data.stream data.workers data.cache data.allow_copies train.devices '
+    'train.together protocol.rates protocol.selection_seeds protocol.level'.split()
 )
 
 # Fields of `train` that are read on the host only, between steps: arms that differ in these alone

@@ -70,14 +70,15 @@ def check_data(whole: Plan, datasets: dict[str, data.Dataset], workdir: WorkDir)
                 row = finished[run.name]
                 kept += 1
                 unknown += 'data_found' not in row
-                if row.get('data_found', dataset.found) != dataset.found:
-                    changed.append((row, dataset))
+                found = data.found_of(dataset.content, arm.config.data.limit)
+                if row.get('data_found', found) != found:
+                    changed.append((row, dataset, found))
     if changed:
-        row, dataset = changed[0]
+        row, dataset, found = changed[0]
         raise UserError(
             f'{dataset.name} has changed: {len(changed)} of {kept} finished runs in '
             f'{workdir.folder} were trained on other images of that name (such as {row["arm"]}, '
-            f'seed {row["seed"]}: digest {row["data_found"]}, now {dataset.found}). Results of the '
+            f'seed {row["seed"]}: digest {row["data_found"]}, now {found}). Results of the '
             'two must not stand in one table: name another --workdir, or bring the old data back.'
         )
     if left:
