@@ -4,7 +4,9 @@ import errno
 import itertools
 import os
 import pathlib
+import re
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -390,6 +392,87 @@ def test_a_file_that_cannot_be_read_is_never_left_out(tmp_path, monkeypatch, str
             data.load(fields(root, stream=stream, skip_broken=True))
     dataset = data.load(fields(root, stream=stream, skip_broken=True))
     assert sum(len(split.labels) for split in splits_of(dataset).values()) == 40
+
+
+@pytest.mark.parametrize('stream', ['never', 'always'])
+def test_a_pipe_or_a_device_under_an_images_name_is_named_and_not_waited_for(tmp_path, stream):
+    root = draw(tmp_path / 'set')
+    os.mkfifo(root / 'red' / 'x.png')
+    with pytest.raises(UserError, match='red/x.png is a pipe, a socket or a device and no file'):
+        data.load(fields(root, stream=stream))
+    (root / 'red' / 'x.png').unlink()
+    (root / 'red' / 'x.png').symlink_to('/dev/zero')
+    with pytest.raises(UserError, match='red/x.png is a pipe, a socket or a device and no file'):
+        data.load(fields(root, stream=stream))
+
+
+def test_images_beside_the_folders_of_the_classes_are_said(tmp_path):
+    root = given(tmp_path / 'set')
+    assert 'ignored' not in data.load(fields(root)).note
+    for name in ('train/lost.png', 'train/other.JPG', 'test/lost.png', 'lost.png'):
+        (root / name).write_bytes(b'never read')
+    assert (
+        '4 images lie in no folder of a class and are ignored, such as lost'
+        in data.load(fields(root)).note
+    )
+    plain = draw(tmp_path / 'plain')
+    (plain / 'lost.png').write_bytes(b'never read')
+    assert '1 image lies in no folder of a class and is ignored' in data.load(fields(plain)).note
+
+
+@pytest.mark.parametrize('name', ['new\nline.png', 'esc\x1b[31mred.png', 'two\u2028lines.png'])
+def test_names_that_control_a_terminal_are_errors_of_one_line(tmp_path, name):
+    root = draw(tmp_path / 'set')
+    shutil.copy(root / 'red' / '3.png', root / 'red' / 'deep.txt')
+    os.rename(root / 'red' / '3.png', root / 'red' / name)
+    with pytest.raises(UserError, match='holds a character that controls a terminal') as caught:
+        data.load(fields(root))
+    assert str(caught.value).isprintable()
+    os.rename(root / 'red' / name, root / 'red' / '3.png')
+    (root / name.removesuffix('.png')).mkdir()
+    with pytest.raises(UserError, match='holds a character that controls a terminal') as caught:
+        data.load(fields(root))
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize('name', [b'Icon\r', b'\xff.txt', b'two\nlines.txt'])
+def test_odd_names_of_files_that_are_no_images_do_no_harm(tmp_path, name):
+    root = draw(tmp_path / 'set')
+    with open(os.fsencode(root / 'red') + b'/' + name, 'wb'):
+        pass
+    note = data.load(fields(root)).note
+    assert '1 other files ignored, such as red/' in note and note.isprintable()
+
+
+def test_a_root_that_is_not_utf_8_is_named(tmp_path):
+    os.rename(draw(tmp_path / 'set'), os.fsencode(tmp_path) + b'/\xff')
+    group = fields('')
+    group.name = os.fsdecode(b'folder:' + os.fsencode(tmp_path) + b'/\xff')
+    with pytest.raises(UserError, match='is not UTF-8. Rename it') as caught:
+        data.load(group)
+    str(caught.value).encode()
+
+
+def test_loops_of_links_are_errors_of_one_line(tmp_path):
+    root = draw(tmp_path / 'set')
+    for name in ('red/loop.png', 'loop'):
+        (root / name).symlink_to(root / name)
+        with pytest.raises(UserError, match=f'{name} cannot be read .*ELOOP|Too many levels'):
+            data.load(fields(root))
+        (root / name).unlink()
+
+
+@pytest.mark.parametrize('stream', ['never', 'always'])
+def test_warnings_of_pillow_come_with_the_files_name_and_once(tmp_path, stream, capsys):
+    root = draw(tmp_path / 'set', kind='jpg', size=(16, 16))
+    exif = b'Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\xff\0\0\0\0'  # says more than it has
+    for name in ('red/3.jpg', 'red/5.jpg'):
+        Image.open(root / name).save(root / name, exif=exif)
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', module=r'PIL\.')
+        data.load(fields(root, stream=stream, allow_copies=True))
+    notes = [line for line in capsys.readouterr().err.splitlines() if 'EXIF' in line]
+    assert notes and all(re.search('note: .*red/[35].jpg: .*EXIF', line) for line in notes)
 
 
 # --- images that stand in it twice ---------------------------------------------------------------

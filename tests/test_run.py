@@ -124,7 +124,7 @@ def test_the_output_has_plan_progress_table_and_a_sentence(finished, tmp_path, c
         '95 % interval',
         'with 2 seeds',
         '1,797 handwritten digits',
-        'only the first 128 of 1,293 training images',
+        'only the first 128 of 1,293 train, 128 of 144 validation, 128 of 360 test images',
         'test images, in memory',
     ):
         assert words in out, words
@@ -773,7 +773,7 @@ def test_an_output_that_cannot_be_written_is_an_error(tiny, tmp_path, capsys, mo
     def broken(*_, **__):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(run.Console, 'print', broken)
+    monkeypatch.setattr(run.tables.Console, 'print', broken)
     assert run.main(['--config', tiny, '--workdir', str(tmp_path / 'w')]) == 2
     assert 'the output cannot be written' in capsys.readouterr().err
 
@@ -837,7 +837,7 @@ def test_square_brackets_and_64_bits_work(tiny, tmp_path, capsys):
     'ends, status, message',
     [
         (True, 130, 'finished runs kept in {}: 0. '),
-        (False, 2, 'cannot write to {}: it was removed meanwhile. Finished runs kept: 0. '),
+        (False, 2, 'Finished runs kept: 0. The folder was removed or renamed meanwhile'),
     ],
 )
 def test_what_was_removed_meanwhile_is_not_said_to_be_kept(

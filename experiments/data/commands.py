@@ -195,7 +195,9 @@ class Checked(scan.Chunks):
 
     def chunk(self, rows):
         faults, shapes, sound = [], [], []
-        for row, (image, label, fault, _) in zip(rows, reading.each(self.records, rows, self.how)):
+        heard: list[tuple[str, str]] = []
+        read = reading.each(self.records, rows, self.how, heard)
+        for row, (image, label, fault, _) in zip(rows, read):
             if fault is None and not 0 <= label < self.classes:
                 fault = reading.label_error(self.records, row, label, self.classes)
             if fault:
@@ -207,7 +209,7 @@ class Checked(scan.Chunks):
         # without an image, what changes neither the lowest nor the highest
         sides = [np.min(shapes or [(_LARGEST,) * 2], 0), np.max(shapes or [(0, 0)], 0)]
         found = np.array(sound, np.uint64).reshape(-1, 3)
-        return {'faults': faults, 'sides': np.array(sides), 'sound': found}
+        return {'faults': faults, 'sides': np.array(sides), 'sound': found, 'heard': heard}
 
 
 COMMANDS = {'list': list_sets, 'show': show, 'check': check, 'speed': data_speed.speed}

@@ -12,6 +12,8 @@ hash of 'class/file name', so that it is the same everywhere and when files are 
 import hashlib
 import os
 import pathlib
+import stat
+import unicodedata
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -47,7 +49,7 @@ class Files(Records):
         self.labels = np.asarray(labels, np.int32)
         paths = [os.path.join(root, file) for file in files]
         stats = [_stat(path) for path in paths]
-        sizes = [stat.st_size for stat in stats]
+        sizes = [one.st_size for one in stats]
         self.fingerprint = digest('files', files, sizes, self.labels.tobytes())
         self.stamp = stamp_of(paths, stats)
 
@@ -101,7 +103,18 @@ def folder(fields: ConfigDict) -> Source:
     if taken:
         note += f"; {' and '.join(taken)} split taken by the hash of the files' names"
     if ignored:
-        note += f'; {len(ignored)} other files ignored, such as {ignored[0]}'
+        note += f'; {len(ignored)} other files ignored, such as {printable(ignored[0])}'
+    stray = [
+        os.path.relpath(os.path.join(place, name), root)
+        for place in {root, *given.values()}
+        for name in sorted(os.listdir(place))
+        if _is_image(name) and not os.path.isdir(os.path.join(place, name))
+    ]
+    if stray:
+        words = f'{len(stray)} images lie in no folder of a class and are'
+        if len(stray) == 1:
+            words = '1 image lies in no folder of a class and is'
+        note += f'; {words} ignored, such as {printable(min(stray))}'
     # the validation folder may be the one that is tested or trained on
     own = 'validation' in splits and 'validation' not in (fields.train, fields.test)
     validation = 'validation' if own else ''
@@ -164,6 +177,7 @@ def _root(name: str) -> pathlib.Path:
         root = pathlib.Path(path).expanduser()
         if not path or not root.is_dir():
             raise UserError(f'{name}: there is no such folder. {advice}')
+        _checked(str(root))
     except (RuntimeError, ValueError, OSError) as error:  # no such home, a null byte, no rights
         words = str(error).rstrip('.')
         raise UserError(f'{name}: that folder cannot be found ({words}). {advice}') from error
@@ -172,7 +186,11 @@ def _root(name: str) -> pathlib.Path:
 
 def _stat(path):
     try:
-        return os.stat(path)
+        found = os.stat(path)
+        if stat.S_ISREG(found.st_mode):
+            return found
+        kind = 'a pipe, a socket or a device and no file'  # reading one might never end
+        raise UserError(f'{path} is {kind}. Take it out of the folder.')
     except FileNotFoundError as error:
         words = f'{path} is a link to a file that is not there. Repair or remove it.'
         raise UserError(words) from error
@@ -215,13 +233,27 @@ def _subfolders(place):
 
 
 def _checked(name: str) -> str:
+    """UserError for a name that cannot be printed or stored in one line of text."""
     try:
         name.encode()
-    except UnicodeEncodeError as error:  # bytes that are no UTF-8: cannot be printed or stored
+    except UnicodeEncodeError as error:
         raise UserError(
             f'{os.fsencode(name)!r}: the name of this file or folder is not UTF-8. Rename it.'
         ) from error
+    if printable(name) != name:
+        raise UserError(
+            f'{name!r}: the name of this file or folder holds a character that controls a '
+            'terminal, such as the end of a line. Rename it.'
+        )
     return name
+
+
+def printable(name: str) -> str:
+    """The name on one line: control characters and bytes that are no UTF-8 are escaped."""
+    bad = ('Cc', 'Cs', 'Zl', 'Zp')
+    return ''.join(
+        repr(letter)[1:-1] if unicodedata.category(letter) in bad else letter for letter in name
+    )
 
 
 def _classes(place):
@@ -254,9 +286,9 @@ def _files(place, classes, ignored, seen):
     for label, name in enumerate(classes):
         count = len(items)
         for base, file in _walk(place / name, seen):
-            relative = pathlib.Path(base, _checked(file)).relative_to(place).as_posix()
+            relative = pathlib.Path(base, file).relative_to(place).as_posix()
             if _is_image(file):
-                items.append((_mark(relative), relative, label))
+                items.append((_mark(_checked(relative)), relative, label))
             else:
                 ignored.append(relative)
         if len(items) == count:

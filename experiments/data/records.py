@@ -1,5 +1,6 @@
 """Images of a source by index, before they are decoded, and their decoding one by one."""
 
+import contextlib
 import hashlib
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -7,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.data.decode import Decoding, Unfit, channels_of, decode
+from experiments.data.decode import Decoding, Unfit, channels_of, decode, said
 from experiments.errors import UserError, reason, shown
 from experiments.files import digest
 
@@ -202,29 +203,39 @@ def _broken(records, index, error):
     return Broken(f'{records.name}: {records.where(index)} {words}', index)
 
 
-def each(records: Records, indices: Sequence[int] | np.ndarray, how: Decoding) -> Iterator[tuple]:
+def each(
+    records: Records,
+    indices: Sequence[int] | np.ndarray,
+    how: Decoding,
+    heard: list[tuple[str, str]] | None = None,
+) -> Iterator[tuple]:
     """Yields (image, label, fault, raw) of every record.
 
     image: decoded, uint8; label: int; fault: UserError of a broken record; raw: what `fetch` gave.
-    What is missing is None.
+    What is missing is None. `heard` gets (name of the record, text) of every warning of Pillow;
+    then one thread alone may read.
 
     Raises:
       UserError: none can be read.
     """
+    listen = contextlib.nullcontext if heard is None else said
     for start in range(0, len(indices), records.fetch_size):
         some = [int(index) for index in indices[start : start + records.fetch_size]]
         fetched = _fetch_all(records, some)
         for place, index in enumerate(some):
             raw = label = image = fault = None
             try:
-                try:
-                    ((raw, label),) = [fetched[place]] if fetched else records.fetch([index])
-                    image = decode(raw, how)
-                except Exception:
-                    image, label = one(records, index, how)  # again, for the message
+                with listen() as texts:
+                    try:
+                        ((raw, label),) = [fetched[place]] if fetched else records.fetch([index])
+                        image = decode(raw, how)
+                    except Exception:
+                        image, label = one(records, index, how)  # again, for the message
                 label = _whole(records, index, label)
             except UserError as error:
                 fault = error
+            if heard is not None and texts:
+                heard += [(records.where(index), text) for text in texts]
             yield image, label, fault, raw
 
 
@@ -236,20 +247,21 @@ def many(
     classes: int,
     hashes: list[bytes] | None = None,
     marks: list[int] | None = None,
+    heard: list[tuple[str, str]] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[int, UserError]]]:
     """Decodes records: (uint8 [n, *shape], int32 [n], faults).
 
     faults: [(place among the indices, UserError)] of the records that are broken, of another shape
     or labelled outside 0..classes - 1; their places hold zeros. `hashes` gets 32 bytes a record,
     of its bytes before they are decoded and of its label; `marks` a number of 64 bits, of its
-    pixels after they are decoded.
+    pixels after they are decoded; `heard` is that of `each`.
 
     Raises:
       UserError: none can be read.
     """
     images, labels = np.zeros((len(indices), *shape), np.uint8), np.zeros(len(indices), np.int32)
     faults = []
-    for place, (image, label, fault, raw) in enumerate(each(records, indices, how)):
+    for place, (image, label, fault, raw) in enumerate(each(records, indices, how, heard)):
         if hashes is not None:
             hashes.append(_hash(raw, label))
         if fault is None and image.shape != shape:

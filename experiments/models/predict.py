@@ -10,18 +10,19 @@ weights were made for mean 0.5 and std 0.5.
 
 import os
 import pathlib
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from cnns import convert
 from experiments import machine
+from experiments.data.decode import Unfit, open_image, plain, said, turn_upright
 from experiments.errors import UserError, command, one_of, printable
 from experiments.options import Parser
+from experiments.progress import note
 from experiments.train.evaluate import normalise
 
 CROP = convert.SIDE  # pixels
@@ -33,22 +34,23 @@ NORMALISATION = {'googlenet': ((0.5,) * 3, (0.5,) * 3)}  # where it is another
 
 
 def read_image(path: str | os.PathLike, resize: int = RESIZE) -> np.ndarray:
-    """Reads an image of any kind Pillow knows: uint8 [224, 224, 3], upright, resized and cropped.
+    """Reads an image of one of decode.FORMATS: uint8 [224, 224, 3], upright, resized, cropped.
 
     Raises:
       UserError: no such file, or no image.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('error', Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                image = _rgb(ImageOps.exif_transpose(opened))
+        with said() as texts, open_image(path) as image:
+            turn_upright(image)
+            image = plain(image).convert('RGB')
     except FileNotFoundError as error:
         raise UserError(f'there is no image {path}.') from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UserError(f'{path} is too large an image: {error}') from error
+    except Unfit as error:
+        raise UserError(f'{path} {error}.') from error
     except Exception as error:  # each of Pillow's decoders fails in its own way
         raise UserError(f'{path} cannot be read as an image: {error}') from error
+    for text in texts:
+        note(f'{path}: {text}')
     width, height = image.size
     short = min(width, height)
     if max(width, height) > 100 * short:
@@ -58,20 +60,6 @@ def read_image(path: str | os.PathLike, resize: int = RESIZE) -> np.ndarray:
     image = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - CROP) / 2), round((height - CROP) / 2)
     return np.asarray(image.crop((left, top, left + CROP, top + CROP)))
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """The image in 8-bit RGB. Raises UserError for fractions."""
-    if image.mode == 'F':
-        raise UserError(
-            'its pixels are fractions, whose white is not known; save it with 8 or 16 bits'
-        )
-    if image.mode.startswith('I'):  # 16 bits of grey; convert() would cut it off at 255
-        grey = np.asarray(image).astype(np.float64) / 257
-        return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8)).convert('RGB')
-    if image.mode == 'P' and 'transparency' in image.info:
-        image = image.convert('RGBA')
-    return image.convert('RGB')
 
 
 def predictor(
