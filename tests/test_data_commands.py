@@ -53,7 +53,7 @@ def test_show_reports_mixed_sizes_and_broken_files(folder, capsys):
     (folder / 'dark' / 'a.png').write_bytes(b'no image')
     assert commands.main(['show', f'folder:{folder}', '--out', 'sheet.png']) == 0
     out = capsys.readouterr().out
-    assert 'mixed sizes: set data.resize' in out and 'do not decode' in out
+    assert 'mixed sizes: set data.resize' in out and 'not decoded: ' in out
     assert 'height   8 to 9, median' in out
 
 
