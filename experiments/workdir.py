@@ -70,8 +70,14 @@ def read_experiment(workdir: str | os.PathLike) -> Experiment:
     rows = [_of_plan(last[name], plan, path) for name in plan['points'] if name in last]
     curves = {}
     for run in plan['points']:
-        lines = read(workdir / folder_of(run) / 'metrics.jsonl')
-        epochs = {line['epoch']: line for line in lines if not schema.fault(line, schema.CURVE)}
+        metrics = workdir / folder_of(run) / 'metrics.jsonl'
+        epochs = {}
+        for line in read(metrics):
+            fault = schema.fault(line, schema.CURVE)
+            if fault:
+                warnings.warn(f'{metrics}: an epoch is left out: {fault}', stacklevel=2)
+            else:
+                epochs[line['epoch']] = line
         if epochs:
             curves[run] = [epochs[epoch] for epoch in sorted(epochs)]
     return Experiment(plan, [row for row in rows if row], curves)

@@ -60,6 +60,7 @@ class Runner:
             if learning_rate is None:
                 self._no_learning_rate(arm)
                 return
+            self._write_plan()  # names the final runs, so that their curves can be drawn meanwhile
         self._run_phase(self.plan.finals(arm, learning_rate))
 
     def _run_phase(self, runs: list[Run]) -> None:
