@@ -3,6 +3,7 @@
 import importlib
 import io
 import os
+import re
 import sys
 
 import pytest
@@ -60,7 +61,7 @@ def test_every_command_is_guarded(name):
 def test_no_command_needs_its_docstrings(root):
     """python -OO has none."""
     for path in root.glob('experiments/**/*.py'):
-        assert '__doc__' not in path.read_text(), path
+        assert not re.search(r'__doc__(?! or [a-z])', path.read_text()), path
 
 
 class Pipe(io.StringIO):
