@@ -54,8 +54,18 @@ def test_show_reports_mixed_sizes_and_broken_files(folder, capsys):
     (folder / 'dark' / 'a.png').write_bytes(b'no image')
     assert commands.main(['show', f'folder:{folder}', '--out', 'sheet.png']) == 0
     out = capsys.readouterr().out
-    assert 'mixed sizes: set data.resize' in out and 'do not decode' in out
+    assert 'mixed sizes: set data.resize' in out and 'not decoded: ' in out
     assert 'height   8 to 9, median' in out
+
+
+def test_no_name_of_a_class_or_file_acts_on_the_terminal_or_begins_a_line(folder, capsys):
+    (folder / 'dark').rename(folder / 'a\x1b[2J\nb')
+    (folder / 'light' / 'c\x1b[3J\nd.png').write_bytes(b'no image')
+    assert commands.main(['show', f'folder:{folder}', '--out', 'sheet.png']) == 0
+    assert commands.main(['check', f'folder:{folder}']) == 1
+    out = capsys.readouterr().out
+    assert r'2 classes: a\x1b[2J b, light' in out and r'c\x1b[3J d.png does not decode' in out
+    assert '\x1b' not in out
 
 
 def test_check_names_every_broken_record_and_fails(folder, capsys):

@@ -200,7 +200,7 @@ def test_data_that_changed_under_the_same_name_are_refused_beside_old_results(
         capsys.readouterr()
         assert run.main([*words, *more]) == 2
         err = capsys.readouterr().err
-        assert 'has changed: 1 of 1 finished runs' in err and 'name another --workdir' in err
+        assert 'has changed: 1 of 1 finished run in' in err and 'name another --workdir' in err
     assert (tmp_path / 'w' / 'results.jsonl').read_bytes() == before
     photographs(tmp_path / 'set')
     assert run.main(words) == 0 and len(rows_of(tmp_path / 'w')) == 2
@@ -220,7 +220,7 @@ def test_arms_of_other_limits_are_compared_by_what_they_read(tmp_path, root, cap
     assert run.main([*words, 'limit=16']) == 0
     photographs(tmp_path / 'set', size=9)
     assert run.main([*words, 'limit=32']) == 2
-    assert 'has changed: 1 of 1 finished runs' in capsys.readouterr().err
+    assert 'has changed: 1 of 1 finished run in' in capsys.readouterr().err
     photographs(tmp_path / 'set')
     assert run.main([*words, 'limit=32']) == 0
 
@@ -288,7 +288,7 @@ def test_results_of_other_code_and_unknown_data_are_noted(tiny, tmp_path, finish
     (tmp_path / 'w' / 'results.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows))
     assert run.main(['--config', tiny, '--workdir', str(tmp_path / 'w')]) == 0
     err = capsys.readouterr().err
-    assert '8 of 8 finished runs do not name the images' in err
+    assert 'of 8 finished runs, 8 without a name of the images' in err
     assert 'trained by other code, of revision aaaaaaaaaaaa;' in err
     assert run.main(['--config', config, '--workdir', str(done)]) == 0
     assert 'note' not in capsys.readouterr().err
@@ -681,7 +681,7 @@ def test_finished_runs_of_another_config_are_noted(tiny, tmp_path, finished, cap
         )
         == 0
     )
-    assert 'note: 8 finished runs in' in capsys.readouterr().err
+    assert 'note: 8 runs finished in' in capsys.readouterr().err
 
 
 def test_a_finished_run_keeps_no_checkpoint(tiny, tmp_path, finished):

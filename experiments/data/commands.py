@@ -20,7 +20,7 @@ from experiments.data import copies, readahead, scan, sources, statistics, tfds
 from experiments.data import records as reading
 from experiments.data import speed as data_speed
 from experiments.data.decode import Decoding, image_of
-from experiments.errors import UserError, check_writable, command, printable
+from experiments.errors import UserError, check_writable, command, counted, printable
 from experiments.options import Parser
 
 _LOOKED_AT = 5000  # images of each split that `show` decodes
@@ -55,7 +55,7 @@ def show(args: argparse.Namespace) -> int:
     source = sources.find(sources.fields_of(args.name, args.data_dir))
     check_writable(out)  # before the minutes that reading may take
     print(printable(source.note))
-    print(f'{len(source.classes)} classes: {_some(source.classes)}')
+    print(f'{counted(len(source.classes), "class", "classes")}: {_some(source.classes)}')
     for split, records in source.splits.items():
         rows = np.sort(np.random.default_rng(0).permutation(len(records))[:_LOOKED_AT])
         how = _decoding(records, args.resize)
@@ -71,7 +71,7 @@ def show(args: argparse.Namespace) -> int:
             sizes.append(image.shape[:2])
             labels.append(label)
         of = '' if len(rows) == len(records) else f'; of a sample of {len(rows):,}:'
-        print(f'\n{split}: {len(records):,} images{of}')
+        print(f'\n{split}: {counted(len(records), "image")}{of}')
         if not sizes:
             print('  none decodes')
             continue
@@ -79,7 +79,7 @@ def show(args: argparse.Namespace) -> int:
         _print_split(source.classes, sizes, levels, known, how.channels)
         if broken:
             line = f'python -m experiments.data check {args.name}'
-            print(f'  {broken} do not decode: name them with {line}')
+            print(f'  not decoded: {broken:,}; name them with {line}')
     _sheet(source, args, out)
     print(f'\nsheet of images: {out}')
     return 0
@@ -108,7 +108,8 @@ def _print_split(classes, sizes, levels, labels, channels):
     counts = np.bincount(inside, minlength=len(classes))
     print('  a class  ' + _some([f'{name} {count}' for name, count in zip(classes, counts)]))
     if len(inside) < len(labels):
-        print(f'  {len(labels) - len(inside)} labels outside 0..{len(classes) - 1}')
+        outside = counted(len(labels) - len(inside), 'label')
+        print(f'  {outside} outside 0..{len(classes) - 1}')
 
 
 def _some(words, most: int = 20) -> str:
@@ -165,7 +166,7 @@ def check(args: argparse.Namespace) -> int:
             say(f'{split}: {error}')
             bad += 1
             continue
-        say(f'{split}: {len(records):,} records read, {found} of them broken')
+        say(f'{split}: {counted(len(records), "record")} read, {found:,} of them broken')
         low, high = np.min(sides, 0)[0], np.max(sides, 0)[1]
         if (low < high).any():
             say(
