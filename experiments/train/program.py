@@ -87,7 +87,7 @@ def length_of(config, dataset: data.Dataset) -> optim.Length:
 
 
 _programs: dict[str, Program] = {}
-_KEPT = 8  # programs; an older one is compiled again if it is asked for
+_KEPT = 4  # programs at most; an arm needs one for each number of runs that it trains together
 
 
 def program_of(config, dataset: data.Dataset, models: int = 1) -> Program:
@@ -99,8 +99,10 @@ def program_of(config, dataset: data.Dataset, models: int = 1) -> Program:
     known = device_count(config, models), models, dataset.shape, dataset.classes, *statistics
     arm = json.dumps([compiled(config), *known], sort_keys=True)
     if arm not in _programs:
-        if len(_programs) == _KEPT:
-            _programs.pop(next(iter(_programs)))
+        if len(_programs) >= _KEPT:
+            # pmap keeps what it compiled for as long as the process lives, unless JAX forgets all
+            _programs.clear()
+            jax.clear_caches()
         _programs[arm] = _build(config, dataset, models)
     return _programs[arm]
 
