@@ -72,6 +72,11 @@ def shown(value: object) -> str:
     return _short.repr(value)
 
 
+def printable(text: str) -> str:
+    r"""The text with its control characters, and bytes that are no text, escaped as in '\x1b'."""
+    return ''.join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def reason(error: BaseException) -> str:
     """'KeyError: ...' in one line, for the middle of a message."""
     text = ' '.join(str(error).split())

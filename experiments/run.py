@@ -28,6 +28,7 @@ from experiments.plan import config, runs
 from experiments.progress import note
 from experiments.runner import inputs, interrupts
 from experiments.runner.runner import Runner
+from experiments.workdir import check_name
 
 _WORKDIRS = 'runs'
 _WIDTH = 120  # columns, where no terminal says how wide it is
@@ -60,6 +61,7 @@ def _main(argv: list[str], console: Console) -> int:
     whole = runs.plan_of(config.read_config(args.config), assignments)
     plan = runs.only(whole, ','.join(args.only or ()))
     folder = pathlib.Path(args.workdir or pathlib.Path(_WORKDIRS) / plan.name)
+    check_name(folder)
     _print_plan(plan, folder, console)
     if args.dry_run:
         _print_runs(plan, console)

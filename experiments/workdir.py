@@ -108,6 +108,15 @@ def _state_of(path: Path) -> tuple[int, int] | None:
     return found.st_size, found.st_mtime_ns
 
 
+def check_name(folder: Path) -> None:
+    """UserError for a folder whose name cannot be printed as it is."""
+    if not str(folder).isprintable():
+        raise UserError(
+            f'the work directory is {str(folder)!a}: its name must be text without control '
+            'characters. Name another --workdir.'
+        )
+
+
 class WorkDir:
     """A work directory that is written to. It only ever adds: nothing finished is overwritten.
 

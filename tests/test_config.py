@@ -43,6 +43,13 @@ def test_every_config_and_argument_resolves_and_is_locked(path):
         assert file.name == f'{path.stem}-{suffix}'.rstrip('-')
 
 
+@pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
+def test_no_config_sets_a_field_that_has_no_effect(path, capsys):
+    for argument in ['', *arguments(path)]:
+        runs.plan_of(configs.read_config(f'{path}:{argument}' if argument else str(path)))
+    assert capsys.readouterr().err == ''
+
+
 def test_every_field_of_base_has_a_comment():
     text = (FILES[0].parent / 'base.py').read_text().partition('return config.lock()')[0]
     lines = [
