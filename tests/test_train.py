@@ -835,3 +835,22 @@ def test_the_programs_of_a_long_sweep_do_not_stay_in_memory(images, monkeypatch)
         gc.collect()
         alive.append(len(jax.local_devices()[0].client.live_executables()))
     assert alive[2] == alive[4] < alive[3] == alive[5]
+
+
+@pytest.mark.parametrize(
+    'field, value, message',
+    [
+        ('model__name', 'lenet', "'lenet'.*Did you mean 'lenet5'"),
+        ('model__pool', 'maxx', "'maxx'"),
+        ('train__schedule', 'cosin', "'cosin'. Did you mean 'cosine'"),
+        ('train__rate', -1.0, 'learning rate is -1'),
+        ('train__batch', 0, 'train.batch is 0'),
+        ('augment__crop', 'pads', "'pads'. Did you mean 'pad'"),
+    ],
+)
+def test_a_wrong_field_is_named_to_callers_from_python_too(images, field, value, message):
+    config = config_of(**{field: value})
+    with pytest.raises(UserError, match=message):
+        train.fit(config, images, read_test=False)
+    with pytest.raises(UserError, match=message):
+        train.program_of(config, images)
