@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,8 +71,14 @@ def read_experiment(workdir: str | os.PathLike) -> Experiment:
     rows = [_of_plan(last[name], plan, path) for name in plan['points'] if name in last]
     curves = {}
     for run in plan['points']:
-        lines = read(workdir / folder_of(run) / 'metrics.jsonl')
-        epochs = {line['epoch']: line for line in lines if not schema.fault(line, schema.CURVE)}
+        metrics = workdir / folder_of(run) / 'metrics.jsonl'
+        epochs = {}
+        for line in read(metrics):
+            fault = schema.fault(line, schema.CURVE)
+            if fault:
+                warnings.warn(f'{metrics}: an epoch is left out: {fault}', stacklevel=2)
+            else:
+                epochs[line['epoch']] = line
         if epochs:
             curves[run] = [epochs[epoch] for epoch in sorted(epochs)]
     return Experiment(plan, [row for row in rows if row], curves)
@@ -183,8 +189,15 @@ class WorkDir:
                 remedy = 'The folder was removed or renamed meanwhile: bring it back if you can'
             raise UserError(
                 f'cannot write to {error.filename or self.folder}: {error.strerror or error}. '
-                f'Finished runs kept: {self.kept()}. {remedy}; then run the same command again.'
+                f'Finished runs kept: {len(self.kept())}. {remedy}; then run the same command '
+                'again.'
             ) from error
+
+    def kept(self) -> set[str]:
+        """The runs that have a row in the folder now: it may have been removed meanwhile."""
+        with contextlib.suppress(OSError):
+            return {row['point'] for row in self._stored()}
+        return set()
 
     def refresh(self) -> bool:
         """Reads the rows again, which other processes add to; whether the file has changed."""
@@ -193,11 +206,6 @@ class WorkDir:
             return False
         self.rows |= {row['point']: row for row in self._stored()}
         return True
-
-    def kept(self, runs: Collection[str] | None = None) -> int:
-        """How many runs, or how many of these, have a row in the folder as it is now."""
-        stored = {row['point'] for row in self._stored()}
-        return len(stored if runs is None else stored.intersection(runs))
 
     def _stored(self) -> list[dict[str, Any]]:
         with warnings.catch_warnings():

@@ -209,7 +209,8 @@ ALWAYS = set(
         'title data.name data.train data.test data.validation data.limit data.side data.resize '
         'data.channels data.stream data.cache model.name model.activation model.pool '
         'model.overlap model.norm model.dtype augment.crop augment.size augment.photometric '
-        'augment.flip augment.colour augment.affine augment.subtract augment.white '
+        'augment.permute measure.names augment.flip augment.colour augment.affine '
+        'augment.subtract augment.white '
         'evaluation.views evaluation.scales train.loss train.label_smoothing train.batch '
         'train.accumulate train.steps train.schedule train.warmup train.warmup_error '
         'train.momentum train.weight_decay train.bias_rate train.clip train.ema train.curve '
@@ -233,6 +234,8 @@ READ = {  # a value, and the fields with which it is read
     'augment.scales': ((40, 50), {'augment.crop': 'scale', 'augment.size': 32}),
     'augment.interpolation': ('random', {'augment.crop': 'area'}),
     'protocol.selection_seeds': ((3,), {'protocol.rates': (0.1, 0.2)}),
+    'measure.epochs': ((1,), {'measure.names': ('gradient_norms',)}),
+    'measure.images': (5, {'measure.names': ('gradient_norms',)}),
     'data.dir': ('/x', {'data.name': 'mnist'}),
     'data.skip_broken': (True, {'data.name': 'mnist'}),
     'data.workers': (2, {'data.name': 'mnist'}),

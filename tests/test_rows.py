@@ -60,4 +60,4 @@ def test_what_cannot_be_printed_is_escaped_in_the_plan(plan):
     datasets = {arm.label: dataset for arm in plan.arms}
     made = rows.plan_file(plan, datasets, '--x=\udcff', {})
     assert made['command'] == r'python -m experiments.run --x=\udcff'
-    assert (made['dataset'], made['dataset_note']) == (r'folder:\x1b[31m', r'two\nlines')
+    assert (made['dataset'], made['dataset_note']) == (r'folder:\x1b[31m', 'two lines')

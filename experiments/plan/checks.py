@@ -11,6 +11,7 @@ from typing import Any
 import cnns
 from configs import base
 from experiments.errors import UserError, nearest, one_of, shown
+from experiments.measures import MEASURES
 from experiments.plan.config import AXES, KINDS, fields_of, flatten
 
 CHOICES = {
@@ -124,6 +125,11 @@ def resolve(config) -> dict[str, Any]:
         value = flat[path]
         good = value >= low and (high is None or value <= high) and math.isfinite(value)
         _must(flat, path, good, words)
+    for name in flat['measure.names']:
+        if name not in MEASURES:
+            raise one_of('name in measure.names', name, MEASURES)
+    good = all(type(epoch) is int and epoch >= 0 for epoch in flat['measure.epochs'])
+    _must(flat, 'measure.epochs', good, 'whole numbers from 0', verb='hold')
     _must(flat, 'data.channels', flat['data.channels'] in (0, 1, 3), _CHANNELS)
     title = flat['title'] or ' - '
     _must(flat, 'title', title.isprintable(), 'one line of text without control characters')
@@ -157,6 +163,7 @@ _RANGES = (
     ('train.momentum', 0, 1, 'between 0 and 1'),
     ('train.bias_rate', 0, None, 'a factor from 0'),
     ('train.bias_decay', 0, None, 'a factor from 0'),
+    ('measure.images', 1, None, 'a number of images from 1'),
     ('train.curve', 0, None, '0 (off) or a number of points in an epoch'),
     ('train.clip', 0, None, '0 (off) or a norm'),
     ('train.weight_decay', 0, None, 'a number from 0'),
@@ -297,6 +304,7 @@ def _decays(flat: dict[str, Any]) -> bool:
 
 # {field: (whether it is read in a config, when it is)}; a field that is not here is always read
 _MOMENTUM: _Read = (lambda flat: flat['train.momentum'] > 0, 'with train.momentum above 0')
+_MEASURE: _Read = (lambda flat: bool(flat['measure.names']), 'with measure.names')
 _READ: dict[str, _Read] = {
     'train.milestones': _with('train.schedule', 'milestones'),
     'train.every': _with('train.schedule', 'every'),
@@ -328,6 +336,8 @@ _READ: dict[str, _Read] = {
         lambda flat: bool(flat['protocol.rates']),
         'with a grid of learning rates, protocol.rates',
     ),
+    'measure.epochs': _MEASURE,
+    'measure.images': _MEASURE,
     'data.dir': (lambda flat: _kind(flat) not in (*_MADE, 'folder'), 'with data sets of TFDS'),
     'data.skip_broken': (
         lambda flat: _kind(flat) not in _MADE,

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 import cnns
 from configs import base
 from experiments.errors import UserError, nearest, one_of, reason, shown
+from experiments.options import Parser
 
 
 def flatten(tree, prefix: str = '') -> dict[str, Any]:
@@ -40,6 +41,7 @@ OPEN = ('model.fields', 'train.layer_decay')
 
 # Fields that may be None, the default: the code, the net or the machine decides
 _OPTIONAL = {name for name, value in flatten(base.get_config()).items() if value is None}
+_COMMON = 'data.name data.limit model.name train.epochs train.batch train.rate train.devices seed'
 
 KINDS = {
     int: 'a whole number',
@@ -168,17 +170,16 @@ def _check_shape(config, path: pathlib.Path) -> None:
 # --- the command line --------------------------------------------------------------------------
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise UserError(f'{message}\n{self.format_usage().strip()}')
-
-
-def parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """A parser with --config, for `parse`; mistakes are UserErrors. Commands add their flags."""
-    fields = '--config.GROUP.FIELD=VALUE sets any field of configs/base.py'
-    epilog = f'{fields}, as in --config.train.epochs=2'
-    made = _Parser(prog=prog, description=description, allow_abbrev=False, epilog=epilog)
-    made.add_argument('--config', required=True, metavar='FILE[:ARGUMENT]')
+def parser(prog: str, description: str, more: str = '') -> Parser:
+    """A parser with --config, for `parse`. Commands add their options; more: ends its help."""
+    packaged = _configs(pathlib.Path(base.__file__).parent)
+    configs = ', '.join(name[:-3] for name in packaged if name != 'base.py')
+    fields = ', '.join(_COMMON.split())
+    epilog = f'--config.GROUP.FIELD=VALUE sets any field of configs/base.py, such as {fields}. '
+    epilog += f'Configs: {configs}. {more}'
+    made = Parser(prog=prog, description=description, epilog=epilog)
+    words = 'a config, such as configs/ablate_pooling.py:mnist; every one takes the argument smoke'
+    made.add_argument('--config', required=True, metavar='FILE[:ARGUMENT]', help=words)
     return made
 
 
@@ -188,7 +189,7 @@ def parse(
     """Splits a command line into a parser's flags and the `--config.field=value` overrides.
 
     Raises:
-      UserError: an unknown flag (with the nearest one), or an override without a value.
+      UserError: an unknown option (with the nearest one), or an override without a value.
     """
     rest, assignments, words = [], [], iter(argv)
     for word in words:
@@ -200,11 +201,6 @@ def parse(
         if value.startswith('--'):
             raise UserError(f'{word} needs a value: {word}=VALUE')
         assignments.append((field[1], value))
-    known = [flag for action in made._actions for flag in action.option_strings]
-    for word in rest:
-        flag = word.partition('=')[0]
-        if flag.startswith('-') and flag not in known:
-            raise one_of('flag', flag, known)
     return made.parse_args(rest), assignments
 
 

@@ -90,6 +90,7 @@ class Runner:
                 if FINAL in self.plan.phases:
                     self._no_learning_rate(arm)
                 return
+            self._write_plan()  # names the final runs, so that their curves can be drawn meanwhile
         if FINAL in self.plan.phases:
             self._run_phase(self.plan.finals(arm, learning_rate))
 
@@ -127,7 +128,7 @@ class Runner:
     def _start(self, runs: list[Run]) -> None:
         self.current = label(runs)
         epochs = train.length_of(runs[0].config, self.datasets[runs[0].arm]).epochs
-        self.reporter.start(self.current, epochs)
+        self.reporter.start(self.current, epochs, len(runs))
 
     def _train(self, runs: list[Run]) -> None:
         """Trains these runs at once and adds the row of each."""
@@ -231,9 +232,9 @@ class Runner:
                     break
         self.console.print(result_table.terminal(summary))
         for sentence in sentences(summary):
-            self.console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+            self.console.print(sentence)
         written = ', '.join(map(str, paths))
-        self.console.print(f'written: {written}', highlight=False, soft_wrap=True)
+        self.console.print(f'written: {written}')
         status = 0
         for run in self.asked:
             row = self.workdir.rows[run.name]
