@@ -22,6 +22,7 @@ from experiments.plan import config, runs
 from experiments.progress import note
 from experiments.runner import inputs, interrupts
 from experiments.runner.runner import Runner
+from experiments.workdir import check_name
 
 _WORKDIRS = 'runs'
 _STATUSES = (
@@ -50,6 +51,7 @@ def _main(argv: list[str], console: tables.Console) -> int:
     whole = runs.plan_of(config.read_config(args.config), assignments)
     plan = runs.only(whole, ','.join(args.only or ()))
     folder = pathlib.Path(args.workdir or pathlib.Path(_WORKDIRS) / plan.name)
+    check_name(folder)
     _print_plan(plan, folder, console)
     if args.dry_run:
         _print_runs(plan, console)
@@ -66,7 +68,8 @@ def _main(argv: list[str], console: tables.Console) -> int:
         runner.run()
         return runner.finish()
     except KeyboardInterrupt:
-        kept = workdir.kept({run.name for run in runner.asked})
+        names = workdir.kept()
+        kept = sum(run.name in names for run in runner.asked)
         end = f'finished runs kept in {folder}: {kept}. Run the same command again to continue.'
         print(f'\ninterrupted in {runner.current}; {end}', file=sys.stderr)
         return 130

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,6 +114,15 @@ def _state_of(path: Path) -> tuple[int, int] | None:
     return found.st_size, found.st_mtime_ns
 
 
+def check_name(folder: Path) -> None:
+    """UserError for a folder whose name cannot be printed as it is."""
+    if not str(folder).isprintable():
+        raise UserError(
+            f'the work directory is {str(folder)!a}: its name must be text without control '
+            'characters. Name another --workdir.'
+        )
+
+
 class WorkDir:
     """A work directory that is written to. It only ever adds: nothing finished is overwritten.
 
@@ -180,8 +189,15 @@ class WorkDir:
                 remedy = 'The folder was removed or renamed meanwhile: bring it back if you can'
             raise UserError(
                 f'cannot write to {error.filename or self.folder}: {error.strerror or error}. '
-                f'Finished runs kept: {self.kept()}. {remedy}; then run the same command again.'
+                f'Finished runs kept: {len(self.kept())}. {remedy}; then run the same command '
+                'again.'
             ) from error
+
+    def kept(self) -> set[str]:
+        """The runs that have a row in the folder now: it may have been removed meanwhile."""
+        with contextlib.suppress(OSError):
+            return {row['point'] for row in self._stored()}
+        return set()
 
     def refresh(self) -> bool:
         """Reads the rows again, which other processes add to; whether the file has changed."""
@@ -190,11 +206,6 @@ class WorkDir:
             return False
         self.rows |= {row['point']: row for row in self._stored()}
         return True
-
-    def kept(self, runs: Collection[str] | None = None) -> int:
-        """How many runs, or how many of these, have a row in the folder as it is now."""
-        stored = {row['point'] for row in self._stored()}
-        return len(stored if runs is None else stored.intersection(runs))
 
     def _stored(self) -> list[dict[str, Any]]:
         with warnings.catch_warnings():

@@ -28,8 +28,7 @@ def base():
 
 
 def arguments(path):
-    found = re.search(r'^ARGUMENTS = \((.*?)\)', path.read_text(), re.M | re.S)
-    return re.findall(r"'(.*?)'", found[1]) if found else []
+    return configs.read_config(str(path)).arguments
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
@@ -41,6 +40,16 @@ def test_every_config_and_argument_resolves_and_is_locked(path):
         assert checks.resolve(config)['model.name']
         suffix = argument or ''.join(arguments(path)[:1])
         assert file.name == f'{path.stem}-{suffix}'.rstrip('-')
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
+def test_no_config_sets_a_field_that_has_no_effect(path):
+    default = configs.flatten(base())
+    for argument in ['', *arguments(path)]:
+        file = configs.read_config(f'{path}:{argument}' if argument else str(path))
+        flat = configs.flatten(file.make())
+        changed = [name for name in default if flat[name] != default[name]]
+        assert [why for name in changed if (why := checks.idle(name, flat))] == []
 
 
 def test_every_field_of_base_has_a_comment():

@@ -1,6 +1,7 @@
 """The step: same result on any number of devices, compiled once per arm, honest about NaN."""
 
 import functools
+import gc
 import pathlib
 import re
 
@@ -838,6 +839,38 @@ def test_pmap_is_called_in_one_module_only():
         if re.search(r'\bpmap\(', path.read_text())
     ]
     assert users == ['parallel.py']
+
+
+def test_the_programs_of_a_long_sweep_do_not_stay_in_memory(images, monkeypatch):
+    monkeypatch.setattr(program, '_KEPT', 2)
+    monkeypatch.setattr(program, '_programs', {})
+    alive = []
+    for arm in range(6):
+        made = train.program_of(config_of(model__name='mlp_300', train__momentum=arm / 10), images)
+        made.init(0)
+        del made
+        gc.collect()
+        alive.append(len(jax.local_devices()[0].client.live_executables()))
+    assert alive[2] == alive[4] < alive[3] == alive[5]
+
+
+@pytest.mark.parametrize(
+    'field, value, message',
+    [
+        ('model__name', 'lenet', "'lenet'.*Did you mean 'lenet5'"),
+        ('model__pool', 'maxx', "'maxx'"),
+        ('train__schedule', 'cosin', "'cosin'. Did you mean 'cosine'"),
+        ('train__rate', -1.0, 'learning rate is -1'),
+        ('train__batch', 0, 'train.batch is 0'),
+        ('augment__crop', 'pads', "'pads'. Did you mean 'pad'"),
+    ],
+)
+def test_a_wrong_field_is_named_to_callers_from_python_too(images, field, value, message):
+    config = config_of(**{field: value})
+    with pytest.raises(UserError, match=message):
+        train.fit(config, images, read_test=False)
+    with pytest.raises(UserError, match=message):
+        train.program_of(config, images)
 
 
 # --- measures --------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 from rows import row
 from test_files import killed_while_writing
 
-from experiments import files
+from experiments import files, run
 from experiments import workdir as workdirs
 from experiments.errors import UserError
 
@@ -125,3 +125,14 @@ def test_what_killed_writes_left_in_the_folders_of_runs_is_swept(tmp_path):
     left = killed_while_writing(tmp_path / 'points/0123456789ab/weights.msgpack')
     workdirs.WorkDir(tmp_path, 'experiment')
     assert not left.exists()
+
+
+@pytest.mark.parametrize('name', ['a\x1b[31m', 'two\nlines', '\udcff'])
+def test_a_work_directory_whose_name_cannot_be_printed_is_refused_before_the_plan(
+    tmp_path, root, capsys, name
+):
+    words = ['--config', 'configs/base.py', '--workdir', str(tmp_path / name)]
+    assert run.main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == '' and 'its name must be text without control characters' in err
+    assert err.count('\n') == 1 and name not in err and not any(tmp_path.iterdir())

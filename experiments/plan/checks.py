@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import typing
+from collections.abc import Callable
 from typing import Any
 
 import cnns
@@ -130,6 +131,8 @@ def resolve(config) -> dict[str, Any]:
     good = all(type(epoch) is int and epoch >= 0 for epoch in flat['measure.epochs'])
     _must(flat, 'measure.epochs', good, 'whole numbers from 0', verb='hold')
     _must(flat, 'data.channels', flat['data.channels'] in (0, 1, 3), _CHANNELS)
+    title = flat['title'] or ' - '
+    _must(flat, 'title', title.isprintable(), 'one line of text without control characters')
     _check_augment(flat)
     _check_schedule(flat)
     _check_training(flat)
@@ -276,6 +279,81 @@ def check_protocol(flat: dict[str, Any]) -> None:
     good = not rates or bool(seeds and whole and len(set(seeds)) == len(seeds))
     words = 'different whole numbers from 0'
     _must(flat, 'protocol.selection_seeds', good, words, verb='hold')
+
+
+# --- what has an effect ------------------------------------------------------------------------
+
+_Read = tuple[Callable[[dict[str, Any]], bool], str]
+_MADE = ('digits', 'synthetic')  # sets that no file is read for
+
+
+def _with(field: str, *values: Any) -> _Read:
+    """A field is read where another one has one of these values."""
+    words = ' or '.join(map(repr, values))
+    return lambda flat: flat[field] in values, f'with {field}={words}'
+
+
+def _kind(flat: dict[str, Any]) -> str:
+    return flat['data.name'].partition(':')[0]
+
+
+def _decays(flat: dict[str, Any]) -> bool:
+    layers = [name for name in flat if name.startswith('train.layer_decay.')]
+    return any(flat[name] for name in ('train.weight_decay', *layers))
+
+
+# {field: (whether it is read in a config, when it is)}; a field that is not here is always read
+_MOMENTUM: _Read = (lambda flat: flat['train.momentum'] > 0, 'with train.momentum above 0')
+_MEASURE: _Read = (lambda flat: bool(flat['measure.names']), 'with measure.names')
+_READ: dict[str, _Read] = {
+    'train.milestones': _with('train.schedule', 'milestones'),
+    'train.every': _with('train.schedule', 'every'),
+    'train.plateau': _with('train.schedule', 'plateau'),
+    'train.drops': _with('train.schedule', 'plateau'),
+    'train.power': _with('train.schedule', 'polynomial'),
+    'train.factors': _with('train.schedule', 'milestones', 'every', 'plateau'),
+    'train.unit': (
+        lambda flat: flat['train.schedule'] in ('milestones', 'every') or flat['train.warmup'] > 0,
+        "with train.warmup, or train.schedule='milestones' or 'every'",
+    ),
+    'train.rule': _MOMENTUM,
+    'train.rate_in_velocity': _MOMENTUM,
+    'train.bias_decay': (_decays, 'with train.weight_decay or train.layer_decay above 0'),
+    'train.epochs': (
+        lambda flat: not flat['train.steps'],
+        'with train.steps=0. Set that too to count epochs, or train.steps to another number of '
+        'steps',
+    ),
+    'train.rate': (
+        lambda flat: not flat['protocol.rates'],
+        'without a grid of learning rates. Set --config.protocol.rates=RATE for a single one, or '
+        '--config.protocol.rates=() for train.rate as it is',
+    ),
+    'augment.pad': _with('augment.crop', 'pad'),
+    'augment.scales': _with('augment.crop', 'scale'),
+    'augment.interpolation': _with('augment.crop', 'area'),
+    'protocol.selection_seeds': (
+        lambda flat: bool(flat['protocol.rates']),
+        'with a grid of learning rates, protocol.rates',
+    ),
+    'measure.epochs': _MEASURE,
+    'measure.images': _MEASURE,
+    'data.dir': (lambda flat: _kind(flat) not in (*_MADE, 'folder'), 'with data sets of TFDS'),
+    'data.skip_broken': (
+        lambda flat: _kind(flat) not in _MADE,
+        'with data sets that are read from files',
+    ),
+    'data.workers': (
+        lambda flat: flat['data.stream'] != 'never' and _kind(flat) not in _MADE,
+        "with data sets that are read from files, unless data.stream='never'",
+    ),
+}
+
+
+def idle(path: str, flat: dict[str, Any]) -> str:
+    """Why a field has no effect in a flat config, or ''."""
+    is_read, when = _READ.get(path, (lambda flat: True, ''))
+    return '' if is_read(flat) else f'{path} is read {when}.'
 
 
 # --- what names a run, and what names a compiled program -----------------------------------------

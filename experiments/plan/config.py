@@ -39,9 +39,9 @@ SMOKE = 'smoke'  # argument that every config takes
 # Groups whose fields are not listed in configs/base.py: they belong to the net.
 OPEN = ('model.fields', 'train.layer_decay')
 
-_COMMON = 'data.name data.limit model.name train.epochs train.batch train.rate train.devices seed'
 # Fields that may be None, the default: the code, the net or the machine decides
 _OPTIONAL = {name for name, value in flatten(base.get_config()).items() if value is None}
+_COMMON = 'data.name data.limit model.name train.epochs train.batch train.rate train.devices seed'
 
 KINDS = {
     int: 'a whole number',
@@ -172,8 +172,8 @@ def _check_shape(config, path: pathlib.Path) -> None:
 
 def parser(prog: str, description: str, more: str = '') -> Parser:
     """A parser with --config, for `parse`. Commands add their options; more: ends its help."""
-    names = _configs(pathlib.Path(base.__file__).parent)
-    configs = ', '.join(name.removesuffix('.py') for name in names if name != 'base.py')
+    packaged = _configs(pathlib.Path(base.__file__).parent)
+    configs = ', '.join(name[:-3] for name in packaged if name != 'base.py')
     fields = ', '.join(_COMMON.split())
     epilog = f'--config.GROUP.FIELD=VALUE sets any field of configs/base.py, such as {fields}. '
     epilog += f'Configs: {configs}. {more}'

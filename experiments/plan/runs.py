@@ -17,10 +17,12 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from configs import base
+from experiments import schema
 from experiments.errors import UserError, one_of, reason, shown
-from experiments.plan.checks import check_protocol, digest, resolve
+from experiments.plan.checks import check_protocol, digest, idle, resolve
 from experiments.plan.config import ConfigFile, flatten, set_field
-from experiments.schema import LINE
+from experiments.progress import note
 
 SELECT, FINAL = 'select', 'final'
 
@@ -151,10 +153,6 @@ def plan_of(file: ConfigFile, assignments: Iterable[tuple[str, str]] = ()) -> Pl
     if 'title' not in paths and any(p == 'data.name' or p.startswith('model.') for p in paths):
         with config.unlocked():
             config.title = None  # the file's title is of another net or data set
-    if config.title is not None and not LINE.fits(config.title):
-        raise UserError(f'title is {shown(config.title)}: it must be a line of text.')
-    for path, _ in assigned:
-        _check_effect(f'--config.{path}', path, config)
     declared = _declared(file, config, {path for path, _ in assigned})
     plan = Plan(file.name, config, ())
     for label, (overrides, rates, seeds) in declared.items():
@@ -162,6 +160,7 @@ def plan_of(file: ConfigFile, assignments: Iterable[tuple[str, str]] = ()) -> Pl
         made = _set(file.make(), (*assigned, *overrides.items(), *grid, ('seed', seeds[0])))
         arm = Arm(label, overrides, tuple(seeds), made, resolve(made))
         plan = plan._replace(arms=(*plan.arms, arm))
+    _check_effects(plan, file, [path for path, _ in assigned])
     known: dict[str, Run] = {}
     for run in plan.runs():
         twin = known.setdefault(run.name, run)
@@ -179,21 +178,25 @@ def _set(config, fields: Iterable[tuple[str, Any]]):
     return config
 
 
-def _check_effect(what: str, path: str, config, rates=None, in_epochs: bool = False) -> None:
-    """UserError for a field that the grid or train.steps overrides; what: who sets it."""
-    why = ''
-    if path == 'train.rate' and (config.protocol.rates if rates is None else rates):
-        why = (
-            'learning rates are chosen from protocol.rates. Set --config.protocol.rates=RATE for '
-            'a single one, or --config.protocol.rates=() for train.rate as it is.'
-        )
-    if path == 'train.epochs' and config.train.steps and not in_epochs:
-        why = (
-            f'the config is {config.train.steps:,} steps long. Set train.steps=0 too to count '
-            'epochs, or train.steps to another number of steps.'
-        )
-    if why:
-        raise UserError(f'{what} would have no effect: {why}')
+def _check_effects(plan: Plan, file: ConfigFile, assigned: Iterable[str]) -> None:
+    """UserError for a field of the command line or of an arm that changes nothing; a note for one
+    of the config file."""
+    flats = [arm.resolved for arm in plan.arms]
+    for arm in plan.arms:
+        for path, value in arm.overrides.items():
+            why = idle(path, arm.resolved)
+            if why and value not in (None, ()):
+                raise UserError(f'arm {arm.label!r} sets {path}, which would have no effect: {why}')
+    for path in assigned:
+        whys = [idle(path, flat) for flat in flats]
+        if all(whys) and flats[0][path] not in (None, ()):
+            raise UserError(f'--config.{path} would have no effect: {whys[0]}')
+    if not file.small:
+        default, own = flatten(base.get_config()), flatten(file.make())
+        changed = [path for path in default if own[path] != default[path]]
+        whys = [idle(path, flats[0]) for path in changed if all(idle(path, f) for f in flats)]
+        if whys:
+            note(f'without effect in this config: {" ".join(whys)}')
 
 
 # {arm: its overrides, flat, its own grid of learning rates or None, and its seeds}
@@ -209,15 +212,17 @@ def _declared(file: ConfigFile, config, assigned: set[str]) -> _Declared:
         if rates is not None and (file.small or 'protocol.rates' in assigned):
             rates = None  # the command line gives one grid, or none, to all arms
         grid = None if rates is None else tuple(rates)
-        if not LINE.fits(label):
+        if not schema.LINE.fits(label):  # it goes to terminals, figures and pages
             raise UserError(
-                f'the sweep adds an arm labelled {shown(label)}: a label is a line of text.'
+                f'the sweep adds an arm labelled {shown(label)}: a label is a line of text without '
+                'control characters.'
             )
         for path in flat:
-            what = f'arm {label!r} sets {path}, which'
-            _check_effect(what, path, config, grid, in_epochs='train.steps' in flat)
             if path.startswith('protocol.') or path == 'title':
-                raise UserError(f'{what} is common to all arms. Set it in get_config().')
+                raise UserError(
+                    f'arm {label!r} sets {path}, which is common to all arms. Set it in '
+                    'get_config().'
+                )
         for path in (*flat, *(() if seed is None else ('seed',))):
             if path in assigned:
                 raise UserError(

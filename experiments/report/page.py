@@ -130,8 +130,8 @@ def _selection(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
             cell = [f'{100 * statistics.mean(errors):.2f}'] if errors else []
             cell += sorted({row['status'] for row in found} - {'done'})
             chosen = ' (chosen)' if rate == arm['learning_rate'] else ''
-            empty = 'not run' if rate in rates_of(experiment, arm['arm']) else '-'
-            line.append((', '.join(cell) or empty) + chosen)
+            planned = rate in rates_of(experiment, arm['arm'])
+            line.append((', '.join(cell) or ('not run' if planned else '-')) + chosen)
         lines.append(line)
     tried = sorted({row['seed'] for row in trials})
     seeds = f'seed{"s" * (len(tried) != 1)}: {", ".join(map(str, tried)) or "none yet"}'
