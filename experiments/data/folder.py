@@ -200,8 +200,8 @@ def _stat(path):
 
 def _unreadable(error: OSError) -> NoReturn:
     raise UserError(
-        f'{printable(str(error.filename))} cannot be read ({reason(error)}). Repair that, or take it out of the '
-        'folder.'
+        f'{printable(str(error.filename))} cannot be read ({reason(error)}). Repair that, or '
+        'take it out of the folder.'
     ) from error
 
 
