@@ -133,6 +133,7 @@ def test_the_name_depends_on_what_is_learned_and_on_nothing_else():
         return checks.digest(checks.resolve(config), phase)
 
     assert name() == name('title', 'x') == name('data.dir', 'd') == name('train.devices', 2)
+    assert name() == name('data.allow_copies', 'true')  # it refuses or allows, and changes no image
     assert name() == name('model.pool', 'average')  # the default, spelled out
     others = {
         name('seed', 1),

@@ -204,6 +204,9 @@ def test_a_header_tells_grey_from_colour(image, channels):
 
 def test_colour_among_grey_images_is_refused():
     assert decode(saved(SMOOTH[..., 0]), Decoding(1, grey_only=True)).shape == (30, 40, 1)
+    fractions = b'Pf\n2 2\n-1.0\n' + bytes(16)  # grey, but of an unknown white
+    with pytest.raises(ValueError, match='32 bits, whose white is not known'):
+        decode(fractions, Decoding(1, grey_only=True))
     with pytest.raises(Unfit, match='is in colour, the first images are grey. Set data.channels'):
         decode(saved(SMOOTH), Decoding(1, grey_only=True))
 
@@ -270,8 +273,10 @@ def test_a_sound_image_of_200_million_pixels_is_read_in_silence_and_more_is_not_
     for side in (16_385, 40_000):  # just more, and more than twice as much
         header = b'IHDR' + struct.pack('>II', side, side) + small[24:29]
         large = small[:12] + header + struct.pack('>I', zlib.crc32(header)) + small[33:]
-        with said(), pytest.raises(Unfit, match='more than 268,435,456 pixels. Scale it down'):
+        message = 'more than 268,435,456 pixels. Scale it down'
+        with said() as texts, pytest.raises(Unfit, match=message):
             decode(large, Decoding(1, resize=4))
+        assert texts == []
 
 
 def test_a_limit_that_the_user_took_away_stays_away(monkeypatch):

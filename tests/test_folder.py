@@ -228,7 +228,8 @@ def test_leaving_out_broken_files_gives_the_same_batches_both_ways(tmp_path):
         ('folder:{}/named', "it has a folder 'test' but none named 'train'"),
         ('folder:{}/few', 'few: 2 images with data.validation=0.2 leave'),
         ('folder:~no-such-user/x', 'that folder cannot be found'),
-        ('folder:{}/linked', 'linked/red/gone.png is a link to a file that is not there'),
+        ('folder:{}/linked', 'linked/red/gone.png is a link to a file or folder that is not there'),
+        ('folder:{}/unplugged', 'unplugged/green is a link to a file or folder that is not there'),
         ('folder:{}/lacking', "lacking/test has no folder 'red', a class of the training split"),
     ],
 )
@@ -243,6 +244,8 @@ def test_a_folder_that_cannot_be_trained_on_is_named(tmp_path, name, message):
     draw(tmp_path / 'single', classes=('red',))
     draw(tmp_path / 'linked', 3)
     (tmp_path / 'linked' / 'red' / 'gone.png').symlink_to(tmp_path / 'nowhere.png')
+    draw(tmp_path / 'unplugged', 3)
+    (tmp_path / 'unplugged' / 'green').symlink_to(tmp_path / 'nowhere')
     draw(tmp_path / 'lacking' / 'train', 3)
     draw(tmp_path / 'lacking' / 'test', 3, classes=('blue',))
     draw(tmp_path / 'named' / 'test', 3)
@@ -442,6 +445,14 @@ def test_odd_names_of_files_that_are_no_images_do_no_harm(tmp_path, name):
         pass
     note = data.load(fields(root)).note
     assert '1 other files ignored, such as red/' in note and note.isprintable()
+
+
+def test_a_link_to_nothing_of_an_odd_name_is_an_error_of_one_line(tmp_path):
+    root = draw(tmp_path / 'set')
+    os.symlink(b'nowhere', os.fsencode(root) + b'/\xff\n')
+    with pytest.raises(UserError, match='a link to a file or folder that is not there') as caught:
+        data.load(fields(root))
+    assert str(caught.value).isprintable()
 
 
 def test_a_root_that_is_not_utf_8_is_named(tmp_path):

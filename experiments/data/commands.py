@@ -11,6 +11,7 @@ import argparse
 import pathlib
 import re
 import signal
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
@@ -56,7 +57,10 @@ def show(args: argparse.Namespace) -> int:
     check_writable(out)  # before the minutes that reading may take
     print(printable(source.note))
     print(f'{counted(len(source.classes), "class", "classes")}: {_some(source.classes)}')
-    for split, records in source.splits.items():
+    for split, records in _opened(source):
+        if isinstance(records, UserError):
+            print(f'\n{split}: {records}')
+            continue
         rows = np.sort(np.random.default_rng(0).permutation(len(records))[:_LOOKED_AT])
         how = _decoding(records, args.resize)
         levels = np.zeros((how.channels, 256), np.int64)
@@ -83,6 +87,15 @@ def show(args: argparse.Namespace) -> int:
     _sheet(source, args, out)
     print(f'\nsheet of images: {out}')
     return 0
+
+
+def _opened(source) -> Iterator[tuple[str, reading.Records | UserError]]:
+    """Yields (name, its Records, or why there are none) of every split."""
+    for split in source.splits:
+        try:
+            yield split, source.splits[split]
+        except UserError as error:
+            yield split, error
 
 
 def _decoding(records: reading.Records, resize: int = 0) -> Decoding:
@@ -121,7 +134,10 @@ def _sheet(source, args, out):
     """Writes a sheet with images of the first split, as they are decoded, and their classes."""
     from experiments.data import contact  # start-up cost: matplotlib
 
-    records = next(iter(source.splits.values()))
+    found = [records for _, records in _opened(source) if not isinstance(records, UserError)]
+    if not found:
+        raise UserError(f'{args.name}: no split can be read.')
+    records = found[0]
     how = _decoding(records, args.resize)
     images, labels = [], []
     for place in np.random.default_rng(0).permutation(len(records))[: 4 * _SHEET]:
@@ -151,7 +167,11 @@ def check(args: argparse.Namespace) -> int:
     source = sources.find(sources.fields_of(args.name, args.data_dir))
     bad, say = 0, lambda words: print(printable(words), flush=True)
     parts = {}
-    for split, records in source.splits.items():
+    for split, records in _opened(source):
+        if isinstance(records, UserError):
+            say(f'{split}: {records}')
+            bad += 1
+            continue
         how, rows = _decoding(records), np.arange(len(records))
         chunks = Checked(records, rows, how, (), len(source.classes))
         found, sides, seen = 0, [], []

@@ -46,6 +46,8 @@ def between_splits(parts: Mapping[str, Part]) -> list[tuple[str, str, list[tuple
 
 def between_classes(parts: Mapping[str, Part]) -> list[tuple[str, str]]:
     """Pairs of names of equal images of which one has another class than the first of its kind."""
+    if not parts:
+        return []
     marks, labels = (
         np.concatenate([getattr(part, what) for part in parts.values()])
         for what in ('marks', 'labels')

@@ -121,7 +121,9 @@ def said() -> Iterator[list[str]]:
         try:
             yield texts
         finally:
-            texts += dict.fromkeys(' '.join(str(one.message).split()) for one in caught)
+            # an image above LARGEST is an error, which needs no warning
+            kept = [one for one in caught if one.category is not Image.DecompressionBombWarning]
+            texts += dict.fromkeys(' '.join(str(one.message).split()) for one in kept)
 
 
 def _open(raw: bytes):
@@ -182,9 +184,10 @@ def _converted(image, mode):
 
 
 def _from_image(image, how: Decoding) -> np.ndarray:
-    if how.channels == 1 and how.grey_only and not _is_grey(image):
+    image = plain(image)
+    if how.channels == 1 and how.grey_only and image.mode != 'L':
         raise Unfit('is in colour, the first images are grey. Set data.channels to 1 or 3')
-    image = _converted(plain(image), 'L' if how.channels == 1 else 'RGB')
+    image = _converted(image, 'L' if how.channels == 1 else 'RGB')
     size = (how.resize, how.resize)
     if how.resize and image.size != size:
         width, height = image.size

@@ -190,18 +190,18 @@ def _stat(path):
         if stat.S_ISREG(found.st_mode):
             return found
         kind = 'a pipe, a socket or a device and no file'  # reading one might never end
-        raise UserError(f'{path} is {kind}. Take it out of the folder.')
+        raise UserError(f'{printable(path)} is {kind}. Take it out of the folder.')
     except FileNotFoundError as error:
-        words = f'{path} is a link to a file that is not there. Repair or remove it.'
-        raise UserError(words) from error
+        words = 'is a link to a file or folder that is not there. Repair or remove it.'
+        raise UserError(f'{printable(path)} {words}') from error
     except OSError as error:
         _unreadable(error)
 
 
 def _unreadable(error: OSError) -> NoReturn:
     raise UserError(
-        f'{error.filename} cannot be read ({reason(error)}). Change its rights, or take it out of '
-        'the folder.'
+        f'{printable(str(error.filename))} cannot be read ({reason(error)}). Repair that, or '
+        'take it out of the folder.'
     ) from error
 
 
@@ -226,10 +226,14 @@ def _walk(place, seen: dict[str, str]):
 
 def _subfolders(place):
     try:
-        found = sorted(entry.name for entry in os.scandir(place) if entry.is_dir())
+        entries = [entry for entry in os.scandir(place) if not entry.name.startswith('.')]
+        found = sorted(entry.name for entry in entries if entry.is_dir())
+        for entry in entries:  # such as a class on a disk that is not there now
+            if entry.is_symlink() and entry.name not in found:
+                _stat(entry.path)
     except OSError as error:
         _unreadable(error)
-    return [_checked(name) for name in found if not name.startswith('.')]
+    return [_checked(name) for name in found]
 
 
 def _checked(name: str) -> str:
