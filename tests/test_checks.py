@@ -208,8 +208,8 @@ def test_fields_of_the_first_rows_always_name_a_run():
 ALWAYS = set(
     (
         'title data.name data.train data.test data.validation data.limit data.side data.resize '
-        'data.channels data.stream data.cache data.allow_copies model.name model.activation model.pool '
-        'model.overlap model.norm model.dtype augment.crop augment.size augment.photometric '
+        'data.channels data.stream data.cache data.allow_copies model.name model.activation '
+        'model.pool model.overlap model.norm model.dtype augment.crop augment.size augment.photometric '
         'augment.permute measure.names augment.flip augment.colour augment.affine '
         'augment.subtract augment.white '
         'evaluation.views evaluation.scales train.loss train.label_smoothing train.batch '
