@@ -8,7 +8,8 @@ import rich.table
 import rich.text
 from rich.console import Console
 
-_WORDS = ('net', 'layer', 'kind', 'paper', 'arm')  # headings of columns aligned to the left
+# headings of columns aligned to the left
+_WORDS = ('net', 'layer', 'kind', 'paper', 'arm', 'claim', 'verdict', 'effect', 'the notes say')
 
 Lines = Sequence[Sequence[str]]
 Table = tuple[Sequence[str], Lines]  # headings and lines

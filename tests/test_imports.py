@@ -30,6 +30,7 @@ ORDER = (
     'experiments.models',
     'experiments.report',
     'experiments.runner',
+    'experiments.claims',
     'experiments.benchmark',
     'experiments.figures',
     'experiments.sheets',
