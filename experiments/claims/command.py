@@ -15,7 +15,7 @@ from typing import Any
 from experiments import tables
 from experiments.claims.claim import VERDICTS, Claim, Verdict
 from experiments.claims.ledger import CLAIMS, verdict
-from experiments.errors import UserError, command, one_of
+from experiments.errors import command, one_of
 from experiments.progress import note
 
 HEADINGS = ('claim', 'verdict', 'effect', 'the notes say')
@@ -36,15 +36,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def find(given: str) -> Claim:
     """The claim of this id, in capitals or not. Raises UserError with the nearest one."""
-    ids = {name.lower(): name for name in CLAIMS}
-    if given.lower() in ids:
-        return CLAIMS[ids[given.lower()]]
-    raise _unknown(given)
-
-
-def _unknown(given: str) -> UserError:
-    same = [name for name in CLAIMS if name[0] == given[:1].upper()]
-    return one_of('claim', given, same or list(CLAIMS))
+    given = given.capitalize()
+    if given in CLAIMS:
+        return CLAIMS[given]
+    of_paper = [name for name in CLAIMS if name[0] == given[:1]]
+    raise one_of('claim', given, of_paper or list(CLAIMS))
 
 
 def judged(claims: Iterable[Claim]) -> Iterator[tuple[Claim, Verdict]]:

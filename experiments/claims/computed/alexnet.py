@@ -54,9 +54,9 @@ def a0() -> Verdict:
     )
 
 
-def _small(**fields):
+def _small():
     """The 32x32 AlexNet, narrow enough to run at once, on two images."""
-    fields = dict(widths=(8, 16, 24, 24, 16), units=256, fast=False) | fields
+    fields = dict(widths=(8, 16, 24, 24, 16), units=256, fast=False)
     net, images = cnns.build('alexnet_32px', **fields), noise(2, 32, 32, 3)
     return net, drawn(net, 32), images
 
