@@ -65,7 +65,7 @@ EFFECTS = {
     'L7': (((36 - 4) // 2 - 4) // 2) - 4,
     'L8': 121 * 84,
     'A0': 26.2 - 15.3,
-    'A2b': 1,
+    'A2b': 100,
     'A3a': 4,
     'A3c': 3 - 2,
     'A4a': 5 - 1,
@@ -88,6 +88,7 @@ EFFECTS = {
 @pytest.mark.parametrize('name', COMPUTED)
 def test_the_effect_of_a_computed_claim_is_the_one_by_hand(name):
     assert found(name).effect == pytest.approx(EFFECTS[name], rel=1e-12)
+    assert '{' not in found(name).text
     assert (found(name).low, found(name).high, found(name).seeds) == (None, None, 0)
 
 
@@ -273,6 +274,7 @@ def test_v3_is_corrected_where_relu_vanishes_too(monkeypatch):
         assert gradients.v3().verdict == verdict
     monkeypatch.setattr(gradients, 'signal', signals((('relu', 'std 0.01'),)))
     assert gradients.v3().effect == pytest.approx(0.1)
+    assert '{' not in gradients.v3().text
 
 
 def test_r3_is_contradicted_by_a_gradient_below_a_thousandth(monkeypatch):
@@ -280,7 +282,7 @@ def test_r3_is_contradicted_by_a_gradient_below_a_thousandth(monkeypatch):
         norms = {'batch': (3.0, least, 1.0), 'none': (1e-9, 1e-9, 1.0)}
         monkeypatch.setattr(gradients, 'kernel_norms', lambda net, norm, norms=norms: norms[norm])
         found = gradients.r3()
-        assert (found.verdict, found.effect) == (verdict, 3.0)
+        assert (found.verdict, found.effect) == (verdict, 3.0) and '{' not in found.text
 
 
 def test_norms_of_kernels_run_from_the_first_convolution_to_the_last():

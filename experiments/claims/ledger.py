@@ -143,7 +143,7 @@ ALEXNET = (
         'epochs to 25 % training error with tanh over those with ReLU: four layers, CIFAR-10, no '
         'regularisation, the fastest learning rate of each; also 50, 40, 30 and 10 %',
         'times',
-        '6',
+        '6 times',
         margin=1.25,
         direction=1,
         config='ablate_activation.py:small',
@@ -167,8 +167,8 @@ ALEXNET = (
         'Dropout acts in training alone; in testing all neurons are used.',
         'Krizhevsky 2012, Sec. 4.2',
         'units that inference uses; what training multiplies a unit by, in expectation',
-        'share of units',
-        '1, halved in testing',
+        '% of units',
+        '100, halved in testing',
         compute=alexnet.a2b,
     ),
     Claim(

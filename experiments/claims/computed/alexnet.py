@@ -87,13 +87,13 @@ def a2b() -> Verdict:
     layer = np.asarray(apply(net, variables, images, features='fc6'))
     on = layer > 0  # where ReLU itself gives 0, dropout cannot be seen
     factors = np.unique((dropped(train=True)[0][on] / layer[on]).round(5))
-    used = np.mean(dropped(train=False)[0][on] == layer[on])
+    used = 100 * np.mean(dropped(train=False)[0][on] == layer[on])
     again = [apply(net, variables, images) for _ in range(2)]
     (rate,) = rates or (0.0,)
     expectation = (1 - rate) * factors.max()
     return settle(
-        used == 1 and (again[0] == again[1]).all() and factors.min() == 0 and expectation == 1,
-        f'Inference uses {100 * used:.0f} % of the units and gives the same logits twice. Training '
+        used == 100 and (again[0] == again[1]).all() and factors.min() == 0 and expectation == 1,
+        f'Inference uses {used:.0f} % of the units and gives the same logits twice. Training '
         f'multiplies each by {" or ".join(f"{factor:g}" for factor in factors)}, {expectation:g} '
         'in expectation: what the next linear layer sees is that of inference on average, after '
         "a non-linearity only about so. The paper's halving in inference is the same ratio.",
