@@ -11,7 +11,7 @@ import dataclasses
 import importlib.metadata
 from typing import Any, NamedTuple
 
-from cnns import axes, convert, fast, layers
+from cnns import axes, convert, fast, layers, weights
 from cnns.alexnet import ONE_TOWER, AlexNet
 from cnns.cuda_convnet import CudaConvNet, LocalCudaConvNet
 from cnns.googlenet import GoogLeNet
@@ -20,7 +20,11 @@ from cnns.mlp import MLP
 from cnns.resnet import CifarResNet, ResNet
 from cnns.vgg import VGG
 
-__all__ = ['NETS', 'axes', 'axes_of', 'build', 'convert', 'fast', 'layers', 'names', 'values']
+# fmt: off
+__all__ = [
+    'NETS', 'axes', 'axes_of', 'build', 'convert', 'fast', 'layers', 'names', 'values', 'weights',
+]
+# fmt: on
 
 try:
     __version__ = importlib.metadata.version('cnns')

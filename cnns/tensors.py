@@ -1,82 +1,97 @@
-"""Files of named tensors: safetensors, and those of torch.save, read without unpickling objects.
+"""Files of named tensors: safetensors, and those of torch.save, read without running anything.
 
     tensors = load('resnet18.pth')  # {'conv1.weight': float32 [64, 3, 7, 7], ...}
+    tensors.notes                   # what was unwrapped and left out, in words
 
-A pickle is a program: loading one may run anything. Here the pickles inside .pth files go through
-an unpickler that knows a few names, which can only describe a tensor; a file
-that asks for another name is refused before anything is made. A safetensors file is read by the
-package of that name; it is 8 bytes of length, a header in JSON, and the data.
+A safetensors file is read by the package of that name; it is 8 bytes of length, a header in JSON,
+and the data. Files of torch.save: see torch_files. What a file is is read from its first bytes;
+its name says nothing.
 """
 
-import collections
-import io
 import json
 import math
 import os
 import pathlib
-import pickle
-import pickletools
-import zipfile
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import safetensors
 
-SUFFIXES = ('.safetensors', '.pth', '.pt')
+from cnns import torch_files
+from cnns.torch_files import BFLOAT16, Tensor, kind, numbers, printable, whole
 
-# numpy has no bfloat16: its bits are read
-_BFLOAT16 = 'bfloat16'
 # fmt: off
 _SAFETENSORS = {
-    'F64': '<f8', 'F32': '<f4', 'F16': '<f2', 'BF16': _BFLOAT16,
+    'F64': '<f8', 'F32': '<f4', 'F16': '<f2', 'BF16': BFLOAT16,
     'I64': '<i8', 'I32': '<i4', 'I16': '<i2', 'I8': 'i1',
     'U64': '<u8', 'U32': '<u4', 'U16': '<u2', 'U8': 'u1', 'BOOL': '?',
 }
-_STORAGES = {
-    'DoubleStorage': '<f8', 'FloatStorage': '<f4', 'HalfStorage': '<f2',
-    'BFloat16Storage': _BFLOAT16, 'LongStorage': '<i8', 'IntStorage': '<i4',
-    'ShortStorage': '<i2', 'CharStorage': 'i1', 'ByteStorage': 'u1', 'BoolStorage': '?',
-}
 # fmt: on
 
-# The first pickle of a file that torch.save wrote before version 1.6: one number
-_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_LEGACY_START = pickle.dumps(_LEGACY_MAGIC, 2)
+# Where training programs keep the weights in what they save, the most telling name first
+_USUAL = ('state_dict', 'model_state_dict', 'model_state', 'model', 'net', 'network', 'weights')
+_DEPTH = 3  # of dictionaries in dictionaries that are searched for tensors
+_SHOWN = 8  # names that an error or a note shows
 
 
-def load(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Reads a .safetensors, .pth or .pt file: {name: array}, in the order of the file.
+class Tensors(dict[str, np.ndarray]):
+    """{name: array} of a file; `notes` says what was unwrapped and what was left out."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], notes: tuple[str, ...] = ()):
+        super().__init__(arrays)
+        self.notes = notes
+
+
+def load(path: str | os.PathLike, *, part: str = '') -> Tensors:
+    """Reads a file of safetensors or torch.save (.pth, .pt, .th, .pth.tar, .ckpt, ...), or the
+    index.json of sharded ones: {name: array}, in the order of the file.
+
+    A checkpoint that holds more than tensors is unwrapped: its state dict is read, the rest is left
+    out without being made, and `notes` says both. `part` names another of its dictionaries
+    ('model_ema'; 'a/b' for one inside another).
 
     float16 and bfloat16 become float32, other dtypes are kept. Arrays may be views of one buffer,
-    and are read-only.
+    and are read-only; none is larger than its storage in the file.
 
     Raises:
-      ValueError: another kind of file, a damaged one, or one that holds anything but tensors (what
-        was found is named). Nothing from the file is executed in any case.
+      ValueError: another kind of file (which is said), a damaged one, one without tensors by name,
+        or with several sets of them of which none is the usual. Nothing from the file is executed
+        in any case.
       OSError: the file cannot be read.
     """
     path = pathlib.Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ValueError(
-            f'{path} is no file of tensors by its name; {", ".join(SUFFIXES)} can be read.'
-        )
-    data = path.read_bytes()
+    data = read_bytes(path)
+    notes: list[str] = []
+    select = lambda state: _select(state, part, notes)
     try:
-        if suffix == '.safetensors':
-            return _read_safetensors(data)
         if data.startswith(b'PK'):
-            return _read_zip(data)
-        if data.startswith(_LEGACY_START):
-            return _read_legacy(data)
-        raise ValueError('it does not begin like a file of torch.save; is it complete?')
+            return Tensors(torch_files.read_zip(data, select), tuple(notes))
+        if data.startswith(torch_files.LEGACY_START):
+            return Tensors(torch_files.read_legacy(data, select), tuple(notes))
+        if part:
+            raise ValueError(f'it has no parts, {part!r} cannot be taken from it.')
+        if data.lstrip()[:1] == b'{' and b'"weight_map"' in data:
+            return _read_shards(path, data)
+        if kind_ := what(data):
+            raise ValueError(f'{kind_}.')
+        if path.suffix == '.safetensors' or data[8:9] == b'{':
+            return Tensors(read_safetensors(data))
+        raise ValueError(
+            'it does not begin like a file of torch.save or safetensors; is it complete?'
+        )
     except ValueError as error:
         raise ValueError(f'{path} cannot be read: {error}') from error
 
 
-def save(path: str | os.PathLike, tensors: dict[str, np.ndarray]) -> None:
+def save(
+    path: str | os.PathLike,
+    tensors: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
     """Writes a .safetensors file, which PyTorch users load with safetensors.torch.load_file.
+
+    metadata: texts that its header keeps beside the tensors.
 
     Raises:
       ValueError: a name or a dtype that the format lacks, or another suffix.
@@ -84,49 +99,225 @@ def save(path: str | os.PathLike, tensors: dict[str, np.ndarray]) -> None:
     path = pathlib.Path(path)
     if path.suffix != '.safetensors':
         raise ValueError(f'{path}: only .safetensors is written; change the name.')
-    kinds = {np.dtype(dtype): kind for kind, dtype in _SAFETENSORS.items() if dtype != _BFLOAT16}
-    header, parts, end = {}, [], 0
+    data = to_bytes(tensors, metadata)
+    path.write_bytes(data)
+
+
+def to_bytes(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> bytes:
+    """The content of a .safetensors file. Raises as save does."""
+    kinds = {np.dtype(dtype): name for name, dtype in _SAFETENSORS.items() if dtype != BFLOAT16}
+    header: dict[str, Any] = {'__metadata__': dict(metadata)} if metadata else {}
+    parts, end = [], 0
     for name, tensor in tensors.items():
         tensor = np.asarray(tensor)
-        if tensor.dtype not in kinds or name == '__metadata__':
+        dtype = 'BF16' if tensor.dtype.name == BFLOAT16 else kinds.get(tensor.dtype)
+        if dtype is None or name == '__metadata__':
             raise ValueError(f'{name!r} of {tensor.dtype} cannot be stored as safetensors.')
         begin, end = end, end + tensor.nbytes
-        dtype, shape = kinds[tensor.dtype], tensor.shape
-        header[name] = {'dtype': dtype, 'shape': shape, 'data_offsets': [begin, end]}
-        parts.append(tensor)
+        header[name] = {'dtype': dtype, 'shape': tensor.shape, 'data_offsets': [begin, end]}
+        parts.append(tensor.tobytes())
     text = json.dumps(header).encode()
     text += b' ' * (-len(text) % 8)  # the data begin at a multiple of 8
-    with open(path, 'wb') as file:
-        file.write(len(text).to_bytes(8, 'little') + text)
-        for tensor in parts:
-            file.write(tensor.tobytes())
+    return b''.join([len(text).to_bytes(8, 'little'), text, *parts])
 
 
-def _values(data: Any, dtype: str, count: int, offset: int = 0, order: str = '<') -> np.ndarray:
-    """`count` values of a buffer, [count]; 16-bit floats become float32, which is exact."""
-    if dtype == _BFLOAT16:
-        bits = np.frombuffer(data, order + 'u2', count, offset).astype(np.uint32)
-        values = (bits << 16).view(np.float32)
-    else:
-        values = np.frombuffer(data, dtype.replace('<', order), count, offset)
-        native = np.float32 if dtype == '<f2' else values.dtype.newbyteorder('=')
-        values = values.astype(native, copy=False)
-    values.flags.writeable = False
-    return values
+# --- what a file is --------------------------------------------------------------------------
+
+_STARTS = {
+    b'\x1f\x8b': 'a gzip archive; unpack it',
+    b'BZh': 'a bzip2 archive; unpack it',
+    b'\xfd7zXZ': 'an xz archive; unpack it',
+    b'\x89HDF': 'an HDF5 file, as Keras writes; only PyTorch and safetensors are read',
+    b'\x93NUMPY': 'a NumPy array, not tensors by name',
+    b'GGUF': 'a GGUF file, whose tensors are quantized',
+    b'\x89PNG': 'a PNG image',
+    b'\xff\xd8\xff': 'a JPEG image',
+    b'%PDF': 'a PDF document',
+    b'\x80': 'a pickle, but not one of torch.save',
+}
 
 
-def _bytes_per_value(dtype: str) -> int:
-    return 2 if dtype == _BFLOAT16 else np.dtype(dtype).itemsize
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """The content of a file. Raises ValueError for what is none (a pipe would be waited for)."""
+    path = pathlib.Path(path)
+    if path.exists() and not path.is_file():
+        raise ValueError(f'{path} cannot be read: it is a {_special(path)}, not a file.')
+    return path.read_bytes()
 
 
-def _whole(*values: Any) -> bool:
-    return all(type(value) is int and value >= 0 for value in values)
+def _special(path):
+    names = {'folder': path.is_dir, 'pipe': path.is_fifo, 'socket': path.is_socket}
+    return next((name for name, test in names.items() if test()), 'device')
+
+
+def what(data: bytes) -> str:
+    """'it is ...' for data of a known other kind, '' for others and for safetensors."""
+    if not data:
+        return 'it is empty'
+    if data[5:9] == b'\0\0\0{':  # a header in JSON, of less than a terabyte
+        return ''
+    text = data[:200].lstrip(b'\xef\xbb\xbf \t\r\n')
+    if text.startswith(b'version https://git-lfs'):
+        size = data[:400].partition(b'\nsize ')[2].partition(b'\n')[0][:20]
+        stands = f' of {int(size):,} bytes' if size.isdigit() else ''
+        return f'it is a Git LFS pointer to a file{stands}, not the file; get it by git lfs pull'
+    if text.startswith(b'<'):
+        page = 'web page (HTML)' if b'<html' in data[:1000].lower() else 'text in XML or HTML'
+        return f'it is a {page}; download the file itself, not the page about it'
+    for start, name in _STARTS.items():
+        if data.startswith(start):
+            return f'it is {name}'
+    if data[257:262] == b'ustar':
+        return 'it is a tar archive; unpack it'
+    if data[0] & 0xF0 == 0x80 and data[1:2] and data[1] & 0xE0 == 0xA0:
+        return 'it looks like msgpack, as flax writes; only PyTorch and safetensors are read'
+    if all(32 <= byte < 127 or byte in b'\t\r\n' for byte in data[:200]):
+        return f'it is a text that begins {printable(data[:40].decode("ascii"))!r}'
+    return ''
+
+
+# --- checkpoints -----------------------------------------------------------------------------
+
+
+def _select(state: Any, part: str, notes: list[str]) -> dict[str, Tensor]:
+    """The tensors by name among what a file holds; what that meant is appended to notes."""
+    if type(state) is not dict:
+        raise ValueError(
+            f'it holds one {kind(state)}, where tensors by name are expected. Nothing was executed.'
+            ' In PyTorch, save them so: torch.save(net.state_dict(), FILE).'
+        )
+    found = dict(_state_dicts(state))
+    path = tuple(part.split('/')) if part else _usual(found, state)
+    if path not in found:
+        raise ValueError(f'it has no tensors in {part!r}; {_parts(found)}.')
+    if path:
+        notes.append(f'the tensors are those of {_name(path)!r} in the file')
+    here: Any = state
+    left_out = []
+    for step in (*path, None):
+        left_out += [
+            (key, value)
+            for key, value in here.items()
+            if key != step and not (step is None and type(key) is str and isinstance(value, Tensor))
+        ]
+        here = here[step] if step is not None else here
+    if any(kind(value) == torch_files.QUANTIZED for value in here.values()):
+        raise ValueError(_QUANTIZED)
+    if left_out:
+        others = [other for other in found if other and other != path]
+        hint = f'; {_parts(others)}' if others else ''
+        notes.append(f'left out, and not made: {_listed(left_out)}{hint}')
+    return {k: v for k, v in here.items() if type(k) is str and isinstance(v, Tensor)}
+
+
+_QUANTIZED = (
+    'its tensors are quantized, which these nets do not compute with; save the weights of the net '
+    'before it was quantized.'
+)
+
+
+def _usual(found, state):
+    """The path of the set of tensors that is meant where none is named."""
+    if not found:
+        inside = [state, *state.values()]
+        if any(kind(part) == torch_files.QUANTIZED for part in inside):
+            raise ValueError(_QUANTIZED)
+        if any(_is_optimizer(part) for part in inside):
+            raise ValueError(
+                'it holds the state of an optimizer and no weights of a net '
+                f'({_listed(state.items())}).'
+            )
+        raise ValueError(
+            f'it holds no tensors by name but {_listed(state.items()) or "nothing"}. Nothing was '
+            'executed. In PyTorch, save them so: torch.save(net.state_dict(), FILE).'
+        )
+    for name in _USUAL:
+        if (name,) in found:
+            return (name,)
+    counts = {
+        path: sum(isinstance(value, Tensor) for value in part.values())
+        for path, part in found.items()
+    }
+    own = counts.pop((), 0)  # tensors beside the dictionaries: the weights, or a loss among them
+    if own > max(counts.values(), default=0):
+        return ()
+    if len(counts) > 1:
+        raise ValueError(f'it has several sets of tensors; {_parts(counts)}.')
+    return next(iter(counts))
+
+
+def _state_dicts(state: dict) -> Iterator[tuple[tuple[str, ...], dict]]:
+    """The dictionaries with tensors by name, each once, by the keys that lead to it."""
+    level: list[tuple[tuple[str, ...], dict]] = [((), state)]
+    seen = {id(state)}
+    for _ in range(_DEPTH):
+        below = []
+        for path, part in level:
+            if _is_optimizer(part):
+                continue
+            if any(type(key) is str and isinstance(v, Tensor) for key, v in part.items()):
+                yield path, part
+            for key, value in part.items():
+                if type(key) is str and type(value) is dict and id(value) not in seen:
+                    seen.add(id(value))
+                    below.append(((*path, key), value))
+        level = below
+
+
+def _is_optimizer(part):
+    return type(part) is dict and 'param_groups' in part
+
+
+def _name(path):
+    return printable('/'.join(path))
+
+
+def _parts(paths):
+    names = [repr(_name(path)) for path in paths if path][:_SHOWN]
+    return f'part= takes one of {", ".join(names)}' if names else 'it has no parts'
+
+
+def _listed(items):
+    texts = []
+    for key, value in items:
+        text = kind(key) if isinstance(key, torch_files.Opaque) else printable(repr(key))
+        texts.append(f'{text} ({kind(value)})')
+        if len(texts) > _SHOWN:
+            return f'{", ".join(texts[:_SHOWN])} and {len(items) - _SHOWN} more'
+    return ', '.join(texts)
 
 
 # --- safetensors -----------------------------------------------------------------------------
 
 
-def _read_safetensors(data: bytes) -> dict[str, np.ndarray]:
+def _read_shards(path: pathlib.Path, data: bytes) -> Tensors:
+    """The tensors of all files that an index names; they lie in its folder."""
+    try:
+        shards = json.loads(data)['weight_map']
+        names = list(dict.fromkeys(shards.values()))
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError('it is no index of tensors; is it complete?') from error
+    arrays = {}
+    for name in names:
+        # An index leads nowhere but to files beside it, and not to other indices
+        if type(name) is not str or pathlib.PurePath(name).name != name or name.endswith('.json'):
+            raise ValueError(f'it names {printable(name)!r}, which is no file beside it.')
+        shard = path.with_name(name)
+        if not shard.exists():
+            raise ValueError(f'its part {printable(name)!r} is not beside it.')
+        arrays[name] = load(shard)
+    missing = [name for name, shard in shards.items() if name not in arrays[shard]]
+    if missing:
+        raise ValueError(f'{printable(missing[0])!r} is not in {shards[missing[0]]!r} as it says.')
+    read = {name: arrays[shard][name] for name, shard in shards.items()}
+    return Tensors(read, (f'read from {len(names)} files: {", ".join(names[:_SHOWN])}',))
+
+
+def read_safetensors(data: bytes, *, widen: bool = True) -> dict[str, np.ndarray]:
+    """The arrays of a file's content; widen: 16-bit floats become float32.
+
+    Raises ValueError for what is no safetensors file.
+    """
     try:
         read = dict(safetensors.deserialize(data))
     except safetensors.SafetensorError as error:
@@ -136,14 +327,25 @@ def _read_safetensors(data: bytes) -> dict[str, np.ndarray]:
         dtype, shape = read[name]['dtype'], read[name]['shape']
         if dtype not in _SAFETENSORS:
             raise ValueError(_other_dtype(name, dtype))
-        values = _values(read[name]['data'], _SAFETENSORS[dtype], math.prod(shape))
+        values = numbers(read[name]['data'], _SAFETENSORS[dtype], math.prod(shape), widen=widen)
         tensors[name] = values.reshape(shape)
     return tensors
 
 
+def metadata(data: bytes) -> dict[str, str]:
+    """The texts in the header of a safetensors file's content, {} where there are none."""
+    texts = _json_header(data).get('__metadata__', {})
+    return texts if isinstance(texts, dict) else {}
+
+
 def _header(data: bytes) -> dict[str, Any]:
     """The description of each tensor. Raises ValueError for what is no header."""
+    header = _json_header(data)
+    header.pop('__metadata__', None)
+    return header
 
+
+def _json_header(data: bytes) -> dict[str, Any]:
     def unique(pairs):
         mapping = dict(pairs)
         if len(mapping) < len(pairs):
@@ -162,7 +364,6 @@ def _header(data: bytes) -> dict[str, Any]:
         raise ValueError('its header is not JSON; is it safetensors?') from error
     if not isinstance(header, dict):
         raise ValueError('its header is not a JSON object; is it safetensors?')
-    header.pop('__metadata__', None)
     return header
 
 
@@ -175,20 +376,22 @@ def _fault(data: bytes) -> str:
     size = len(data) - 8 - int.from_bytes(data[:8], 'little')
     spans = []
     for name, entry in header.items():
+        said = repr(printable(name))
         if not isinstance(entry, dict) or not {'dtype', 'shape', 'data_offsets'} <= set(entry):
-            return f'{name!r} is not described by dtype, shape and data_offsets.'
+            return f'{said} is not described by dtype, shape and data_offsets.'
         dtype, shape, span = entry['dtype'], entry['shape'], entry['data_offsets']
         if not isinstance(dtype, str) or dtype not in _SAFETENSORS:
             return _other_dtype(name, dtype)
         lists = isinstance(shape, list) and isinstance(span, list) and len(span) == 2
-        if not lists or not _whole(*shape, *span):
-            return f'{name!r} has shape {shape} at {span}: whole numbers are expected.'
+        if not lists or len(shape) > 32 or not whole(*shape, *span):
+            texts = printable(shape), printable(span)
+            return f'{said} has shape {texts[0]} at {texts[1]}: whole numbers are expected.'
         begin, end = span
-        expected = math.prod(shape) * _bytes_per_value(_SAFETENSORS[dtype])
+        expected = math.prod(shape) * torch_files.bytes_per_value(_SAFETENSORS[dtype])
         if end - begin != expected or end > size:
             return (
-                f'{name!r} of shape {shape} lies at bytes {begin} to {end} of {size}; is the file '
-                'complete?'
+                f'{said} of shape {printable(shape)} lies at bytes {begin} to {end} of {size}; is '
+                'the file complete?'
             )
         spans.append((begin, end))
     position = 0
@@ -200,238 +403,7 @@ def _fault(data: bytes) -> str:
 
 
 def _other_dtype(name: str, dtype: Any) -> str:
-    return f'{name!r} has dtype {dtype!r}; {", ".join(_SAFETENSORS)} can be read.'
-
-
-# --- torch.save ------------------------------------------------------------------------------
-
-
-class _Storage(NamedTuple):
-    key: str
-    dtype: str
-    size: int  # in values
-
-
-class _Tensor(NamedTuple):
-    """A tensor as the pickle describes it; its values are looked up after the pickle was read."""
-
-    storage: _Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]  # in values, not bytes
-
-
-class _Rebuild:
-    """Stands for torch's functions that build a tensor. No attribute of it can be set."""
-
-    __slots__ = ()
-
-    def __call__(self, storage, offset, shape, strides, *rest):
-        # rest: requires_grad, hooks, metadata; none changes the values
-        if not (
-            isinstance(storage, _Storage)
-            and type(shape) is tuple
-            and type(strides) is tuple
-            and len(shape) == len(strides)
-            and _whole(offset, *shape, *strides)
-        ):
-            raise ValueError('it describes a tensor wrongly.')
-        return _Tensor(storage, offset, shape, strides)
-
-
-class _Parameter:
-    """Stands for torch's function that wraps a tensor as a parameter."""
-
-    __slots__ = ()
-
-    def __call__(self, tensor, *rest):
-        if not isinstance(tensor, _Tensor):
-            raise ValueError('it describes a parameter wrongly.')
-        return tensor
-
-
-class _Unpickler(pickle.Unpickler):
-    """Knows the names below and no others.
-
-    What find_class gives out can neither run code nor be changed by the pickle: immutable objects
-    and two built-in types. A tensor becomes an array only when the pickle has been read to its end.
-    """
-
-    def find_class(self, module, name):
-        if (module, name) == ('collections', 'OrderedDict'):
-            return collections.OrderedDict
-        if (module, name) == ('torch', 'Size'):
-            return tuple
-        if module == 'torch._utils' and name in ('_rebuild_tensor', '_rebuild_tensor_v2'):
-            return _Rebuild()
-        if module == 'torch._utils' and name == '_rebuild_parameter':
-            return _Parameter()
-        if module == 'torch' and name in _STORAGES:
-            return _STORAGES[name]
-        raise ValueError(
-            f'it holds {module}.{name}, which is no tensor. Nothing was executed. '
-            'Save the tensors alone: torch.save(model.state_dict(), FILE).'
-        )
-
-    def persistent_load(self, pid):
-        # ('storage', type, key, device, count), in old files with the part of another storage that
-        # this one is
-        kind, dtype, key, _, count, *view = pid
-        if (
-            kind != 'storage'
-            or dtype not in _STORAGES.values()
-            or type(key) is not str
-            or not _whole(count)
-            or view not in ([], [None])
-        ):
-            raise ValueError('it describes a storage wrongly.')
-        return _Storage(key, dtype, count)
-
-
-def _unpickle(file: io.BytesIO) -> Any:
-    """Reads the next pickle of a file in memory."""
-    start, size = file.tell(), len(file.getbuffer())
-    try:
-        # A memo index is memory: the unpickler makes room for it and for all below it
-        for opcode, value, _ in pickletools.genops(file):
-            sized = opcode.name in ('PUT', 'BINPUT', 'LONG_BINPUT', 'FRAME')
-            if sized and (value is None or value > size):
-                raise ValueError(f'{opcode.name} of {value}')
-    except Exception as error:  # bytes that are no pickle may raise anything
-        raise ValueError(f'its pickle is damaged ({error}).') from error
-    file.seek(start)
-    try:
-        return _Unpickler(file).load()
-    except ValueError:
-        raise
-    except Exception as error:
-        raise ValueError(f'its pickle is damaged ({error}).') from error
-
-
-def _described(state: Any) -> dict[str, _Tensor]:
-    """Checks that what was unpickled is tensors by name, all of it."""
-    if not isinstance(state, dict):
-        raise ValueError(
-            f'it holds one {_kind(state)}, where tensors by name are expected. Save '
-            'them so: torch.save(model.state_dict(), FILE).'
-        )
-    items = list(dict.items(state))  # a pickle can hide an OrderedDict's own method
-    others = [(k, v) for k, v in items if not (isinstance(k, str) and isinstance(v, _Tensor))]
-    if not others:
-        return dict(items)
-    found = ', '.join(f'{key!r} ({_kind(value)})' for key, value in others[:5])
-    found += f' and {len(others) - 5} more' if len(others) > 5 else ''
-    remedy = 'torch.save(model.state_dict(), FILE)'
-    for key, value in others:
-        values = list(dict.values(value)) if isinstance(value, dict) else []
-        if values and all(isinstance(part, _Tensor) for part in values):
-            remedy = f'torch.save(torch.load(FILE)[{key!r}], NEW)'
-            break
-    raise ValueError(f'it holds more than tensors: {found}. Save the tensors alone: {remedy}.')
-
-
-def _kind(value):
-    return 'tensor' if isinstance(value, _Tensor) else type(value).__name__
-
-
-def _build(described: dict[str, _Tensor], values: Callable) -> dict[str, np.ndarray]:
-    """Arrays of described tensors; values(storage) gives the storage's values, [count]."""
-    arrays = {}
-    for name, (storage, offset, shape, strides) in described.items():
-        flat = values(storage)
-        last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides))
-        if 0 not in shape and last >= len(flat):
-            raise ValueError(
-                f'{name!r} of shape {shape} reaches beyond its storage: value {last} '
-                f'of {len(flat)}.'
-            )
-        if 0 in shape:
-            offset, strides = 0, (0,) * len(shape)
-        try:
-            steps = [stride * flat.itemsize for stride in strides]
-            strided = np.lib.stride_tricks.as_strided
-            arrays[name] = strided(flat[offset:], shape, steps, writeable=False)
-        except (ValueError, OverflowError) as error:
-            raise ValueError(f'{name!r} has the impossible shape {shape}.') from error
-    return arrays
-
-
-def _read_zip(data: bytes) -> dict[str, np.ndarray]:
-    try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
-    except Exception as error:  # a damaged directory fails in many ways
-        raise ValueError('it is no whole zip archive; is it complete?') from error
-    with archive:
-        entries = {entry.filename: entry for entry in archive.infolist()}
-        pickles = [name for name in entries if name.endswith('/data.pkl')]
-        if len(pickles) != 1:
-            raise ValueError(
-                f'it is a zip archive, but not one of torch.save: it has {len(pickles)} data.pkl.'
-            )
-        folder = pickles[0].removesuffix('data.pkl')
-
-        def read(name):
-            entry = entries.get(folder + name)
-            if entry is None:
-                raise ValueError(f'its part {name!r} is missing.')
-            # torch.save compresses nothing: so no part is larger than the file
-            if entry.compress_type != zipfile.ZIP_STORED:
-                raise ValueError(f'its part {name!r} is compressed, which torch.save never does.')
-            try:
-                return archive.read(entry)
-            except Exception as error:
-                raise ValueError(f'its part {name!r} is damaged ({error}).') from error
-
-        orders = {b'little': '<', b'big': '>'}
-        order = read('byteorder') if folder + 'byteorder' in entries else b'little'
-        if order not in orders:
-            raise ValueError(f'its byte order is {order[:20]!r}.')
-        order, stored = orders[order], {}
-
-        def values(storage):
-            if storage not in stored:
-                part = read(f'data/{storage.key}')
-                if len(part) != storage.size * _bytes_per_value(storage.dtype):
-                    raise ValueError(
-                        f'its part data/{storage.key} has {len(part)} bytes, not '
-                        f'{storage.size} values; is the file complete?'
-                    )
-                stored[storage] = _values(part, storage.dtype, storage.size, order=order)
-            return stored[storage]
-
-        return _build(_described(_unpickle(io.BytesIO(read('data.pkl')))), values)
-
-
-def _read_legacy(data: bytes) -> dict[str, np.ndarray]:
-    """The form of torch.save before version 1.6: five pickles, then the storages one by one."""
-    file = io.BytesIO(data)
-    if _unpickle(file) != _LEGACY_MAGIC or _unpickle(file) != 1001:
-        raise ValueError('it is of an unknown version.')
-    _unpickle(file)  # about the machine that wrote it; the values are little-endian always
-    described = _described(_unpickle(file))
-    keys = _unpickle(file)
-    storages = {tensor.storage.key: tensor.storage for tensor in described.values()}
-    if (
-        type(keys) is not list
-        or sorted(map(str, keys)) != sorted(storages)
-        or not all(type(key) is str for key in keys)
-    ):
-        raise ValueError('its tensors and its storages differ.')
-    stored, position = {}, file.tell()
-    for key in keys:
-        storage = storages[key]
-        count = int.from_bytes(data[position : position + 8], 'little')
-        size = storage.size * _bytes_per_value(storage.dtype)
-        if count != storage.size or position + 8 + size > len(data):
-            raise ValueError(
-                f'its storage {key} should have {storage.size} values; is the file complete?'
-            )
-        stored[storage] = _values(data, storage.dtype, count, position + 8)
-        position += 8 + size
-
-    def values(storage):
-        if storage not in stored:
-            raise ValueError(f'its storage {storage.key} is described in two ways.')
-        return stored[storage]
-
-    return _build(described, values)
+    return (
+        f'{printable(name)!r} has dtype {printable(dtype)!r}; {", ".join(_SAFETENSORS)} can be '
+        'read.'
+    )

@@ -72,6 +72,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment.colour = 0.0  # standard deviation of PCA colour's alpha (AlexNet: 0.1); 0: off
     config.augment.affine = False  # random shift, scale, squeeze and shear (LeNet-5 1998)
     config.augment.subtract = 'channel_std'  # mean of 'channel' or 'pixel'; '_std': then divide
+    config.augment.permute = False  # all pixels in another order, in training and test alike
     config.augment.white = 1.0  # value of a white pixel, black being 0: 1, or 255 (AlexNet, Caffe)
 
     # The views of a test image, whose softmax is averaged: experiments/preprocess/views.py. Of the
@@ -115,6 +116,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.curve = 0  # points of the training curve inside each epoch; 0: none
     config.train.devices = 0  # local devices that share each batch, or `together`; 0: all
     config.train.together = 1  # runs of an arm trained at once, each whole on one device
+
+    # What is read off the net beside losses and errors: experiments/measures.py.
+    config.measure = ml_collections.ConfigDict()
+    config.measure.names = ()  # of experiments.measures.MEASURES: ('gradient_norms', ...)
+    config.measure.epochs = ()  # after which they are read, 0: before training; (): after the last
+    config.measure.images = 500  # images of the validation split, the first ones
 
     # The protocol: experiments/plan/runs.py. An empty grid trains every run at train.rate.
     config.protocol = ml_collections.ConfigDict()

@@ -1,12 +1,14 @@
-"""Errors that the user can repair, and the helpers that find and word them."""
+"""Errors that the user can repair, the helpers that find and word them, and how commands end."""
 
+import contextlib
 import difflib
 import functools
 import os
 import pathlib
 import reprlib
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 80
@@ -21,6 +23,65 @@ class UserError(Exception):
     """
 
 
+class Unread(SystemExit):
+    """Nobody reads the output any more.
+
+    No Exception: the training of a run whose progress cannot be printed has not failed.
+    """
+
+    def __init__(self):
+        super().__init__(141)
+
+
+class _Stream:
+    """A text stream of a command that takes every text.
+
+    What a terminal would act on is written as `printable` shows it; a character that its encoding
+    lacks becomes '?'. A command's streams are never None.
+    """
+
+    def __init__(self, stream: Any):
+        # None: closed by the caller. The file takes the free number, before a file of ours does.
+        self.rich_proxied_file = stream = stream or open(os.devnull, 'w')  # what rich writes to
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors='replace')
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rich_proxied_file, name)
+
+    def write(self, text: str) -> int:
+        lines = '\n'.join(map(printable, text.split('\n')))
+        with self._read():
+            return self.rich_proxied_file.write(lines)
+
+    def flush(self) -> None:
+        with self._read():
+            self.rich_proxied_file.flush()
+
+    @contextlib.contextmanager
+    def _read(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise Unread from None
+
+
+@contextlib.contextmanager
+def _streams() -> Iterator[None]:
+    """Standard output and errors are _Streams inside; what cannot be written is dropped at last."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = made = _Stream(sys.stdout), _Stream(sys.stderr)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+        for stream in made:
+            try:
+                stream.flush()
+            except (Unread, OSError):  # else Python tries again at its end, with a traceback
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def command(main: Callable[..., int]) -> Callable[..., int]:
     """A command's main that shows no traceback for a mistake of a user.
 
@@ -30,24 +91,34 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
 
     @functools.wraps(main)
     def guarded(*args, **given):
-        try:
-            return main(*args, **given)
-        except BrokenPipeError:  # the reader, such as `head`, has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 141
-        except (UserError, OSError) as error:
-            print(f'error: {error}', file=sys.stderr)
-            return 2
-        except MemoryError as error:
-            words = f' ({error})' if str(error) else ''
-            remedy = 'Ask for less at a time: smaller images or a smaller batch.'
-            print(f'error: not enough memory{words}. {remedy}', file=sys.stderr)
-            return 2
-        except KeyboardInterrupt:
-            print('interrupted', file=sys.stderr)
-            return 130
+        with _streams():
+            try:
+                return _status(main, *args, **given)
+            except (Unread, BrokenPipeError):  # the reader, such as `head`, has seen enough
+                return 141
 
     return guarded
+
+
+def _status(main: Callable[..., int], *args, **given) -> int:
+    """The exit status of a main; prints the error that ends it."""
+    try:
+        status = main(*args, **given)
+        sys.stdout.flush()  # here, where a full disk is an error like any other
+        return status
+    except BrokenPipeError:
+        raise
+    except (UserError, OSError) as error:
+        print(f'error: {printable(error)}', file=sys.stderr)
+        return 2
+    except MemoryError as error:
+        words = f' ({printable(error)})' if str(error) else ''
+        remedy = 'Ask for less at a time: smaller images or a smaller batch.'
+        print(f'error: not enough memory{words}. {remedy}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        return 130
 
 
 def check_writable(path: str | os.PathLike) -> None:
@@ -67,6 +138,20 @@ def check_writable(path: str | os.PathLike) -> None:
         raise UserError(f'{path} cannot be written ({words}). Name another --out.') from error
 
 
+def printable(text: object) -> str:
+    r"""The text in one line, with r'\x1b' for a character that a terminal or a file would act on.
+
+    Labels, names and reasons come from configs, folders and files that anyone may have written.
+    """
+    if (text := str(text)).isprintable():
+        return text
+    kept = '\N{NO-BREAK SPACE}'
+    return ''.join(
+        char if char.isprintable() or char == kept else ' ' if char.isspace() else ascii(char)[1:-1]
+        for char in text
+    )
+
+
 def shown(value: object) -> str:
     """repr(value), cut in the middle where it is long."""
     return _short.repr(value)
@@ -84,9 +169,14 @@ def nearest(given: object, allowed: Iterable[object]) -> str:
     return f' Did you mean {match[0]!r}?' if match else ''
 
 
-def one_of(what: str, given: object, allowed: Collection[object]) -> UserError:
-    """Returns the error for a name outside a closed list: the nearest name, and all unless long."""
+def one_of(
+    what: str, given: object, allowed: Collection[object], longest: int = _LIST
+) -> UserError:
+    """Returns the error for a name outside a closed list.
+
+    It has the nearest name, and all of them unless they are more than `longest`.
+    """
     close = nearest(given, allowed)
     known = f' Allowed: {", ".join(map(str, allowed))}.'
-    hint = close if close and len(allowed) > _LIST else close + known
+    hint = close if close and len(allowed) > longest else close + known
     return UserError(f'unknown {what} {shown(given)}.{hint}')

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 
 from experiments import files
-from experiments.errors import reason
+from experiments.errors import UserError, reason
 from experiments.progress import note
 
 # From jaxlib 0.12 on. Convolutions and matrix products by oneDNN, sums by YNNPACK, and the order of
@@ -35,11 +35,24 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of glibc's mallopt
 def prepare() -> None:
     """Sets up this process. It has to be called before JAX is asked for its devices."""
     jax.config.update('jax_cpu_enable_async_dispatch', False)
+    jax.config.update('jax_enable_x64', False)  # nets and steps are of 32 bits, whatever was set
     if platform.libc_ver()[0] == 'glibc':
         libc = ctypes.CDLL(None)
         libc.mallopt(_MMAP_MAX, 0)
         libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
         libc.mallopt(_TOP_PAD, 2**28)
+
+
+def check_devices() -> None:
+    """Raises UserError where JAX finds no device, such as those of a wrong JAX_PLATFORMS."""
+    try:
+        jax.local_devices()
+    except Exception as error:  # each backend fails in its own way
+        asked = os.environ.get('JAX_PLATFORMS')
+        remedy = 'Install what it needs, or set JAX_PLATFORMS=cpu.'
+        if asked:
+            remedy = f'JAX_PLATFORMS is {asked!r}: unset it, or set it to cpu.'
+        raise UserError(f'JAX finds no device ({reason(error)}). {remedy}') from error
 
 
 def options(fast: bool = True) -> dict[str, Any]:

@@ -4,9 +4,7 @@
     python -m experiments.run --config configs/ablate_pooling.py:mnist --only pool=max,seed=0
     python -m experiments.run --config configs/lenet_mnist.py --config.train.epochs=2 --dry_run
 
-The same command again continues where it stopped: finished runs are skipped. Exit status: 0 all
-well, 1 some run diverged or failed, 2 a mistake in what was asked, 130 interrupted, 141 nobody
-reads the output any more.
+The same command again continues where it stopped: finished runs are skipped.
 """
 
 import argparse
@@ -18,11 +16,7 @@ import sys
 if __name__ == '__main__':  # until main takes over, Ctrl-C in the imports ends without a traceback
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from experiments import machine
+from experiments import machine, tables
 from experiments.errors import UserError, command, reason
 from experiments.plan import config, runs
 from experiments.progress import note
@@ -30,32 +24,28 @@ from experiments.runner import inputs, interrupts
 from experiments.runner.runner import Runner
 
 _WORKDIRS = 'runs'
-_WIDTH = 120  # columns, where no terminal says how wide it is
-
-
-class _Console(Console):
-    def on_broken_pipe(self):  # rich would exit with status 1
-        raise BrokenPipeError
+_STATUSES = (
+    'Exit status: 0 all well, 1 some run diverged or failed, 2 a mistake in what was asked, '
+    '130 interrupted, 141 nobody reads the output any more.'
+)
 
 
 @command
 def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
-    console = _Console(width=None if sys.stdout.isatty() else _WIDTH)
+    console = tables.Console()
     machine.prepare()
     with interrupts.handled():
         try:
             return _main(argv, console)
-        except BrokenPipeError:
-            raise
         except OSError as error:  # of the terminal or a file; the work directory words its own
             raise UserError(
-                f'the output cannot be written ({reason(error)}). Finished runs are kept; '
-                'run the same command again to continue.'
+                f'the output cannot be written ({reason(error)}). Run the same '
+                'command again to continue.'
             ) from error
 
 
-def _main(argv: list[str], console: Console) -> int:
+def _main(argv: list[str], console: tables.Console) -> int:
     args, assignments = parse(argv)
     whole = runs.plan_of(config.read_config(args.config), assignments)
     plan = runs.only(whole, ','.join(args.only or ()))
@@ -64,10 +54,11 @@ def _main(argv: list[str], console: Console) -> int:
     if args.dry_run:
         _print_runs(plan, console)
         return 0
+    machine.check_devices()
     machine.keep_compiled(args.compilation_cache)
     workdir, datasets = inputs.prepare(whole, plan, folder)
     for line in inputs.describe(plan, datasets):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line)
     runner = Runner(whole, plan, datasets, workdir, console, shlex.join(argv))
     if other := inputs.other_code(workdir.rows.values(), runner.environment):
         note(other)
@@ -75,7 +66,8 @@ def _main(argv: list[str], console: Console) -> int:
         runner.run()
         return runner.finish()
     except KeyboardInterrupt:
-        kept = sum(run.name in workdir.rows for run in runner.asked)
+        names = workdir.kept()
+        kept = sum(run.name in names for run in runner.asked)
         end = f'finished runs kept in {folder}: {kept}. Run the same command again to continue.'
         print(f'\ninterrupted in {runner.current}; {end}', file=sys.stderr)
         return 130
@@ -83,10 +75,14 @@ def _main(argv: list[str], console: Console) -> int:
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     """Splits the command line into its flags and the `--config.field=value` overrides."""
-    parser = config.parser('python -m experiments.run', __doc__.split('\n')[0])
+    words = 'Trains every run of a config and ends with a table, a figure and a report.'
+    parser = config.parser('python -m experiments.run', words, _STATUSES)
     parser.add_argument('--workdir', metavar='DIR', help=f'default: {_WORKDIRS}/CONFIG-ARGUMENT')
     parser.add_argument(
-        '--only', action='append', metavar='KEY=VALUE,...', help='run a part of the sweep'
+        '--only',
+        action='append',
+        metavar='KEY=VALUE,...',
+        help="run a part: 'arm', 'seed', 'phase' (select or final), or a field of the sweep",
     )
     parser.add_argument(
         '--compilation_cache',
@@ -97,12 +93,10 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     return config.parse(parser, argv)
 
 
-def _print_plan(plan: runs.Plan, folder: pathlib.Path, console: Console) -> None:
+def _print_plan(plan: runs.Plan, folder: pathlib.Path, console: tables.Console) -> None:
     arms = f'{len(plan.arms)} {"arm" if len(plan.arms) == 1 else "arms"}'
     count = f'{plan.size} {"run" if plan.size == 1 else "runs"}'
-    title = f'{plan.config.title}: {arms}, {count}'
-    headings = ('arm', 'changes', 'learning rate', 'final seeds')
-    table = Table(*headings, title=Text(title), title_justify='left')
+    lines = []
     for arm in plan.arms:
         changes = ', '.join(f'{path}={value}' for path, value in arm.overrides.items())
         learning_rate = f'{arm.config.train.rate:g}'
@@ -110,21 +104,21 @@ def _print_plan(plan: runs.Plan, folder: pathlib.Path, console: Console) -> None
             grid = ', '.join(f'{rate:g}' for rate in plan.learning_rates)
             learning_rate = f'chosen on validation from {grid}'
         seeds = ', '.join(map(str, arm.seeds))
-        table.add_row(Text(arm.label), Text(changes or '-'), learning_rate, seeds)
-    console.print(table)
-    console.print(f'results: {folder}', highlight=False)
+        lines.append((arm.label, changes or '-', learning_rate, seeds))
+    headings = ('arm', 'changes', 'learning rates', 'final seeds')
+    console.print(tables.Terminal(headings, lines, f'{plan.config.title}: {arms}, {count}'))
+    console.print(f'results: {folder}')
 
 
-def _print_runs(plan: runs.Plan, console: Console) -> None:
+def _print_runs(plan: runs.Plan, console: tables.Console) -> None:
     """Every run in its order; a name needs the learning rate, which selection chooses."""
-    headings = ('arm', 'phase', 'seed', 'learning rate', 'name')
-    table = Table(*headings, title='runs', title_justify='left')
+    lines = []
     for run in plan.runs():
         known = run.learning_rate is not None
         learning_rate = f'{run.learning_rate:g}' if known else 'the chosen one'
         name = run.name if known else ''
-        table.add_row(Text(run.arm), run.phase, str(run.seed), learning_rate, name)
-    console.print(table)
+        lines.append((run.arm, run.phase, str(run.seed), learning_rate, name))
+    console.print(tables.Terminal(('arm', 'phase', 'seed', 'learning rate', 'name'), lines, 'runs'))
 
 
 if __name__ == '__main__':

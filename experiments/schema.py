@@ -27,8 +27,13 @@ class Kind(NamedTuple):
     words: str
 
 
+_LARGEST = 2**53  # of whole numbers: what a float holds exactly
+
+
 def _number(value) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    if type(value) is int:
+        return abs(value) < _LARGEST
+    return type(value) is float and math.isfinite(value)
 
 
 def one_of(*values) -> Kind:
@@ -69,7 +74,7 @@ NAME = Kind(
     lambda value: isinstance(value, str) and re.fullmatch('[0-9a-f]{12}', value) is not None,
     'twelve hexadecimal digits',
 )
-COUNT = Kind(lambda value: type(value) is int and value >= 0, 'a whole number from 0')
+COUNT = Kind(lambda value: type(value) is int and 0 <= value < _LARGEST, 'a whole number from 0')
 NUMBER = Kind(_number, 'a finite number')
 POSITIVE = Kind(lambda value: _number(value) and value > 0, 'a positive number')
 FRACTION = Kind(lambda value: _number(value) and 0 <= value <= 1, 'a fraction from 0 to 1')
@@ -122,10 +127,11 @@ ROW = Schema(
         'steps': COUNT,
         'devices': COUNT,
         'parameters': COUNT,
+        'measures': dict_of(dict_of(dict_of(ANY))),
     },
 )
 CURVE = Schema(
-    {'epoch': Kind(lambda value: type(value) is int and value > 0, 'a whole number from 1')},
+    {'epoch': Kind(lambda value: COUNT.fits(value) and value > 0, 'a whole number from 1')},
     {'step': COUNT, 'rate': or_none(NUMBER), 'seconds': SECONDS},
 )
 PLAN = Schema(

@@ -1,7 +1,10 @@
 """The style of every figure: palette, canvas, text, and how it is written."""
 
+import colorsys
+import functools
 import io
 import os
+import re
 import textwrap
 from pathlib import Path
 
@@ -9,9 +12,12 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont
+from matplotlib.ft2font import FT2Font
 
-from experiments.errors import UserError
+from experiments.errors import UserError, printable, shown
 from experiments.files import write_whole
+from experiments.progress import note
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow, too pale
 # for a line; then seven more, so that many arms are at least not drawn alike.
@@ -22,6 +28,7 @@ COLOURS = (
 )
 # fmt: on
 GREY = '#666666'
+DARK = '#16181c'  # the background of a page in dark mode
 
 
 def colour(index: int) -> str:
@@ -36,12 +43,35 @@ def canvas(width: float, height: float) -> Figure:
     return figure
 
 
-def plain(text: object) -> str:
-    """The text with its dollar signs escaped: matplotlib reads $...$ as mathematics."""
-    return str(text).replace('$', r'\$')
+_UNKNOWN = '\N{REPLACEMENT CHARACTER}'
+_named: set[str] = set()  # letters without a glyph, of which there was a note
 
 
-def wrap(text: object, width: int) -> str:
+@functools.cache
+def _letters() -> frozenset[int]:
+    """The code points that the font of the figures can draw."""
+    return frozenset(FT2Font(findfont(FontProperties())).get_charmap())
+
+
+def plain(text: str) -> str:
+    """The text in one line that matplotlib draws as it is: without $...$, which is mathematics.
+
+    Letters that the font lacks are drawn as a replacement character, with a note on standard error.
+    """
+    text = printable(text)
+    lacking = ''.join(sorted({char for char in text if ord(char) not in _letters()}))
+    if set(lacking) - _named:
+        _named.update(lacking)
+        note(
+            f'the font of the figures lacks {lacking!r} of {shown(text)}: drawn as {_UNKNOWN}. '
+            'Name a font that has it as font.family in your matplotlibrc.'
+        )
+    for char in lacking:
+        text = text.replace(char, _UNKNOWN)
+    return text.replace('$', r'\$')
+
+
+def wrap(text: str, width: int) -> str:
     """The plain text in lines of at most `width` letters."""
     return '\n'.join(textwrap.wrap(plain(text), width))
 
@@ -76,9 +106,59 @@ def png(figure: Figure) -> bytes:
     return out.getvalue()
 
 
-def svg(figure: Figure) -> str:
-    """The figure as SVG text: the same figure gives the same bytes."""
+def svg(figure: Figure, **given) -> str:
+    """The figure as SVG text: the same figure gives the same bytes. given: as savefig takes."""
     out = io.BytesIO()
     with matplotlib.rc_context({'svg.hashsalt': 'experiments.figures'}):  # otherwise random ids
-        figure.savefig(out, format='svg', metadata={'Date': None})
+        figure.savefig(out, format='svg', metadata={'Date': None}, **given)
     return out.getvalue().decode()
+
+
+def inline(figure: Figure) -> str:
+    """The figure as an svg element of a page, which takes its colours from the page.
+
+    Without a background; each colour is a variable, as `variables` defines them.
+    """
+    text = svg(figure, transparent=True)
+    text = re.sub(r'<metadata>.*?</metadata>', '', text[text.index('<svg') :], flags=re.DOTALL)
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', '', text)  # HTML knows the namespaces of svg
+    text = re.sub(r' id="[a-z]+[\dA-Za-z]*_\d+"', '', text)  # figure_1: once a page
+    return re.sub(r'(fill|stroke): #([0-9a-f]{6})', r'\1: var(--c\2)', text)
+
+
+def variables(page: str) -> str:
+    """CSS that defines each colour which a page uses as var(--cRRGGBB), for light and dark mode."""
+    found = sorted(set(re.findall(r'var\(--c([0-9a-f]{6})\)', page)))
+    light = ' '.join(f'--c{name}: #{name};' for name in found)
+    dark = ' '.join(f'--c{name}: {darkened("#" + name)};' for name in found)
+    return f':root {{ {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n'
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast ratio of two colours, 1 to 21 (WCAG 2.1, relative luminance)."""
+
+    def luminance(colour: str) -> float:
+        parts = [value / 255 for value in bytes.fromhex(colour[1:])]
+        linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+        return sum(weight * x for weight, x in zip((0.2126, 0.7152, 0.0722), linear))
+
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def darkened(colour: str) -> str:
+    """The colour for a dark page: white is its background, greys are inverted, others lighter.
+
+    The contrast to the background is 4.5 at least.
+    """
+    hue, light, full = colorsys.rgb_to_hls(*(value / 255 for value in bytes.fromhex(colour[1:])))
+    if light > 0.97:
+        return DARK
+    if full < 0.1:
+        light = 0.92 - 0.6 * light
+    while True:
+        rgb = colorsys.hls_to_rgb(hue, light, full)
+        found = '#' + bytes(round(255 * value) for value in rgb).hex()
+        if contrast(found, DARK) >= 4.5:
+            return found
+        light += 0.02

@@ -70,8 +70,14 @@ def read_experiment(workdir: str | os.PathLike) -> Experiment:
     rows = [_of_plan(last[name], plan, path) for name in plan['points'] if name in last]
     curves = {}
     for run in plan['points']:
-        lines = read(workdir / folder_of(run) / 'metrics.jsonl')
-        epochs = {line['epoch']: line for line in lines if not schema.fault(line, schema.CURVE)}
+        metrics = workdir / folder_of(run) / 'metrics.jsonl'
+        epochs = {}
+        for line in read(metrics):
+            fault = schema.fault(line, schema.CURVE)
+            if fault:
+                warnings.warn(f'{metrics}: an epoch is left out: {fault}', stacklevel=2)
+            else:
+                epochs[line['epoch']] = line
         if epochs:
             curves[run] = [epochs[epoch] for epoch in sorted(epochs)]
     return Experiment(plan, [row for row in rows if row], curves)
@@ -148,9 +154,16 @@ class WorkDir:
         except OSError as error:
             raise UserError(
                 f'cannot write to {error.filename or self.folder}: {error.strerror or error}. '
-                f'Finished runs kept: {len(self.rows)}. Free space or permissions, or name another '
-                '--workdir; then run the same command again.'
+                f'Finished runs kept: {len(self.kept())}. Free space or permissions, or name '
+                'another --workdir; then run the same command again.'
             ) from error
+
+    def kept(self) -> set[str]:
+        """The runs that have a row in the folder now: it may have been removed meanwhile."""
+        with warnings.catch_warnings(), contextlib.suppress(OSError):
+            warnings.simplefilter('ignore')
+            return {row['point'] for row in read_rows(self.folder)}
+        return set()
 
     def refresh(self) -> None:
         """Reads the rows again: another process may have added some to the same folder."""

@@ -41,6 +41,23 @@ def experiment(rows, arms=ARMS, seeds=(0, 1, 2), level=0.95, rates=(0.1,), curve
     )
 
 
+def with_runs(made, *more):
+    """The experiment with the runs in its plan, as today's code writes it.
+
+    more: (name, arm, phase, seed) of runs without a row.
+    """
+    runs = {
+        one['point']: {key: one[key] for key in ('arm', 'phase', 'seed', 'learning_rate')}
+        for one in made.rows
+    } | {
+        name: {'arm': arm, 'phase': phase, 'seed': seed, 'learning_rate': 0.1}
+        for name, arm, phase, seed in more
+    }
+    for run in runs.values():
+        run['overrides'] = {}
+    return made._replace(plan=made.plan | {'runs': runs, 'points': list(runs)})
+
+
 def compared(average, maximum, **given):
     """Summary of two arms with these test errors, {seed: fraction}."""
     rows = [

@@ -14,7 +14,7 @@ from configs import base
 from experiments import data
 from experiments.data import statistics
 from experiments.errors import UserError
-from experiments.preprocess import augment, photometric
+from experiments.preprocess import augment, photometric, views
 from experiments.train.evaluate import normalise
 
 KEY = jax.random.PRNGKey(3)
@@ -449,3 +449,19 @@ def test_the_defaults_are_those_of_the_base_config():
     given = inspect.signature(augment.augmentation).parameters
     defaults = base.get_config().augment.to_dict()
     assert {name: given[name].default for name in defaults} == defaults
+
+
+def test_permuted_images_have_their_pixels_in_one_other_order_in_training_and_test():
+    rng = np.random.default_rng(0)
+    images = rng.permutation(2 * 16 * 3).reshape(2, 4, 4, 3).astype(np.uint8)
+    statistics = data.Statistics(np.zeros(3, np.float32), np.ones(3, np.float32))
+    plain, other = (
+        augment.augmentation((4, 4, 3), statistics, permute=permute) for permute in (False, True)
+    )
+    key = jax.random.PRNGKey(0)
+    before, after = (np.asarray(one(key, images)).reshape(2, 16, 3) for one in (plain, other))
+    order = [before[0].tolist().index(pixel.tolist()) for pixel in after[0]]
+    assert sorted(order) == list(range(16)) and order != list(range(16))
+    np.testing.assert_array_equal(after, before[:, order])
+    (seen,) = views.views('centre', other, ())(images)
+    np.testing.assert_array_equal(np.asarray(seen).reshape(2, 16, 3), after)

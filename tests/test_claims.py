@@ -43,12 +43,12 @@ def test_the_table_loses_no_word_at_80_columns(quick):
     for width in (80, 200):
         file = io.StringIO()
         Console(width=width, file=file).print(
-            tables.terminal(command.HEADINGS, command.table(pairs))
+            tables.Terminal(command.HEADINGS, command.table(pairs))
         )
         text = file.getvalue()
         assert max(map(len, text.splitlines())) <= width and '…' not in text
         words = [word for line in command.table(pairs) for cell in line for word in cell.split()]
-        assert sorted(words) == sorted(' '.join(text.splitlines()[3:]).split())
+        assert sorted(words) == sorted(' '.join(text.splitlines()[2:]).split())
 
 
 def test_the_json_is_a_list_of_objects(quick, capsys):

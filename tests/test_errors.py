@@ -62,3 +62,16 @@ def test_a_file_that_can_be_written_is_left_as_it_is(tmp_path):
 def test_a_file_that_cannot_be_written_is_an_error_before_the_work(path):
     with pytest.raises(UserError, match='cannot be written .* Name another --out'):
         errors.check_writable(path)
+
+
+def test_a_message_from_elsewhere_is_one_line_that_a_terminal_does_not_act_on(capsys):
+    bad = 'caf\u00e9\n\x1b[2J\x07\u202e\ud800'
+    assert errors.printable(bad) == r'café \x1b[2J\x07\u202e\ud800'
+
+    @errors.command
+    def main():
+        raise errors.UserError(bad)
+
+    assert main() == 2
+    err = capsys.readouterr().err
+    assert err.count('\n') == 1 and err.strip().isprintable()

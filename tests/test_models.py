@@ -51,7 +51,7 @@ def test_a_narrow_console_loses_no_digit(few):
 
     console = Console(width=60, record=True, file=open('/dev/null', 'w'))
     with console.file:
-        console.print(tables.terminal(description.HEADINGS, description.cells(few)))
+        console.print(tables.Terminal(description.HEADINGS, description.cells(few)))
     assert '…' not in console.export_text()
 
 

@@ -212,10 +212,18 @@ def test_mistakes_are_one_line_and_status_2(tmp_path, capsys, resnet):
         tmp_path / 'none.pth',
         good,
     )
-    fails(capsys, 'Is a directory', '--model', 'resnet18', '--weights', _folder(tmp_path), good)
     fails(
         capsys,
-        'not those of resnet50: missing: layer1.0.conv3.weight',
+        'it is a folder, not a file',
+        '--model',
+        'resnet18',
+        '--weights',
+        _folder(tmp_path),
+        good,
+    )
+    fails(
+        capsys,
+        'these tensors are those of resnet18, not of resnet50',
         '--model',
         'resnet50',
         '--weights',
@@ -244,13 +252,16 @@ def test_weights_that_cannot_be_used_are_refused(tmp_path, capsys):
 
     refused('missing: bn1.running_mean.', **{'bn1.running_mean': None})
     refused('for images of 1 channels', **{'conv1.weight': np.zeros((64, 1, 7, 7), np.float32)})
-    refused('the logits are not finite', bias=[np.nan] * CLASSES)
+    refused('not finite: fc.bias (7 of 7 values)', bias=[np.nan] * CLASSES)
+    large = {'layer4.1.bn2.bias': (512,), 'fc.weight': (CLASSES, 512)}
+    large = {name: np.full(shape, 3e38, np.float32) for name, shape in large.items()}
+    refused('the logits are not finite', **large)
     import pickle
 
     (tmp_path / 'w.pth').write_bytes(pickle.dumps({'a': 1}))
     fails(
         capsys,
-        'does not begin like a file of torch.save',
+        'it is a pickle, but not one of torch.save',
         '--model',
         'resnet18',
         '--weights',

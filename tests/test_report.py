@@ -140,6 +140,22 @@ def test_the_page_loads_nothing_and_runs_nothing(page):
     assert page.replace('url(#', '').count('url(') == 0
 
 
+def test_on_a_phone_each_cell_stands_below_the_last_with_its_heading(page):
+    cells = [attributes['data-heading'] for tag, attributes in Page(page).tags if tag == 'td']
+    assert cells[:6] == list(result_table.HEADINGS[1:])
+    narrow = page[page.index('@media (max-width') :]
+    assert 'content: attr(data-heading)' in narrow and 'display: none' in narrow
+    assert not re.search(r'svg {[^}]*min-width', page)
+
+
+def test_the_page_has_a_dark_form_of_each_of_its_colours(page):
+    assert 'prefers-color-scheme: dark' in page and 'white;' not in page
+    used = set(re.findall(r'var\((--c\w+)\)', page))
+    assert len(used) >= 5
+    for name in used:
+        assert page.count(f'{name}: ') == 2, name
+
+
 def test_every_tag_is_closed_in_its_place(page):
     assert not Page(page).open
 
@@ -162,9 +178,9 @@ def test_the_page_holds_finding_table_protocol_environment_and_config(page):
         'not corrected for several comparisons',
         'lenet5, 61,706 parameters',
         'rate 0.03 rate 0.1',
-        'seeds: 7',
+        'training (seed: 7)',
         'read once',
-        '6 of 6 final runs',
+        'Final runs that have ended: 6 of 6',
         'jax 0.10.0',
         '"train.momentum": 0.9',
     ):
@@ -218,6 +234,27 @@ def test_a_report_is_written_from_whatever_there_is(tmp_path, name):
         assert one['reason'] in made.words
     if not any(one['status'] in ('diverged', 'failed') for one in given['rows']):
         assert 'Failures None.' in made.words
+
+
+def test_text_that_is_not_utf8_or_not_printable_is_escaped(tmp_path):
+    bad = dict(dataset_note='a\x1b[31m\ud800', command='--workdir \udcff', dataset='d\x00')
+    text = report.write(store(tmp_path, complete(), **bad)).read_text()
+    for words in (r'a\x1b[31m\ud800', r'--workdir \udcff', r'd\x00'):
+        assert words in text
+
+
+def test_each_damaged_file_is_named_in_one_line(tmp_path, capsys):
+    folder = store(tmp_path / 'w', complete())
+    with open(folder / 'results.jsonl', 'a') as file:
+        file.write('{"point": \n' + json.dumps(row('x', ['a'], 0, 0.1)) + '\n')
+    final = complete()[2]['point']
+    (folder / 'points' / final / 'metrics.jsonl').write_text('{"epoch": 1, "seconds": "\x1b[2J"}\n')
+    (folder / 'points' / final / 'environment.json').write_text('{')
+    assert report.main([str(folder)]) == 0
+    notes = capsys.readouterr().err.splitlines()
+    assert len(notes) == 4 and all(line.startswith(f'note: {folder}/') for line in notes), notes
+    for name in ('results.jsonl, line 11', 'results.jsonl: a row', 'metrics.jsonl', 'environment'):
+        assert sum(name in line for line in notes) == 1, notes
 
 
 def test_without_a_grid_the_page_says_that_no_learning_rate_was_selected(tmp_path):

@@ -1,6 +1,7 @@
 """The result table on a terminal and as CSV."""
 
 import csv
+import re
 
 import pytest
 from rows import ARMS, experiment, row
@@ -22,6 +23,79 @@ def test_the_table_fits_its_console_and_reads_labels_literally():
         assert heading in text
     # 10, 11, 12 %: s = 1, half width 4.3027 / sqrt(3) = 2.484
     assert '11.00 ± 2.48' in text and '5.50 ± 1.24' in text
+
+
+LONG = tuple(
+    f'{one} {two} pooling'
+    for one in ('non-overlapping', 'overlapping')
+    for two in ('average', 'max')
+)
+
+
+@pytest.mark.parametrize('width', [60, 80, 100, 200])
+def test_at_every_width_each_line_names_its_arm_and_no_number_is_cut(width):
+    from rich.console import Console
+
+    rows = [
+        row(arm, seed, 0.1 + index / 50 + seed**2 / 100, rate=0.0003)
+        for index, arm in enumerate(LONG)
+        for seed in range(3)
+    ]
+    summary = summarise(experiment(rows, arms=LONG, rates=(0.0003, 0.1)))
+    console = Console(width=width, record=True, file=open('/dev/null', 'w'))
+    console.print(result_table.terminal(summary))
+    text = console.export_text()
+    assert '…' not in text and max(map(len, text.splitlines())) <= width
+    words = ' '.join(text.split())
+    for arm, cells in zip(LONG, result_table.cells(summary), strict=True):
+        for word in arm.split():
+            assert word in words
+        # what belongs to an arm stands in a line that begins with a word of its label
+        first = arm.split()[0]
+        for cell in cells[1:]:
+            assert any(
+                cell in line and line.strip().startswith(first) for line in text.splitlines()
+            )
+    for heading in result_table.HEADINGS:
+        for word in heading.split():
+            assert word in words
+
+
+BAD = '=1+1|\x1b[2J\x00\nmax\ud800'
+
+
+def test_no_label_or_reason_acts_on_a_terminal_a_markdown_table_or_a_spreadsheet(tmp_path):
+    from rich.console import Console
+
+    rows = [row(BAD, 0, 0.1), row(BAD, 1, 0, 'failed', reason='no \x1b]0;\ud800room')]
+    rows += [row(arm, 0, 0.1) for arm in ('@sum', '-2+3', ' +1')]
+    summary = summarise(experiment(rows, arms=[BAD, '@sum', '-2+3', ' +1'], seeds=(0, 1)))
+    console = Console(width=200, record=True, file=open('/dev/null', 'w'))
+    console.print(result_table.terminal(summary))
+    text = result_table.markdown(summary)
+    for shown in (console.export_text(), text):
+        assert not re.search('[\x00-\x08\x0b-\x1f\ud800]', shown)
+        assert r'\x1b[2J\x00 max\ud800' in shown
+    table = text.split('\n\n')[0].splitlines()
+    assert len(table) == 6 and {len(re.findall(r'(?<!\\)\|', line)) for line in table} == {8}
+    result_table.write_csv(tmp_path / 'r.csv', summary)
+    with open(tmp_path / 'r.csv', newline='') as file:
+        lines = list(csv.DictReader(file))
+    assert [line['arm'] for line in lines] == [
+        r"'=1+1|\x1b[2J\x00 max\ud800",
+        "'@sum",
+        "'-2+3",
+        "' +1",
+    ]
+    assert lines[0]['failures'] == r'seed 1 failed: no \x1b]0;\ud800room'
+    assert float(lines[1]['test_error_mean_percent']) == 10
+
+
+def test_a_table_of_one_arm_has_no_column_of_differences():
+    one, two = experiment([row('average', 0, 0.1)], arms=ARMS[:1]), experiment([])
+    assert 'difference, points' not in result_table.markdown(summarise(one))
+    assert 'baseline' not in result_table.markdown(summarise(one))
+    assert 'difference, points' in result_table.markdown(summarise(two))
 
 
 def test_the_csv_has_units_in_its_columns_and_nothing_for_the_unknown(tmp_path):

@@ -20,6 +20,7 @@ import cnns
 from experiments import files, run, train
 from experiments import workdir as workdirs
 from experiments.data import records
+from experiments.report import compare, figures
 from experiments.runner import checkpoints
 from experiments.train import checkpoint, optim
 from experiments.workdir import WorkDir
@@ -310,11 +311,11 @@ def test_dry_run_prints_the_runs_and_writes_nothing(root, tmp_path, capsys):
     assert run.main([*ABLATE, '--dry_run', '--workdir', str(workdir)]) == 0
     out = capsys.readouterr().out
     assert '4 arms, 32 runs' in out and 'overlapping max pooling' in out
-    lines = [line for line in out.splitlines() if re.search('│ (select|final) +│', line)]
+    lines = [line for line in out.splitlines() if re.search('  (select|final)  ', line)]
     assert len(lines) == 32
-    named = [line for line in lines if re.search(r' [0-9a-f]{12} ', line)]
+    named = [line for line in lines if re.search(r'  [0-9a-f]{12}$', line)]
     assert len(named) == 12 and all(
-        ' select ' in line for line in named
+        '  select  ' in line for line in named
     )  # 3 learning rates x 4 arms
     assert not workdir.exists()
 
@@ -390,6 +391,30 @@ def test_a_truncated_last_line_costs_that_run_only(tiny, tmp_path, finished, cap
     with pytest.warns(UserWarning, match='not a complete row'):
         assert len(workdirs.read_experiment(workdir).rows) == 8
     assert (workdir / 'results.jsonl').read_bytes().startswith(content[:-40])  # only ever added to
+
+
+def test_the_curve_of_a_run_can_be_drawn_while_it_runs(tiny, tmp_path, monkeypatch):
+    drawn = []
+
+    def fit(configs, dataset, on_epoch, read_test, **given):
+        metrics = {'train/error': 0.5, 'validation/error': 0.4, 'validation/loss': 1.0}
+        on_epoch(0, {'epoch': 1, **metrics})
+        found = compare.read([tmp_path / 'w'])
+        drawn.append((configs[0].model.pool, figures.kinds_of(found)))
+        return [metrics | ({'test/error': 0.4} if read_test else {})]
+
+    monkeypatch.setattr(train, 'fit_together', fit)
+    assert run.main(['--config', tiny, '--workdir', str(tmp_path / 'w')]) == 0
+    assert drawn == [
+        ('average', ['running', 'trial']),
+        ('average', ['running', 'trial']),
+        ('average', ['running']),
+        ('average', ['validation', 'training', 'running']),
+        ('max', ['validation', 'training', 'running', 'trial']),
+        ('max', ['validation', 'training', 'running', 'trial']),
+        ('max', ['validation', 'training', 'running']),
+        ('max', ['validation', 'training', 'running']),
+    ]
 
 
 def test_a_diverging_and_a_failing_run_do_not_stop_the_others(tiny, tmp_path, capsys, monkeypatch):

@@ -92,8 +92,9 @@ def test_a_config_without_sweep_is_one_run():
         (lambda add: None, 'adds no run'),
         (lambda add: add(), 'calls add wrongly'),
         (lambda add: 1 / 0, 'fails: ZeroDivisionError: division by zero'),
-        (lambda add: add(3), 'labelled 3: a label is a text'),
-        (lambda add: add(' '), 'a label is a text'),
+        (lambda add: add(3), 'labelled 3: a label is a line of text'),
+        (lambda add: add(' '), 'a label is a line of text'),
+        (lambda add: add('a\x1b[31m\nb'), 'a label is a line of text'),
         (lambda add: add('a', seed=1.5), "'seed' takes a whole number"),
         (lambda add: add('a', seed=True), "'seed' takes a whole number"),
         (lambda add: add('a', model='max'), "'model' is a group"),
@@ -103,6 +104,11 @@ def test_a_config_without_sweep_is_one_run():
 def test_every_run_is_checked_before_the_first_starts(loop, message):
     with pytest.raises(UserError, match=message):
         runs.plan_of(config_file(loop))
+
+
+def test_a_title_that_no_plan_could_hold_is_refused_before_the_first_run():
+    with pytest.raises(UserError, match=r"title is 'a\\nb': it must be a line of text"):
+        runs.plan_of(config_file(four_arms), [('title', 'a\nb')])
 
 
 def test_the_last_of_many_runs_is_checked_too():

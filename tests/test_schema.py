@@ -51,6 +51,8 @@ def test_every_stored_file_fits():
         (dict(arm=['max']), "arm is ['max'], it must be a line of text"),
         (dict(arm=None), 'arm is None'),
         (dict(arm='a\x1b[31m'), 'a line of text'),
+        (dict(learning_rate=10**400), 'a positive number'),
+        (dict(seed=10**400), 'a whole number'),
         (dict(seed=None), 'seed is None, it must be a whole number from 0'),
         (dict(seed=True), 'seed is True'),
         (dict(seed=1.0), 'seed is 1.0'),

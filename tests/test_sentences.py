@@ -118,6 +118,14 @@ def test_top5_errors_are_in_the_notes_where_they_were_counted():
     ]
 
 
+def test_the_notes_on_one_arm_explain_no_differences():
+    rows = [row('net', seed, 0.1 + seed / 100) for seed in (0, 1)]
+    text = ' '.join(notes(summarise(experiment(rows, arms=['net'], seeds=(0, 1)))))
+    assert 'Student t over seeds' in text and 'sampling of test images' in text
+    assert not any(word in text for word in ('ifference', 'paired', 'comparison'))
+    assert not notes(summarise(experiment(rows[:1], arms=['net'], seeds=(0,))))  # no interval
+
+
 def test_the_small_print_says_what_the_intervals_leave_out():
     text = ' '.join(notes(compared({0: 0.1}, {0: 0.1})))
     for words in ('95 %', 'not the sampling of test images', 'not corrected', 'paired by seed'):

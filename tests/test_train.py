@@ -11,7 +11,7 @@ import pytest
 
 import cnns
 from configs import base
-from experiments import bits, data, train
+from experiments import bits, data, measures, train
 from experiments.errors import UserError
 from experiments.plan import config as configs
 from experiments.train import checkpoint, optim, parallel, program
@@ -642,7 +642,16 @@ def both(images, changes, seeds, devices, rates=None):
             ),
             1,
         ),
-        (dict(train__together=2, model__name='mlp_300', train__curve=3), 2),
+        (
+            dict(
+                train__together=2,
+                model__name='mlp_300',
+                train__curve=3,
+                measure__names=('dead_units',),
+                measure__epochs=(0, 2),
+            ),
+            2,
+        ),
     ],
 )
 def test_a_training_that_continues_ends_as_one_that_was_never_interrupted(
@@ -672,7 +681,7 @@ def test_a_training_that_continues_ends_as_one_that_was_never_interrupted(
         return rows, lines, ended
 
     steps_done = []
-    rows, lines, weights = trained(keep=keep, on_step=lambda *steps: steps_done.append(steps))
+    rows, lines, weights = trained(keep=keep, on_step=lambda *given: steps_done.append(given[:2]))
     assert steps_done == [(step, rows[0]['steps']) for step in range(1, rows[0]['steps'] + 1)]
     assert len(files) == 3 and len(lines) == 3 * count and len(weights) == count
     for epoch, file in enumerate(files, start=1):
@@ -821,3 +830,45 @@ def test_pmap_is_called_in_one_module_only():
         if re.search(r'\bpmap\(', path.read_text())
     ]
     assert users == ['parallel.py']
+
+
+# --- measures --------------------------------------------------------------------------------
+
+
+def test_measures_are_read_at_the_epochs_asked_for_of_validation_images(images):
+    changes = dict(
+        measure__names=('shift_errors', 'gradient_norms'),
+        measure__epochs=(0, 2),
+        measure__images=16,  # all of the validation split
+    )
+    weights = {}
+    config, lines = config_of(**changes), []
+    (row,) = train.fit_together(
+        [config],
+        images,
+        lambda index, line: lines.append(line),
+        read_test=False,
+        on_end=weights.__setitem__,
+    )
+    assert {name: list(found) for name, found in row['measures'].items()} == {
+        'shift_errors': ['0', '2'],
+        'gradient_norms': ['0', '2'],
+    }
+    first, last = row['measures']['shift_errors'].values()
+    assert last['0'] == pytest.approx(lines[-1]['validation/error'])
+    assert first['0'] > last['0']
+    norms = row['measures']['gradient_norms']['2']
+    pixels = normalise(images.validation.images, images.mean, images.std)
+    net = cnns.build('lenet5', channels=1)
+    labels = images.validation.labels
+    wanted = measures.gradient_norms(net, weights[0], pixels, labels)
+    for layer, value in wanted.items():
+        assert norms[layer] == pytest.approx(float(value), rel=1e-3)
+    plain = train.fit(config_of(), images, read_test=False)
+    assert {**row, 'measures': None} == {**plain, 'measures': None}  # reading changes nothing
+
+
+def test_without_epochs_measures_are_read_after_the_last(images):
+    config = config_of(measure__names=('dead_units',), model__activation='relu')
+    row = train.fit(config, images, read_test=False)
+    assert list(row['measures']['dead_units']) == ['2']

@@ -39,6 +39,20 @@ def test_loading_keeps_the_last_row_of_each_run_of_the_plan(tmp_path):
     assert [line['validation/error'] for line in loaded.curves[PLAN['points'][0]]] == [0.7, 0.8]
 
 
+def test_an_epoch_that_does_not_fit_is_left_out_and_named(tmp_path):
+    (tmp_path / 'plan.json').write_text(json.dumps(PLAN))
+    path = tmp_path / 'points' / PLAN['points'][0] / 'metrics.jsonl'
+    path.parent.mkdir(parents=True)
+    for epoch, value in ((1, 0.9), (2, 1.8), ('3', 0.1)):
+        files.append(path, {'epoch': epoch, 'validation/error': value})
+    with pytest.warns(
+        UserWarning, match='an epoch is left out: (validation/error|epoch) is'
+    ) as found:
+        loaded = workdirs.read_experiment(tmp_path)
+    assert len(found) == 2 and str(path) in str(found[0].message)
+    assert [line['epoch'] for line in loaded.curves[PLAN['points'][0]]] == [1]
+
+
 @pytest.mark.parametrize(
     'content, message',
     [

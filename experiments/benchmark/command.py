@@ -193,7 +193,7 @@ def show(result: Result) -> None:
         print(kind.words(result))
         return
     for headings, lines in kind.shown.tables_of(result):
-        tables.show(tables.terminal(headings, lines))
+        tables.show(tables.Terminal(headings, lines))
     for line in kind.shown.notes(result):
         print(line)
 

@@ -1,1 +1,1 @@
-"""Every claim of the notes: how it is measured, and the verdict on it."""
+"""Every claim of the notes: how it is measured, and the verdict that the rows carry."""

@@ -120,11 +120,11 @@ def main(argv: list[str] | None = None) -> int:
         objects = [plain(*pair) for pair in pairs]
         print(json.dumps(objects if args.id is None else objects[0], indent=2))
     elif args.id is not None:
-        tables.show(tables.terminal(HEADINGS[::3], full(*pairs[0])))
+        tables.show(tables.Terminal(HEADINGS[::3], full(*pairs[0])))
     else:
         counts = collections.Counter(found.verdict for _, found in pairs)
         kinds = ', '.join(f'{counts[kind]} {kind}' for kind in VERDICTS if counts[kind])
         title = f'{len(pairs)} claims: {kinds}'
-        tables.show(tables.terminal(HEADINGS, table(pairs), title))
+        tables.show(tables.Terminal(HEADINGS, table(pairs), title))
         print('python -m experiments.claims ID shows one in full.', file=sys.stderr)
     return 0

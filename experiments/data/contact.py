@@ -85,7 +85,7 @@ def show(axis: Axes, image: np.ndarray) -> None:
 
 def short(text: object) -> str:
     """A text that fits below an image."""
-    text = style.plain(text)
+    text = style.plain(str(text))
     return text if len(text) <= 22 else text[:20] + '...'
 
 

@@ -13,7 +13,6 @@ import re
 from typing import Any
 
 import jax.numpy as jnp
-import rich.table
 
 from experiments import style, tables
 from experiments.errors import UserError, command
@@ -66,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _one(args: argparse.Namespace, fields: dict[str, Any]) -> str | rich.table.Table:
+def _one(args: argparse.Namespace, fields: dict[str, Any]) -> str | tables.Terminal:
     """What is printed of one net."""
     net = description.describe(args.name, args.side, **fields)
     if args.json:
@@ -75,7 +74,7 @@ def _one(args: argparse.Namespace, fields: dict[str, Any]) -> str | rich.table.T
     if args.markdown:
         return tables.markdown(description.ROW_HEADINGS, lines)
     given = ''.join(f', {field}={value}' for field, value in fields.items())
-    return tables.terminal(
+    return tables.Terminal(
         description.ROW_HEADINGS,
         lines,
         f'{net["name"]}{given}: {net["family"]}, {net["paper"]}; '
@@ -83,7 +82,7 @@ def _one(args: argparse.Namespace, fields: dict[str, Any]) -> str | rich.table.T
     )
 
 
-def _all(args: argparse.Namespace) -> str | rich.table.Table:
+def _all(args: argparse.Namespace) -> str | tables.Terminal:
     """What is printed of all nets."""
     if args.figure:
         style.check_ending(args.figure)
@@ -93,7 +92,7 @@ def _all(args: argparse.Namespace) -> str | rich.table.Table:
         return json.dumps(nets, indent=2)
     if args.markdown:
         return tables.markdown(description.HEADINGS, description.cells(nets))
-    return tables.terminal(description.HEADINGS, description.cells(nets))
+    return tables.Terminal(description.HEADINGS, description.cells(nets))
 
 
 @command

@@ -10,6 +10,7 @@ from typing import Any
 import cnns
 from configs import base
 from experiments.errors import UserError, nearest, one_of, shown
+from experiments.measures import MEASURES
 from experiments.plan.config import AXES, KINDS, fields_of, flatten
 
 CHOICES = {
@@ -123,6 +124,11 @@ def resolve(config) -> dict[str, Any]:
         value = flat[path]
         good = value >= low and (high is None or value <= high) and math.isfinite(value)
         _must(flat, path, good, words)
+    for name in flat['measure.names']:
+        if name not in MEASURES:
+            raise one_of('name in measure.names', name, MEASURES)
+    good = all(type(epoch) is int and epoch >= 0 for epoch in flat['measure.epochs'])
+    _must(flat, 'measure.epochs', good, 'whole numbers from 0', verb='hold')
     _must(flat, 'data.channels', flat['data.channels'] in (0, 1, 3), _CHANNELS)
     _check_augment(flat)
     _check_schedule(flat)
@@ -154,6 +160,7 @@ _RANGES = (
     ('train.momentum', 0, 1, 'between 0 and 1'),
     ('train.bias_rate', 0, None, 'a factor from 0'),
     ('train.bias_decay', 0, None, 'a factor from 0'),
+    ('measure.images', 1, None, 'a number of images from 1'),
     ('train.curve', 0, None, '0 (off) or a number of points in an epoch'),
     ('train.clip', 0, None, '0 (off) or a norm'),
     ('train.weight_decay', 0, None, 'a number from 0'),

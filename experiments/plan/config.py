@@ -19,12 +19,15 @@ from ml_collections import ConfigDict
 import cnns
 from configs import base
 from experiments.errors import UserError, nearest, one_of, reason, shown
+from experiments.options import Parser
 
 AXES = tuple(cnns.axes.AXES)
 SMOKE = 'smoke'  # argument that every config takes
 
 # Groups whose fields are not listed in configs/base.py: they belong to the net.
 OPEN = ('model.fields', 'train.layer_decay')
+
+_COMMON = 'data.name data.limit model.name train.epochs train.batch train.rate train.devices seed'
 
 KINDS = {
     int: 'a whole number',
@@ -91,8 +94,7 @@ def _existing(text: str) -> pathlib.Path:
     path = pathlib.Path(text)
     if not path.is_file():
         folders = dict.fromkeys((path.parent, pathlib.Path('configs')))
-        files = [file for folder in folders for file in sorted(folder.glob('*.py'))]
-        known = [str(file) for file in files if file.stem not in ('__init__', 'base')]
+        known = [str(file) for folder in folders for file in _files(folder)]
         raise UserError(
             f'no config file {text!r}.{nearest(text, known)} '
             f'There are: {", ".join(known) or "none here"}.'
@@ -100,6 +102,11 @@ def _existing(text: str) -> pathlib.Path:
     if path.suffix != '.py':
         raise UserError(f'a config is a Python file, {text!r} is not.')
     return path
+
+
+def _files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The config files of a folder, without what is none."""
+    return [path for path in sorted(folder.glob('*.py')) if path.stem not in ('__init__', 'base')]
 
 
 def _module(path: pathlib.Path) -> types.ModuleType:
@@ -142,17 +149,15 @@ def _check_shape(config, path: pathlib.Path) -> None:
 # --- the command line --------------------------------------------------------------------------
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise UserError(f'{message}\n{self.format_usage().strip()}')
-
-
-def parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """A parser with --config, for `parse`; mistakes are UserErrors. Commands add their flags."""
-    fields = '--config.GROUP.FIELD=VALUE sets any field of configs/base.py'
-    epilog = f'{fields}, as in --config.train.epochs=2'
-    made = _Parser(prog=prog, description=description, allow_abbrev=False, epilog=epilog)
-    made.add_argument('--config', required=True, metavar='FILE[:ARGUMENT]')
+def parser(prog: str, description: str, more: str = '') -> Parser:
+    """A parser with --config, for `parse`. Commands add their options; more: ends its help."""
+    configs = ', '.join(path.stem for path in _files(pathlib.Path(base.__file__).parent))
+    fields = ', '.join(_COMMON.split())
+    epilog = f'--config.GROUP.FIELD=VALUE sets any field of configs/base.py, such as {fields}. '
+    epilog += f'Configs: {configs}. {more}'
+    made = Parser(prog=prog, description=description, epilog=epilog)
+    words = 'a config, such as configs/ablate_pooling.py:mnist; every one takes the argument smoke'
+    made.add_argument('--config', required=True, metavar='FILE[:ARGUMENT]', help=words)
     return made
 
 
@@ -162,7 +167,7 @@ def parse(
     """Splits a command line into a parser's flags and the `--config.field=value` overrides.
 
     Raises:
-      UserError: an unknown flag (with the nearest one), or an override without a value.
+      UserError: an unknown option (with the nearest one), or an override without a value.
     """
     rest, assignments, words = [], [], iter(argv)
     for word in words:
@@ -174,11 +179,6 @@ def parse(
         if value.startswith('--'):
             raise UserError(f'{word} needs a value: {word}=VALUE')
         assignments.append((field[1], value))
-    known = [flag for action in made._actions for flag in action.option_strings]
-    for word in rest:
-        flag = word.partition('=')[0]
-        if flag.startswith('-') and flag not in known:
-            raise one_of('flag', flag, known)
     return made.parse_args(rest), assignments
 
 

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from experiments.errors import UserError, one_of, reason, shown
 from experiments.plan.checks import check_protocol, digest, resolve
 from experiments.plan.config import ConfigFile, flatten, set_field
+from experiments.schema import LINE
 
 SELECT, FINAL = 'select', 'final'
 
@@ -115,6 +116,8 @@ def plan_of(file: ConfigFile, assignments: Iterable[tuple[str, str]] = ()) -> Pl
     assigned = tuple(assignments)
     config = _set(file.make(), assigned)
     check_protocol(flatten(config))
+    if not LINE.fits(config.title):
+        raise UserError(f'title is {shown(config.title)}: it must be a line of text.')
     for path, _ in assigned:
         _check_effect(f'--config.{path}', path, config)
     declared = _declared(file, config, {path for path, _ in assigned})
@@ -166,8 +169,10 @@ def _declared(file: ConfigFile, config, assigned: set[str]) -> _Declared:
 
     def add(label: str, *, seed: int | None = None, **overrides):
         flat = flatten(overrides)
-        if not isinstance(label, str) or not label.strip():
-            raise UserError(f'the sweep adds an arm labelled {shown(label)}: a label is a text.')
+        if not LINE.fits(label):
+            raise UserError(
+                f'the sweep adds an arm labelled {shown(label)}: a label is a line of text.'
+            )
         for path in flat:
             what = f'arm {label!r} sets {path}, which'
             _check_effect(what, path, config, in_epochs='train.steps' in flat)

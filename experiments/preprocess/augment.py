@@ -18,6 +18,7 @@ one off changes nothing that the others draw.
     5  flip
     6  colour
     7  divided by the standard deviation ('channel_std'), or times `white`
+    8  with `permute`, all pixels in another order, the same for every image
 
 The mean is subtracted before the crop, so that the zeros around a padded image are the mean and not
 black, and so that a mean per pixel belongs to the place in the image and not to the place in the
@@ -305,7 +306,7 @@ class Augmentation:
     size: tuple[int, int]  # (h, w) that the net sees
     scales: tuple[int, ...]  # lowest and highest shorter side that the images are scaled to
     prepare: Callable  # images [n, H, W, C] on 0 to 255 -> images / 255 minus the mean: step 2
-    finish: Callable  # step 7
+    finish: Callable  # steps 7 and 8
 
     def __call__(self, key, images, first=0):
         def drawn(kind, images):
@@ -335,6 +336,7 @@ def augmentation(
     affine: bool = False,
     subtract: str = 'channel_std',
     white: float = 1.0,
+    permute: bool = False,
 ) -> Augmentation:
     """The augmentation of images [H, W, C]; the values are the fields of config.augment.
 
@@ -367,8 +369,10 @@ def augmentation(
 
     def finish(images):
         if subtract == 'channel_std':
-            return images / std
-        return images if white == 1 else images * white
+            images = images / std
+        elif white != 1:
+            images = images * white
+        return permuted(images) if permute else images
 
     return Augmentation(
         tuple(kinds),
@@ -389,6 +393,17 @@ def needs(shape: tuple[int, ...], *, colour: float, subtract: str, **others: Any
     _check(shape, colour=colour, subtract=subtract, **others)
     found = {'components'} if colour else set()
     return found | {'mean_image'} if subtract == 'pixel' else found
+
+
+def permuted(images: jax.Array) -> jax.Array:
+    """Images [n, H, W, C] with all pixels in another order, one and the same for every size.
+
+    What is known of an image stays, but no pixel's neighbours are its own (a test of what a
+    convolution gains by them).
+    """
+    pixels = images.reshape(len(images), -1, images.shape[-1])
+    order = np.random.default_rng(0).permutation(pixels.shape[1])
+    return pixels[:, order].reshape(images.shape)
 
 
 def centre_crop(images: jax.Array, size: tuple[int, int]) -> jax.Array:

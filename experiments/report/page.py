@@ -1,51 +1,83 @@
 """The report of an experiment: one HTML file that needs nothing else, no network and no scripts.
 
-    python -m experiments.report WORKDIR [--markdown]
+    python -m experiments.report WORKDIR [WORKDIR ...] [--out DIR] [--markdown]
 
-writes WORKDIR/report.html from the stored rows: what they support, table, figure, protocol, data,
-environment, resolved config, failures. With --markdown it prints table and sentences instead.
+writes report.html from the stored rows: what they support, table, figure, protocol, data,
+environment, resolved config, failures. Several work directories are compared: their table is
+printed, and written to DIR as results.csv beside the page. With --markdown the command prints table
+and sentences instead.
 """
 
 import argparse
 import contextlib
+import html
 import json
 import os
-import re
 import statistics
+import warnings
 from collections.abc import Iterable, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
-from experiments import schema, style
-from experiments.errors import command
+from experiments import schema, style, tables
+from experiments.errors import UserError, check_writable, command, printable
 from experiments.files import write_whole
-from experiments.report import figures, result_table
+from experiments.progress import note
+from experiments.report import compare, figures, result_table
 from experiments.report.sentences import notes, sentences, top5_notes
-from experiments.report.summary import arm_rows, column, summarise
-from experiments.workdir import Experiment, read_experiment
+from experiments.report.summary import arm_rows, column, rates_of, summarise
+from experiments.workdir import Experiment, folder_of, read_experiment
 
+# On a phone, each row of a table becomes a block with a line for each cell
 STYLE = """
 :root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem;
+  color: var(--c000000); background: var(--cffffff); overflow-wrap: break-word; }
 h1 { font-size: 1.5rem; line-height: 1.25; } h2 { font-size: 1.15rem; margin-top: 2rem; }
+p, li, pre { max-width: 50rem; } ul { padding-left: 1.2rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; }
-th, td { text-align: left; padding: 0.25rem 0.9rem 0.25rem 0; white-space: nowrap;
+th, td { text-align: left; padding: 0.25rem 1.2rem 0.25rem 0; white-space: nowrap;
   border-bottom: 1px solid #8886; font-variant-numeric: tabular-nums; }
-.notes { color: #777; font-size: 0.85rem; }
-figure { margin: 0; background: white; border-radius: 6px; }
-figure svg { display: block; width: 100%; min-width: 44rem; height: auto; }
+tbody th { white-space: normal; min-width: 10rem; }
+.texts td { white-space: normal; overflow-wrap: anywhere; }
+.notes { color: var(--c666666); font-size: 0.9rem; }
+.key { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: 0.2rem 1.5rem; }
+.key li { max-width: none; padding-left: 1.9rem; text-indent: -1.9rem; }
+.key span { display: inline-block; width: 1.4rem; height: 0.3rem; margin-right: 0.5rem;
+  vertical-align: middle; }
+.panels { display: grid; gap: 1rem 1.5rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); }
+figure { margin: 0; max-width: 26rem; } figcaption { font-weight: 600; }
+figure svg { display: block; width: 100%; height: auto; fill: var(--c000000); }
 code, pre { font-size: 0.85rem; overflow-wrap: anywhere; white-space: pre-wrap; }
+@media (max-width: 52rem) {
+  table:not(.pairs), table:not(.pairs) :is(tbody, tr, th) { display: block; }
+  table:not(.pairs) thead { display: none; }
+  table:not(.pairs) tr { border-bottom: 1px solid #8886; padding: 0.5rem 0; }
+  table:not(.pairs) :is(th, td) { border: 0; padding: 0.1rem 0; white-space: normal;
+    overflow-wrap: anywhere; }
+  table:not(.pairs) td { display: flex; justify-content: space-between; gap: 1rem; }
+  table:not(.pairs) td::before { content: attr(data-heading); color: var(--c666666); }
+}
 """
 
 
-def _html_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """HTML table of escaped strings; the first column heads its row."""
+def escape(text: str) -> str:
+    """The text as HTML shows it, in one line."""
+    return html.escape(printable(text))
+
+
+def _html_table(headings: Sequence[str], rows: Iterable[Sequence[str]], texts: bool = False) -> str:
+    """HTML table of escaped strings; the first column heads its row. texts: cells may be broken."""
     head = ''.join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
-    lines = [f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>']
+    kind = ' class="texts pairs"' if len(headings) == 2 else ' class="texts"' if texts else ''
+    lines = [f'<div class="wide"><table{kind}><thead><tr>{head}</tr></thead><tbody>']
     for first, *others in rows:
-        cells = ''.join(f'<td>{escape(cell)}</td>' for cell in others)
+        cells = ''.join(
+            f'<td data-heading="{escape(heading)}">{escape(cell)}</td>'
+            for heading, cell in zip(headings[1:], others)
+        )
         lines.append(f'<tr><th scope="row">{escape(first)}</th>{cells}</tr>')
     return '\n'.join(lines) + '</tbody></table></div>'
 
@@ -55,21 +87,35 @@ def _html_list(texts: Iterable[str]) -> str:
     return '<ul>' + '\n'.join(f'<li>{escape(text)}</li>' for text in texts) + '</ul>'
 
 
-def _figure(experiment: Experiment) -> str:
-    """The figure as an svg element, without what only an SVG file needs."""
-    text = style.svg(figures.render(experiment))
-    text = re.sub(r'<metadata>.*?</metadata>', '', text[text.index('<svg') :], flags=re.DOTALL)
-    text = re.sub(r' xmlns(:\w+)?="[^"]*"', '', text)  # HTML knows the namespaces of svg
-    label = f'Learning curves, test error and paired differences: {experiment.plan["title"]}'
-    text = text.replace('<svg', f'<svg role="img" aria-label="{escape(label)}"', 1)
-    return f'<figure class="wide">{text}</figure>'
+def _figure(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
+    """The panels as svg elements, with legend and small print as text."""
+    title, colours = experiment.plan['title'], figures.colours_of(experiment)
+    drawn = []
+    for heading, figure in figures.panels(experiment):
+        label = escape(f'{heading}: {title}')
+        svg = style.inline(figure).replace('<svg', f'<svg role="img" aria-label="{label}"', 1)
+        drawn.append(f'<figure><figcaption>{escape(heading)}</figcaption>{svg}</figure>')
+    key = ''.join(
+        f'<li><span style="background: var(--c{colours[arm["arm"]][1:].lower()})"></span>'
+        f'{escape(figures.arm_words(arm))}</li>'
+        for arm in summary
+    )
+    kinds = [figures.KINDS[kind] for kind in figures.kinds_of(experiment)]
+    lines = '; '.join(f'{look}: {meaning}' for look, meaning, _ in kinds)
+    texts = [f'Lines: {lines}.'] if lines else []
+    texts.append(figures.small_print(experiment, summary))
+    width = f'max-width: {26 * len(drawn)}rem'
+    return (
+        f'<ul class="key">{key}</ul><div class="panels" style="{width}">{"".join(drawn)}</div>'
+        f'<p class="notes">{escape(" ".join(texts))}</p>'
+    )
 
 
 def _selection(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
     """How the learning rate was chosen: the validation errors of all that were tried."""
-    rates = sorted(experiment.plan['rates'])
+    rates = sorted({rate for arm in summary for rate in rates_of(experiment, arm['arm'])})
     trials = [row for row in experiment.rows if row['phase'] == 'select']
-    if len(rates) < 2:
+    if all(len(rates_of(experiment, arm['arm'])) < 2 for arm in summary):
         used = sorted({*rates, *(arm['learning_rate'] for arm in summary)} - {None})
         words = ', '.join(f'{rate:g}' for rate in used) or 'not known before the first run'
         return f'<p>Learning rate: {words}; none was selected.</p>'
@@ -84,12 +130,14 @@ def _selection(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
             cell = [f'{100 * statistics.mean(errors):.2f}'] if errors else []
             cell += sorted({row['status'] for row in found} - {'done'})
             chosen = ' (chosen)' if rate == arm['learning_rate'] else ''
-            line.append((', '.join(cell) or 'not run') + chosen)
+            planned = rate in rates_of(experiment, arm['arm'])
+            line.append((', '.join(cell) or ('not run' if planned else '-')) + chosen)
         lines.append(line)
-    seeds = ', '.join(map(str, sorted({row['seed'] for row in trials}))) or 'none yet'
+    tried = sorted({row['seed'] for row in trials})
+    seeds = f'seed{"s" * (len(tried) != 1)}: {", ".join(map(str, tried)) or "none yet"}'
     return (
         '<p>The learning rate was chosen for each arm by its validation error at the end of '
-        f'training (seeds: {escape(seeds)}), in percent:</p>'
+        f'training ({seeds}), in percent:</p>'
         + _html_table(['arm', *(f'rate {rate:g}' for rate in rates)], lines)
     )
 
@@ -97,75 +145,109 @@ def _selection(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
 def _protocol(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
     """The number of final runs, their seeds, and when the test images are read."""
     plan = experiment.plan
-    seeds = ', '.join(map(str, plan['seeds']))
+    seeds, s = ', '.join(map(str, plan['seeds'])), 's' if len(plan['seeds']) > 1 else ''
     final = [row for row in experiment.rows if row['phase'] == 'final']
     planned = sum(arm['seeds_expected'] for arm in summary)
     return (
         _selection(experiment, summary)
-        + f'<p>Every arm is trained at its learning rate with the seeds {escape(seeds)}; a seed '
+        + f'<p>Every arm is trained at its learning rate with seed{s} {escape(seeds)}; a seed '
         'gives all arms the same data order. The test images are read once, at the end of a final '
-        f'run; no epoch is picked. {len(final)} of {planned} final runs have ended.</p>'
+        f'run; no epoch is picked. Final runs that have ended: {len(final)} of {planned}.</p>'
     )
 
 
 def _stored(workdir: Path, experiment: Experiment, name: str) -> dict[str, Any]:
     """A JSON file of the first run that has it; the final runs of the baseline come first."""
     baseline = arm_rows(experiment, experiment.plan['arms'][0], 'final')
-    for row in baseline + experiment.rows:
-        with contextlib.suppress(OSError, ValueError):
-            found = schema.parse((workdir / 'points' / row['point'] / name).read_bytes())
-            if isinstance(found, dict):
-                return found
+    for run in [row['point'] for row in baseline + experiment.rows] + list(experiment.curves):
+        path = workdir / folder_of(run) / name
+        with contextlib.suppress(OSError):
+            try:
+                found = schema.parse(path.read_bytes())
+                if isinstance(found, dict):
+                    return found
+                raise ValueError('no object')
+            except ValueError as error:
+                note(f'{path}: {error}, left out')
     return {}
 
 
-def write(workdir: str | os.PathLike) -> Path:
-    """Writes report.html into a work directory and returns its path.
+def _made_by(parts: dict[str, tuple[Path, Experiment]]) -> list[str]:
+    """Environment and resolved config of each work directory."""
+    stored = {
+        name: _stored(folder, one, 'environment.json') for name, (folder, one) in parts.items()
+    }
+    environment = [
+        (key, *(str(own.get(key, '-')) for own in stored.values()))
+        for key in sorted({key for own in stored.values() for key in own})
+    ]
+    headings = ('what', *parts) if len(parts) > 1 else ('what', 'value')
+    body = [
+        '<h2>Environment</h2>',
+        _html_table(headings, environment, texts=True) if environment else '<p>None stored.</p>',
+    ]
+    for name, (folder, one) in parts.items():
+        config = json.dumps(_stored(folder, one, 'config.json'), indent=2, sort_keys=True)
+        of = f' of {name}' if len(parts) > 1 else ''
+        body.append(
+            f'<details><summary>Resolved config of a run of the baseline{escape(of)}</summary>'
+            f'<pre>{html.escape(config)}</pre></details>'
+        )
+    return body
+
+
+def write(
+    workdirs: str | os.PathLike | Sequence[str | os.PathLike], out: str | os.PathLike | None = None
+) -> Path:
+    """Writes report.html of one work directory, or of several side by side; returns its path.
+
+    out: the folder that is written to; None is that of the only work directory.
 
     Raises UserError (not a work directory of an experiment), OSError (disk full, read-only).
     """
-    workdir = Path(workdir)
-    experiment = read_experiment(workdir)
+    folders = [workdirs] if isinstance(workdirs, (str, os.PathLike)) else list(workdirs)
+    found = [read_experiment(folder) for folder in folders]
+    names = compare.names(folders, found)
+    parts = {name: (Path(folder), one) for name, folder, one in zip(names, folders, found)}
+    experiment = compare.together(folders, found)
     plan, summary = experiment.plan, summarise(experiment)
     parameters = sorted(set(column(summary, 'parameters')))
-    net = plan.get('model', '') + ''.join(f', {count:,} parameters' for count in parameters)
+    counts = [f'{count:,} parameters' for count in parameters]
+    net = ', '.join(filter(None, (plan.get('model'), *counts)))
     failures = [f'{arm["arm"]}: {failure}' for arm in summary for failure in arm['failures']]
+    unfinished = [f'{arm["arm"]}: {words}' for arm in summary for words in arm['unfinished']]
     findings = sentences(summary) or ['One arm: nothing to compare.']
-    stored = _stored(workdir, experiment, 'environment.json')
-    environment = [(key, str(value)) for key, value in sorted(stored.items())]
-    config = _stored(workdir, experiment, 'config.json')
+    small = [line for line in notes(summary) + top5_notes(summary) if line not in failures]
+    remarks = plan.get('remarks', [])
     body = [
         f'<h1>{escape(plan["title"])}</h1>',
-        f'<p>{escape(net)}; {escape(plan.get("dataset", ""))}. Made by '
-        f'<code>{escape(plan.get("command", ""))}</code></p>',
+        f'<p>{escape("; ".join(filter(None, (net, plan.get("dataset")))))}.</p>',
+        f'<p>Made by <code>{escape(plan["command"])}</code></p>' if plan.get('command') else '',
+        *(['<h2>Running or interrupted</h2>', _html_list(unfinished)] if unfinished else []),
         '<h2>What the runs support</h2>',
-        _html_list(findings),
+        _html_list(findings + remarks),
         '<h2>Table</h2>',
-        _html_table(result_table.HEADINGS, result_table.cells(summary)),
-        '<div class="notes">',
-        _html_list(note for note in notes(summary) + top5_notes(summary) if note not in failures),
-        '</div>',
+        _html_table(*result_table.table(summary)),
+        f'<div class="notes">{_html_list(small)}</div>' if small else '',
         '<h2>Figure</h2>',
-        _figure(experiment),
+        _figure(experiment, summary),
         '<h2>Protocol</h2>',
         _protocol(experiment, summary),
         '<h2>Data</h2>',
         f'<p>{escape(plan["dataset_note"])}</p>',
         '<h2>Failures</h2>',
         _html_list(failures) if failures else '<p>None.</p>',
-        '<h2>Environment</h2>',
-        _html_table(('what', 'value'), environment) if environment else '<p>None stored.</p>',
-        '<details><summary>Resolved config of a run of the baseline</summary>',
-        f'<pre>{escape(json.dumps(config, indent=2, sort_keys=True))}</pre></details>',
+        *_made_by(parts),
     ]
+    text = '\n'.join(body)
     page = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<title>{escape(plan["title"])}</title><style>{STYLE}</style></head>\n<body>\n'
-        + '\n'.join(body)
-        + '\n</body></html>\n'
+        f'<title>{escape(plan["title"])}</title><style>{style.variables(STYLE + text)}{STYLE}'
+        f'</style></head>\n<body>\n{text}\n</body></html>\n'
     )
-    path = workdir / 'report.html'
+    path = Path(folders[0] if out is None else out) / 'report.html'
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, page)
     return path
 
@@ -175,9 +257,15 @@ def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog='python -m experiments.report',
-        description='Writes WORKDIR/report.html from the stored rows of an experiment.',
+        description='Writes report.html from the stored rows of an experiment, or of several.',
     )
-    parser.add_argument('workdir', help='work directory of an experiment')
+    compare.add_arguments(parser)
+    parser.add_argument(
+        '--out',
+        metavar='DIR',
+        help='write to this folder (default: the work directory; of several '
+        f'work directories {compare.FOLDER})',
+    )
     parser.add_argument(
         '--markdown',
         action='store_true',
@@ -185,7 +273,24 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     if args.markdown:
-        print(result_table.markdown(summarise(read_experiment(args.workdir))), end='')
-    else:
-        print(write(args.workdir))
+        print(result_table.markdown(summarise(compare.read(args.workdir))), end='')
+        return 0
+    if args.out == '':
+        raise UserError("--out '' names no folder: give one such as --out runs/comparison.")
+    several = len(args.workdir) > 1
+    folder = Path(args.out or compare.out(args))
+    if several and (folder / 'plan.json').exists():
+        raise UserError(f'{folder} is a work directory, whose page stays. Name another --out.')
+    experiment = compare.read(args.workdir)
+    check_writable(folder / 'report.html')
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # named by compare.read
+        paths = [write(args.workdir, folder)]
+    if several:
+        summary = summarise(experiment)
+        tables.show(result_table.terminal(summary))
+        print(*sentences(summary), *experiment.plan['remarks'], sep='\n')
+        result_table.write_csv(folder / 'results.csv', summary)
+        paths.append(folder / 'results.csv')
+    print(*paths, sep='\n')
     return 0

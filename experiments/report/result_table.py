@@ -6,9 +6,8 @@ import math
 import os
 from typing import Any
 
-import rich.table
-
 from experiments import tables
+from experiments.errors import printable
 from experiments.files import write_whole
 from experiments.report.intervals import interval
 from experiments.report.sentences import difference_text, error_text, notes, sentences, views_notes
@@ -22,6 +21,13 @@ HEADINGS = (
     'difference, points',
     's/epoch',
 )
+
+
+def table(summary: list[dict[str, Any]]) -> tables.Table:
+    """Headings and cells; one arm has no difference to another, and no column for it."""
+    kept = [n for n, head in enumerate(HEADINGS) if len(summary) > 1 or 'difference' not in head]
+    lines = [[line[n] for n in kept] for line in cells(summary)]
+    return [HEADINGS[n] for n in kept], lines
 
 
 def cells(summary: list[dict[str, Any]]) -> list[tuple[str, ...]]:
@@ -43,17 +49,17 @@ def cells(summary: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     return rows
 
 
-def terminal(summary: list[dict[str, Any]]) -> rich.table.Table:
-    """The table for a console of 100 columns, with the notes as its caption."""
+def terminal(summary: list[dict[str, Any]]) -> tables.Terminal:
+    """The table for a console, with the notes as its caption."""
     caption = '\n'.join(notes(summary))
-    return tables.terminal(HEADINGS, cells(summary), caption=caption, fold=False)
+    return tables.Terminal(*table(summary), caption=caption)
 
 
 def markdown(summary: list[dict[str, Any]]) -> str:
     """The table and its sentences as Markdown."""
     lines = sentences(summary) + views_notes(summary)
-    listed = ''.join(f'- {line}\n' for line in lines)
-    return f'{tables.markdown(HEADINGS, cells(summary))}\n{listed}'
+    listed = ''.join(f'- {printable(line)}\n' for line in lines)
+    return f'{tables.markdown(*table(summary))}\n{listed}'
 
 
 _CSV_INTERVALS = (  # key of the summary, name of the columns, unit
@@ -66,6 +72,12 @@ _CSV_INTERVALS = (  # key of the summary, name of the columns, unit
 )
 
 
+def _cell(text: str) -> str:
+    """A text that a spreadsheet shows as it is: one that it would compute gets an apostrophe."""
+    text = printable(text)
+    return f"'{text}" if text.lstrip().startswith(('=', '+', '-', '@')) else text
+
+
 def write_csv(path: str | os.PathLike, summary: list[dict[str, Any]]) -> None:
     """Writes the summary as CSV, one line per arm, units in the column names, unknown values empty.
 
@@ -76,7 +88,9 @@ def write_csv(path: str | os.PathLike, summary: list[dict[str, Any]]) -> None:
     """
     lines = []
     for arm in summary:
-        line = {key: arm[key] for key in ('arm', 'parameters', 'learning_rate', 'rate_at_edge')}
+        line: dict[str, Any] = {
+            key: arm[key] for key in ('arm', 'parameters', 'learning_rate', 'rate_at_edge')
+        }
         line |= {'seeds_finished': arm['seeds'], 'seeds_planned': arm['seeds_expected']}
         line['interval_level'] = arm['level']
         for key, name, unit in _CSV_INTERVALS:
@@ -88,7 +102,9 @@ def write_csv(path: str | os.PathLike, summary: list[dict[str, Any]]) -> None:
         line['difference_pairs'] = arm['difference'].n if arm['difference'] else None
         line['seconds_per_epoch'] = arm['seconds_per_epoch']
         line['failures'] = '; '.join(arm['failures'])
-        lines.append(line)
+        lines.append(
+            {key: _cell(value) if isinstance(value, str) else value for key, value in line.items()}
+        )
     text = io.StringIO()
     writer = csv.DictWriter(text, lines[0], lineterminator='\n')
     writer.writeheader()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from experiments.errors import printable
 from experiments.report.intervals import Interval
 
 
@@ -33,6 +34,8 @@ def sentence(arm: dict[str, Any], reference: dict[str, Any]) -> str:
         if not one['seeds']:
             return f'{name}: no comparison, because {one["arm"]} has no result ({one["missing"]})'
     n, expected = difference.n, arm['seeds_expected']
+    if arm['data'] != reference['data']:
+        return f'{name}: no comparison, because its data set is not that of {other}'
     if n == 0:
         return f'{name}: no comparison, because no seed finished both here and in {other}'
     scaled = Interval(100 * difference.mean, 100 * difference.low, 100 * difference.high, n)
@@ -63,7 +66,7 @@ def sentences(summary: list[dict[str, Any]]) -> list[str]:
     """One sentence per comparison: every arm with the baseline, then with its neighbours."""
     named = {arm['arm']: arm for arm in summary}
     return [
-        sentence(arm, named[other])
+        printable(sentence(arm, named[other]))
         for arm in summary[1:]
         for other in (summary[0]['arm'], *arm['neighbours'])
     ]
@@ -71,12 +74,18 @@ def sentences(summary: list[dict[str, Any]]) -> list[str]:
 
 def notes(summary: list[dict[str, Any]]) -> list[str]:
     """What a table does not say: what the intervals cover, learning rates at the edge, failures."""
-    texts = [
+    text = (
         f'Intervals: {percent(summary[0]["level"])} Student t over seeds, so they cover '
-        'initialisation and data order, not the sampling of test images. Each is for one '
-        'comparison, not corrected for several comparisons. Differences are in percentage points, '
-        f'paired by seed, to {summary[0]["arm"]}.'
-    ]
+        'initialisation and data order, not the sampling of test images.'
+    )
+    if len(summary) > 1:
+        text += (
+            ' Each is for one comparison, not corrected for several comparisons. Differences are '
+            f'in percentage points, paired by seed, to {summary[0]["arm"]}.'
+        )
+    # Without an interval there is nothing to explain
+    several = any(arm['seeds_expected'] > 1 for arm in summary)
+    texts = [text] if several or len(summary) > 1 else []
     texts += views_notes(summary)
     if any(arm['rate_at_edge'] for arm in summary):
         texts.append(

@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Iterable
 from typing import Any
 
+from experiments.errors import printable
 from experiments.report.intervals import Interval, interval
 from experiments.workdir import Experiment
 
@@ -18,9 +19,45 @@ def arm_rows(experiment: Experiment, arm: str, phase: str) -> list[dict[str, Any
     return [row for row in experiment.rows if row['arm'] == arm and row['phase'] == phase]
 
 
+def unfinished(experiment: Experiment, arm: str, phase: str) -> list[str]:
+    """Names of the runs of one arm and phase that have epochs, but no row yet.
+
+    They are running, or were interrupted. Plans of older code do not list their runs: [] for those.
+    """
+    ended = {row['point'] for row in experiment.rows}
+    return [
+        name
+        for name, run in experiment.plan.get('runs', {}).items()
+        if (run['arm'], run['phase']) == (arm, phase)
+        and name in experiment.curves
+        and name not in ended
+    ]
+
+
 def seeds_of(experiment: Experiment, arm: str) -> list[int]:
     """The seeds planned for an arm; not all arms need have all seeds."""
     return experiment.plan.get('arm_seeds', {}).get(arm, experiment.plan['seeds'])
+
+
+def rates_of(experiment: Experiment, arm: str) -> list[float]:
+    """The learning rates tried for an arm; not all arms of several experiments have the same."""
+    return experiment.plan.get('arm_rates', {}).get(arm, experiment.plan['rates'])
+
+
+def unfinished_words(experiment: Experiment, arm: str) -> list[str]:
+    """One string per run of the arm that is running or was interrupted: 'seed 3, epoch 4 of 10'."""
+    plan, texts = experiment.plan, []
+    epochs = plan.get('arm_epochs', {}).get(arm, plan.get('epochs'))
+    for phase in ('final', 'select'):
+        for name in unfinished(experiment, arm, phase):
+            run = plan['runs'][name]
+            rate = (
+                f' at learning rate {run["learning_rate"]:g} (trial)' if phase == 'select' else ''
+            )
+            reached = experiment.curves[name][-1]['epoch']
+            of = f' of {epochs}' if epochs else ''
+            texts.append(f'seed {run["seed"]}{rate}, epoch {reached}{of}')
+    return texts
 
 
 def finished(experiment: Experiment, arm: str) -> dict[int, dict[str, Any]]:
@@ -47,7 +84,7 @@ def _failures(experiment: Experiment, arm: str) -> list[str]:
                 rate = ''
                 if phase == 'select':
                     rate = f' at learning rate {row["learning_rate"]:g} (trial)'
-                reason = ' '.join(str(row.get('reason') or 'no reason given').split())
+                reason = printable(' '.join((row.get('reason') or 'no reason given').split()))
                 texts.append(f'seed {row["seed"]}{rate} {row["status"]}: {reason}')
     return texts
 
@@ -62,7 +99,9 @@ def _missing(experiment: Experiment, arm: str) -> str:
     counts = {
         status: sum(row['status'] == status for row in final) for status in ('diverged', 'failed')
     }
-    counts['not run'] = len(seeds_of(experiment, arm)) - len({row['seed'] for row in final})
+    counts['unfinished'] = len(unfinished(experiment, arm, 'final'))
+    rest = len(seeds_of(experiment, arm)) - len({row['seed'] for row in final})
+    counts['not run'] = rest - counts['unfinished']
     return ', '.join(f'{count} {status}' for status, count in counts.items() if count > 0)
 
 
@@ -88,7 +127,7 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
 
     arm: label. level: of all intervals. learning_rate: the chosen one, None before any final run.
     seeds: how many finished. seeds_expected: how many the plan has for it.
-    missing: why these two differ, e.g. '1 diverged', or ''.
+    missing: why these two differ, e.g. '1 diverged, 1 unfinished' (running or interrupted), or ''.
     test_error, train_error, gap (test minus train, per seed): Interval over finished seeds. Where
         test images were seen in several views and train images in the centre alone, the gap is
         that of the centre.
@@ -100,17 +139,23 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
         one differs in one field: the other comparisons of a grid that change one factor.
     seconds_per_epoch: median, None if unknown. parameters: count, None if unknown.
     failures: list of strings, e.g. 'seed 3 diverged: loss is nan at step 40'.
+    unfinished: list of strings, e.g. 'seed 3, epoch 4 of 10', of runs that are running or stopped.
+    data: the data set, where several experiments are compared; arms of another one have no pairs.
     rate_at_edge: the chosen learning rate is the lowest or highest of several tried: a better one
         may lie beyond.
     """
     plan = experiment.plan
-    level, rates = plan['level'], plan['rates']
+    level, origin = plan['level'], plan.get('origin', {})
     done = {arm: finished(experiment, arm) for arm in plan['arms']}
     overrides = {row['arm']: row.get('overrides', {}) for row in experiment.rows}
 
+    def data_of(arm: str) -> str:
+        return origin.get(arm, {}).get('data', '')
+
     def paired(arm: str, reference: str) -> Interval:
         """Test error of an arm minus that of another, over the seeds that both have."""
-        pairs = [seed for seed in done[arm] if seed in done[reference]]
+        same = data_of(arm) == data_of(reference)
+        pairs = [seed for seed in done[arm] if same and seed in done[reference]]
         return interval(
             [done[arm][seed]['test/error'] - done[reference][seed]['test/error'] for seed in pairs],
             level,
@@ -119,6 +164,7 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
     summary = []
     for place, arm in enumerate(plan['arms']):
         rows = list(done[arm].values())
+        rates = rates_of(experiment, arm)
         # None: no learning rate of the grid trained
         chosen = column(arm_rows(experiment, arm, 'final'), 'learning_rate')
         counts = column([row for row in experiment.rows if row['arm'] == arm], 'parameters')
@@ -128,7 +174,8 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
         neighbours = [
             other
             for other in plan['arms'][1:place]
-            if _fields_apart(overrides.get(arm, {}), overrides.get(other, {})) == 1
+            if origin.get(arm, {}).get('name') == origin.get(other, {}).get('name')
+            and _fields_apart(overrides.get(arm, {}), overrides.get(other, {})) == 1
         ]
         summary.append(
             {
@@ -148,6 +195,8 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
                 'seconds_per_epoch': _seconds_per_epoch(experiment, arm),
                 'parameters': counts[0] if counts else None,
                 'failures': _failures(experiment, arm),
+                'unfinished': unfinished_words(experiment, arm),
+                'data': data_of(arm),
                 'rate_at_edge': bool(chosen)
                 and len(rates) > 1
                 and any(math.isclose(chosen[0], edge) for edge in (min(rates), max(rates))),

@@ -60,6 +60,7 @@ class Runner:
             if learning_rate is None:
                 self._no_learning_rate(arm)
                 return
+            self._write_plan()  # names the final runs, so that their curves can be drawn meanwhile
         self._run_phase(self.plan.finals(arm, learning_rate))
 
     def _run_phase(self, runs: list[Run]) -> None:
@@ -86,7 +87,7 @@ class Runner:
     def _start(self, runs: list[Run]) -> None:
         self.current = label(runs)
         epochs = train.length_of(runs[0].config, self.datasets[runs[0].arm]).epochs
-        self.reporter.start(self.current, epochs)
+        self.reporter.start(self.current, epochs, len(runs))
 
     def _train(self, runs: list[Run]) -> None:
         """Trains these runs at once and adds the row of each."""
@@ -199,10 +200,10 @@ class Runner:
         summary = summarise(experiment)
         self.console.print(result_table.terminal(summary))
         for sentence in sentences(summary):
-            self.console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+            self.console.print(sentence)
         with self.workdir.writing():
             result_table.write_csv(folder / 'results.csv', summary)
             drawn = figures.write(experiment, folder / 'figure')
             paths = [folder / 'results.csv', *drawn, page.write(folder)]
         written = ', '.join(map(str, paths))
-        self.console.print(f'written: {written}', highlight=False, soft_wrap=True)
+        self.console.print(f'written: {written}')

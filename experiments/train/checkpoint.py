@@ -38,7 +38,7 @@ class Snapshot(NamedTuple):
     controls: tuple[Control, ...]  # of each of the runs trained together
     validation: tuple[dict[str, float], ...]  # of each, after the last epoch
     state: Any  # the trainer's State, or what flax.serialization.to_state_dict makes of it
-    curves: tuple[list[list[float]], ...] = ()  # of each, [step, train error] inside the epochs
+    records: tuple[dict[str, Any], ...] = ()  # of each, what its row will hold of the epochs so far
 
 
 def save(path: str | os.PathLike, made_of: dict[str, Any], snapshot: Snapshot) -> None:
@@ -47,7 +47,7 @@ def save(path: str | os.PathLike, made_of: dict[str, Any], snapshot: Snapshot) -
     made_of: {what: value} that `read` compares. Raises OSError (disk full, read-only).
     """
     controls = [list(control) for control in snapshot.controls]
-    progress = [snapshot.epoch, snapshot.step, controls, snapshot.validation, snapshot.curves]
+    progress = [snapshot.epoch, snapshot.step, controls, snapshot.validation, snapshot.records]
     header = json.dumps([_VERSION, made_of, *progress])
     state = _arrays(jax.device_get(snapshot.state))
     write_whole(path, serialization.msgpack_serialize({'header': header, 'state': state}))
@@ -63,12 +63,12 @@ def read(path: str | os.PathLike, made_of: dict[str, Any]) -> tuple[Snapshot | N
         return None, f'{path} cannot be read ({reason(error)}); the training starts over'
     try:
         content = serialization.msgpack_restore(data)
-        version, of, epoch, step, controls, validation, curves = json.loads(content['header'])
+        version, of, epoch, step, controls, validation, records = json.loads(content['header'])
         asked = json.loads(json.dumps(made_of))
         differ = [what for what, value in asked.items() if of.get(what) != value]
         controls = tuple(Control(*control) for control in controls)
         state = content['state']
-        snapshot = Snapshot(epoch, step, controls, tuple(validation), state, tuple(curves))
+        snapshot = Snapshot(epoch, step, controls, tuple(validation), state, tuple(records))
     except Exception as error:  # msgpack raises many kinds for a damaged file
         return None, f'{path} is damaged ({reason(error)}); the training starts over'
     if version != _VERSION:

@@ -5,6 +5,8 @@ is shared and nothing is averaged over devices. States, batches and learning rat
 axes [devices, models], models being those of one device.
 """
 
+import copy
+import functools
 import itertools
 import math
 import time
@@ -59,7 +61,7 @@ def fit_together(
     on_epoch: Callable[[int, dict[str, Any]], None] = lambda index, line: None,
     *,
     read_test: bool,
-    on_step: Callable[[int, int], None] = lambda step, steps: None,
+    on_step: Callable[..., None] = lambda *_: None,
     begun: checkpoint.Snapshot | None = None,
     keep: Callable[[Callable[[], checkpoint.Snapshot]], None] = lambda snapshot: None,
     on_end: Callable[[int, Any], None] = lambda index, variables: None,
@@ -71,7 +73,9 @@ def fit_together(
     own initialisation, draws and order of the data. A run that diverges has a Diverged in place of
     its row and no line from that epoch on, and stops none of the others. `on_epoch` gets the
     config's index before the line; 'seconds' are the run's share, the same for all. `on_step` gets,
-    after each step, the steps done and those of the whole training. `on_end` gets the index and the
+    after each step, the steps done and those of the whole training, the images of a step, the
+    learning rates, and a function for the loss of the last step that the device has done (None:
+    there is none yet), which does not wait for it. `on_end` gets the index and the
     final variables, NumPy arrays, of each config that has a row.
 
     `keep` gets, after an epoch in which no run diverged, a function that returns a Snapshot. Given
@@ -89,6 +93,7 @@ def fit_together(
         if not group.running():
             return group.outcomes
         group.validate(metrics, on_epoch)
+        group.read_measures()
         if len(group.running()) == len(configs):
             keep(group.snapshot)
     group.finish(read_test, on_end)
@@ -113,14 +118,17 @@ class _Group:
         self.controls = [optim.control_of(config)] * self.count
         self.validation: list[dict[str, float]] = []
         self.outcomes: list[Any] = [None] * self.count
-        self.curves: list[list[list[float]]] = [[] for _ in configs]  # of each run, [step, error]
+        # of each run, what its row will hold of the epochs so far
+        self.records: list[dict[str, Any]] = [{} for _ in configs]
         self.epoch = self.done = 0  # epochs and steps
         self.state = self.program.init(*(config.seed for config in configs))
         if begun:
             self.state = checkpoint.restored(begun, self.state)
             self.epoch, self.done = begun.epoch, begun.step
             self.controls, self.validation = list(begun.controls), list(begun.validation)
-            self.curves = [list(curve) for curve in begun.curves]
+            self.records = copy.deepcopy(list(begun.records))
+        else:
+            self.read_measures()
 
     def running(self) -> list[int]:
         """Indices of the runs that have no outcome yet."""
@@ -128,7 +136,8 @@ class _Group:
 
     def snapshot(self) -> checkpoint.Snapshot:
         kept = tuple(self.controls), tuple(self.validation), self.state
-        return checkpoint.Snapshot(self.epoch, self.done, *kept, tuple(map(list, self.curves)))
+        records = copy.deepcopy(tuple(self.records))
+        return checkpoint.Snapshot(self.epoch, self.done, *kept, records)
 
     def train_epoch(self, on_step) -> dict[str, Any]:
         """Trains one epoch; a run whose loss is not finite gets its outcome.
@@ -138,6 +147,7 @@ class _Group:
         self.epoch += 1
         start, metrics, rates = time.perf_counter(), [], []
         batches = _train_batches(self.configs, self.dataset, self.program, self.epoch)
+        images = self.count * self.configs[0].train.batch
         # One step is one dispatch. The host's part of it is under 3 % even of LeNet-5's step on a
         # CPU, and in a loop on the device XLA's CPU convolutions are many times slower.
         for batch in itertools.islice(batches, self.length.steps - self.done):
@@ -148,7 +158,8 @@ class _Group:
             self.state, values = self.program.step(self.state, batch, given)
             metrics.append(values)  # stays on the device until the epoch ends
             self.done += 1
-            on_step(self.done, self.length.steps)
+            latest = functools.partial(_latest_loss, metrics)
+            on_step(self.done, self.length.steps, images, rates, latest)
         metrics = jax.device_get(metrics)
         seconds = (time.perf_counter() - start) / self.count
         found = {
@@ -171,8 +182,24 @@ class _Group:
             ends = self.done - len(errors)
             for part in np.array_split(errors, points):
                 ends += len(part)
-                for curve, error in zip(self.curves, part.mean(0)):
-                    curve.append([ends, float(error)])
+                for record, error in zip(self.records, part.mean(0)):
+                    record.setdefault('train/curve', []).append([ends, float(error)])
+
+    def read_measures(self) -> None:
+        """Reads the measures of the config off the runs, if it asks for them after this epoch."""
+        fields = self.configs[0].measure
+        if not fields.names or self.epoch not in (fields.epochs or (self.length.epochs,)):
+            return
+        chosen = np.arange(min(fields.images, len(self.dataset.validation.labels)))
+        images, labels = self.dataset.validation.read(chosen)
+        variables = jax.device_get(self.program.variables(self.state))
+        for index in self.running():
+            own = _model(variables, index, self.program.shape)
+            found = jax.device_get(self.program.measure(own, {'image': images, 'label': labels}))
+            for name, values in found.items():
+                values = {key: _plain(value) for key, value in values.items()}
+                known = self.records[index].setdefault('measures', {}).setdefault(name, {})
+                known[str(self.epoch)] = values
 
     def _diverged(self, index: int, how: str) -> None:
         rate = self.configs[index].train.rate
@@ -241,10 +268,21 @@ class _Group:
                 row['test/right'] = bits.pack(test[index]['right'])
             if centre:
                 row['test/centre_error'] = centre[index]['error']
-            if self.curves[index]:
-                row['train/curve'] = self.curves[index]
-            self.outcomes[index] = row
+            self.outcomes[index] = row | self.records[index]
             on_end(index, _model(variables, index, program.shape))
+
+
+def _plain(value: Any) -> Any:
+    """A number or list of numbers for JSON, which has no infinity: None in its place."""
+    if np.ndim(value):
+        return [_plain(one) for one in value]
+    return float(value) if np.isfinite(value) else None
+
+
+def _latest_loss(metrics: Sequence[dict[str, Any]]) -> float | None:
+    """The loss of the last step that the device has done, a mean over models; does not wait."""
+    done = (values['loss'] for values in reversed(metrics) if values['loss'].is_ready())
+    return next((float(np.mean(loss)) for loss in done), None)
 
 
 def _model(variables, index: int, shape: tuple[int, ...]):

@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import cnns
-from experiments import data
+from experiments import data, measures
 from experiments.errors import UserError
 from experiments.plan.checks import compiled
 from experiments.plan.config import fields_of
@@ -37,6 +37,7 @@ class Program(NamedTuple):
     step: Parallel  # (State, batch [devices, n, ...], learning rate) -> (State, {'loss', 'error'})
     evaluate: Callable  # (variables, batch [devices, n, ...]) -> sums, of the centre alone
     test: Callable  # the same of config.evaluation.views
+    measure: Callable  # (variables of one model, batch) -> {measure: {name: value}}
     variables: Callable  # State -> the variables to evaluate, averaged ones with train.ema
     shape: tuple[int, ...]  # (): one model, on all devices
     devices: int  # that are used
@@ -128,6 +129,7 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
         seen = views.views(config.evaluation.views, augmented, config.evaluation.scales)
         test, test_batch = _evaluation(config, net, seen, devices, shape)
     init = functools.partial(_init, size=size, **common)
+    measure = functools.partial(_measure, tuple(config.measure.names), net, centre)
     if shape:
         mapped = side_by_side(step, devices, (0, 0, 0), donate=True, fast=net.fast)
     else:
@@ -137,6 +139,7 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
         step=mapped,
         evaluate=evaluate,
         test=test,
+        measure=jax.jit(measure),
         variables=functools.partial(_variables, ema=config.train.ema),
         shape=shape,
         devices=devices,
@@ -201,6 +204,13 @@ def _variables(state: State, *, ema: float) -> dict[str, Any]:
         weight = 1 - ema ** int(np.ravel(state.average.count)[0])
         params, batch_stats = jax.tree.map(lambda leaf: leaf / weight, state.average.ema)
     return {'params': params, 'batch_stats': batch_stats}
+
+
+def _measure(names, net, centre: views.Views, variables, batch) -> dict[str, Any]:
+    """Measures on a whole batch {'image': uint8 [n, H, W, C], 'label': int32 [n]}."""
+    (images,) = centre(batch['image'])
+    own = net.clone(axis_name=None)  # batch statistics are those of this batch
+    return measures.evaluate(names, own, variables, images, batch['label'])
 
 
 def _evaluation(

@@ -1,0 +1,296 @@
+"""Figures of claims in the form of the papers' own, from stored rows.
+
+Axes, line styles and order are those of the paper's figure where it has one; the paper's own value
+is a mark in grey. Bands and bars are intervals over seeds; the legend says how many.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib.ticker
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments import style
+from experiments.claims import judge, statistics
+from experiments.claims.claim import Claim, Verdict
+from experiments.report.intervals import interval
+from experiments.report.summary import finished
+from experiments.style import GREY
+from experiments.workdir import Experiment
+
+Rows = dict[int, dict[str, Any]]  # of one arm, by seed
+
+
+def _seeds(rows: Rows) -> str:
+    return f'n = {len(rows)}'
+
+
+def _band(axes: Axes, x, values, level: float, label: str, **look: Any) -> None:
+    """A line through the means of values [seeds, points], with its interval where there is one."""
+    found = np.array([interval(column, level)[:3] for column in np.transpose(values)])
+    (line,) = axes.plot(x, found[:, 0], label=style.plain(label), **look)
+    if len(values) > 1:
+        axes.fill_between(x, found[:, 1], found[:, 2], color=line.get_color(), alpha=0.18, lw=0)
+
+
+def _paper(axes: Axes, words: str, **at: float) -> None:
+    """The paper's own value, as a grey line."""
+    draw = axes.axhline if 'y' in at else axes.axvline
+    draw(*at.values(), color=GREY, lw=1.2, ls=(0, (1, 1)), label=f'paper: {words}')
+
+
+def _done(axes: Axes, xlabel: str, ylabel: str) -> None:
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.grid(alpha=0.25)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8, frameon=False)
+
+
+# --- curves of training --------------------------------------------------------------------------
+
+
+def training_curves(
+    experiment: Experiment, looks: Mapping[str, dict[str, Any]], threshold: float = 0.25
+) -> Figure:
+    """Training error over epochs: solid for ReLU, dashed for tanh (AlexNet, Fig. 1).
+
+    looks: {arm: keywords of plot}. The dotted horizontal line is the threshold.
+    """
+    figure = style.canvas(5, 4)
+    axes = figure.subplots()
+    for place, (arm, look) in enumerate(looks.items()):
+        rows = finished(experiment, arm)
+        curves = [row['train/curve'] for row in rows.values() if 'train/curve' in row]
+        if not curves:
+            continue
+        steps = np.array([step for step, _ in curves[0]])
+        row = next(iter(rows.values()))
+        epochs = steps * row['epochs'] / row['steps']
+        errors = [[100 * error for _, error in curve] for curve in curves]
+        given = {'color': style.colour(place), 'lw': 1.5} | look
+        label = f'{arm} ({_seeds(rows)})'
+        _band(axes, epochs, errors, experiment.plan['level'], label, **given)
+    axes.axhline(100 * threshold, color=GREY, lw=1, ls=':')
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    _done(axes, 'epochs', 'training error, %')
+    return figure
+
+
+def depth_curves(experiment: Experiment, families: Mapping[str, Sequence[str]]) -> Figure:
+    """Training error (dashed) and validation error (solid) over epochs, a panel for each family of
+    nets; the deeper, the thicker (He et al. 2015, Fig. 6)."""
+    figure = style.canvas(4.6 * len(families), 4)
+    for axes, (family, arms) in zip(
+        figure.subplots(1, len(families), sharey=True, squeeze=False)[0], families.items()
+    ):
+        for place, arm in enumerate(arms):
+            rows = finished(experiment, arm)
+            lines = [experiment.curves.get(row['point'], []) for row in rows.values()]
+            lines = [own for own in lines if own]
+            if not lines:
+                continue
+            epochs = [line['epoch'] for line in lines[0]]
+            look = {'color': style.colour(place), 'lw': 1 + 0.5 * place}
+            for key, ls, words in (('train', '--', ''), ('validation', '-', arm)):
+                errors = [[100 * line[f'{key}/error'] for line in own] for own in lines]
+                label = f'{words} ({_seeds(rows)})' if words else '_'
+                _band(axes, epochs, errors, experiment.plan['level'], label, ls=ls, **look)
+        axes.set_title(style.plain(family))
+        _done(axes, 'epoch', 'error, % (dashed: training)')
+    return figure
+
+
+# --- values over a quantity ----------------------------------------------------------------------
+
+
+def over(
+    experiment: Experiment,
+    series: Mapping[str, Sequence[tuple[float, str]]],
+    metric: Callable[[dict[str, Any]], float | None],
+    xlabel: str,
+    ylabel: str,
+) -> Figure:
+    """A metric over a number that differs between arms: {name of a line: [(x, arm), ...]}.
+
+    LeNet's Fig. 5 and 6: test error over the number of training images.
+    """
+    figure = style.canvas(5, 4)
+    axes, level = figure.subplots(), experiment.plan['level']
+    for place, (name, points) in enumerate(series.items()):
+        found, xs, counts = [], [], []
+        for x, arm in points:
+            values = judge.sample(experiment, arm, metric).values
+            if values:
+                found.append(interval(values.values(), level))
+                xs.append(x)
+                counts.append(len(values))
+        if found:
+            means = [own.mean for own in found]
+            room = [own.high - own.mean if own.n > 1 else 0 for own in found]
+            label = f'{name} (n = {min(counts)})'
+            look: dict[str, Any] = dict(color=style.colour(place), marker='os^d'[place % 4], ms=5)
+            axes.errorbar(xs, means, yerr=room, capsize=3, lw=1.5, label=style.plain(label), **look)
+    axes.set_ylim(bottom=0)
+    _done(axes, xlabel, ylabel)
+    return figure
+
+
+def over_key(
+    experiment: Experiment, arms: Sequence[str], name: str, xlabel: str, ylabel: str, scale=1.0
+) -> Figure:
+    """A measure of several values after the last epoch, a line for each arm: the values in their
+    order, as the error over the pixels that images are shifted by."""
+    figure = style.canvas(5, 4)
+    axes = figure.subplots()
+    for place, arm in enumerate(arms):
+        rows = {s: row for s, row in finished(experiment, arm).items() if name in _measures(row)}
+        if not rows:
+            continue
+        keys = list(_last(next(iter(rows.values())), name))
+        values = [[scale * _last(row, name)[key] for key in keys] for row in rows.values()]
+        look = {'color': style.colour(place), 'marker': 'os^d'[place % 4], 'ms': 4}
+        label, level = f'{arm} ({_seeds(rows)})', experiment.plan['level']
+        _band(axes, range(len(keys)), values, level, label, **look)
+        axes.set_xticks(range(len(keys)), keys)
+    axes.set_ylim(bottom=0)
+    _done(axes, xlabel, ylabel)
+    return figure
+
+
+def _measures(row: dict[str, Any]) -> dict[str, Any]:
+    return row.get('measures', {})
+
+
+def _last(row: dict[str, Any], name: str) -> dict[str, Any]:
+    epochs = row['measures'][name]
+    return epochs[max(epochs, key=int)]
+
+
+def by_layer(
+    experiment: Experiment,
+    arms: Sequence[str],
+    name: str,
+    ylabel: str,
+    keep: Callable[[str], bool] = lambda layer: True,
+    epoch: str = '',
+    log: bool = False,
+) -> Figure:
+    """A measure of every layer, from the first to the last (He et al. 2015, Fig. 7, upper part)."""
+    figure = style.canvas(6, 4)
+    axes = figure.subplots()
+    for place, arm in enumerate(arms):
+        rows = {s: row for s, row in finished(experiment, arm).items() if name in _measures(row)}
+        if not rows:
+            continue
+        own = [row['measures'][name].get(epoch) or _last(row, name) for row in rows.values()]
+        layers = [layer for layer in own[0] if keep(layer)]
+        values = [[found[layer] for layer in layers] for found in own]
+        x = np.linspace(0, 1, len(layers)) if len(arms) > 1 else range(1, len(layers) + 1)
+        ls = '--' if arm.startswith('plain') else '-'
+        label = f'{arm}, {len(layers)} layers ({_seeds(rows)})'
+        look = {'color': style.colour(place), 'ls': ls, 'lw': 1.4}
+        _band(axes, x, values, experiment.plan['level'], label, **look)
+    if log:
+        axes.set_yscale('log')
+    else:
+        axes.set_ylim(bottom=0)
+    _done(axes, 'depth of the layer, from the first to the last', ylabel)
+    return figure
+
+
+def percentiles(experiment: Experiment, arms: Sequence[str], layer: str) -> Figure:
+    """Test accuracy in training, and the 15th, 50th and 85th percentile of a sigmoid's input
+    (Ioffe & Szegedy 2015, Fig. 1 a to c)."""
+    figure = style.canvas(4 * (1 + len(arms)), 3.6)
+    first, *others = figure.subplots(1, 1 + len(arms))
+    for place, arm in enumerate(arms):
+        rows, level = finished(experiment, arm), experiment.plan['level']
+        lines = [experiment.curves.get(row['point'], []) for row in rows.values()]
+        lines = [own for own in lines if own]
+        if lines:
+            look = {'color': style.colour(place), 'ls': '--' if place == 0 else '-'}
+            accuracy = [[100 - 100 * line['validation/error'] for line in own] for own in lines]
+            steps = [line['step'] for line in lines[0]]
+            _band(first, steps, accuracy, level, f'{arm} ({_seeds(rows)})', **look)
+    _done(first, 'steps', 'validation accuracy, %')
+    for axes, arm in zip(others, arms):
+        for row in list(finished(experiment, arm).values())[:1]:  # a typical unit, of one run
+            found = _measures(row).get('response_percentiles', {})
+            epochs = sorted(found, key=int)
+            values = np.array([found[epoch][layer] for epoch in epochs])
+            for column, share in zip(values.T, (15, 50, 85)):
+                axes.plot([int(epoch) for epoch in epochs], column, label=f'{share} %', lw=1.3)
+        axes.set_title(style.plain(arm))
+        _done(axes, 'epoch', f'input of the first unit of {layer}')
+    return figure
+
+
+# --- effects -------------------------------------------------------------------------------------
+
+
+def effect(claim: Claim, verdict: Verdict, paper: float | None = None) -> Figure:
+    """One effect with its interval, the margin as a grey area, the paper's value as a mark."""
+    figure = style.canvas(5, 1.9)
+    axes = figure.subplots()
+    nothing = 1.0 if claim.unit == 'times' else 0.0
+    margin = claim.margin or 0
+    low, high = (1 / margin, margin) if nothing and margin else (-margin, margin)
+    axes.axvspan(low, high, color='#999999', alpha=0.25, lw=0, label='counts as nothing')
+    axes.axvline(nothing, color='black', lw=0.8)
+    if verdict.effect is not None:
+        ends = [verdict.effect if end is None else end for end in (verdict.low, verdict.high)]
+        width = [[verdict.effect - ends[0]], [ends[1] - verdict.effect]]
+        axes.errorbar(
+            [verdict.effect],
+            [0],
+            xerr=width,
+            fmt='o',
+            color=style.colour(0),
+            capsize=5,
+            lw=2,
+            label=f'measured, n = {verdict.seeds}',
+        )
+    if paper is not None:
+        axes.plot([paper], [0], 'D', color=GREY, mfc='none', ms=8, label='paper')
+    axes.set_yticks([])
+    axes.set_ylim(-1, 1)
+    axes.margins(x=0.1)
+    style.frame_rows(axes)
+    axes.set_xlabel(style.wrap(f'{claim.measure}, {claim.unit}', 70))
+    axes.legend(fontsize=8, frameon=False, loc='upper center', ncols=3)
+    return figure
+
+
+def effects(found: Sequence[statistics.Effect], margin: float, unit: str) -> Figure:
+    """All effects of a factorial, sorted by their size: what matters is at the top."""
+    ordered = sorted(found, key=lambda one: -abs(one.effect))
+    figure = style.canvas(7.5, 1 + 0.24 * len(ordered))
+    axes = figure.subplots()
+    axes.axvspan(-margin, margin, color='#999999', alpha=0.25, lw=0)
+    axes.axvline(0, color='black', lw=0.8)
+    for y, one in enumerate(ordered):
+        main = ' x ' not in one.name
+        clear = one.low > 0 or one.high < 0
+        axes.errorbar(
+            one.effect,
+            y,
+            xerr=[[one.effect - one.low], [one.high - one.effect]],
+            fmt='o' if main else 's',
+            mfc=style.colour(0 if main else 1) if clear else 'white',
+            color=style.colour(0 if main else 1),
+            ms=5,
+            capsize=2,
+            lw=1.2,
+        )
+    axes.set_yticks(range(len(ordered)), [style.plain(one.name) for one in ordered], fontsize=7.5)
+    axes.set_ylim(len(ordered) - 0.4, -0.6)
+    style.frame_rows(axes)
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(7))
+    axes.grid(axis='x', alpha=0.25)
+    words = 'circles: main effects, squares: interactions; filled: the interval excludes zero'
+    axes.set_xlabel(f'effect on the test error, {unit}\n{words}', fontsize=8.5)
+    return figure

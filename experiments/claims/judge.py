@@ -1,0 +1,287 @@
+"""From the rows of an experiment to a verdict: the rules, the same for every claim.
+
+An effect is a difference of two arms or a ratio of two times, with its interval. The margin is
+declared before the runs: an effect inside of it counts as nothing.
+
+    the interval lies inside the margin                         equivalent
+    it lies on the claimed side of nothing                      supported
+    it lies on the other side                                   contradicted
+    otherwise                                                   not resolved, and the seeds it takes
+
+A claim that there is no difference (direction 0) is equivalent inside the margin, contradicted
+outside of it, and not resolved where the interval crosses the margin. Whatever the interval, a
+comparison is not resolved while an arm lacks seeds, while a run diverged (where the metric cannot
+count it), or while a chosen learning rate is the lowest or the highest that was tried.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments import bits
+from experiments.claims import statistics
+from experiments.claims.claim import (
+    CONTRADICTED,
+    EQUIVALENT,
+    NOT_RESOLVED,
+    SUPPORTED,
+    Claim,
+    Verdict,
+)
+from experiments.report.summary import arm_rows, seeds_of
+from experiments.workdir import Experiment
+
+Row = dict[str, Any]
+LEAST = 2  # seeds of an arm, below which there is no interval
+
+
+def test_error(row: Row) -> float | None:
+    """In percent."""
+    return 100 * row['test/error']
+
+
+def train_error(row: Row) -> float | None:
+    """Measured after the training, in percent."""
+    return 100 * row['train/error']
+
+
+def gap(row: Row) -> float | None:
+    """Test error minus train error, in percentage points."""
+    return 100 * (row.get('test/centre_error', row['test/error']) - row['train/error'])
+
+
+def steps_to_error(row: Row, threshold: float) -> float | None:
+    """Steps after which the training error inside an epoch is first at most this fraction.
+
+    None if it never is. The steps are those of the points of 'train/curve'.
+
+    Raises:
+      KeyError: the row has no curve.
+    """
+    reached = (step for step, error in row['train/curve'] if error <= threshold)
+    return next(reached, None)
+
+
+def measured(row: Row, name: str, key: str, epoch: str = '') -> float | None:
+    """A value of a measure, after the last epoch unless another is given."""
+    epochs = row['measures'][name]
+    return epochs[epoch or max(epochs, key=int)][key]
+
+
+class Sample(NamedTuple):
+    """The final runs of one arm."""
+
+    values: dict[int, float]  # of the seeds that finished
+    trouble: str  # why they cannot be judged as they are, or ''
+
+
+def sample(experiment: Experiment, arm: str, metric: Callable[[Row], float | None]) -> Sample:
+    """The values of a metric of one arm, by seed."""
+    rows = arm_rows(experiment, arm, 'final')
+    values = {row['seed']: metric(row) for row in rows if row['status'] == 'done'}
+    known = {seed: value for seed, value in values.items() if value is not None}
+    planned = len(seeds_of(experiment, arm))
+    others = [row['status'] for row in rows if row['status'] != 'done']
+    if others:
+        trouble = f'{len(others)} of {planned} runs of {arm} {others[0]}'
+    elif len(values) < planned:
+        trouble = f'{len(values)} of {planned} runs of {arm} have finished'
+    elif len(known) < len(values):
+        trouble = f'{len(values) - len(known)} runs of {arm} have no such value'
+    else:
+        trouble = edge(experiment, arm)
+    return Sample(known, trouble)
+
+
+def edge(experiment: Experiment, arm: str) -> str:
+    """Why an arm's learning rate may not be the best one, or ''."""
+    tried = {row['learning_rate'] for row in arm_rows(experiment, arm, 'select')}
+    chosen = {row['learning_rate'] for row in arm_rows(experiment, arm, 'final')}
+    ends = {min(tried), max(tried)} if len(tried) > 1 else set()
+    if chosen & ends:
+        return f'the learning rate of {arm}, {min(chosen):g}, is at the edge of those tried'
+    return ''
+
+
+class Comparison(NamedTuple):
+    """Arm b minus arm a, alone and as one of a family."""
+
+    a: str
+    b: str
+    raw: statistics.Difference
+    corrected: statistics.Difference  # at the level of Holm's procedure
+    p: float  # Holm's
+
+
+def comparisons(
+    experiment: Experiment,
+    metric: Callable[[Row], float | None],
+    family: Sequence[tuple[str, str]] = (),
+) -> dict[tuple[str, str], Comparison]:
+    """The family of comparisons that the experiment declares, of the arms that have seeds enough.
+
+    family: of the plan, unless others are given. Holm's correction counts all of the family, those
+    without rows as well.
+    """
+    pairs = [tuple(pair) for pair in family or experiment.plan.get('comparisons', ())]
+    level = experiment.plan['level']
+    arms = {arm: sample(experiment, arm, metric).values for pair in pairs for arm in pair}
+    known = [pair for pair in pairs if min(len(arms[arm]) for arm in pair) >= LEAST]
+    raw = {(a, b): statistics.difference(arms[a], arms[b], level) for a, b in known}
+    p = [raw[pair].p if pair in raw else 1.0 for pair in pairs]
+    adjusted, levels = statistics.holm(p, level) if pairs else ([], [])
+    found = {}
+    for pair, own, own_level in zip(pairs, adjusted, levels):
+        if pair in raw:
+            a, b = pair
+            paired = raw[pair].paired
+            corrected = statistics.difference(arms[a], arms[b], own_level, paired)
+            found[pair] = Comparison(a, b, raw[pair], corrected, own)
+    return found
+
+
+def decided(low: float, high: float, margin: float, direction: int) -> str:
+    """The verdict of an interval; margin 0 or more, direction of the claim +1, -1 or 0."""
+    if -margin < low and high < margin:
+        return EQUIVALENT
+    if not direction:
+        return CONTRADICTED if low > margin or high < -margin else NOT_RESOLVED
+    if direction * low > 0 and direction * high > 0:
+        return SUPPORTED
+    return CONTRADICTED if direction * low < 0 and direction * high < 0 else NOT_RESOLVED
+
+
+def difference(
+    claim: Claim,
+    experiment: Experiment,
+    a: str,
+    b: str,
+    metric: Callable[[Row], float | None] = test_error,
+) -> Verdict:
+    """The verdict on arm b minus arm a, with Holm's correction over the plan's family."""
+    samples = [sample(experiment, arm, metric) for arm in (a, b)]
+    data, least = experiment.plan.get('dataset', ''), min(len(own.values) for own in samples)
+    if least < LEAST:
+        text = next((own.trouble for own in samples if own.trouble), 'too few seeds')
+        return Verdict(NOT_RESOLVED, f'{text}.', seeds=least, data=data)
+    declared = [tuple(pair) for pair in experiment.plan.get('comparisons', ())]
+    family = declared if (a, b) in declared else [(a, b)]
+    found = comparisons(experiment, metric, family)[a, b]
+    margin, level = claim.margin or 0.0, experiment.plan['level']
+    own = found.corrected
+    verdict = decided(own.low, own.high, margin, claim.direction)
+    text = f'{b} minus {a}: {own.effect:+.2f} {claim.unit}, {_interval(own)} ({_method(found)}).'
+    trouble = next((one.trouble for one in samples if one.trouble), '')
+    if trouble:
+        verdict, text = NOT_RESOLVED, f'{text} {trouble}.'
+    elif verdict == NOT_RESOLVED and margin:
+        needed = statistics.seeds_needed(own.deviation, margin, level, own.paired)
+        text += f' To find {margin:g} {claim.unit} takes about {needed} seeds an arm.'
+    return Verdict(verdict, text, own.effect, own.low, own.high, own.n, data, 'seeds')
+
+
+def _interval(own: statistics.Difference) -> str:
+    return f'[{own.low:+.2f}, {own.high:+.2f}]'
+
+
+def _method(found: Comparison) -> str:
+    how = 'paired by seed' if found.raw.paired else 'unpaired'
+    if not math.isnan(found.raw.correlation):
+        how += f', correlation {found.raw.correlation:+.2f}'
+    raw, own = found.raw, found.corrected
+    if (raw.low, raw.high) != (own.low, own.high):
+        how += f'; alone {_interval(raw)}'
+    return how
+
+
+def ratio(
+    claim: Claim, experiment: Experiment, a: str, b: str, times: Callable[[Row], float | None]
+) -> Verdict:
+    """The verdict on how many times as long arm b takes as arm a; None is a run that never does.
+
+    claim.margin is a factor above 1: a ratio between 1 / margin and margin counts as nothing.
+    """
+    arms, troubles = [], []
+    data = experiment.plan.get('dataset', '')
+    for arm in (a, b):
+        rows = arm_rows(experiment, arm, 'final')
+        # a run that diverged never reached the threshold either
+        ended = [row for row in rows if row['status'] in ('done', 'diverged')]
+        arms.append([times(row) if row['status'] == 'done' else None for row in ended])
+        if len(ended) < len(seeds_of(experiment, arm)):
+            planned = len(seeds_of(experiment, arm))
+            troubles.append(f'{len(ended)} of {planned} runs of {arm} have finished')
+        elif edge(experiment, arm):
+            troubles.append(edge(experiment, arm))
+    least = min(map(len, arms))
+    if least < LEAST:
+        return Verdict(NOT_RESOLVED, f'{troubles[0]}.', seeds=least, data=data)
+    found = statistics.times_ratio(arms[0], arms[1], experiment.plan['level'])
+    margin = math.log(claim.margin or 1.0)
+    with np.errstate(divide='ignore'):
+        low, high = np.log([found.low, found.high])
+    verdict = decided(low, high, margin, claim.direction)
+    text = f'{b} takes {_times(found.effect)} as long as {a}, [{found.low:.2f}, {found.high:.2f}].'
+    for arm, count, all_ in zip((a, b), found.censored, map(len, arms)):
+        if count:
+            text += f' {count} of {all_} runs of {arm} never got there.'
+    if troubles:
+        verdict, text = NOT_RESOLVED, f'{text} {troubles[0]}.'
+    return Verdict(
+        verdict, text, _finite(found.effect), _finite(found.low), _finite(found.high), least, data,
+        'seeds',
+    )  # fmt: skip
+
+
+def _times(effect: float) -> str:
+    if math.isnan(effect):
+        return 'an unknown number of times'
+    return 'more times than can be said' if math.isinf(effect) else f'{effect:.2f} times'
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def all_of(verdicts: Sequence[Verdict]) -> Verdict:
+    """A claim of several parts: contradicted if any is, supported only if all are.
+
+    The numbers are those of the first part; the text is that of all.
+    """
+    kinds = [one.verdict for one in verdicts]
+    order = (CONTRADICTED, NOT_RESOLVED, EQUIVALENT)
+    verdict = next((kind for kind in order if kind in kinds), SUPPORTED)
+    text = ' '.join(one.text for one in verdicts)
+    seeds = min(one.seeds for one in verdicts)
+    return verdicts[0]._replace(verdict=verdict, text=text, seeds=seeds)
+
+
+def with_images(experiment: Experiment, a: str, b: str) -> tuple[float, float] | None:
+    """An interval of b minus a in percentage points that covers seeds and test images.
+
+    None where rows lack their bits.
+    """
+    arms = []
+    for arm in (a, b):
+        rows = [row for row in arm_rows(experiment, arm, 'final') if 'test/right' in row]
+        if len(rows) < LEAST:
+            return None
+        arms.append(np.array([bits.unpack(row['test/right'], row['test/count']) for row in rows]))
+    low, high = statistics.crossed(arms[0], arms[1], experiment.plan['level'])
+    return 100 * low, 100 * high
+
+
+def factorial(
+    experiment: Experiment, factors: Mapping[str, Sequence], metric=test_error
+) -> list[statistics.Effect]:
+    """Main effects and interactions of arms that set these fields: {'model.pool': levels}."""
+    rows = []
+    for arm in experiment.plan['arms']:
+        for row in arm_rows(experiment, arm, 'final'):
+            if row['status'] == 'done':
+                given = {field.split('.')[-1]: row['overrides'][field] for field in factors}
+                rows.append(given | {'value': metric(row), 'seed': row['seed']})
+    levels = {field.split('.')[-1]: own for field, own in factors.items()}
+    return statistics.factorial(rows, levels, experiment.plan['level'])

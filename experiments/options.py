@@ -1,0 +1,38 @@
+"""Command lines: every option has one name, and every mistake is one line."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.errors import UserError, one_of
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose mistakes are UserErrors of one line.
+
+    No option can be abbreviated; --dry-run is --dry_run. Unknown options are errors that name the
+    nearest one, unless `others`: then parse_known_args returns them.
+    """
+
+    def __init__(self, *, others: bool = False, **given: Any):
+        super().__init__(allow_abbrev=False, **given)
+        self.others = others
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace=None):  # type: ignore[override]
+        words = [*(sys.argv[1:] if args is None else args)]
+        for index, word in enumerate(words):
+            flag, equals, value = word.partition('=')
+            if word == '--':
+                break
+            if not flag.startswith('--') or flag in self._option_string_actions:
+                continue
+            own = '--' + flag[2:].replace('-', '_')
+            if own in self._option_string_actions:
+                words[index] = own + equals + value
+            elif not self.others and not self._subparsers:
+                raise one_of('option', flag, self._option_string_actions)
+        return super().parse_known_args(words, namespace)
+
+    def error(self, message: str):
+        raise UserError(f'{message}. See {self.prog} --help.')

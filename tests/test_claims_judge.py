@@ -1,0 +1,225 @@
+"""Rules from rows to verdicts: made-up rows for every outcome."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from experiments import bits
+from experiments.claims import judge, statistics
+from experiments.claims.claim import Claim
+from experiments.workdir import Experiment
+
+
+def claim(margin=0.3, direction=1, unit='percentage points'):
+    return Claim('X1', 'b is above a', 'nowhere', 'b - a', unit, 'no value', margin, direction)
+
+
+def experiment(arms, rates=(0.01, 0.1, 1.0), chosen=0.1, comparisons=None, seeds=None):
+    """arms: {label: [test error in percent, or a status, or a row]}, one for each seed."""
+    rows, seeds = [], seeds or max(map(len, arms.values()))
+    for arm, values in arms.items():
+        for rate in rates:
+            rows.append(dict(arm=arm, phase='select', seed=1000, status='done', learning_rate=rate))
+        for seed, value in enumerate(values):
+            row = dict(arm=arm, phase='final', seed=seed, status='done', learning_rate=chosen)
+            if isinstance(value, str):
+                row['status'] = value
+            elif isinstance(value, dict):
+                row |= value
+            else:
+                row |= {'test/error': value / 100, 'train/error': 0.0}
+            rows.append(row)
+    plan = dict(
+        arms=list(arms), seeds=list(range(seeds)), level=0.95, rates=list(rates), dataset='cifar10'
+    )
+    if comparisons:
+        plan['comparisons'] = comparisons
+    return Experiment(plan, rows, {})
+
+
+LOW, HIGH = [20.0, 20.1, 19.9, 20.05, 19.95], [21.0, 21.1, 20.9, 20.95, 21.05]
+NEAR, WIDE = [20.05, 20.1, 19.95, 20.0, 20.02], [19.0, 22.0, 20.5, 18.5, 21.5]
+
+
+@pytest.mark.parametrize(
+    'b, direction, verdict',
+    [
+        (HIGH, 1, 'supported'),
+        (HIGH, -1, 'contradicted'),
+        (HIGH, 0, 'contradicted'),
+        (NEAR, 1, 'equivalent'),
+        (NEAR, 0, 'equivalent'),
+        (WIDE, 1, 'not resolved'),
+        (WIDE, 0, 'not resolved'),
+    ],
+)
+def test_every_outcome_of_a_difference(b, direction, verdict):
+    found = judge.difference(claim(direction=direction), experiment({'a': LOW, 'b': b}), 'a', 'b')
+    assert found.verdict == verdict, found.text
+    assert found.effect == pytest.approx(np.mean(b) - np.mean(LOW))
+    assert found.low < found.effect < found.high
+    assert (found.seeds, found.data, found.covers) == (5, 'cifar10', 'seeds')
+    assert ('takes about' in found.text) == (verdict == 'not resolved')
+
+
+def test_what_is_not_resolved_says_how_many_seeds_would_resolve_it():
+    found = judge.difference(claim(), experiment({'a': LOW, 'b': WIDE}), 'a', 'b')
+    deviation = math.sqrt((np.var(LOW, ddof=1) + np.var(WIDE, ddof=1)) / 2)
+    about = 2 * (deviation / 0.3) ** 2 * (1.96 + 0.84) ** 2
+    count = int(found.text.split('about ')[1].split(' seeds')[0])
+    assert about < count < about + 3
+
+
+@pytest.mark.parametrize(
+    'b, chosen, words',
+    [
+        ([*HIGH[:3], 'diverged', 'diverged'], 0.1, '2 of 5 runs of b diverged'),
+        (HIGH[:4], 0.1, '4 of 5 runs of b have finished'),
+        (HIGH, 1.0, 'the learning rate of a, 1, is at the edge of those tried'),
+        (HIGH[:1], 0.1, '1 of 5 runs of b have finished'),
+        ([], 0.1, '0 of 5 runs of b have finished'),
+    ],
+)
+def test_what_stands_in_the_way_of_a_verdict_is_said(b, chosen, words):
+    found = judge.difference(claim(), experiment({'a': LOW, 'b': b}, chosen=chosen), 'a', 'b')
+    assert found.verdict == 'not resolved' and words in found.text
+
+
+def test_a_grid_of_one_rate_has_no_edge():
+    found = judge.difference(claim(), experiment({'a': LOW, 'b': HIGH}, rates=(0.1,)), 'a', 'b')
+    assert found.verdict == 'supported'
+
+
+def test_a_comparison_of_a_family_is_corrected_and_shows_its_own_interval_too():
+    arms = {'a': LOW, 'b': [20.3, 20.2, 20.25, 20.0, 20.35], 'c': NEAR, 'd': WIDE}
+    pairs = [('a', 'b'), ('a', 'c'), ('a', 'd')]
+    alone = judge.difference(claim(0.01), experiment(arms), 'a', 'b')
+    family = judge.difference(claim(0.01), experiment(arms, comparisons=pairs), 'a', 'b')
+    assert family.low < alone.low and family.high > alone.high
+    assert f'alone [{alone.low:+.2f}, {alone.high:+.2f}]' in family.text
+    found = judge.comparisons(experiment(arms, comparisons=pairs), judge.test_error)
+    assert found['a', 'b'].p == pytest.approx(3 * found['a', 'b'].raw.p)
+    assert (found['a', 'b'].p < 0.05) == (found['a', 'b'].corrected.low > 0)
+
+
+def test_arms_without_rows_still_count_in_the_family():
+    arms = {'a': LOW, 'b': HIGH, 'c': [], 'd': []}
+    pairs = [('a', 'b'), ('a', 'c'), ('a', 'd')]
+    found = judge.comparisons(experiment(arms, comparisons=pairs), judge.test_error)
+    assert list(found) == [('a', 'b')]
+    assert found['a', 'b'].p == pytest.approx(3 * found['a', 'b'].raw.p)
+
+
+def curve(*errors):
+    """A row whose error inside of epochs falls, a point every 10 steps."""
+    points = [[10 * (place + 1), error] for place, error in enumerate(errors)]
+    return {'train/curve': points, 'test/error': 0.2, 'train/error': 0.1}
+
+
+def test_steps_to_an_error_are_those_of_the_first_point_at_or_below_it():
+    row = curve(0.9, 0.5, 0.25, 0.3, 0.2)
+    assert judge.steps_to_error(row, 0.5) == 20
+    assert judge.steps_to_error(row, 0.25) == 30
+    assert judge.steps_to_error(row, 0.1) is None
+
+
+def runs(*steps):
+    """Rows that reach 25 % after so many steps; None: never."""
+    return [curve(*([0.9] * (step // 10 - 1)), 0.2) if step else curve(0.9, 0.8) for step in steps]
+
+
+FAST, SLOW = runs(100, 110, 120, 110, 100), runs(500, 600, 650, 700, 600)
+
+
+@pytest.mark.parametrize(
+    'b, verdict',
+    [
+        (SLOW, 'supported'),
+        (runs(100, 110, 110, 120, 100), 'equivalent'),
+        (runs(20, 30, 30, 20, 20), 'contradicted'),
+        (runs(100, 300, 80, 50, 200), 'not resolved'),
+        (runs(500, None, None, None, None), 'supported'),
+        ([*SLOW[:3], 'diverged', 'diverged'], 'supported'),
+        (SLOW[:4], 'not resolved'),
+    ],
+)
+def test_every_outcome_of_a_ratio_of_times(b, verdict):
+    made = experiment({'relu': FAST, 'tanh': b})
+    times = lambda row: judge.steps_to_error(row, 0.25)
+    found = judge.ratio(claim(1.25, unit='times'), made, 'relu', 'tanh', times)
+    assert found.verdict == verdict, found.text
+
+
+def test_runs_that_never_get_there_are_counted_in_words():
+    times = lambda row: judge.steps_to_error(row, 0.25)
+    made = experiment({'relu': FAST, 'tanh': runs(500, None, None, None, None)})
+    found = judge.ratio(claim(1.25, unit='times'), made, 'relu', 'tanh', times)
+    assert '4 of 5 runs of tanh never got there' in found.text
+    assert found.effect is None and found.high is None and found.low > 4
+
+
+@pytest.mark.parametrize(
+    'kinds, verdict',
+    [
+        (('supported', 'supported'), 'supported'),
+        (('supported', 'equivalent'), 'equivalent'),
+        (('supported', 'not resolved'), 'not resolved'),
+        (('not resolved', 'contradicted'), 'contradicted'),
+    ],
+)
+def test_a_claim_of_parts_holds_if_all_do(kinds, verdict):
+    parts = [judge.Verdict(kind, kind, seeds=place) for place, kind in enumerate(kinds, 3)]
+    found = judge.all_of(parts)
+    assert (found.verdict, found.seeds, found.text) == (verdict, 3, ' '.join(kinds))
+
+
+def test_an_interval_over_seeds_and_images_needs_the_bits_of_every_run():
+    rng = np.random.default_rng(0)
+    rows = lambda rate: [
+        {
+            'test/right': bits.pack(rng.random(300) < rate),
+            'test/count': 300,
+            'test/error': 1 - rate,
+            'train/error': 0,
+        }
+        for _ in range(4)
+    ]
+    made = experiment({'a': rows(0.8), 'b': rows(0.5)})
+    low, high = judge.with_images(made, 'a', 'b')
+    assert 15 < low < 30 < high < 45
+    assert judge.with_images(experiment({'a': LOW, 'b': HIGH}), 'a', 'b') is None
+
+
+def test_effects_of_a_factorial_come_from_what_the_arms_set():
+    arms = {}
+    for pool, overlap in itertools.product(('average', 'max'), (False, True)):
+        overrides = {'model.pool': pool, 'model.overlap': overlap}
+        error = 20 - (pool == 'max') - 0.5 * overlap * (pool == 'max')
+        arms[f'{pool} {overlap}'] = [
+            {'overrides': overrides, 'test/error': (error + seed) / 100, 'train/error': 0}
+            for seed in range(3)
+        ]
+    factors = {'model.pool': ('average', 'max'), 'model.overlap': (False, True)}
+    found = {own.name: own.effect for own in judge.factorial(experiment(arms), factors)}
+    assert found['pool max - average'] == pytest.approx(-1.25)
+    assert found['overlap True - False'] == pytest.approx(-0.25)
+    assert found['pool max - average x overlap True - False'] == pytest.approx(-0.5)
+
+
+def test_a_measure_is_read_after_the_last_epoch():
+    row = {'measures': {'shift_errors': {'0': {'2': 0.9}, '10': {'2': 0.1}, '9': {'2': 0.2}}}}
+    assert judge.measured(row, 'shift_errors', '2') == 0.1
+    assert judge.measured(row, 'shift_errors', '2', '0') == 0.9
+
+
+def test_a_planted_effect_of_the_margins_size_is_found_with_the_stated_power(monkeypatch):
+    monkeypatch.setattr('gc.collect', lambda: 0)  # statsmodels calls it every time
+    rng, found = np.random.default_rng(1), 0
+    n = statistics.seeds_needed(0.25, 0.4, 0.95, False)
+    for _ in range(300):
+        arms = {'a': rng.normal(20, 0.25, n), 'b': rng.normal(20.4, 0.25, n)}
+        own = judge.difference(claim(0.0), experiment(arms), 'a', 'b')
+        found += own.verdict == 'supported'
+    assert 0.74 < found / 300 < 0.9
