@@ -14,7 +14,12 @@ from rich.text import Text
 from experiments.errors import Unread, printable
 
 # headings of columns of words: aligned to the left, and folded where a console is narrow
-_WORDS = ('net', 'layer', 'kind', 'paper', 'arm', 'changes', 'learning rates', 'final seeds')
+# fmt: off
+_WORDS = (
+    'net', 'layer', 'kind', 'paper', 'arm', 'changes', 'learning rates', 'final seeds',
+    'claim', 'verdict', 'effect', 'the notes say',
+)
+# fmt: on
 _GAP = 2  # between two columns
 _WIDTH = 200  # columns, where no terminal says how wide it is
 
