@@ -36,13 +36,14 @@ def get_data() -> ml_collections.ConfigDict:
     data.train = 'train'  # name of the split that is divided into train and validation
     data.test = 'test'  # name of the split read once, at the end
     data.validation = 0.1  # fraction of the train split held out: its last images
-    data.limit = 0  # images used of the train split, the first ones; 0: all
+    data.limit = 0  # images used of every split, the first ones; 0: all
     data.side = 0  # pixels; smaller images get a border of zeros up to this; 0: as they are
     data.resize = 0  # pixels; shorter side scaled to this, then the centre square; 0: off
     data.channels = 0  # 1 (grey) or 3 (colour) that images are turned into; 0: as they are
     data.stream = 'auto'  # decode while training: 'auto' (if too large), 'always', 'never'
     data.workers = 0  # processes that decode a streamed set; 0: the training process itself
     data.cache = placeholder(str)  # folder of decoded sets; None: user's; 'off': none
+    data.allow_copies = False  # train on a folder that has an image in two splits
     data.skip_broken = False  # leave out records that do not decode, and count them
     return data.lock()
 
@@ -61,7 +62,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model = ml_collections.ConfigDict()
     config.model.name = 'lenet5'  # one of cnns.names()
     for axis, values in axes.AXES.items():  # activation, pool, overlap, norm: cnns/axes.py
-        config.model[axis] = placeholder(type(values[0]))
+        config.model[axis] = placeholder(type(next(iter(values))))
     config.model.dtype = 'float32'  # of the computation: 'float32', 'bfloat16'; parameters: float32
     config.model.fields = ml_collections.ConfigDict()  # other fields of the net: dict(shortcut='B')
 

@@ -17,7 +17,7 @@ if __name__ == '__main__':  # until main takes over, Ctrl-C in the imports ends 
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from experiments import machine, tables
-from experiments.errors import UserError, command, reason
+from experiments.errors import UserError, command, counted, reason
 from experiments.plan import config, runs
 from experiments.progress import note
 from experiments.runner import inputs, interrupts
@@ -96,8 +96,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
 
 
 def _print_plan(plan: runs.Plan, folder: pathlib.Path, console: tables.Console) -> None:
-    arms = f'{len(plan.arms)} {"arm" if len(plan.arms) == 1 else "arms"}'
-    count = f'{plan.size} {"run" if plan.size == 1 else "runs"}'
+    title = f'{plan.title}: {counted(len(plan.arms), "arm")}, {counted(plan.size, "run")}'
     lines = []
     for arm in plan.arms:
         changes = ', '.join(f'{path}={value}' for path, value in arm.overrides.items())
@@ -108,7 +107,7 @@ def _print_plan(plan: runs.Plan, folder: pathlib.Path, console: tables.Console) 
         seeds = ', '.join(map(str, arm.seeds))
         lines.append((arm.label, changes or '-', learning_rate, seeds))
     headings = ('arm', 'changes', 'learning rates', 'final seeds')
-    console.print(tables.Terminal(headings, lines, f'{plan.title}: {arms}, {count}'))
+    console.print(tables.Terminal(headings, lines, title))
     console.print(f'results: {folder}')
 
 

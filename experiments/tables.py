@@ -29,6 +29,8 @@ class Console(rich.console.Console):
         live = sys.stdout.isatty()
         # what FORCE_COLOR would turn into a terminal is a file all the same
         super().__init__(
+            # past the stream that shows escape sequences: those of a live bar are its own
+            file=getattr(sys.stdout, 'rich_proxied_file', sys.stdout),
             width=None if live else _WIDTH,
             force_terminal=None if live else False,
             markup=False,

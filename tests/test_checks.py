@@ -122,7 +122,7 @@ def test_a_field_that_is_no_axis_is_refused_and_an_axis_without_a_field_too(monk
     monkeypatch.setattr(checks, 'AXES', (*checks.AXES, 'skip'))
     with pytest.raises(UserError, match='no model.skip') as caught:
         checks.resolve(base())
-    assert 'placeholder in configs/base.py' in str(caught.value)
+    assert 'Start from configs.base.get_config()' in str(caught.value)
 
 
 def test_the_name_depends_on_what_is_learned_and_on_nothing_else():
@@ -133,6 +133,7 @@ def test_the_name_depends_on_what_is_learned_and_on_nothing_else():
         return checks.digest(checks.resolve(config), phase)
 
     assert name() == name('title', 'x') == name('data.dir', 'd') == name('train.devices', 2)
+    assert name() == name('data.allow_copies', 'true')  # it refuses or allows, and changes no image
     assert name() == name('model.pool', 'average')  # the default, spelled out
     others = {
         name('seed', 1),
@@ -237,6 +238,7 @@ READ = {  # a value, and the fields with which it is read
     'measure.epochs': ((1,), {'measure.names': ('gradient_norms',)}),
     'measure.images': (5, {'measure.names': ('gradient_norms',)}),
     'data.dir': ('/x', {'data.name': 'mnist'}),
+    'data.allow_copies': (True, {'data.name': 'folder:x'}),
     'data.skip_broken': (True, {'data.name': 'mnist'}),
     'data.workers': (2, {'data.name': 'mnist'}),
 }

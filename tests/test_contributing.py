@@ -12,7 +12,7 @@ from conftest import ROOT
 ADDED = {
     'cnns/axes.py': [
         ("    'relu': jax.nn.relu,\n", "    'leaky': jax.nn.leaky_relu,\n"),
-        ('AXES = {', "'reduction': ('none', 'mean'), "),
+        ('AXES: dict[str, Collection] = {', "'reduction': ('none', 'mean'), "),
     ],
     'cnns/__init__.py': [
         ('from cnns.mlp import MLP\n', 'from cnns.tiny import Tiny\n'),

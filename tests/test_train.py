@@ -15,7 +15,7 @@ from configs import base
 from experiments import bits, data, measures, train
 from experiments.errors import UserError
 from experiments.plan import config as configs
-from experiments.train import checkpoint, optim, parallel, program
+from experiments.train import checkpoint, loop, optim, parallel, program
 from experiments.train.evaluate import normalise
 
 
@@ -681,9 +681,17 @@ def test_a_training_that_continues_ends_as_one_that_was_never_interrupted(
         )
         return rows, lines, ended
 
-    steps_done = []
-    rows, lines, weights = trained(keep=keep, on_step=lambda *given: steps_done.append(given[:2]))
+    steps_done, told = [], []
+
+    def on_step(*given):
+        steps_done.append(given[:2])
+        told.append((*given[2:4], given[4]()))
+
+    rows, lines, weights = trained(keep=keep, on_step=on_step)
     assert steps_done == [(step, rows[0]['steps']) for step in range(1, rows[0]['steps'] + 1)]
+    losses = [loss for *_, loss in told if loss is not None]
+    assert losses and all(0 < loss < 10 for loss in losses)
+    assert {images for images, *_ in told} == {count * 16} and len(told[0][1]) == count
     assert len(files) == 3 and len(lines) == 3 * count and len(weights) == count
     for epoch, file in enumerate(files, start=1):
         begun, note = checkpoint.read(file, {'x': 1})
@@ -905,3 +913,20 @@ def test_without_epochs_measures_are_read_after_the_last(images):
     config = config_of(measure__names=('dead_units',), model__activation='relu')
     row = train.fit(config, images, read_test=False)
     assert list(row['measures']['dead_units']) == ['2']
+
+
+def test_the_loss_that_is_shown_is_of_a_step_that_is_done_and_nothing_is_waited_for():
+    class Value:
+        def __init__(self, value, done):
+            self.value, self.done = value, done
+
+        def is_ready(self):
+            return self.done
+
+        def __array__(self, *_, **__):
+            assert self.done, 'waited for the device'
+            return np.array(self.value)
+
+    steps = [{'loss': Value(*each)} for each in (([1.0], True), ([2.0, 4.0], True), ([9.0], False))]
+    assert loop._latest_loss(steps) == 3
+    assert loop._latest_loss(steps[2:]) is None and loop._latest_loss([]) is None

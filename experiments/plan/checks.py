@@ -339,6 +339,7 @@ _READ: dict[str, _Read] = {
     'measure.epochs': _MEASURE,
     'measure.images': _MEASURE,
     'data.dir': (lambda flat: _kind(flat) not in (*_MADE, 'folder'), 'with data sets of TFDS'),
+    'data.allow_copies': (lambda flat: _kind(flat) not in _MADE, 'with data sets of files'),
     'data.skip_broken': (
         lambda flat: _kind(flat) not in _MADE,
         'with data sets that are read from files',
@@ -360,8 +361,8 @@ def idle(path: str, flat: dict[str, Any]) -> str:
 
 # Fields that cannot change what is learned, so that they do not name a run.
 NOT_IN_THE_NAME = set(
-    'title data.dir data.stream data.workers data.cache train.devices train.together '
-    'protocol.rates protocol.selection_seeds protocol.level'.split()
+    'title data.dir data.stream data.workers data.cache data.allow_copies train.devices '
+    'train.together protocol.rates protocol.selection_seeds protocol.level'.split()
 )
 
 # Fields of `train` that are read on the host only, between steps: arms that differ in these alone
