@@ -180,7 +180,7 @@ def fault(value: Any, schema: Schema) -> str:
     for name, given in value.items():
         kind = kinds.get(name)
         if kind is None and '/' in name:
-            kind = METRICS.get(name.partition('/')[2])
+            kind = METRICS.get(name.partition('/')[2], or_none(NUMBER))
         if kind is not None and not kind.fits(given):
             return f'{name} is {shown(given)}, it must be {kind.words}'
     return ''

@@ -122,7 +122,7 @@ def test_a_field_that_is_no_axis_is_refused_and_an_axis_without_a_field_too(monk
     monkeypatch.setattr(checks, 'AXES', (*checks.AXES, 'skip'))
     with pytest.raises(UserError, match='no model.skip') as caught:
         checks.resolve(base())
-    assert 'placeholder in configs/base.py' in str(caught.value)
+    assert 'Start from configs.base.get_config()' in str(caught.value)
 
 
 def test_the_name_depends_on_what_is_learned_and_on_nothing_else():
@@ -208,8 +208,8 @@ def test_fields_of_the_first_rows_always_name_a_run():
 ALWAYS = set(
     (
         'title data.name data.train data.test data.validation data.limit data.side data.resize '
-        'data.channels data.stream data.cache data.allow_copies model.name model.activation '
-        'model.pool model.overlap model.norm model.dtype augment.crop augment.size augment.photometric '
+        'data.channels data.stream data.cache model.name model.activation model.pool '
+        'model.overlap model.norm model.dtype augment.crop augment.size augment.photometric '
         'augment.permute measure.names augment.flip augment.colour augment.affine '
         'augment.subtract augment.white '
         'evaluation.views evaluation.scales train.loss train.label_smoothing train.batch '
@@ -238,6 +238,7 @@ READ = {  # a value, and the fields with which it is read
     'measure.epochs': ((1,), {'measure.names': ('gradient_norms',)}),
     'measure.images': (5, {'measure.names': ('gradient_norms',)}),
     'data.dir': ('/x', {'data.name': 'mnist'}),
+    'data.allow_copies': (True, {'data.name': 'folder:x'}),
     'data.skip_broken': (True, {'data.name': 'mnist'}),
     'data.workers': (2, {'data.name': 'mnist'}),
 }

@@ -1008,6 +1008,34 @@ def test_weights_of_finished_runs_that_are_gone_or_damaged_are_said(
     assert 'weights.msgpack is missing (and 1 more). The row of' in err and err.count('note') == 1
 
 
+@pytest.mark.parametrize(
+    'words, said',
+    [
+        (['--config.train.epochs=3'], '(train.epochs 2, now 3)'),
+        (['--config.train.steps=9'], '(train.steps 0, now 9)'),
+        (['--config.train.momentum=0.5'], ''),
+        (['--config.train.epochs=3', '--config.train.momentum=0.5'], ''),
+        ([], ''),
+    ],
+)
+def test_finished_runs_of_another_length_are_named_and_why_they_are_not_continued(
+    tiny, tmp_path, finished, capsys, monkeypatch, words, said
+):
+    shutil.copytree(finished[1], tmp_path / 'w')
+
+    def stop(*args, **given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, 'fit_together', stop)
+    run.main(['--config', tiny, '--workdir', str(tmp_path / 'w'), *words])
+    err = capsys.readouterr().err
+    told = (
+        f'note: 4 finished runs in {tmp_path / "w"} differ from runs of this plan in their length'
+    )
+    assert (told in err) == bool(said) and said in err
+    assert ("train.schedule='cosine' depends on the length" in err) == bool(said)
+
+
 def test_a_work_directory_that_is_removed_meanwhile_is_not_made_anew(
     tiny, tmp_path, finished, capsys, monkeypatch
 ):

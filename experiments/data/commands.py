@@ -33,6 +33,8 @@ def list_sets(args: argparse.Namespace) -> int:
     """Prints the data sets that are ready to use."""
     print('embedded:  digits, synthetic[:COUNTxSIDExCHANNELS]')
     print('folders:   folder:PATH, one subfolder of images per class')
+    if own := sorted(sources.SOURCES.keys() - {'digits', 'synthetic', 'folder'}):
+        print(f'others:    {", ".join(own)}')
     found = tfds.names(args.data_dir)
     where = tfds.where(args.data_dir)
     print(f'prepared in {where}:' if found else f'prepared in {where}: none')

@@ -80,8 +80,8 @@ def _check_axes(config) -> None:
     for axis in AXES:
         if axis not in given:
             raise UserError(
-                f'the config has no model.{axis}, an axis of cnns. Give it a placeholder in '
-                f'configs/base.py: config.model.{axis} = placeholder(...).'
+                f'the config has no model.{axis}, an axis of cnns. Start from '
+                'configs.base.get_config(), which has all of them.'
             )
     strange = sorted(given - own - set(AXES))
     if strange:
@@ -339,6 +339,7 @@ _READ: dict[str, _Read] = {
     'measure.epochs': _MEASURE,
     'measure.images': _MEASURE,
     'data.dir': (lambda flat: _kind(flat) not in (*_MADE, 'folder'), 'with data sets of TFDS'),
+    'data.allow_copies': (lambda flat: _kind(flat) not in _MADE, 'with data sets of files'),
     'data.skip_broken': (
         lambda flat: _kind(flat) not in _MADE,
         'with data sets that are read from files',
@@ -359,7 +360,7 @@ def idle(path: str, flat: dict[str, Any]) -> str:
 # --- what names a run, and what names a compiled program -----------------------------------------
 
 # Fields that cannot change what is learned, so that they do not name a run.
-_NOT_IN_THE_NAME = set(
+NOT_IN_THE_NAME = set(
     'title data.dir data.stream data.workers data.cache data.allow_copies train.devices '
     'train.together protocol.rates protocol.selection_seeds protocol.level'.split()
 )
@@ -401,7 +402,7 @@ def digest(flat: dict[str, Any], phase: str) -> str:
         for key, value in flat.items()
         if key in defaults and key not in _FIRST_FIELDS and value == defaults[key]
     ]
-    left_out = _NOT_IN_THE_NAME.union(later)
+    left_out = NOT_IN_THE_NAME.union(later)
     named = {key: value for key, value in flat.items() if key not in left_out}
     text = json.dumps([phase, named], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -20,7 +20,7 @@ from experiments.progress import Reporter, note
 from experiments.report import figures, page, result_table
 from experiments.report.sentences import sentences
 from experiments.report.summary import summarise
-from experiments.runner import checkpoints, interrupts
+from experiments.runner import checkpoints, interrupts, lengths
 from experiments.runner.rows import Row, label, outcome_columns, plan_file, row_of, words
 from experiments.train import checkpoint
 from experiments.workdir import WorkDir, folder_of, read_experiment
@@ -51,6 +51,8 @@ class Runner:
         self.workdir.refresh()
         self._write_plan()
         self._check_phases()
+        if shorter := lengths.not_continued(self.plan, self.workdir):
+            note(shorter)
         with Reporter(self.console, self.plan.size) as self.reporter:
             for arm in self.plan.arms:
                 self._run_arm(arm)

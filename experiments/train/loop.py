@@ -323,5 +323,5 @@ def _train_batches(configs, dataset, program, epoch: int) -> Iterator[dict[str, 
 
 
 def _columns(split: str, metrics: dict[str, float]) -> dict[str, float]:
-    names = [name for name in ('loss', 'error', 'error5') if name in metrics]
+    names = [name for name in metrics if name not in ('count', 'right')]
     return {f'{split}/{name}': metrics[name] for name in names}
