@@ -9,6 +9,7 @@ import pytest
 import experiments
 from experiments import options
 from experiments.benchmark import command as benchmark
+from experiments.claims import command as claims
 from experiments.data import commands as data
 from experiments.errors import UserError
 from experiments.models import command as models
@@ -65,7 +66,7 @@ def parsers(monkeypatch):
         config, 'parse', lambda parser, argv: made.append(parser) or plain(parser, argv)
     )
     run.parse(['--config', 'a.py'])
-    made += [benchmark.parser(), models.parser(), predict.parser(), sheets.parser()]
+    made += [command.parser() for command in (benchmark, claims, models, predict, sheets)]
     top = data.parser()
     (several,) = (one for one in top._actions if isinstance(one, argparse._SubParsersAction))
     return [*made, top, *several.choices.values()]

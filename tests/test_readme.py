@@ -10,6 +10,8 @@ import cnns
 from cnns.layers import Net
 from experiments import run, workdir
 from experiments.benchmark import command as benchmark
+from experiments.claims import command as claims
+from experiments.claims import ledger
 from experiments.data import commands
 from experiments.models import command as models
 from experiments.models import predict
@@ -51,6 +53,10 @@ def test_every_command_is_one_the_program_takes(command, root, tmp_path, monkeyp
     elif module == 'experiments.predict':
         assert predict.main(words) == 2  # takes the words, and finds no such image here
         assert 'image.jpg' in capsys.readouterr().err
+    elif module == 'experiments.claims':
+        # test_claims.py computes all
+        monkeypatch.setattr(claims, 'CLAIMS', {name: ledger.CLAIMS[name] for name in ('L4', 'V1b')})
+        assert claims.main(words) == 0
     elif module == 'experiments.sheets':
         assert sheets.main([word.replace('runs/', f'{tmp_path}/') for word in words]) == 0
     elif module == 'experiments.benchmark':

@@ -4,7 +4,6 @@ python -m experiments.claims [--json]       one line per claim
 python -m experiments.claims ID [--json]    one claim in full
 """
 
-import argparse
 import collections
 import json
 import sys
@@ -16,22 +15,23 @@ from experiments import tables
 from experiments.claims.claim import VERDICTS, Claim, Verdict
 from experiments.claims.ledger import CLAIMS, verdict
 from experiments.errors import command, one_of
+from experiments.options import Parser
 from experiments.progress import note
 
 HEADINGS = ('claim', 'verdict', 'effect', 'the notes say')
 _QUIET = 5.0  # seconds without a line of progress
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> Parser:
+    """The parser of the command line."""
+    made = Parser(
         prog='python -m experiments.claims',
-        allow_abbrev=False,
         description='The claims of the notes and the verdicts on them. What needs no training is '
         'computed on the spot.',
     )
-    parser.add_argument('id', nargs='?', metavar='ID', help='one claim in full, such as V1b')
-    parser.add_argument('--json', action='store_true', help='the same as JSON')
-    return parser
+    made.add_argument('id', nargs='?', metavar='ID', help='one claim in full, such as V1b')
+    made.add_argument('--json', action='store_true', help='the same as JSON')
+    return made
 
 
 def find(given: str) -> Claim:
@@ -114,7 +114,7 @@ def full(claim: Claim, found: Verdict) -> list[tuple[str, str]]:
 @command
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
     pairs = list(judged([find(args.id)] if args.id is not None else CLAIMS.values()))
     if args.json:
         objects = [plain(*pair) for pair in pairs]
