@@ -133,6 +133,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.protocol = ml_collections.ConfigDict()
     config.protocol.rates = ()  # learning rates tried for each arm, judged on validation error
     config.protocol.selection_seeds = (1000,)  # seeds of those trials, apart from the final ones
+    config.protocol.widen = 0  # learning rates added while the lowest or the highest of them wins
+    config.protocol.criterion = 'validation_error'  # or 'steps_to_error', of the training error
+    config.protocol.threshold = 0.25  # training error, a fraction, that 'steps_to_error' waits for
     config.protocol.level = 0.95  # of the intervals over seeds
 
     config.seed = 0  # of initialisation and data order

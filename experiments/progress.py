@@ -124,6 +124,12 @@ class Reporter:
     def _print(self, words: str) -> None:
         self.console.print(Text(words), soft_wrap=True)
 
+    def more(self, runs: int) -> None:
+        """Counts runs that were not known at the start."""
+        self.total += runs
+        if self._live:
+            self._live.update(self._runs, total=self.total)
+
     def say(self, words: str) -> None:
         """Prints words about the run on a line of their own."""
         self._print(f'      {self._what}: {printable(words)}')

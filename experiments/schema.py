@@ -152,6 +152,8 @@ PLAN = Schema(
         'model': TEXT,
         'epochs': COUNT,
         'arm_seeds': dict_of(list_of(COUNT)),
+        'criterion': TEXT,
+        'threshold': FRACTION,
         'arm_rates': dict_of(list_of(POSITIVE)),
         'runs': dict_of(OBJECT),
         'digest': TEXT,

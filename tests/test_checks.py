@@ -235,6 +235,12 @@ READ = {  # a value, and the fields with which it is read
     'augment.scales': ((40, 50), {'augment.crop': 'scale', 'augment.size': 32}),
     'augment.interpolation': ('random', {'augment.crop': 'area'}),
     'protocol.selection_seeds': ((3,), {'protocol.rates': (0.1, 0.2)}),
+    'protocol.widen': (2, {'protocol.rates': (0.1, 0.2)}),
+    'protocol.criterion': ('steps_to_error', {'protocol.rates': (0.1, 0.2), 'train.curve': 4}),
+    'protocol.threshold': (
+        0.5,
+        {'protocol.rates': (0.1, 0.2), 'protocol.criterion': 'steps_to_error', 'train.curve': 4},
+    ),
     'measure.epochs': ((1,), {'measure.names': ('gradient_norms',)}),
     'measure.images': (5, {'measure.names': ('gradient_norms',)}),
     'data.dir': ('/x', {'data.name': 'mnist'}),
@@ -247,6 +253,7 @@ IDLE = {  # the fields without which a value is not read, where the base config 
     'train.rate_in_velocity': {'train.momentum': 0.0},
     'train.epochs': {'train.steps': 10},
     'train.rate': {'protocol.rates': (0.1, 0.2)},
+    'protocol.criterion': {'train.curve': 4},
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 from experiments import bits
 from experiments.claims import judge, statistics
 from experiments.claims.claim import Claim
+from experiments.plan.runs import steps_to_error
 from experiments.workdir import Experiment
 
 
@@ -118,13 +119,6 @@ def curve(*errors):
     return {'train/curve': points, 'test/error': 0.2, 'train/error': 0.1}
 
 
-def test_steps_to_an_error_are_those_of_the_first_point_at_or_below_it():
-    row = curve(0.9, 0.5, 0.25, 0.3, 0.2)
-    assert judge.steps_to_error(row, 0.5) == 20
-    assert judge.steps_to_error(row, 0.25) == 30
-    assert judge.steps_to_error(row, 0.1) is None
-
-
 def runs(*steps):
     """Rows that reach 25 % after so many steps; None: never."""
     return [curve(*([0.9] * (step // 10 - 1)), 0.2) if step else curve(0.9, 0.8) for step in steps]
@@ -147,13 +141,13 @@ FAST, SLOW = runs(100, 110, 120, 110, 100), runs(500, 600, 650, 700, 600)
 )
 def test_every_outcome_of_a_ratio_of_times(b, verdict):
     made = experiment({'relu': FAST, 'tanh': b})
-    times = lambda row: judge.steps_to_error(row, 0.25)
+    times = lambda row: steps_to_error(row, 0.25)
     found = judge.ratio(claim(1.25, unit='times'), made, 'relu', 'tanh', times)
     assert found.verdict == verdict, found.text
 
 
 def test_runs_that_never_get_there_are_counted_in_words():
-    times = lambda row: judge.steps_to_error(row, 0.25)
+    times = lambda row: steps_to_error(row, 0.25)
     made = experiment({'relu': FAST, 'tanh': runs(500, None, None, None, None)})
     found = judge.ratio(claim(1.25, unit='times'), made, 'relu', 'tanh', times)
     assert '4 of 5 runs of tanh never got there' in found.text

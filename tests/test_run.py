@@ -130,6 +130,35 @@ def test_the_output_has_plan_progress_table_and_a_sentence(finished, tmp_path, c
         assert words in out, words
 
 
+def test_a_grid_whose_edge_wins_is_widened_and_its_trials_are_kept_and_drawn(
+    finished, tmp_path, capsys
+):
+    """Of two learning rates one edge always wins: each arm tries a third, a step beyond it."""
+    config, workdir = finished
+    shutil.copytree(workdir, tmp_path / 'w')
+    words = ['--config', config, '--workdir', str(tmp_path / 'w'), '--config.protocol.widen=1']
+    assert run.main(words) == 0
+    assert capsys.readouterr().err.count('the edge of the grid won') == 2
+    rows, plan = rows_of(tmp_path / 'w'), json.loads((tmp_path / 'w/plan.json').read_text())
+    for arm in ('average pooling', 'max pooling'):
+        trials = {
+            row['learning_rate']: row['validation/error']
+            for row in rows
+            if (row['arm'], row['phase']) == (arm, 'select')
+        }
+        first = min((trials[rate], rate) for rate in (0.02, 0.05))[1]
+        assert list(trials) == [0.02, 0.05, 0.125 if first == 0.05 else 0.008]
+        assert plan['arm_rates'][arm] == list(trials)
+        best = min((trials[rate], rate) for rate in trials)[1]
+        finals = {
+            row['seed']
+            for row in rows
+            if (row['arm'], row['phase'], row['learning_rate']) == (arm, 'final', best)
+        }
+        assert finals == {0, 1}
+    assert run.main(words) == 0 and rows_of(tmp_path / 'w') == rows  # nothing more
+
+
 def test_finished_runs_are_skipped_and_nothing_is_added(finished, capsys, monkeypatch):
     config, workdir = finished
     before = (workdir / 'results.jsonl').read_bytes()

@@ -4,13 +4,13 @@ validation."""
 import numpy as np
 import pytest
 
+from configs import base
 from experiments.errors import UserError
 from experiments.plan import config as configs
 from experiments.plan import runs
 
 
 def config_file(loop, **fields):
-    from configs import base
 
     def make():
         config = base.get_config()
@@ -303,3 +303,107 @@ def test_learning_rates_of_the_command_line_and_of_smoke_are_those_of_every_arm(
 def test_wrong_learning_rates_of_an_arm_are_named(loop, message):
     with pytest.raises(UserError, match=message):
         runs.plan_of(config_file(loop))
+
+
+# --- widening, and the criterion of steps ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    'rates, chosen, wanted',
+    [
+        ((0.01, 0.03, 0.1), 0.1, 0.3),
+        ((0.01, 0.03, 0.1), 0.01, 0.003),
+        ((0.01, 0.03, 0.1), 0.03, None),
+        ((0.03, 0.1, 0.3), 0.3, 1.0),
+        ((0.1, 0.3, 1.0), 0.1, 0.03),
+        ((0.1, 0.2), 0.2, 0.4),
+        ((0.1, 0.2), 0.1, 0.05),
+        ((0.2, 0.1, 0.4), 0.4, 0.8),
+        ((0.01, 0.03, 0.1), None, None),
+    ],
+)
+def test_a_grid_goes_on_by_its_own_steps_beyond_the_edge_that_won(rates, chosen, wanted):
+    assert runs.wider(rates, chosen) == (pytest.approx(wanted) if wanted else None)
+
+
+def widened(widen, rates=(0.01, 0.03, 0.1), **fields):
+    def make():
+        config = base.get_config()
+        config.protocol.rates = rates
+        config.protocol.widen = widen
+        for field, value in fields.items():
+            configs.set_field(config, field.replace('__', '.'), value)
+        return config
+
+    return runs.plan_of(configs.ConfigFile('x', make, None))
+
+
+def rates_tried(plan, best):
+    """Learning rates of all trials, where the error is lower the closer they are to `best`."""
+    rows, count = {}, -1
+    while len(rows) > count:  # as the runner does: all trials that are known, then the next
+        count = len(rows)
+        for run in plan.trials(plan.arms[0], rows):
+            error = abs(np.log(run.learning_rate / best)) / 100
+            row = {'status': 'done', 'validation/error': error, 'validation/loss': error}
+            rows[run.name] = row
+    return list(dict.fromkeys(run.learning_rate for run in plan.trials(plan.arms[0], rows)))
+
+
+def test_the_grid_widens_while_its_edge_wins_and_at_most_as_often_as_asked():
+    assert rates_tried(widened(2), best=0.03) == [0.01, 0.03, 0.1]
+    assert rates_tried(widened(2), best=0.3) == [0.01, 0.03, 0.1, 0.3, 1.0]
+    assert rates_tried(widened(1), best=9.0) == [0.01, 0.03, 0.1, 0.3]
+    assert rates_tried(widened(2), best=0.002) == pytest.approx([0.01, 0.03, 0.1, 0.003, 0.001])
+    assert rates_tried(widened(0), best=9.0) == [0.01, 0.03, 0.1]
+
+
+def test_widening_changes_no_name():
+    name = lambda plan: [run.name for run in plan.trials(plan.arms[0])]
+    assert name(widened(2)) == name(widened(0))
+
+
+def test_steps_to_an_error_are_those_of_the_first_point_at_or_below_it():
+    errors = (0.9, 0.5, 0.25, 0.3, 0.2)
+    row = {'train/curve': [[10 * (place + 1), error] for place, error in enumerate(errors)]}
+    assert runs.steps_to_error(row, 0.5) == 20
+    assert runs.steps_to_error(row, 0.25) == 30
+    assert runs.steps_to_error(row, 0.1) is None
+
+
+def test_the_fastest_learning_rate_is_chosen_and_one_that_never_gets_there_comes_last():
+    plan = widened(0, train__curve=4, protocol__criterion='steps_to_error')
+    trials, protocol = plan.trials(plan.arms[0]), plan.config.protocol
+
+    def rows(*steps):
+        """One trial of each rate: steps until 25 % training error, and its validation error."""
+        return {
+            run.name: {
+                'status': 'done',
+                'steps': 100,
+                'validation/error': 0.1 * place,
+                'validation/loss': 1,
+                'train/curve': [[10, 0.9], [step or 100, 0.2 if step else 0.5]],
+            }
+            for place, (run, step) in enumerate(zip(trials, steps))
+        }
+
+    choose = lambda *steps: runs.choose_learning_rate(trials, rows(*steps), protocol)
+    assert choose(90, 40, 60) == 0.03
+    assert choose(None, None, 95) == 0.1
+    assert choose(None, None, None) == 0.01  # then the validation error decides
+    assert choose(50, 50, 60) == 0.01
+    assert runs.choose_learning_rate(trials, rows(90, 40, 60)) == 0.01  # by validation error
+
+
+@pytest.mark.parametrize(
+    'fields, words',
+    [
+        (dict(protocol__criterion='steps_to_error'), 'Set train.curve'),
+        (dict(protocol__criterion='speed'), 'value of protocol.criterion'),
+        (dict(protocol__rates=(0.1,)), 'no step to take'),
+    ],
+)
+def test_a_protocol_that_cannot_work_is_an_error(fields, words):
+    with pytest.raises(UserError, match=words):
+        widened(2, **fields)

@@ -52,18 +52,6 @@ def gap(row: Row) -> float | None:
     return 100 * (row.get('test/centre_error', row['test/error']) - row['train/error'])
 
 
-def steps_to_error(row: Row, threshold: float) -> float | None:
-    """Steps after which the training error inside an epoch is first at most this fraction.
-
-    None if it never is. The steps are those of the points of 'train/curve'.
-
-    Raises:
-      KeyError: the row has no curve.
-    """
-    reached = (step for step, error in row['train/curve'] if error <= threshold)
-    return next(reached, None)
-
-
 def measured(row: Row, name: str, key: str, epoch: str = '') -> float | None:
     """A value of a measure, after the last epoch unless another is given."""
     epochs = row['measures'][name]

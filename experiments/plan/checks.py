@@ -25,6 +25,7 @@ CHOICES = {
     'train.schedule': tuple(base.SCHEDULES),
     'train.unit': ('epochs', 'steps'),
     'train.rule': ('momentum', 'nesterov'),
+    'protocol.criterion': ('validation_error', 'steps_to_error'),
 }
 
 # --- what a run can use ------------------------------------------------------------------------
@@ -279,6 +280,19 @@ def check_protocol(flat: dict[str, Any]) -> None:
     good = not rates or bool(seeds and whole and len(set(seeds)) == len(seeds))
     words = 'different whole numbers from 0'
     _must(flat, 'protocol.selection_seeds', good, words, verb='hold')
+    widen, threshold = flat['protocol.widen'], flat['protocol.threshold']
+    _must(flat, 'protocol.widen', widen >= 0, 'a number of learning rates from 0')
+    _must(flat, 'protocol.threshold', 0 < threshold < 1, 'a fraction', verb='lie between 0 and 1:')
+    if widen and len(rates) == 1:
+        raise UserError(
+            'protocol.widen has no step to take: protocol.rates holds one learning rate. Give it '
+            'two or more, or set protocol.widen=0.'
+        )
+    if flat['protocol.criterion'] == 'steps_to_error' and not flat['train.curve']:
+        raise UserError(
+            "protocol.criterion='steps_to_error' reads the training curve inside the epochs. Set "
+            'train.curve, the points of an epoch, such as train.curve=8.'
+        )
 
 
 # --- what has an effect ------------------------------------------------------------------------
@@ -304,6 +318,7 @@ def _decays(flat: dict[str, Any]) -> bool:
 
 # {field: (whether it is read in a config, when it is)}; a field that is not here is always read
 _MOMENTUM: _Read = (lambda flat: flat['train.momentum'] > 0, 'with train.momentum above 0')
+_GRID: _Read = (lambda flat: bool(flat['protocol.rates']), 'with a grid, protocol.rates')
 _MEASURE: _Read = (lambda flat: bool(flat['measure.names']), 'with measure.names')
 _READ: dict[str, _Read] = {
     'train.milestones': _with('train.schedule', 'milestones'),
@@ -332,10 +347,10 @@ _READ: dict[str, _Read] = {
     'augment.pad': _with('augment.crop', 'pad'),
     'augment.scales': _with('augment.crop', 'scale'),
     'augment.interpolation': _with('augment.crop', 'area'),
-    'protocol.selection_seeds': (
-        lambda flat: bool(flat['protocol.rates']),
-        'with a grid of learning rates, protocol.rates',
-    ),
+    'protocol.selection_seeds': _GRID,
+    'protocol.widen': _GRID,
+    'protocol.criterion': _GRID,
+    'protocol.threshold': _with('protocol.criterion', 'steps_to_error'),
     'measure.epochs': _MEASURE,
     'measure.images': _MEASURE,
     'data.dir': (lambda flat: _kind(flat) not in (*_MADE, 'folder'), 'with data sets of TFDS'),
@@ -362,7 +377,8 @@ def idle(path: str, flat: dict[str, Any]) -> str:
 # Fields that cannot change what is learned, so that they do not name a run.
 NOT_IN_THE_NAME = set(
     'title data.dir data.stream data.workers data.cache data.allow_copies train.devices '
-    'train.together protocol.rates protocol.selection_seeds protocol.level'.split()
+    'train.together protocol.rates protocol.selection_seeds protocol.widen protocol.criterion '
+    'protocol.threshold protocol.level'.split()
 )
 
 # Fields of `train` that are read on the host only, between steps: arms that differ in these alone

@@ -12,7 +12,7 @@ import copy
 import numbers
 import pathlib
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -112,13 +112,29 @@ class Plan(NamedTuple):
         name, learning_rate = digest(resolved, phase), resolved['train.rate']
         return Run(name, phase, arm.label, seed, learning_rate, arm.overrides, config, resolved)
 
-    def trials(self, arm: Arm) -> list[Run]:
-        """The runs that choose an arm's learning rate; none when the grid is empty."""
-        return [
-            self.run(SELECT, arm, seed, learning_rate)
-            for learning_rate in arm.learning_rates
-            for seed in self.config.protocol.selection_seeds
-        ]
+    def trials(self, arm: Arm, rows: Mapping[str, dict[str, Any]] = {}) -> list[Run]:
+        """The runs that choose an arm's learning rate; none when the grid is empty.
+
+        With the rows so far, those of the learning rates that protocol.widen adds too, in the order
+        in which they are tried.
+        """
+        protocol = self.config.protocol
+
+        def of(rates: Iterable[float]) -> list[Run]:
+            seeds = protocol.selection_seeds
+            return [self.run(SELECT, arm, seed, rate) for rate in rates for seed in seeds]
+
+        rates = list(arm.learning_rates)
+        trials = of(rates)
+        for _ in range(protocol.widen if rates else 0):
+            if any(run.name not in rows for run in trials):
+                break
+            beyond = wider(rates, choose_learning_rate(trials, rows, protocol))
+            if beyond is None:
+                break
+            rates.append(beyond)
+            trials += of([beyond])
+        return trials
 
     def finals(self, arm: Arm, learning_rate: float | None = None) -> list[Run]:
         """The final runs of an arm at this learning rate; None as in `run`."""
@@ -321,12 +337,47 @@ def _same(value, text: str) -> bool:
     return str(value).lower() == text.lower()
 
 
-def choose_learning_rate(trials: Iterable[Run], rows: dict[str, dict[str, Any]]) -> float | None:
-    """The learning rate with the lowest mean validation error over the selection seeds.
+def wider(rates: Iterable[float], chosen: float | None) -> float | None:
+    """The next learning rate beyond a grid whose lowest or highest one was chosen, else None.
 
-    Ties go to the lower mean validation loss, then to the lower learning rate. A learning rate of
-    which any trial diverged or failed is out. Returns None when none is left.
+    The steps of the grid go on beyond it, in turns where it has two kinds: after 0.01, 0.03, 0.1
+    comes 0.3, and before it 0.003. The number is rounded to three digits.
     """
+    known = sorted(rates)
+    if chosen not in (known[0], known[-1]):
+        return None
+    if chosen == known[0]:
+        inside = known[1:3]
+        step = inside[-1] / inside[0] if len(inside) > 1 else known[1] / known[0]
+        return float(f'{known[0] / step:.3g}')
+    inside = known[-3:-1]
+    step = inside[-1] / inside[0] if len(inside) > 1 else known[-1] / known[-2]
+    return float(f'{known[-1] * step:.3g}')
+
+
+def steps_to_error(row: dict[str, Any], threshold: float) -> float | None:
+    """Steps after which the training error of a row is first at most this fraction.
+
+    None if it never is. The steps are those of the points of 'train/curve'.
+
+    Raises:
+      KeyError: the row has no curve.
+    """
+    return next((step for step, error in row['train/curve'] if error <= threshold), None)
+
+
+def choose_learning_rate(
+    trials: Iterable[Run], rows: Mapping[str, dict[str, Any]], protocol: Any = None
+) -> float | None:
+    """The best learning rate by the mean over the selection seeds.
+
+    By the validation error; ties go to the lower validation loss, then to the lower learning rate.
+    With the criterion 'steps_to_error' of `protocol`, a config's group, by the steps to that
+    training error: fewest trials that never reach it first, then fewest steps, where a trial that
+    never does counts with all of its steps. A learning rate of which any trial diverged or failed
+    is out. Returns None when none is left.
+    """
+    by_steps = protocol is not None and protocol.criterion == 'steps_to_error'
     tried: dict[Any, list[dict]] = {}
     for run in trials:
         tried.setdefault(run.learning_rate, []).append(rows[run.name])
@@ -335,5 +386,10 @@ def choose_learning_rate(trials: Iterable[Run], rows: dict[str, dict[str, Any]])
         if all(row['status'] == 'done' for row in own):
             error = statistics.fmean(row['validation/error'] for row in own)
             loss = statistics.fmean(row['validation/loss'] for row in own)
-            scores.append((error, loss, learning_rate))
+            steps: tuple[float, ...] = ()
+            if by_steps:
+                found = [steps_to_error(row, protocol.threshold) for row in own]
+                took = [row['steps'] if step is None else step for row, step in zip(own, found)]
+                steps = found.count(None), statistics.fmean(took)
+            scores.append((*steps, error, loss, learning_rate))
     return min(scores)[-1] if scores else None

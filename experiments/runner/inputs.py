@@ -60,9 +60,10 @@ def check_data(whole: Plan, datasets: dict[str, data.Dataset], workdir: WorkDir)
     changed, unknown, kept, left = [], 0, 0, set(finished)
     for arm in whole.arms:
         dataset = now.get(data.asked(arm.config.data))
-        rates = arm.learning_rates or (None,)
+        trials = whole.trials(arm, workdir.rows)
+        rates = {run.learning_rate for run in trials} or {None}
         finals = [run for rate in rates for run in whole.finals(arm, rate)]
-        for run in (*whole.trials(arm), *finals):
+        for run in (*trials, *finals):
             if run.name not in left:
                 continue
             left.discard(run.name)

@@ -66,11 +66,14 @@ def plan_file(whole: Plan, datasets: dict[str, Dataset], command: str, rows: dic
     --only add up to it.
     """
     known: list[Run] = []
+    rates: dict[str, list[float | None]] = {}
     for arm in whole.arms:
-        trials = whole.trials(arm)
+        trials = whole.trials(arm, rows)
+        rates[arm.label] = list(dict.fromkeys(run.learning_rate for run in trials))
         known += trials
         if all(run.name in rows for run in trials):
-            learning_rate = choose_learning_rate(trials, rows)  # None without trials
+            # None without trials
+            learning_rate = choose_learning_rate(trials, rows, whole.config.protocol)
             known += whole.finals(arm, learning_rate)
     sets = list(datasets.values())
     return {
@@ -83,8 +86,10 @@ def plan_file(whole: Plan, datasets: dict[str, Dataset], command: str, rows: dic
         'arms': [arm.label for arm in whole.arms],
         'arm_seeds': {arm.label: arm.seeds for arm in whole.arms},
         'seeds': sorted({seed for arm in whole.arms for seed in arm.seeds}),
-        'rates': list(whole.learning_rates),
-        'arm_rates': {arm.label: arm.learning_rates for arm in whole.arms},
+        'rates': list(dict.fromkeys(rate for own in rates.values() for rate in own)),
+        'arm_rates': rates,
+        'criterion': whole.config.protocol.criterion,
+        'threshold': whole.config.protocol.threshold,
         'level': whole.config.protocol.level,
         'epochs': train.length_of(whole.config, sets[0]).epochs,
         'points': [run.name for run in known],

@@ -71,7 +71,10 @@ class Runner:
         missing = [
             arm.label
             for arm in self.plan.arms
-            if any(run.name not in self.workdir.rows for run in self.plan.trials(arm))
+            if any(
+                run.name not in self.workdir.rows
+                for run in self.plan.trials(arm, self.workdir.rows)
+            )
         ]
         if missing:
             raise UserError(
@@ -83,11 +86,10 @@ class Runner:
     def _run_arm(self, arm: Arm) -> None:
         learning_rate = None
         if arm.learning_rates:
-            trials = self.plan.trials(arm)
-            if SELECT in self.plan.phases:
-                self._run_phase(trials)
-            self.workdir.refresh()
-            learning_rate = choose_learning_rate(trials, self.workdir.rows)
+            trials = self._run_trials(arm)
+            learning_rate = choose_learning_rate(
+                trials, self.workdir.rows, self.plan.config.protocol
+            )
             if learning_rate is None:
                 if FINAL in self.plan.phases:
                     self._no_learning_rate(arm)
@@ -95,6 +97,25 @@ class Runner:
             self._write_plan()  # names the final runs, so that their curves can be drawn meanwhile
         if FINAL in self.plan.phases:
             self._run_phase(self.plan.finals(arm, learning_rate))
+
+    def _run_trials(self, arm: Arm) -> list[Run]:
+        """Trains the trials of an arm, those that widen its grid too; returns them all."""
+        trials: list[Run] = []
+        while True:
+            self.workdir.refresh()
+            found = self.plan.trials(arm, self.workdir.rows)
+            new = found[len(trials) :]
+            if not new or SELECT not in self.plan.phases:
+                return found
+            beyond = [run for run in new if run.learning_rate not in arm.learning_rates]
+            if beyond:
+                self.reporter.more(len(beyond))
+                rates = ', '.join(f'{rate:g}' for rate in {run.learning_rate for run in beyond})
+                note(
+                    f'{arm.label}: the edge of the grid won, so learning rate {rates} is tried too'
+                )
+            trials = found
+            self._run_phase(new)
 
     def _run_phase(self, runs: list[Run]) -> None:
         """Trains runs of one arm and phase and adds their rows; repeats only those that failed."""
