@@ -58,14 +58,19 @@ def test_show_reports_mixed_sizes_and_broken_files(folder, capsys):
     assert 'height   8 to 9, median' in out
 
 
-def test_no_name_of_a_class_or_file_acts_on_the_terminal_or_begins_a_line(folder, capsys):
-    (folder / 'dark').rename(folder / 'a\x1b[2J\nb')
-    (folder / 'light' / 'c\x1b[3J\nd.png').write_bytes(b'no image')
-    assert commands.main(['show', f'folder:{folder}', '--out', 'sheet.png']) == 0
-    assert commands.main(['check', f'folder:{folder}']) == 1
-    out = capsys.readouterr().out
-    assert r'2 classes: a\x1b[2J b, light' in out and r'c\x1b[3J d.png does not decode' in out
-    assert '\x1b' not in out
+@pytest.mark.parametrize(
+    'old, new', [('dark', 'a\x1b[2J\nb'), ('light/0.png', 'light/c\x1b[3J\nd.png')]
+)
+def test_no_name_of_a_class_or_file_acts_on_the_terminal(folder, capsys, old, new):
+    (folder / old).rename(folder / new)
+    for command in (
+        ['show', f'folder:{folder}', '--out', 'sheet.png'],
+        ['check', f'folder:{folder}'],
+    ):
+        assert commands.main(command) == 2
+        out, err = capsys.readouterr()
+        assert err.startswith('error: ') and err.count('\n') == 1 and r'\x1b[' in err
+        assert '\x1b' not in out + err
 
 
 def test_check_names_every_broken_record_and_fails(folder, capsys):
