@@ -103,11 +103,13 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.warmup = 0.0  # units of linear rise from 0 to `rate`
     config.train.warmup_error = 0.0  # 0.1 `rate` until an epoch's error is below this; 0: off
 
-    # The update: w moves along a velocity, which the gradient changes.
-    config.train.rule = 'momentum'  # 'momentum' (heavy ball) or 'nesterov'
+    # The update: w moves along a velocity, which the gradient changes; or as optax has it.
+    config.train.rule = 'momentum'  # 'momentum' (heavy ball), 'nesterov', or optax's: 'adamw', ...
     config.train.momentum = 0.9  # fraction of the velocity that stays at every step
     config.train.rate_in_velocity = False  # learning rate inside (AlexNet, Caffe) or outside
-    config.train.weight_decay = 0.0  # L2 added to the gradient, biases and norms included
+    config.train.optimiser_fields = ml_collections.ConfigDict()  # of optax's rules: dict(b1=0.95)
+    config.train.weight_decay = 0.0  # L2 added to the gradient, biases and norms included;
+    # optax's rules with a decay of their own use that: adamw's and lion's is not in the gradient
     config.train.layer_decay = ml_collections.ConfigDict()  # of single layers: dict(fc10=1.0)
     config.train.bias_rate = 1.0  # of biases, as a factor of the learning rate (Caffe: 2)
     config.train.bias_decay = 1.0  # of biases, as a factor of weight_decay (Caffe: 0)

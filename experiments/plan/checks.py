@@ -11,6 +11,7 @@ import cnns
 from configs import base
 from experiments.errors import UserError, nearest, one_of, shown
 from experiments.measures import MEASURES
+from experiments.plan import optimisers
 from experiments.plan.config import AXES, KINDS, fields_of, flatten
 
 CHOICES = {
@@ -23,7 +24,7 @@ CHOICES = {
     'train.loss': ('cross_entropy', 'rbf'),
     'train.schedule': tuple(base.SCHEDULES),
     'train.unit': ('epochs', 'steps'),
-    'train.rule': ('momentum', 'nesterov'),
+    'train.rule': (*optimisers.OURS, *optimisers.names()),
 }
 
 # --- what a run can use ------------------------------------------------------------------------
@@ -249,6 +250,9 @@ def _check_schedule(flat: dict[str, Any]) -> None:
 
 def _check_training(flat: dict[str, Any]) -> None:
     """UserError unless the fields of the update, the loss and the batch fit together."""
+    given = optimisers.check(flat, flatten(base.get_config()))
+    for path, (value, default) in given.items():
+        _check_field(f'{path} of optax.{flat["train.rule"]}', value, default, float | str | None)
     for path in ('train.label_smoothing', 'train.ema'):
         _must(flat, path, 0 <= flat[path] < 1, 'between 0 (off) and below 1')
     if flat['train.label_smoothing'] and flat['train.loss'] != 'cross_entropy':

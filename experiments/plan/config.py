@@ -24,8 +24,8 @@ from experiments.options import Parser
 AXES = tuple(cnns.axes.AXES)
 SMOKE = 'smoke'  # argument that every config takes
 
-# Groups whose fields are not listed in configs/base.py: they belong to the net.
-OPEN = ('model.fields', 'train.layer_decay')
+# Groups whose fields are not listed in configs/base.py: they belong to the net or to optax.
+OPEN = ('model.fields', 'train.layer_decay', 'train.optimiser_fields')
 
 _COMMON = 'data.name data.limit model.name train.epochs train.batch train.rate train.devices seed'
 
