@@ -90,6 +90,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.epochs = 10  # passes over the train split; the last partial batch is left out
     config.train.steps = 0  # length in steps instead, the last epoch cut short; 0: `epochs`
 
+    # What the training begins with: experiments/train/start.py.
+    config.train.start = placeholder(str)  # weights: a file, a work directory, a run; None: drawn
+    config.train.start_layers = ()  # those alone are taken, and must fit; (): all that fit
+    config.train.new_head = False  # draw the layer of the classes anew, even where it fits
+    config.train.freeze = ()  # layers that stay as they are: ('conv1', 'conv2_1'), 'conv2' for all
+
     # The learning rate is `rate` times the factors of the schedule and of the warm-up.
     config.train.rate = 0.05  # learning rate at its highest
     config.train.schedule = 'cosine'  # one of SCHEDULES
@@ -162,3 +168,4 @@ def smoke(config) -> None:
     if config.evaluation.views in ('144', '150'):
         config.evaluation.views = 'ten'
     config.protocol.rates = ()
+    config.train.start, config.train.start_layers, config.train.new_head = None, (), False

@@ -11,7 +11,7 @@ import cnns
 from configs import base
 from experiments.errors import UserError, nearest, one_of, shown
 from experiments.measures import MEASURES
-from experiments.plan import optimisers
+from experiments.plan import optimisers, start
 from experiments.plan.config import AXES, KINDS, fields_of, flatten
 
 CHOICES = {
@@ -142,7 +142,7 @@ def resolve(config) -> dict[str, Any]:
             'must not be trained on.'
         )
     check_protocol(flat)
-    return flat
+    return flat | start.check(flat)
 
 
 _CHANNELS = '0 (as they are), 1 (grey) or 3 (colour)'
@@ -284,9 +284,10 @@ def check_protocol(flat: dict[str, Any]) -> None:
 
 # --- what names a run, and what names a compiled program -----------------------------------------
 
-# Fields that cannot change what is learned, so that they do not name a run.
+# Fields that cannot change what is learned, so that they do not name a run. Of train.start, the
+# digest of its content does.
 _NOT_IN_THE_NAME = set(
-    'title data.dir data.stream data.workers data.cache train.devices train.together '
+    'title data.dir data.stream data.workers data.cache train.devices train.together train.start '
     'protocol.rates protocol.selection_seeds protocol.level'.split()
 )
 
