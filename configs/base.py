@@ -42,6 +42,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.test = 'test'  # name of the split read once, at the end
     config.data.validation = 0.1  # fraction of the train split held out: its last images
     config.data.limit = 0  # images used of the train split, the first ones; 0: all
+    config.data.classes = ()  # names of those that are used, labelled in this order; (): all
     config.data.side = 0  # pixels; smaller images get a border of zeros up to this; 0: as they are
     config.data.resize = 0  # pixels; shorter side scaled to this, then the centre square; 0: off
     config.data.channels = 0  # 1 (grey) or 3 (colour) that images are turned into; 0: as they are
@@ -159,6 +160,7 @@ def smoke(config) -> None:
     config.data.train, config.data.test = 'train', 'test'
     config.data.validation = 0.2
     config.data.limit = 0
+    config.data.classes = ()
     config.train.batch = 4
     config.train.accumulate = min(config.train.accumulate, 2)
     config.train.devices = 1

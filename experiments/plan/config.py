@@ -182,6 +182,8 @@ def parse(
     return made.parse_args(rest), assignments
 
 
+_NAMES = r'[a-zA-Z][\w./ -]*(,[a-zA-Z][\w./ -]*)*'  # a list of names without quotes
+
 # --- the fields of a config --------------------------------------------------------------------
 
 
@@ -238,6 +240,8 @@ def _literal(text: str) -> Any:
 
 
 def _read(value, kind: type) -> Any:
+    if kind is tuple and isinstance(value, str) and re.fullmatch(_NAMES, value):
+        return tuple(value.split(','))
     if kind is not str and isinstance(value, str):
         value = _literal(value)
     if kind in (int, float) and isinstance(value, bool):
