@@ -26,6 +26,7 @@ SETS = {
     'cifar10': (32, 3, 50000, 10),
     'imagenette/160px-v2': (None, 3, 9469, 10),
     'imagenet2012': (None, 3, 1281167, 1000),
+    'folder:photographs': (None, 3, 200, 5),  # any number of any
 }
 
 
