@@ -42,6 +42,14 @@ def config_file(recipe):
     return configs.read_config(f'{FOLDER / name}.py:{argument}'.rstrip(':'))
 
 
+def leave_weights(recipe, folder):
+    """The weights that a recipe starts from, where it does; only their digest is asked for."""
+    if start := config_file(recipe).make().train.start:
+        place = folder / start / 'points/0123456789ab'
+        place.mkdir(parents=True, exist_ok=True)
+        (place / 'weights.msgpack').write_bytes(b'')
+
+
 def dataset(config):
     """One grey image in place of the set, of the shape that it would have."""
     side, channels, _, classes = SETS[config.data.name]
@@ -62,10 +70,7 @@ def test_the_recipe_resolves_and_its_net_takes_what_the_augmentation_gives(
     recipe, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    if workdir := config_file(recipe).make().train.start:
-        run = tmp_path / workdir / 'points/0123456789ab'
-        run.mkdir(parents=True)
-        (run / 'weights.msgpack').write_bytes(b'')  # only its digest is asked for
+    leave_weights(recipe, tmp_path)
     plan = runs.plan_of(config_file(recipe))
     config = plan.config
     assert plan.name == recipe.replace(':', '-')
@@ -273,7 +278,11 @@ def test_only_resnet_110_and_its_plain_net_have_a_slow_first_phase():
     assert slow == ['resnet_cifar10:110', 'resnet_cifar10:plain110']
 
 
-def test_every_recipe_names_a_command_that_works_and_what_to_expect(root):
+def test_every_recipe_names_a_command_that_works_and_what_to_expect(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'configs').symlink_to(FOLDER)
+    for recipe in recipes():
+        leave_weights(recipe, tmp_path)
     for path in sorted({FOLDER / f'{recipe.partition(":")[0]}.py' for recipe in recipes()}):
         text = path.read_text().split('"""')[1]
         commands = re.findall(r'^ +python -m experiments.run (.+)$', text, re.M)
