@@ -27,7 +27,7 @@ def get_config():
     config.data.classes = CLASSES
     config.data.limit = 1_000
     config.train.epochs = 10
-    config.protocol.rates = (0.01, 0.03)
+    config.protocol.rates = (0.003, 0.01, 0.03, 0.1)
     return config
 
 
