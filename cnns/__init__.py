@@ -117,7 +117,7 @@ NETS = {
 }
 # fmt: on
 
-_FLAX = ('parent', 'name')  # fields every linen module has, which are not ours to set
+_FLAX = ('parent', 'name')  # fields every linen module has
 
 
 def names() -> tuple[str, ...]:
@@ -139,8 +139,10 @@ def values(name: str, axis: str) -> tuple:
     return tuple(value for value in all_values if f'{axis}={value}' not in net.LACKS)
 
 
-def build(name: str, **fields: Any) -> layers.Net:
+def build(name: str, /, **fields: Any) -> layers.Net:
     """Returns the module of a net, with the paper's choice for every field not given.
+
+    fields: of the net, and flax's `name` of the module inside another one.
 
     Raises:
       ValueError: an unknown name, field or axis value (with the nearest one), or an axis that the
@@ -152,7 +154,7 @@ def build(name: str, **fields: Any) -> layers.Net:
     known += [field for field in every if field not in (*known, *_FLAX)]
     layers.check_fields(name, entry.net, fields)
     for field in fields:
-        if field not in known:
+        if field not in (*known, 'name'):  # that of the module inside another one
             raise axes.unknown(f'{name} has no field', field, known)
     return entry.net(**entry.fields | fields)
 

@@ -95,6 +95,10 @@ class AlexNet(layers.Net):
     small=True is for images of 32x32: conv1 is 5x5 with stride 1 and padding 2, so that the maps
     have sides of 32, 16, 8 and 4; the rest is the same, but fc6 and fc7 have `units` units.
 
+    adaptive=True is torchvision's way with any side from 63: pooling windows that reach over an
+    edge are left out, and the maps of pool5 are averaged to 6x6 windows. At 224 and with
+    conv1_padding=2 its numbers are those of adaptive=False.
+
     Differences from the paper:
     - the outputs kept by dropout are doubled in training instead of halved in inference: the same
       expectation;
@@ -120,9 +124,10 @@ class AlexNet(layers.Net):
     conv1_padding: int | None = None  # None: the author's rule; 2: torchvision's
     dropout_on: str = 'outputs'  # of fc6 and fc7; 'inputs': torchvision's, another net
     small: bool = False
+    adaptive: bool = False  # torchvision's pooling, see above
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
+    def __call__(self, x: Array, train: bool, features: bool | str = False) -> Array:
         lrn = functools.partial(layers.lrn, k=self.lrn_k, alpha_over_n=self.alpha_over_n)
         layer = layers.Layers(self, x, train=train, lrn=lrn)
         if self.dropout_on not in ('outputs', 'inputs'):
@@ -132,6 +137,7 @@ class AlexNet(layers.Net):
         preset = PRESETS.get(self.initialiser, PRESETS['paper'])
         stem_padding = tuple(stem(side, self.conv1_padding)[1] for side in x.shape[1:3])
         rows = SMALL_ROWS if self.small else ROWS
+        edges = 'none' if self.adaptive else 'after'
         for row, width, deviation in zip(rows, self.widths, preset['conv'], strict=True):
             x = layer.conv(
                 row.name,
@@ -145,7 +151,8 @@ class AlexNet(layers.Net):
                 bias=row.bias * preset['bias'],
             )
             x = layer.normalise(row.norm, x) if row.norm else x
-            x = layer.pool(row.pool, x) if row.pool else x
+            x = layer.pool(row.pool, x, edges=edges) if row.pool else x
+        x = layers.adaptive_average(x, 4 if self.small else 6) if self.adaptive else x
         dropout = functools.partial(nn.Dropout, 0.5, deterministic=not train)
         weights, bias = nn.initializers.normal(preset['dense']), preset['bias']
         for name in ('fc6', 'fc7'):
@@ -158,6 +165,14 @@ class AlexNet(layers.Net):
 
 
 def _check_size(x, net):
+    if net.adaptive:
+        if min(x.shape[1:3]) < (low := 16 if net.small else 63):
+            raise ValueError(
+                f'AlexNet with adaptive=True takes sides from {low}, it was given '
+                f'{x.shape[1]}x{x.shape[2]}.'
+            )
+        return
+
     def pooled(side):
         return side // 8 if net.small else stem(side, net.conv1_padding)[0] // 8
 

@@ -7,7 +7,7 @@ norm        'none', 'lrn', 'batch'
 """
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import jax
@@ -29,7 +29,13 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 POOLS = ('average', 'max')
 OVERLAPS = (False, True)
 NORMS = ('none', 'lrn', 'batch')
-AXES = {'activation': tuple(ACTIVATIONS), 'pool': POOLS, 'overlap': OVERLAPS, 'norm': NORMS}
+# An activation is one line of ACTIVATIONS, a value of another axis one of its tuple
+AXES: dict[str, Collection] = {
+    'activation': ACTIVATIONS.keys(),
+    'pool': POOLS,
+    'overlap': OVERLAPS,
+    'norm': NORMS,
+}
 
 
 def unknown(what: str, given: Any, allowed: Iterable) -> ValueError:

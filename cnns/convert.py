@@ -54,9 +54,8 @@ class Weights(NamedTuple):
 def build(model: str, **fields: Any) -> layers.Net:
     """The net that computes what the net of this name in LAYOUTS does, in inference.
 
-    On images of 224x224, and on others whose sides are multiples of 32 where the net takes them
-    (maps of odd size are pooled otherwise in torchvision). Training differs: the running variance
-    there is the unbiased one, and GoogLeNet has other dropout and other pools before its auxiliary
+    On images of every size that both take. Training differs: the running variance there is
+    the unbiased one, and GoogLeNet has other dropout and other pools before its auxiliary
     classifiers. `fields` are those of cnns.build, classes and channels above all.
 
     Raises:

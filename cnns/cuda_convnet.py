@@ -58,7 +58,7 @@ class CudaConvNet(layers.Net):
     file: str = '19pct'
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
+    def __call__(self, x: Array, train: bool, features: bool | str = False) -> Array:
         layer = self._layers(x, train)
         first, others = ('max', 'average') if self.pool == 'mixed' else (self.pool, self.pool)
         x = layer.conv('conv1', x, 32, 5, padding=2, weights=_normal(1e-4))
@@ -98,7 +98,7 @@ class LocalCudaConvNet(CudaConvNet):
     file: str = '13pct'
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
+    def __call__(self, x: Array, train: bool, features: bool | str = False) -> Array:
         layer = self._layers(x, train)
         x = layer.conv('conv1', x, 64, 5, padding=2, weights=_normal(1e-4))
         x = layer.pool('pool1', x)

@@ -113,7 +113,8 @@ class Auxiliary(nn.Module):
 
 
 class GoogLeNet(layers.Net):
-    """x [N, 224, 224, 3] -> [N, classes]; any side from 32 without auxiliary classifiers.
+    """x [N, 224, 224, 3] -> [N, classes]; any side from 32 in inference and without
+    auxiliary classifiers.
 
     Axes: `activation` covers every convolution and the first dense layer of each auxiliary
     classifier; `pool` and `overlap` cover pool1 to pool4, not the pool branch inside the blocks
@@ -125,7 +126,8 @@ class GoogLeNet(layers.Net):
     AUXILIARY_WEIGHT each. Inference does not compute them.
 
     block='naive' is the block of Fig. 2a. third_kernel=3 is what torchvision has in the place of
-    the 5x5 convolutions; last_overlap=False makes pool4 2x2, as there too.
+    the 5x5 convolutions; last_overlap=False makes pool4 2x2, as there too, and a last
+    row or column of an odd map a window of its own.
 
     small=True is for images of 32x32: conv1 is 3x3 with stride 1 and 192 channels, norm1
     follows, and pool1, conv2_reduce, conv2, norm2 and pool2 are left out: the sides of the maps are
@@ -158,12 +160,13 @@ class GoogLeNet(layers.Net):
     small: bool = False
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
+    def __call__(self, x: Array, train: bool, features: bool | str = False) -> Array:
         lrn = functools.partial(layers.lrn, k=self.lrn_k, alpha_over_n=self.alpha_over_n)
         layer = layers.Layers(self, x, train=train, lrn=lrn, weights=_XAVIER, bias=_BIAS)
         if self.block not in BLOCKS:
             raise unknown('unknown block', self.block, BLOCKS)
-        _check_size(x, self)
+        auxiliary = self.aux and (train or self.is_initializing())
+        _check_size(x, self, auxiliary)
         if self.small:
             x = layer.conv('conv1', x, 192, 3, padding=1)
             x = layer.normalise('norm1', x)
@@ -179,10 +182,11 @@ class GoogLeNet(layers.Net):
         block = functools.partial(Inception, third=self.third_kernel, naive=naive)
         for name, widths in ROWS.items():
             if widths is None:
-                x = layer.pool(name, x, overlap=self.last_overlap if name == 'pool4' else None)
+                last = self.last_overlap if name == 'pool4' else None
+                x = layer.pool(name, x, overlap=last, edges='up' if last is False else 'after')
                 continue
             x = layer.block(name, block, x, widths=widths)
-            if name in AUXILIARY and self.aux and (train or self.is_initializing()):
+            if name in AUXILIARY and auxiliary:
                 logits = layer.block(AUXILIARY[name], Auxiliary, x, classes=self.classes)
                 self._sow(f'logits_{name[-2:]}', logits)
         x = layer.global_average('average', x)
@@ -197,7 +201,7 @@ class GoogLeNet(layers.Net):
             self.sow('auxiliary', name, logits, reduce_fn=last, init_fn=lambda: None)
 
 
-def _check_size(x, net):
+def _check_size(x, net, auxiliary):
     if net.third_kernel < 1 or net.third_kernel % 2 == 0:
         raise ValueError(
             f'third_kernel is {net.third_kernel}, it must be odd: the branches of a '
@@ -205,7 +209,7 @@ def _check_size(x, net):
         )
     if net.small and net.aux:
         raise ValueError('the small GoogLeNet has no auxiliary classifiers: set aux=False.')
-    if net.aux and x.shape[1:3] != (224, 224):
+    if auxiliary and x.shape[1:3] != (224, 224):
         raise ValueError(
             "GoogLeNet's auxiliary classifiers read 14x14 maps, which images of "
             f'224x224 give; it was given {x.shape[1]}x{x.shape[2]}. Set aux=False.'

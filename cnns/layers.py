@@ -31,6 +31,11 @@ INITS: dict[str, Callable] = {
     'lecun': nn.initializers.lecun_normal(),
 }
 
+# Products of maps and of vectors, by the field `fast`
+_CONVS = {True: forms.conv, False: forms.apart(lax.conv_general_dilated)}
+_dot = forms.apart(lax.dot_general)
+_local = forms.apart(lax.conv_general_dilated_local)
+
 
 def activate(x: Array, activation: str) -> Array:
     """Applies the named activation to x, any shape."""
@@ -38,33 +43,52 @@ def activate(x: Array, activation: str) -> Array:
     return ACTIVATIONS[activation](x)
 
 
+EDGES = ('after', 'before', 'up', 'none')
+
+
 def pool(
-    x: Array, kind: str, overlap: bool, stride: int = 2, *, before: bool = False, fast: bool = True
+    x: Array, kind: str, overlap: bool, stride: int = 2, *, edges: str = 'after', fast: bool = True
 ) -> Array:
     """Pooling with a stride: [N, H, W, C] -> [N, H // stride, W // stride, C], dtype kept.
 
     Both values of `overlap` give the same size on every map. The window is `stride` wide, or
     stride + 1 if overlapping. Where an overlapping window would reach over the bottom or right
-    edge (even maps, at stride 2) it takes fewer pixels there; with `before`, over the top and left
-    edge instead (the padding of 1 in ResNet's stem). A last row that does not
+    edge (even maps, at stride 2) it takes fewer pixels there. A last row that does not
     fill a non-overlapping window is left out. Padding VALID would give maps of 16 and 15 from 32,
     and SAME maps of 7 from 13 where AlexNet has 6: neither changes the window alone.
+
+    This is edges='after'. The others are PyTorch's windows on maps that a stride does not divide:
+    'up' rounds the size up (ceil_mode); 'before' does too, and overlapping windows begin one pixel
+    before the map (the padding of 1 in ResNet's stem); 'none' leaves out every window that reaches
+    over an edge, so that the two overlaps differ in size on even maps.
 
     Max pooling ignores padding (-inf); average pooling divides by the pixels that exist.
 
     Raises:
-      ValueError: an unknown kind, or a map smaller than the stride.
+      ValueError: an unknown kind or `edges`, or a map smaller than the stride.
     """
     check_axes(pool=kind, overlap=overlap)
+    if edges not in EDGES:
+        raise unknown('unknown edges', edges, EDGES)
     height, width = x.shape[1:3]
     if min(height, width) < stride:
         raise ValueError(
             f'a map of {height}x{width} cannot be pooled with stride {stride}; use a larger input.'
         )
     window = stride + overlap
-    # Only as much as the last window needs: 1 on even maps at stride 2, 0 on odd ones
-    extra = [max((n // stride - 1) * stride + window - n, 0) for n in (height, width)]
-    padding = [(e, 0) if before else (0, e) for e in extra]
+    first = int(overlap and edges == 'before')
+    if edges == 'none':
+        counts = [(n - window) // stride + 1 for n in (height, width)]
+    else:
+        counts = [
+            -(-n // stride) if edges in ('before', 'up') else n // stride for n in (height, width)
+        ]
+    # Only as much as the last window needs
+    last = [
+        max((count - 1) * stride + window - first - n, 0)
+        for count, n in zip(counts, (height, width))
+    ]
+    padding = [(first, extra) for extra in last]
     return pool_windows(x, kind, window, stride, padding, fast=fast)
 
 
@@ -90,6 +114,19 @@ def _pixels(size, low, high, window, stride):
     """How many pixels that exist each window has, along one side of the map."""
     exists = np.pad(np.ones(size), (low, high))
     return np.lib.stride_tricks.sliding_window_view(exists, window)[::stride].sum(-1)
+
+
+def adaptive_average(x: Array, side: int) -> Array:
+    """[N, H, W, C] -> [N, side, side, C], as PyTorch's AdaptiveAvgPool2d.
+
+    Window i of n pixels is from floor(i n / side) to ceil((i + 1) n / side).
+    """
+    for axis in (1, 2):
+        n = x.shape[axis]
+        spans = [(i * n // side, -(-(i + 1) * n // side)) for i in range(side)]
+        parts = [jax.lax.slice_in_dim(x, *span, axis=axis).mean(axis) for span in spans]
+        x = jnp.stack(parts, axis) if n != side else x
+    return x
 
 
 def lrn(
@@ -150,8 +187,9 @@ def flat(x: Array) -> Array:
 
 def convolve(x: Array, kernel: Array, *, fast: bool = True) -> Array:
     """[N, H, W, C] by a kernel [h, w, C, features], stride 1, no padding."""
-    form = forms.conv if fast else lax.conv_general_dilated
-    return form(x, kernel, (1, 1), ((0, 0), (0, 0)), dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    return _CONVS[fast](
+        x, kernel, (1, 1), ((0, 0), (0, 0)), dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+    )
 
 
 class Conv(nn.Module):
@@ -197,7 +235,7 @@ class Conv(nn.Module):
             bias_init=self.bias_init,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
-            conv_general_dilated=forms.conv if self.fast else None,
+            conv_general_dilated=_CONVS[self.fast],
             name='conv',
         )(x)
         if self.norm == 'batch':
@@ -242,6 +280,35 @@ class BatchNorm(nn.Module):
             for average, new in zip(averages, statistics, strict=True):
                 average.value = self.momentum * average.value + (1 - self.momentum) * new
         return y.astype(self.dtype)
+
+
+class LocalConv(nn.Module):
+    """flax's nn.ConvLocal, a kernel and a bias for each place; [N, H, W, C] -> [N, H', W', C'].
+
+    The fast form keeps the bias out of the product: with such a bias, which differs from place to
+    place, oneDNN computes the product by its reference code, about 30 times slower.
+    """
+
+    features: int
+    kernel: int
+    padding: int
+    kernel_init: Callable
+    bias_init: Callable
+    dtype: DTypeLike
+    param_dtype: DTypeLike
+    fast: bool = True
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        size, edges = (self.kernel, self.kernel), [(self.padding, self.padding)] * 2
+        places = [n + 2 * self.padding - self.kernel + 1 for n in x.shape[1:3]]
+        shape = (*places, self.kernel**2 * x.shape[-1], self.features)
+        kernel = self.param('kernel', self.kernel_init, shape, self.param_dtype)
+        bias = self.param('bias', self.bias_init, (*places, self.features), self.param_dtype)
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        layout = ('NHWC', 'HWIO', 'NHWC')
+        y = _local(x, kernel, (1, 1), edges, size, dimension_numbers=layout)
+        return forms.alone(y) + bias if self.fast else y + bias
 
 
 class SlidingDense(nn.Module):
@@ -393,8 +460,8 @@ class Layers:
         self, name: str, x: Array, width: int, kernel: int, *, padding: int, weights: Callable
     ) -> Array:
         """Locally connected layer, a kernel and bias of its own at every place; activation."""
-        fields, edges = self._fields(weights, None), [(padding, padding)] * 2
-        x = nn.ConvLocal(width, (kernel, kernel), padding=edges, name=name, **fields)(x)
+        fields = self._fields(weights, None) | dict(fast=self.net.fast, name=name)
+        x = LocalConv(width, kernel, padding, **fields)(x)
         return self.keep(name, activate(x, self.axes['activation']))
 
     def dense(
@@ -419,7 +486,7 @@ class Layers:
         if window is not None:
             x = SlidingDense(units, window, name=name, **fields)(x)
         else:
-            x = nn.Dense(units, use_bias=not norm, name=name, **fields)(flat(x))
+            x = nn.Dense(units, not norm, dot_general=_dot, name=name, **fields)(flat(x))
         if norm:
             x = batch_norm(self.net, self.train, f'{name}_norm')(x)
         return self.keep(name, x if linear else activate(x, self.axes['activation']))
@@ -431,13 +498,13 @@ class Layers:
         *,
         kind: str | None = None,
         overlap: bool | None = None,
-        before: bool = False,
+        edges: str = 'after',
     ) -> Array:
         """Pooling with stride 2, of the net's own kind and overlap unless others are given."""
         kind = self.axes['pool'] if kind is None else kind
         overlap = self.axes['overlap'] if overlap is None else overlap
         with jax.named_scope(name):
-            return self.keep(name, pool(x, kind, overlap, before=before, fast=self.net.fast))
+            return self.keep(name, pool(x, kind, overlap, edges=edges, fast=self.net.fast))
 
     def global_average(self, name: str, x: Array) -> Array:
         """[N, H, W, C] -> [N, C]."""

@@ -131,7 +131,7 @@ def _lenet5():
 
 # --- the nets of torchvision, by its names -----------------------------------------------------
 
-_ALEXNET = dict(norm='none', conv1_padding=2, dropout_on='inputs')
+_ALEXNET = dict(norm='none', conv1_padding=2, dropout_on='inputs', adaptive=True)
 # torchvision has 3x3 where the paper has 5x5
 _GOOGLENET = dict(norm='batch', epsilon=1e-3, third_kernel=3, last_overlap=False)
 TORCHVISION: dict[str, Layout] = {
@@ -140,8 +140,9 @@ TORCHVISION: dict[str, Layout] = {
 }
 _VGGS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 for _name, _convs in ((f'vgg{depth}', convs) for depth, convs in _VGGS.items()):
-    _normed = dict(norm='batch', bias=True)
-    TORCHVISION[_name] = Layout(_name, {}, functools.partial(_vgg, _convs, False))
+    _head = dict(head='adaptive')
+    _normed = dict(norm='batch', bias=True, **_head)
+    TORCHVISION[_name] = Layout(_name, _head, functools.partial(_vgg, _convs, False))
     TORCHVISION[f'{_name}_bn'] = Layout(_name, _normed, functools.partial(_vgg, _convs, True))
 for _name, _blocks, _kernels in (
     ('resnet18', (2, 2, 2, 2), 2),

@@ -82,7 +82,7 @@ class LeNet5(layers.Net):
     initialiser: str = 'lecun'
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
+    def __call__(self, x: Array, train: bool, features: bool | str = False) -> Array:
         layer = layers.Layers(self, x, train=train)
         _check_size(x)
         x = layer.conv('C1', x, 6, 5, lrn=True, **_paper(fan_in=25))
@@ -200,7 +200,7 @@ class LeNet5Original(layers.Net):
     channels: int = 1
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
+    def __call__(self, x: Array, train: bool, features: bool | str = False) -> Array:
         if self.classes != 10 or self.channels != 1 or x.shape[-1] != 1:
             raise ValueError(
                 'the original LeNet-5 has codes for 10 classes and reads 1 channel; it was given '

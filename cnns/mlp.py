@@ -49,7 +49,7 @@ class MLP(layers.Net):
     hidden: tuple[int, ...] = (300,)  # units of each hidden layer
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
+    def __call__(self, x: Array, train: bool, features: bool | str = False) -> Array:
         layer = layers.Layers(self, x, train=train, weights=nn.initializers.normal(0.1))
         layers.check_counts('hidden', self.hidden)
 

@@ -107,7 +107,8 @@ class ResNet(layers.Net):
 
     Differences from the paper:
     - option A: the paper does not say on which side the zero channels are; here they come last;
-    - pool1 has its padding of 1 at the top and left only; no window reaches the bottom and right.
+    - pool1 begins one pixel before the map, as in torchvision; the paper gives its size alone. At
+      224x224 no window reaches over the bottom and right.
 
     Raises ValueError for an unknown shortcut, stride_on or axis value, or a side below 32.
     """
@@ -126,7 +127,7 @@ class ResNet(layers.Net):
     width: int = 64  # of conv1 and conv2_x
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
+    def __call__(self, x: Array, train: bool, features: bool | str = False) -> Array:
         layer = layers.Layers(self, x, train=train)
         _check(x, self.shortcut, 32)
         if self.stride_on not in ('1x1', '3x3'):
@@ -135,7 +136,7 @@ class ResNet(layers.Net):
         bottleneck = functools.partial(Bottleneck, stride_on=self.stride_on)
         block = functools.partial(bottleneck if self.bottleneck else Basic, shortcut=self.shortcut)
         x = layer.conv('conv1', x, self.width, 7, stride=2, padding=3, lrn=True)
-        x = layer.pool('pool1', x, before=True)
+        x = layer.pool('pool1', x, edges='before')
         for name, width, stride in rows(self.width, self.blocks):
             x = layer.block(name, block, x, width=width, stride=stride)
         x = layer.global_average('average', x)
@@ -170,7 +171,7 @@ class CifarResNet(layers.Net):
     width: int = 16  # of conv1 and conv2_x
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
+    def __call__(self, x: Array, train: bool, features: bool | str = False) -> Array:
         layer = layers.Layers(self, x, train=train)
         _check(x, self.shortcut, 4)
         layers.check_counts('blocks', (self.blocks,))

@@ -38,7 +38,7 @@ KERNELS = {
     'E': ((3, 3), (3, 3), (3, 3, 3, 3), (3, 3, 3, 3), (3, 3, 3, 3)),
 }
 # fmt: on
-HEADS = ('dense', 'convolutional', 'average')
+HEADS = ('dense', 'convolutional', 'adaptive', 'average')
 
 
 class VGG(layers.Net):
@@ -50,6 +50,8 @@ class VGG(layers.Net):
     head='dense' is the trained net. 'convolutional' is the same net with the same variables run
     over larger images (Sec. 3.2): fc6 slides as a 7x7 convolution, fc7 and fc8 as 1x1, and the
     scores are averaged over their map, (side / 32 - 6)^2 places; features='fc8' gives the map.
+    'adaptive' is torchvision's way with any side from 32, with the variables and, at 224, the
+    numbers of 'dense': the maps of pool5 are averaged to 7x7 windows.
     head='average' replaces pool5's flattening, fc6 and fc7 by a global average: any side from 32.
 
     initialiser='glorot' is the default here (footnote 1 of the paper found that it needs no
@@ -76,7 +78,7 @@ class VGG(layers.Net):
     bias: bool | None = None  # of the convolutions; None: unless norm='batch'; torchvision: True
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool, features: bool | str = False) -> Array:
+    def __call__(self, x: Array, train: bool, features: bool | str = False) -> Array:
         layer = layers.Layers(self, x, train=train, weights=nn.initializers.normal(0.1))
         if self.column not in KERNELS:
             raise unknown('unknown column', self.column, KERNELS)
@@ -92,6 +94,7 @@ class VGG(layers.Net):
         if self.head == 'average':
             x = layer.global_average('average', x)
         else:
+            x = layers.adaptive_average(x, 7) if self.head == 'adaptive' else x
             for name, window in (('fc6', 7), ('fc7', 1)):
                 x = layer.dense(name, x, self.units, window=window if slides else None)
                 x = nn.Dropout(0.5, deterministic=not train)(x)
@@ -102,10 +105,10 @@ class VGG(layers.Net):
 def _check_size(x, head):
     if head not in HEADS:
         raise unknown('unknown head', head, HEADS)
-    low, high = {'dense': (224, 255), 'convolutional': (224, None), 'average': (32, None)}[head]
+    low, high = {'dense': (224, 255), 'convolutional': (224, None)}.get(head, (32, None))
     if any(side < low or (high and side > high) for side in x.shape[1:3]):
         raise ValueError(
             f'VGG with head={head!r} takes sides from {low}'
             f'{f" to {high}" if high else ""}, it was given {x.shape[1]}x{x.shape[2]}. '
-            "head='convolutional' takes larger images, 'average' any from 32."
+            "head='convolutional' takes larger images, 'adaptive' and 'average' any from 32."
         )

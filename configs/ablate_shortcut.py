@@ -16,7 +16,7 @@ The recipe is that of ablate_depth.py.
 
 from configs import ablate_depth
 
-ARGUMENTS = ablate_depth.ARGUMENTS
+ARGUMENTS = ('small', 'full')
 
 
 def get_config(arg='small'):

@@ -5,8 +5,9 @@
 
 The claim under test: features of the first layers are general, so a net that begins with them and
 is trained further does better on other classes than one that begins with random weights (Yosinski
-et al. 2014, arXiv 1411.1792, Sec. 4). The net is cuda-convnet's of four layers; each arm has the
-first 1,000 images of the other five classes of CIFAR-10, and draws its last layer.
+et al. 2014, arXiv 1411.1792, Sec. 4). The net is cuda-convnet's of four layers; each arm has 1,000
+images of the other five classes of CIFAR-10 to train on, 1,000 to validate and 1,000 to test on, and
+draws its last layer.
 
     arm                            begins with                      trains
     random                         random weights                   all layers
@@ -16,7 +17,7 @@ first 1,000 images of the other five classes of CIFAR-10, and draws its last lay
 One training is started from: the intervals do not cover its seed.
 """
 
-from configs import five_classes_cifar10
+from configs import base, five_classes_cifar10
 
 CLASSES = ('automobile', 'cat', 'dog', 'horse', 'truck')
 
@@ -27,6 +28,7 @@ def get_config():
     config.data.classes = CLASSES
     config.data.limit = 1_000
     config.train.epochs = 10
+    config.train.rate = base.get_config().train.rate  # the grid decides
     config.protocol.rates = (0.003, 0.01, 0.03, 0.1)
     return config
 

@@ -46,14 +46,15 @@ def get_config(arg='paper'):
     config.augment.white = 255.0
     config.evaluation.views = 'ten'
     config.train.batch = 128
-    config.train.epochs = 90
     config.train.rate = 0.01
     config.train.schedule = 'plateau'
     config.train.plateau = 5
     config.train.drops = 3
     config.train.rate_in_velocity = True
     config.train.weight_decay = 5e-4
-    if arg == 'caffe':
+    if arg == 'paper':
+        config.train.epochs = 90
+    else:
         config.model.fields = dict(initialiser='caffe', alpha_over_n=True, lrn_k=1.0)
         config.augment.colour = 0.0
         config.evaluation.views = 'centre'

@@ -28,36 +28,42 @@ SUBTRACT = ('channel', 'channel_std', 'pixel')
 VIEWS = ('centre', 'ten', 'dense', 'multiscale', '144', '150')
 
 
+def get_data() -> ml_collections.ConfigDict:
+    """The group `data`: images, read and split by experiments/data. Needs no JAX."""
+    data = ml_collections.ConfigDict()
+    data.name = 'digits'  # 'digits', or any TFDS name: 'mnist', 'imagenette/160px-v2', ...
+    data.dir = placeholder(str)  # TFDS data_dir; None: $TFDS_DATA_DIR, or TFDS's own default
+    data.train = 'train'  # name of the split that is divided into train and validation
+    data.test = 'test'  # name of the split read once, at the end
+    data.validation = 0.1  # fraction of the train split held out: its last images
+    data.limit = 0  # images used of every split, the first ones; 0: all
+    data.classes = ()  # names of those that are used, labelled in this order; (): all
+    data.side = 0  # pixels; smaller images get a border of zeros up to this; 0: as they are
+    data.resize = 0  # pixels; shorter side scaled to this, then the centre square; 0: off
+    data.channels = 0  # 1 (grey) or 3 (colour) that images are turned into; 0: as they are
+    data.stream = 'auto'  # decode while training: 'auto' (if too large), 'always', 'never'
+    data.workers = 0  # processes that decode a streamed set; 0: the training process itself
+    data.cache = placeholder(str)  # folder of decoded sets; None: user's; 'off': none
+    data.allow_copies = False  # train on a folder that has an image in two splits
+    data.skip_broken = False  # leave out records that do not decode, and count them
+    return data.lock()
+
+
 def get_config() -> ml_collections.ConfigDict:
     """Returns the locked base config: modern LeNet-5 on the embedded digits."""
+    from cnns import axes  # brings JAX, which the commands of data sets do without
+
     config = ml_collections.ConfigDict()
 
-    config.title = 'LeNet-5 on the embedded digits'  # heading of the table, figure and report
+    config.title = placeholder(str)  # heading of table, figure and report; None: what is compared
 
-    # The data: read and split by experiments/data.
-    config.data = ml_collections.ConfigDict()
-    config.data.name = 'digits'  # 'digits', or any TFDS name: 'mnist', 'imagenette/160px-v2', ...
-    config.data.dir = placeholder(str)  # TFDS data_dir; None: $TFDS_DATA_DIR, or TFDS's own default
-    config.data.train = 'train'  # name of the split that is divided into train and validation
-    config.data.test = 'test'  # name of the split read once, at the end
-    config.data.validation = 0.1  # fraction of the train split held out: its last images
-    config.data.limit = 0  # images used of the train split, the first ones; 0: all
-    config.data.classes = ()  # names of those that are used, labelled in this order; (): all
-    config.data.side = 0  # pixels; smaller images get a border of zeros up to this; 0: as they are
-    config.data.resize = 0  # pixels; shorter side scaled to this, then the centre square; 0: off
-    config.data.channels = 0  # 1 (grey) or 3 (colour) that images are turned into; 0: as they are
-    config.data.stream = 'auto'  # decode while training: 'auto' (if too large), 'always', 'never'
-    config.data.workers = 0  # processes that decode a streamed set; 0: the training process itself
-    config.data.cache = placeholder(str)  # folder of decoded sets; None: user's; 'off': none
-    config.data.skip_broken = False  # leave out records that do not decode, and count them
+    config.data = get_data()
 
     # The net: cnns.build(name, **axes). None keeps the paper's own choice.
     config.model = ml_collections.ConfigDict()
     config.model.name = 'lenet5'  # one of cnns.names()
-    config.model.activation = placeholder(str)  # 'tanh', 'relu', 'sigmoid', 'scaled_tanh'
-    config.model.pool = placeholder(str)  # 'average', 'max'
-    config.model.overlap = placeholder(bool)  # pooling window = stride + 1 (True) or stride (False)
-    config.model.norm = placeholder(str)  # 'none', 'lrn', 'batch'
+    for axis, values in axes.AXES.items():  # activation, pool, overlap, norm: cnns/axes.py
+        config.model[axis] = placeholder(type(next(iter(values))))
     config.model.dtype = 'float32'  # of the computation: 'float32', 'bfloat16'; parameters: float32
     config.model.fields = ml_collections.ConfigDict()  # other fields of the net: dict(shortcut='B')
 
@@ -155,7 +161,8 @@ def smoke(config) -> None:
     The net, the augmentation, the update and the schedule stay; the accuracy means nothing.
     """
     side, channels = _SIZES.get(config.data.name, (config.data.resize or 256, 3))
-    config.title = f'{config.title} (smoke test on synthetic images)'
+    if config.title:
+        config.title = f'{config.title} (smoke test on synthetic images)'
     config.data.name = f'synthetic:10x{side}x{channels}'
     config.data.train, config.data.test = 'train', 'test'
     config.data.validation = 0.2

@@ -49,15 +49,16 @@ def get_config(arg='paper'):
     config.augment.white = 255.0
     config.evaluation.views = '144'
     config.train.batch = 32
-    config.train.epochs = 250
     config.train.rate = 0.01
-    config.train.schedule = 'every'
-    config.train.every = 8.0
-    config.train.factors = (0.96,)
     config.train.rate_in_velocity = True
     config.train.weight_decay = 2e-4
     config.train.ema = 0.9999
-    if arg == 'quick':
+    if arg == 'paper':
+        config.train.epochs = 250
+        config.train.schedule = 'every'
+        config.train.every = 8.0
+        config.train.factors = (0.96,)
+    else:
         config.model.fields = dict(alpha_over_n=True, lrn_k=1.0)
         config.augment.crop = 'random'
         config.augment.interpolation = 'bilinear'

@@ -21,12 +21,17 @@ def environment() -> dict[str, Any]:
 
     root = Path(__file__).parent.parent
 
+    # A hook's variables would name its own repository
+    own = {key: value for key, value in os.environ.items() if not key.startswith('GIT_')}
+
     def git(*words):
-        done = subprocess.run(['git', *words], cwd=root, capture_output=True, text=True)
+        done = subprocess.run(['git', *words], cwd=root, env=own, capture_output=True, text=True)
         return done.stdout.strip() if done.returncode == 0 else None
 
     try:
-        revision = git('rev-parse', 'HEAD')
+        # An installed copy may lie in a repository that knows nothing of it
+        tracked = git('ls-files', '--error-unmatch', Path(__file__).relative_to(root).as_posix())
+        revision = git('rev-parse', 'HEAD') if tracked else None
         if revision and git('status', '--porcelain', '--untracked-files=no'):
             revision += '+changes'
     except OSError:  # no git on this machine

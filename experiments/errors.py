@@ -152,6 +152,11 @@ def printable(text: object) -> str:
     )
 
 
+def counted(count: int, what: str, several: str = '') -> str:
+    """'1 run', '1,234 runs'; several: where it is not `what` with an s."""
+    return f'{count:,} {what if count == 1 else several or what + "s"}'
+
+
 def shown(value: object) -> str:
     """repr(value), cut in the middle where it is long."""
     return _short.repr(value)

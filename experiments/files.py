@@ -1,12 +1,15 @@
 """Files: written whole or not at all, rows of JSON, digests of content, the user's cache folder."""
 
+import contextlib
 import hashlib
 import json
 import math
 import os
+import re
+import secrets
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -87,19 +90,69 @@ def _digest_of(content: dict[str, Any]) -> str:
     return digest(json.dumps(content, sort_keys=True).encode())
 
 
-def write_whole(path: str | os.PathLike, data: bytes | str) -> None:
+def write_whole(path: str | os.PathLike, *parts: bytes | str) -> None:
     """Writes a file so that it is the old one or the new one, never half of it.
 
     Raises OSError (disk full, read-only).
     """
     path = Path(path)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    sweep(path.parent, path.name)
+    temporary, file = _temporary(path)
     try:
-        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
-        os.replace(temporary, path)
+        with file:
+            for part in parts:
+                file.write(part.encode() if isinstance(part, str) else part)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _temporary(path: Path) -> tuple[Path, BinaryIO]:
+    """A new file beside this one, of a random name, locked for as long as it is open."""
+    while True:
+        temporary = path.with_name(f'.{path.name}.{secrets.token_hex(8)}.part')
+        file = open(temporary, 'xb')  # 'x' follows no link and takes no file that exists
+        _lock(file.fileno(), wait=True)
+        if os.fstat(file.fileno()).st_nlink:  # else swept before it was locked
+            return temporary, file
+        file.close()
+
+
+def is_temporary(name: str, of: str = '') -> bool:
+    """Whether a file name is that of a temporary file of `write_whole`; of: of this file."""
+    return re.fullmatch(rf'\.{re.escape(of) or ".+"}\.[0-9a-f]{{16}}\.part', name) is not None
+
+
+def sweep(folder: Path, of: str = '') -> None:
+    """Removes the temporary files that killed processes left in a folder: no one locks them."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            if is_temporary(name, of):
+                _remove_unlocked(folder / name)
+
+
+def _remove_unlocked(path: Path) -> None:
+    with contextlib.suppress(OSError):  # it is gone, or no file
+        found = os.open(path, os.O_RDONLY | getattr(os, 'O_NOFOLLOW', 0) | os.O_NONBLOCK)
+        try:
+            if _lock(found, wait=False):
+                path.unlink()
+        finally:
+            os.close(found)
+
+
+def _lock(file: int, wait: bool) -> bool:
+    """Locks an open file; False where another process has, or where there are no locks."""
+    try:
+        import fcntl  # of Unix
+
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def digest(*parts: object) -> str:

@@ -40,7 +40,7 @@ def evaluate(names, net, variables, images, labels) -> dict[str, dict[str, Any]]
 
 def first_line(name: str) -> str:
     """What a measure is, in one line."""
-    return (MEASURES[name].__doc__ or '').strip().splitlines()[0].rstrip('.')
+    return (MEASURES[name].__doc__ or name).strip().splitlines()[0].rstrip('.')
 
 
 # --- gradients -----------------------------------------------------------------------------------

@@ -34,5 +34,15 @@ class Parser(argparse.ArgumentParser):
                 raise one_of('option', flag, self._option_string_actions)
         return super().parse_known_args(words, namespace)
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """UserError for what is not among an option's choices: argparse names no nearest one."""
+        if action.choices is not None and value not in (choices := [*action.choices]):
+            raise one_of(
+                action.option_strings[0] if action.option_strings else str(action.dest),
+                value,
+                choices,
+                len(choices),
+            )
+
     def error(self, message: str):
         raise UserError(f'{message}. See {self.prog} --help.')

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from experiments.errors import printable
+from experiments.errors import counted, printable
 
 _QUIET = 30.0  # seconds between two lines of a run where there is no terminal
 _FRESH = 1.0  # seconds between two numbers on a terminal
@@ -60,7 +60,12 @@ class Reporter:
                 for name in ('done', 'left')
             ]
             self._live = _Bars(
-                BarColumn(None), *columns, console=console, expand=True, refresh_per_second=1
+                BarColumn(None),
+                *columns,
+                console=console,
+                expand=True,
+                refresh_per_second=1,
+                transient=True,
             )
             self._steps = self._live.add_task('', total=1, done='', left='')
             self._runs = self._live.add_task('', total=total, done='', left='')
@@ -102,7 +107,7 @@ class Reporter:
         """Shows how many runs are finished, and the time to go of all."""
         if self._live:
             words = '' if left is None else f'about {_clock(left)} to go'
-            done = f'{self.finished:,}/{self.total:,} {"run" if self.total == 1 else "runs"}'
+            done = f'{self.finished:,}/{counted(self.total, "run")}'
             self._live.update(self._runs, completed=self.finished, done=done, left=words)
 
     def _show(self, words: str, what: str, after: float = 0.0) -> None:

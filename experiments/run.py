@@ -17,11 +17,12 @@ if __name__ == '__main__':  # until main takes over, Ctrl-C in the imports ends 
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from experiments import machine, tables
-from experiments.errors import UserError, command, reason
+from experiments.errors import UserError, command, counted, reason
 from experiments.plan import config, runs
 from experiments.progress import note
 from experiments.runner import inputs, interrupts
 from experiments.runner.runner import Runner
+from experiments.workdir import check_name
 
 _WORKDIRS = 'runs'
 _STATUSES = (
@@ -50,6 +51,7 @@ def _main(argv: list[str], console: tables.Console) -> int:
     whole = runs.plan_of(config.read_config(args.config), assignments)
     plan = runs.only(whole, ','.join(args.only or ()))
     folder = pathlib.Path(args.workdir or pathlib.Path(_WORKDIRS) / plan.name)
+    check_name(folder)
     _print_plan(plan, folder, console)
     if args.dry_run:
         _print_runs(plan, console)
@@ -94,19 +96,18 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
 
 
 def _print_plan(plan: runs.Plan, folder: pathlib.Path, console: tables.Console) -> None:
-    arms = f'{len(plan.arms)} {"arm" if len(plan.arms) == 1 else "arms"}'
-    count = f'{plan.size} {"run" if plan.size == 1 else "runs"}'
+    title = f'{plan.title}: {counted(len(plan.arms), "arm")}, {counted(plan.size, "run")}'
     lines = []
     for arm in plan.arms:
         changes = ', '.join(f'{path}={value}' for path, value in arm.overrides.items())
         learning_rate = f'{arm.config.train.rate:g}'
-        if plan.learning_rates:
-            grid = ', '.join(f'{rate:g}' for rate in plan.learning_rates)
+        if arm.learning_rates:
+            grid = ', '.join(f'{rate:g}' for rate in arm.learning_rates)
             learning_rate = f'chosen on validation from {grid}'
         seeds = ', '.join(map(str, arm.seeds))
         lines.append((arm.label, changes or '-', learning_rate, seeds))
     headings = ('arm', 'changes', 'learning rates', 'final seeds')
-    console.print(tables.Terminal(headings, lines, f'{plan.config.title}: {arms}, {count}'))
+    console.print(tables.Terminal(headings, lines, title))
     console.print(f'results: {folder}')
 
 

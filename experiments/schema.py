@@ -123,6 +123,7 @@ ROW = Schema(
         'git_revision': or_none(TEXT),
         'code': TEXT,
         'model': TEXT,
+        'weights': TEXT,  # digest of weights.msgpack
         'epochs': COUNT,
         'steps': COUNT,
         'devices': COUNT,
@@ -151,6 +152,7 @@ PLAN = Schema(
         'model': TEXT,
         'epochs': COUNT,
         'arm_seeds': dict_of(list_of(COUNT)),
+        'arm_rates': dict_of(list_of(POSITIVE)),
         'runs': dict_of(OBJECT),
         'digest': TEXT,
     },
@@ -178,7 +180,7 @@ def fault(value: Any, schema: Schema) -> str:
     for name, given in value.items():
         kind = kinds.get(name)
         if kind is None and '/' in name:
-            kind = METRICS.get(name.partition('/')[2])
+            kind = METRICS.get(name.partition('/')[2], or_none(NUMBER))
         if kind is not None and not kind.fits(given):
             return f'{name} is {shown(given)}, it must be {kind.words}'
     return ''
@@ -222,9 +224,10 @@ def plan_fault(plan: Any) -> str:
     for name in ('arms', 'points', 'seeds', 'rates'):
         if len(set(plan[name])) != len(plan[name]):
             return f'{name} names something twice'
-    strange = set(plan.get('arm_seeds', {})) ^ set(plan['arms'])
-    if 'arm_seeds' in plan and strange:
-        return f'arm_seeds and arms differ in {shown(sorted(strange)[0])}'
+    for name in ('arm_seeds', 'arm_rates'):
+        strange = set(plan.get(name, plan['arms'])) ^ set(plan['arms'])
+        if strange:
+            return f'{name} and arms differ in {shown(sorted(strange)[0])}'
     if 'runs' in plan and set(plan['runs']) != set(plan['points']):
         return 'runs and points differ'
     for name, run in plan.get('runs', {}).items():

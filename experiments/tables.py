@@ -14,7 +14,12 @@ from rich.text import Text
 from experiments.errors import Unread, printable
 
 # headings of columns of words: aligned to the left, and folded where a console is narrow
-_WORDS = ('net', 'layer', 'kind', 'paper', 'arm', 'changes', 'learning rates', 'final seeds')
+# fmt: off
+_WORDS = (
+    'net', 'layer', 'kind', 'paper', 'arm', 'changes', 'learning rates', 'final seeds',
+    'claim', 'verdict', 'effect', 'the notes say',
+)
+# fmt: on
 _GAP = 2  # between two columns
 _WIDTH = 200  # columns, where no terminal says how wide it is
 
@@ -29,6 +34,8 @@ class Console(rich.console.Console):
         live = sys.stdout.isatty()
         # what FORCE_COLOR would turn into a terminal is a file all the same
         super().__init__(
+            # past the stream that shows escape sequences: those of a live bar are its own
+            file=getattr(sys.stdout, 'rich_proxied_file', sys.stdout),
             width=None if live else _WIDTH,
             force_terminal=None if live else False,
             markup=False,

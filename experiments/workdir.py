@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import schema
-from experiments.errors import UserError, reason
+from experiments import files, schema
+from experiments.errors import UserError, reason, shown
 from experiments.files import append, read, unsealed, write_whole
 from experiments.progress import note
 
@@ -27,6 +27,7 @@ class Experiment(NamedTuple):
     curves: dict[str, list[dict[str, Any]]]
 
 
+_FILES = 'plan.json results.jsonl results.csv figure.png figure.svg report.html points'.split()
 _ANEW = 'run the experiment again to replace it; finished runs are kept'
 
 
@@ -97,6 +98,31 @@ def _of_plan(row: dict[str, Any], plan: dict[str, Any], path: Path) -> dict[str,
     return None
 
 
+def _strange(folder: Path) -> list[str]:
+    """Names in a folder that are not those of a work directory, one being made included."""
+    names = os.listdir(folder) if folder.is_dir() else []
+    ours = _FILES if 'plan.json' in names else []
+    return sorted(name for name in names if name not in ours and not files.is_temporary(name))
+
+
+def _state_of(path: Path) -> tuple[int, int] | None:
+    """What changes when a row is added to a file; None if there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def check_name(folder: Path) -> None:
+    """UserError for a folder whose name cannot be printed as it is."""
+    if not str(folder).isprintable():
+        raise UserError(
+            f'the work directory is {str(folder)!a}: its name must be text without control '
+            'characters. Name another --workdir.'
+        )
+
+
 class WorkDir:
     """A work directory that is written to. It only ever adds: nothing finished is overwritten.
 
@@ -112,6 +138,7 @@ class WorkDir:
         self.folder = folder
         plan = folder / 'plan.json'
         found = None
+        self._seen = _state_of(folder / 'results.jsonl')
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter('always')
@@ -124,10 +151,11 @@ class WorkDir:
                 note(f'{plan}: {reason(error)}')
             if found is None and rows:
                 found = rows[-1].get('experiment')
-            if found is None and folder.is_dir() and any(folder.iterdir()):
+            strange = _strange(folder) if found is None else []
+            if strange:
                 raise UserError(
-                    f'{folder} is not empty and holds no experiment of ours. '
-                    'Name another --workdir.'
+                    f'{folder} is not empty and holds no experiment of ours '
+                    f'({shown(strange[0])}). Name another --workdir.'
                 )
         except OSError as error:
             raise UserError(
@@ -143,7 +171,11 @@ class WorkDir:
         self.rows: dict[str, dict[str, Any]] = {row['point']: row for row in rows}
         with self.writing():
             folder.mkdir(parents=True, exist_ok=True)
-            if not plan.exists():  # marks the folder as ours, whatever happens next
+            for place in (folder, *folder.glob('points/*')):
+                files.sweep(place)
+            if (
+                found is None or not plan.exists()
+            ):  # marks the folder as ours, whatever happens next
                 write_whole(plan, json.dumps({'experiment': experiment}))
 
     @contextlib.contextmanager
@@ -152,30 +184,41 @@ class WorkDir:
         try:
             yield
         except OSError as error:
+            remedy = 'Free space or permissions, or name another --workdir'
+            if not self.folder.is_dir():
+                remedy = 'The folder was removed or renamed meanwhile: bring it back if you can'
             raise UserError(
                 f'cannot write to {error.filename or self.folder}: {error.strerror or error}. '
-                f'Finished runs kept: {len(self.kept())}. Free space or permissions, or name '
-                'another --workdir; then run the same command again.'
+                f'Finished runs kept: {len(self.kept())}. {remedy}; then run the same command '
+                'again.'
             ) from error
 
     def kept(self) -> set[str]:
         """The runs that have a row in the folder now: it may have been removed meanwhile."""
-        with warnings.catch_warnings(), contextlib.suppress(OSError):
-            warnings.simplefilter('ignore')
-            return {row['point'] for row in read_rows(self.folder)}
+        with contextlib.suppress(OSError):
+            return {row['point'] for row in self._stored()}
         return set()
 
-    def refresh(self) -> None:
-        """Reads the rows again: another process may have added some to the same folder."""
+    def refresh(self) -> bool:
+        """Reads the rows again, which other processes add to; whether the file has changed."""
+        before, self._seen = self._seen, _state_of(self.folder / 'results.jsonl')
+        if self._seen == before:
+            return False
+        self.rows |= {row['point']: row for row in self._stored()}
+        return True
+
+    def _stored(self) -> list[dict[str, Any]]:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # damaged lines were named when the folder was opened
-            self.rows |= {row['point']: row for row in read_rows(self.folder)}
+            return read_rows(self.folder)
 
     def write(self, name: str, text: str | bytes) -> None:
         """Writes a whole file, or leaves the old one as it was."""
         path = self.folder / name
         with self.writing():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.parent != self.folder:
+                (self.folder / 'points').mkdir(exist_ok=True)  # but never the folder anew
+                path.parent.mkdir(exist_ok=True)
             write_whole(path, text)
 
     def append(self, name: str, row: dict[str, Any]) -> None:

@@ -60,7 +60,7 @@ def folder(tmp_path):
     for label, name in enumerate(('dark', 'light')):
         (tmp_path / 'set' / name).mkdir(parents=True)
         for index in range(10):
-            Image.new('RGB', (8, 8 + label), (255 * label,) * 3).save(
-                tmp_path / 'set' / name / f'{index}.png'
-            )
+            image = Image.new('RGB', (8, 8 + label), (255 * label,) * 3)
+            image.putpixel((0, 0), (index, 0, 0))  # no two are equal
+            image.save(tmp_path / 'set' / name / f'{index}.png')
     return tmp_path / 'set'

@@ -2,7 +2,8 @@
 
 import pytest
 
-from experiments.benchmark.cases import CASES, chosen, config_of, dataset_of, work_of
+import cnns
+from experiments.benchmark.cases import CASES, KNOWN, chosen, config_of, dataset_of, work_of
 from experiments.errors import UserError
 from experiments.plan.checks import resolve
 from experiments.plan.config import fields_of
@@ -48,3 +49,12 @@ def test_a_wrong_name_is_one_line_with_the_nearest(benchmark):
         chosen(['four_layer_batchnorm'])
     assert list(chosen(['resnet20', 'lenet5'], 7)) == ['lenet5', 'resnet20']
     assert chosen(['lenet5'], 7)['lenet5'].batch == 7
+
+
+def test_the_name_nets_measures_every_class_of_net_in_each_of_its_forms():
+    found = chosen(['nets'])
+    assert found == KNOWN and list(chosen([])) == list(CASES)
+    nets = {case.net for case in found.values()}
+    assert {cnns.NETS[name].net for name in nets} == {entry.net for entry in cnns.NETS.values()}
+    assert {'cuda_convnet_13pct', 'cuda_convnet_11pct', 'lenet5_1998', 'plain50'} <= nets
+    assert 'resnet1202' not in nets  # resnet20's code

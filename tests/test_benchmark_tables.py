@@ -92,3 +92,11 @@ def test_the_figure_is_written_and_its_mistakes_named(benchmark, tmp_path):
     assert 'no benchmark' in benchmark('--figure', tmp_path / 'a.png', path)[2]
     path.write_text('{"kind": "benchmark"}')
     assert 'not what --out writes' in benchmark('--show', path)[2]
+
+
+def test_a_step_that_every_round_finds_slower_than_plain_is_named():
+    slow = entry([10, 12], [], [], [40, 20])
+    slow['sides']['plain']['infer'] = slow['sides']['ours']['infer']
+    notes = tables.notes(result({'lenet5': slow, 'other': entry([10, 30], [], [], [20, 20])}))
+    line = 'Slower than plain flax in every round: lenet5 in training (0.42 [0.25, 0.60]).'
+    assert [note for note in notes if note.startswith('Slower')] == [line]

@@ -11,6 +11,7 @@ from PIL import Image
 from configs import base
 from experiments import data
 from experiments.data import cache, records, statistics
+from experiments.data import folder as folder_source
 from experiments.errors import UserError
 from experiments.files import cache_folder
 
@@ -185,6 +186,34 @@ def test_a_changed_file_is_decoded_again(folder, decoded, capsys):
     assert 'made again' in capsys.readouterr().err
     splits = dataset.train, dataset.validation, dataset.test
     assert max(split.images.max() for split in splits) == 250
+
+
+@pytest.mark.parametrize('told_by', ['times', 'bytes'])
+@pytest.mark.parametrize('stream', ['never', 'always'])
+def test_files_replaced_by_others_of_the_same_size_and_time_are_other_data(
+    folder, monkeypatch, told_by, stream
+):
+    if told_by == 'times':
+        monkeypatch.setattr(cache, '_CHEAP', 0)
+    else:  # a disk on which all times and inodes look alike
+        plain = os.stat
+        alike = lambda path: os.stat_result((33188, 1, 1, 1, 0, 0, plain(path).st_size, 0, 0, 0))
+        monkeypatch.setattr(folder_source, '_stat', alike)
+    paths = [*folder.glob('*/*.png')]
+    for path in paths:
+        Image.open(path).save(path, 'BMP')  # all of one size
+    before = read(folder, stream=stream)
+    assert read(folder, stream=stream).found == before.found
+    rows = np.arange(len(before.train.labels))
+    images = before.train.read(rows)[0]
+    for path in paths:
+        was = path.stat()
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path, 'BMP')
+        assert path.stat().st_size == was.st_size
+        os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+    after = read(folder, stream=stream)
+    assert after.found != before.found and after.fingerprint == before.fingerprint
+    assert (after.train.read(rows)[0] == 255 - images).all()
 
 
 def test_other_ways_to_decode_are_kept_apart(folder, decoded):

@@ -68,6 +68,16 @@ def test_a_truncated_file_is_reported_and_the_training_starts_over(file, kept):
     assert got is None and 'is damaged' in note and 'starts over' in note
 
 
+def test_a_flipped_bit_anywhere_is_noticed(file):
+    content = file.read_bytes()
+    for bit in np.random.default_rng(0).integers(0, 8 * len(content), 200):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(changed)
+        got, note = checkpoint.read(file, MADE_OF)
+        assert got is None and 'is damaged' in note, bit
+
+
 def test_a_state_of_other_shapes_is_refused(file):
     got, _ = checkpoint.read(file, MADE_OF)
     other = STATE._replace(params={'conv1': {'kernel': jnp.zeros((3, 3))}})

@@ -7,8 +7,9 @@ import pytest
 
 from configs import base as base_config
 from experiments.errors import UserError
-from experiments.plan import checks
+from experiments.plan import checks, runs
 from experiments.plan import config as configs
+from experiments.train import optim
 
 
 def base():
@@ -121,7 +122,7 @@ def test_a_field_that_is_no_axis_is_refused_and_an_axis_without_a_field_too(monk
     monkeypatch.setattr(checks, 'AXES', (*checks.AXES, 'skip'))
     with pytest.raises(UserError, match='no model.skip') as caught:
         checks.resolve(base())
-    assert 'placeholder in configs/base.py' in str(caught.value)
+    assert 'Start from configs.base.get_config()' in str(caught.value)
 
 
 def test_the_name_depends_on_what_is_learned_and_on_nothing_else():
@@ -132,6 +133,7 @@ def test_the_name_depends_on_what_is_learned_and_on_nothing_else():
         return checks.digest(checks.resolve(config), phase)
 
     assert name() == name('title', 'x') == name('data.dir', 'd') == name('train.devices', 2)
+    assert name() == name('data.allow_copies', 'true')  # it refuses or allows, and changes no image
     assert name() == name('model.pool', 'average')  # the default, spelled out
     others = {
         name('seed', 1),
@@ -200,3 +202,121 @@ def test_fields_of_the_first_rows_always_name_a_run():
     """These names are in stored work directories: they must never change."""
     assert checks._FIRST_FIELDS <= set(configs.flatten(base()))
     assert checks.digest(checks.resolve(base()), 'final') == '92f1de71b314'
+
+
+# Fields that are read in every config; all others are in checks._READ, with a case below
+ALWAYS = set(
+    (
+        'title data.name data.train data.test data.validation data.limit data.side data.resize '
+        'data.channels data.stream data.cache model.name model.activation model.pool '
+        'model.overlap model.norm model.dtype augment.crop augment.size augment.photometric '
+        'augment.permute measure.names augment.flip augment.colour augment.affine '
+        'augment.subtract augment.white '
+        'evaluation.views evaluation.scales train.loss train.label_smoothing train.batch '
+        'train.accumulate train.steps train.schedule train.warmup train.warmup_error '
+        'train.weight_decay train.bias_rate train.clip train.ema train.curve '
+        'train.devices train.together train.start train.freeze data.classes '
+        'protocol.rates protocol.level seed'
+    ).split()
+)
+READ = {  # a value, and the fields with which it is read
+    'train.milestones': ((1, 2), {'train.schedule': 'milestones'}),
+    'train.every': (2.0, {'train.schedule': 'every'}),
+    'train.plateau': (1, {'train.schedule': 'plateau'}),
+    'train.drops': (1, {'train.schedule': 'plateau'}),
+    'train.power': (2.0, {'train.schedule': 'polynomial'}),
+    'train.factors': ((0.5,), {'train.schedule': 'every'}),
+    'train.unit': ('steps', {'train.warmup': 3.0}),
+    'train.rule': ('nesterov', {}),
+    'train.rate_in_velocity': (True, {}),
+    'train.momentum': (0.5, {}),
+    'train.start_layers': (('C1',), {'train.start': __file__}),
+    'train.new_head': (True, {'train.start': __file__}),
+    'train.bias_decay': (0.5, {'train.weight_decay': 0.1}),
+    'train.epochs': (3, {}),
+    'train.rate': (0.5, {}),
+    'augment.pad': (2, {'augment.crop': 'pad'}),
+    'augment.scales': ((40, 50), {'augment.crop': 'scale', 'augment.size': 32}),
+    'augment.interpolation': ('random', {'augment.crop': 'area'}),
+    'protocol.selection_seeds': ((3,), {'protocol.rates': (0.1, 0.2)}),
+    'measure.epochs': ((1,), {'measure.names': ('gradient_norms',)}),
+    'measure.images': (5, {'measure.names': ('gradient_norms',)}),
+    'data.dir': ('/x', {'data.name': 'mnist'}),
+    'data.allow_copies': (True, {'data.name': 'folder:x'}),
+    'data.skip_broken': (True, {'data.name': 'mnist'}),
+    'data.workers': (2, {'data.name': 'mnist'}),
+}
+IDLE = {  # the fields without which a value is not read, where the base config reads it
+    'train.rule': {'train.momentum': 0.0},
+    'train.rate_in_velocity': {'train.momentum': 0.0},
+    'train.momentum': {'train.rule': 'adamw'},
+    'train.epochs': {'train.steps': 10},
+    'train.rate': {'protocol.rates': (0.1, 0.2)},
+}
+
+
+def file_of(fields, loop=None):
+    return configs.ConfigFile('made_up', lambda: set_all(base(), fields), loop)
+
+
+def set_all(config, fields):
+    for path, value in fields.items():
+        configs.set_field(config, path, value)
+    return config
+
+
+def test_every_field_is_always_read_or_has_a_case():
+    assert ALWAYS.isdisjoint(READ)
+    assert ALWAYS | set(READ) == set(configs.flatten(base()))
+
+
+@pytest.mark.parametrize('path', READ)
+def test_a_field_that_has_no_effect_is_refused_or_said(path, capsys):
+    value, others = READ[path]
+    runs.plan_of(file_of(others), [(path, value)])
+    runs.plan_of(file_of(others | {path: value}))
+    assert 'note' not in capsys.readouterr().err
+    idle = file_of(IDLE.get(path, {}))
+    with pytest.raises(UserError, match=f'--config.{path} would have no effect: {path} is read wi'):
+        runs.plan_of(idle, [(path, value)])
+    if not path.startswith('protocol'):
+        group, _, leaf = path.partition('.')
+        arm = lambda add: add('a', **{group: {leaf: value}})
+        with pytest.raises(UserError, match=f"'a' sets {path}, which would have no effect"):
+            runs.plan_of(idle._replace(sweep=arm))
+    runs.plan_of(file_of(IDLE.get(path, {}) | {path: value}))
+    assert f'note: without effect in this config: {path} is read' in capsys.readouterr().err
+
+
+def test_a_field_that_one_arm_reads_has_an_effect():
+    loop = lambda add: [add('a', train=dict(schedule='every')), add('b')]
+    runs.plan_of(file_of({}, loop), [('train.every', '2')])
+
+
+def test_rates_of_learning_follow_a_field_of_the_schedule_only_where_it_is_read():
+    """Against the schedule itself: every value that is called idle changes no learning rate."""
+
+    def factors(fields):
+        config = set_all(base(), fields)
+        control, seen = optim.control_of(config), []
+        for epoch in range(8):
+            seen += [control.scale * optim.schedule_of(config, 5)(5 * epoch + s) for s in range(5)]
+            control = optim.after_epoch(config, control, 0.5, 0.5)
+        return seen
+
+    for path in ('milestones', 'every', 'plateau', 'drops', 'power', 'factors', 'unit'):
+        path = f'train.{path}'
+        for schedule in base_config.SCHEDULES:
+            fields = {'train.schedule': schedule, 'train.plateau': 2, 'train.every': 3.0}
+            fields |= {'train.milestones': (2, 3)} if schedule == 'milestones' else {}
+            changed = fields | {path: READ[path][0]}
+            read = not checks.idle(path, configs.flatten(set_all(base(), changed)))
+            assert (factors(fields) != factors(changed)) == read, (path, schedule)
+
+
+@pytest.mark.parametrize('text', ['two\nlines', '\x1b[31mred', '\ud800'])
+def test_a_label_or_title_that_is_not_a_line_of_text_is_refused(text):
+    with pytest.raises(UserError, match='a label is a line of text without control'):
+        runs.plan_of(file_of({}, lambda add: add(text)))
+    with pytest.raises(UserError, match='title is .*one line of text without control'):
+        runs.plan_of(file_of({'title': text}))

@@ -1,10 +1,12 @@
 """build and names: an explicit dictionary whose errors name the nearest valid thing."""
 
+import dataclasses
 import pathlib
 import re
 import subprocess
 import sys
 
+import flax.linen as nn
 import jax
 import jax.export
 import jax.numpy as jnp
@@ -260,3 +262,73 @@ def test_a_block_lists_its_layers_before_itself():
     at = names.index('conv3_1/conv1')
     assert names[at : at + 5] == [*block, 'conv3_1']
     assert names[0] == 'conv1' and names[-2:] == ['average', 'fc']
+
+
+def test_a_net_takes_flaxs_name_inside_another_module():
+    class Two(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            net = cnns.build('lenet5', name='backbone')
+            return nn.Dense(3, name='head')(net(x, train=False, features=True))
+
+    shapes = jax.eval_shape(lambda x: Two().init(jax.random.key(0), x), jnp.zeros((1, 32, 32, 1)))
+    assert set(shapes['params']) == {'backbone', 'head'}
+    assert 'C1' in shapes['params']['backbone']
+
+
+@pytest.mark.parametrize('name', ['resnet20', 'vgg11_32px', 'lenet5'])
+def test_remat_of_a_nets_class_changes_no_gradient(name):
+    net = cnns.build(name, **{'resnet20': dict(blocks=1, width=4)}.get(name, {}))
+    own = {field.name for field in dataclasses.fields(net)} - {'parent', 'name'}
+    fields = {field: getattr(net, field) for field in own}
+    again = nn.remat(type(net), static_argnums=(2,))(**fields)
+    x = jnp.ones((1, *cnns.NETS[name].input))
+    shapes = jax.eval_shape(lambda x: net.init(jax.random.key(0), x, False), x)
+
+    def loss(net):
+        return lambda v, x: net.apply(v, x, False).sum()
+
+    jaxprs = [str(jax.make_jaxpr(jax.grad(loss(one)))(shapes, x)) for one in (net, again)]
+    assert ['remat' in text or 'checkpoint' in text for text in jaxprs] == [False, True]
+    if name == 'lenet5':
+        v = net.init(jax.random.key(0), x, False)
+        one, other = (jax.jit(jax.grad(loss(net)))(v, x) for net in (net, again))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-6), one, other)
+
+
+def test_googlenet_in_inference_takes_every_side_with_auxiliary_classifiers_too():
+    net = cnns.build('googlenet')
+    at = lambda side: jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    shapes = jax.eval_shape(lambda x: net.init(jax.random.key(0), x, False), at(224))
+    for side in (192, 256):
+        logits = jax.eval_shape(lambda v, x: net.apply(v, x, False), shapes, at(side))
+        assert logits.shape == (1, 1000)
+    with pytest.raises(ValueError, match='auxiliary classifiers read 14x14'):
+        jax.eval_shape(
+            lambda v, x: net.apply(v, x, True, rngs={'dropout': jax.random.key(0)}), shapes, at(256)
+        )
+
+
+@pytest.mark.parametrize('platforms', [['cpu'], ['cuda'], ['tpu'], ['cpu', 'cuda', 'tpu']])
+def test_an_exported_net_computes_the_same_and_has_a_choice_only_between_platforms(platforms):
+    net, x = cnns.build('lenet5', pool='max'), np.ones((2, 32, 32, 1), np.float32)
+    variables = net.init(jax.random.key(0), x, False)
+    apply = jax.jit(lambda v, x: net.apply(v, x, False))
+    exported = jax.export.export(apply, platforms=platforms)(variables, x)
+    text = exported.mlir_module()
+    assert ('platform_index' in text) == (len(platforms) > 1)
+    assert ('reduce_window' in text) == (platforms != ['cpu'])  # the plain max pooling
+    if 'cpu' in platforms:
+        np.testing.assert_allclose(exported.call(variables, x), apply(variables, x), 1e-5, 1e-6)
+
+
+@pytest.mark.parametrize('name', ['lenet5', 'cuda_convnet_13pct', 'resnet20', 'vgg11_32px'])
+def test_without_fast_forms_a_program_has_operations_of_one_platform_alone(name):
+    # What converters of traced programs need, to ONNX for one: they know no platform_index
+    net = cnns.build(name, fast=False, **{'resnet20': dict(blocks=1)}.get(name, {}))
+    x = jax.ShapeDtypeStruct((1, *cnns.NETS[name].input), jnp.float32)
+    shapes = jax.eval_shape(lambda x: net.init(jax.random.key(0), x, False), x)
+    text = str(jax.make_jaxpr(lambda v, x: net.apply(v, x, False))(shapes, x))
+    assert not any(
+        word in text for word in ('platform_index', 'custom_vjp', 'optimization_barrier')
+    )

@@ -1,9 +1,13 @@
 """Configs: every field named once, overrides typed, mistakes answered with the nearest name."""
 
+import os
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
+from conftest import ROOT
 
 import cnns
 from experiments.errors import UserError
@@ -24,8 +28,7 @@ def base():
 
 
 def arguments(path):
-    found = re.search(r'^ARGUMENTS = \((.*?)\)', path.read_text(), re.M | re.S)
-    return re.findall(r"'(.*?)'", found[1]) if found else []
+    return configs.read_config(str(path)).arguments
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
@@ -48,14 +51,26 @@ def _weights(workdir):
     (workdir / 'points/0123456789ab/weights.msgpack').write_bytes(b'')
 
 
+@pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
+def test_no_config_sets_a_field_that_has_no_effect(path):
+    default = configs.flatten(base())
+    for argument in ['', *arguments(path)]:
+        file = configs.read_config(f'{path}:{argument}' if argument else str(path))
+        flat = configs.flatten(file.make())
+        changed = [name for name in default if flat[name] != default[name]]
+        assert [why for name in changed if (why := checks.idle(name, flat))] == []
+
+
 def test_every_field_of_base_has_a_comment():
     text = (FILES[0].parent / 'base.py').read_text().partition('return config.lock()')[0]
     lines = [
         line
         for line in text.splitlines()
-        if re.match(r'\s+config\.\w+(\.\w+)? = ', line) and 'ConfigDict()' not in line
+        if re.match(r'\s+(config|data)\.\w+(\.\w+)? = ', line)
+        and 'ConfigDict()' not in line
+        and 'get_data()' not in line
     ]
-    assert len(lines) == len(configs.flatten(base()))
+    assert len(lines) == len(configs.flatten(base())) - len(cnns.axes.AXES)  # made in a loop
     for line in lines:
         assert '  # ' in line, line
 
@@ -234,8 +249,8 @@ def test_a_command_line_is_flags_and_fields():
     [
         (['--config.seed'], '--config.seed needs a value'),
         (['--config.seed', '--out', 'x'], '--config.seed needs a value'),
-        (['--config', 'a.py', '--ouk', 'x'], "unknown flag '--ouk'. Did you mean '--out'?"),
-        (['--config', 'a.py', '--conf.seed=3'], "unknown flag '--conf.seed'"),
+        (['--config', 'a.py', '--ouk', 'x'], "unknown option '--ouk'. Did you mean '--out'?"),
+        (['--config', 'a.py', '--conf.seed=3'], "unknown option '--conf.seed'"),
         ([], 'required: --config'),
     ],
 )
@@ -244,3 +259,67 @@ def test_a_command_line_in_error_is_named(words, part):
     made.add_argument('--out')
     with pytest.raises(UserError, match=part.replace('?', r'\?')):
         configs.parse(made, words)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Another folder, where a user has packages of the names of ours."""
+    for name in ('configs', 'cnns'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / '__init__.py').write_text('')
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize('spec', ['configs/ablate_pooling.py', 'ablate_pooling.py:mnist', 'base'])
+def test_a_packaged_config_is_found_by_name_from_another_folder(project, spec):
+    assert configs.read_config(spec).make().model.name == 'lenet5'
+
+
+def test_a_file_of_the_user_comes_before_a_packaged_config_of_its_name(project):
+    (project / 'configs/base.py').write_text('def get_config(): 1 / 0')
+    with pytest.raises(UserError, match='ZeroDivisionError'):
+        configs.read_config('configs/base.py').make()
+    with pytest.raises(UserError, match="'configs/ablate_poolin.py'.*mean 'configs/ablate_pooling"):
+        configs.read_config('configs/ablate_poolin.py')
+    for elsewhere in ('other/ablate_pooling.py', str(project / 'ablate_pooling.py')):
+        with pytest.raises(UserError, match='no config file'):
+            configs.read_config(elsewhere)
+
+
+@pytest.mark.parametrize('first, status', [('', 0), ('import configs; ', 1)])
+def test_packages_of_the_user_do_not_hide_ours(project, first, status):
+    code = (
+        'import experiments, importlib.util, configs.base; '
+        "print(configs.base.__file__, importlib.util.find_spec('cnns').origin)"
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', first + code],
+        env=os.environ | {'PYTHONPATH': str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == status
+    if status:
+        assert 'is imported already and hides the package configs of' in done.stderr
+    else:
+        assert done.stdout.split() == [
+            str(ROOT / 'configs/base.py'),
+            str(ROOT / 'cnns/__init__.py'),
+        ]
+
+
+def test_none_on_the_command_line_is_none_wherever_it_can_be():
+    fields = configs.flatten(base())
+    optional = [name for name, value in fields.items() if value is None]
+    assert {'data.cache', 'data.dir', 'model.pool', 'model.norm', 'title'} <= set(optional)
+    for name in optional:
+        config = base()
+        text, value = ('true', True) if name == 'model.overlap' else ('none', 'none')
+        for none in ('None', None):
+            configs.set_field(config, name, text)
+            assert configs.flatten(config)[name] == value
+            configs.set_field(config, name, none)
+            assert configs.flatten(config)[name] is None
+    configs.set_field(config, 'data.name', 'None')
+    assert config.data.name == 'None'

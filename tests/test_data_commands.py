@@ -13,6 +13,7 @@ from PIL import Image
 from experiments import data
 from experiments.data import commands
 from experiments.data import tfds as prepared
+from experiments.errors import UserError
 
 pytestmark = pytest.mark.usefixtures('elsewhere')
 
@@ -42,10 +43,10 @@ def test_show_describes_a_set_and_draws_it(capsys):
         assert np.asarray(sheet.convert('L')).std() > 10
 
 
-def data_fields(name):
+def data_fields(name, **changes):
     from experiments.data.sources import fields_of
 
-    return fields_of(name)
+    return fields_of(name, **changes)
 
 
 def test_show_reports_mixed_sizes_and_broken_files(folder, capsys):
@@ -53,8 +54,18 @@ def test_show_reports_mixed_sizes_and_broken_files(folder, capsys):
     (folder / 'dark' / 'a.png').write_bytes(b'no image')
     assert commands.main(['show', f'folder:{folder}', '--out', 'sheet.png']) == 0
     out = capsys.readouterr().out
-    assert 'mixed sizes: set data.resize' in out and 'do not decode' in out
+    assert 'mixed sizes: set data.resize' in out and 'not decoded: ' in out
     assert 'height   8 to 9, median' in out
+
+
+def test_no_name_of_a_class_or_file_acts_on_the_terminal_or_begins_a_line(folder, capsys):
+    (folder / 'dark').rename(folder / 'a\x1b[2J\nb')
+    (folder / 'light' / 'c\x1b[3J\nd.png').write_bytes(b'no image')
+    assert commands.main(['show', f'folder:{folder}', '--out', 'sheet.png']) == 0
+    assert commands.main(['check', f'folder:{folder}']) == 1
+    out = capsys.readouterr().out
+    assert r'2 classes: a\x1b[2J b, light' in out and r'c\x1b[3J d.png does not decode' in out
+    assert '\x1b' not in out
 
 
 def test_check_names_every_broken_record_and_fails(folder, capsys):
@@ -84,6 +95,25 @@ def test_check_names_a_truncated_shard_once(tfds_dir, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and 'is damaged' in ''.join(lines)
     assert 'test: 10,000 records read, 0 of them broken' in lines
+
+
+def test_check_names_every_image_in_two_splits_and_fails(folder, capsys):
+    copies = []
+    for index in range(10):
+        name = f'{folder}/dark/{index}'
+        shutil.copy(f'{name}.png', f'{name}, again.png')
+        copies.append({f'{name}.png', f'{name}, again.png'})
+    with pytest.raises(UserError, match='equal'):
+        data.load(data_fields(f'folder:{folder}', resize=8))
+    assert commands.main(['check', f'folder:{folder}']) == 1
+    lines = capsys.readouterr().out.splitlines()
+    pairs = [set(line.split(' = ')) for line in lines if ' = ' in line]
+    assert pairs and all(pair in copies for pair in pairs)
+    counts = [int(line.split()[0]) for line in lines if 'images also in the' in line]
+    assert sum(counts) == len(pairs)
+    shutil.move(folder / 'dark' / '3, again.png', folder / 'light' / '3.png')
+    commands.main(['check', f'folder:{folder}'])
+    assert f'{folder}/light/3.png, of another class' in capsys.readouterr().out
 
 
 def test_the_sheet_holds_few_and_small_images(tmp_path, monkeypatch):

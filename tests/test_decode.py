@@ -1,12 +1,19 @@
 """Decoding: every kind of image file becomes the uint8 pixels that a person would expect."""
 
+import importlib.util
 import io
+import os
+import struct
+import subprocess
+import warnings
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.data.decode import Decoding, Unfit, border, channels_of, decode
+from experiments.data import decode as decoding
+from experiments.data.decode import Decoding, Unfit, border, channels_of, decode, open_image, said
 
 RNG = np.random.default_rng(0)
 SMOOTH = np.stack(
@@ -68,6 +75,19 @@ def test_cmyk_photographs_keep_their_colours():
 def test_sixteen_bits_of_grey_are_scaled_not_cut():
     pixels = np.array([[0, 255, 256, 65535]], np.uint16)
     assert decode(saved(pixels), Decoding(1))[..., 0].tolist() == [[0, 0, 1, 255]]
+
+
+@pytest.mark.parametrize('form', ['P5\n4 1\n65535\n', 'P5\n4 1\n1023\n', 'P2\n4 1\n65535\n'])
+def test_a_portable_grey_map_of_16_bits_is_scaled_by_its_white(form):
+    white = int(form.split()[-1])
+    values = [0, white // 4, white // 2, white]
+    if form.startswith('P2'):
+        raw = (form + ' '.join(map(str, values)) + '\n').encode()
+    else:
+        raw = form.encode() + np.array(values, '>u2').tobytes()
+    got = decode(raw, Decoding(1, upright=True))[0, :, 0].astype(int)
+    assert np.abs(got - 255 * np.array(values) / white).max() <= 1 and got[-1] == 255
+    assert channels_of(raw) == 1 and (decode(raw, Decoding(3))[0, :, 1] == got).all()
 
 
 def test_bilevel_is_black_and_white():
@@ -184,6 +204,9 @@ def test_a_header_tells_grey_from_colour(image, channels):
 
 def test_colour_among_grey_images_is_refused():
     assert decode(saved(SMOOTH[..., 0]), Decoding(1, grey_only=True)).shape == (30, 40, 1)
+    fractions = b'Pf\n2 2\n-1.0\n' + bytes(16)  # grey, but of an unknown white
+    with pytest.raises(ValueError, match='32 bits, whose white is not known'):
+        decode(fractions, Decoding(1, grey_only=True))
     with pytest.raises(Unfit, match='is in colour, the first images are grey. Set data.channels'):
         decode(saved(SMOOTH), Decoding(1, grey_only=True))
 
@@ -203,3 +226,69 @@ def test_what_is_no_image_raises(raw):
         decode(raw, Decoding(3))
     assert isinstance(caught.value, (OSError, ValueError, SyntaxError))
     assert ' at 0x' not in str(caught.value)  # no address of ours, which nobody can use
+
+
+EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
+%%BoundingBox: 0 0 9 9
+%%EndComments
+showpage
+%%EOF
+"""
+
+
+@pytest.mark.parametrize('kind', [None, 'ICO', 'TGA', 'PCX'])
+def test_only_the_listed_kinds_are_read_whatever_the_name_and_no_program_is_run(
+    tmp_path, monkeypatch, kind
+):
+    ran = []
+    monkeypatch.setattr(subprocess, 'check_call', lambda *words, **_: ran.append(words))
+    raw = saved(SMOOTH, kind) if kind else EPS
+    (tmp_path / 'photograph.jpg').write_bytes(raw)
+    for read in (
+        lambda: decode(raw, Decoding(3)),
+        lambda: channels_of(raw),
+        lambda: open_image(tmp_path / 'photograph.jpg').load(),
+    ):
+        with pytest.raises(ValueError, match='none of JPEG, PNG, .* the kinds of images that are'):
+            read()
+    assert not ran
+    Image.init()  # some other code may have made all kinds known to Pillow
+    with pytest.raises(ValueError, match='none of JPEG'):
+        decode(raw, Decoding(3))
+    assert not ran
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / 'x.png')
+    with pytest.raises(ValueError, match='no regular file'):
+        open_image(tmp_path / 'x.png')
+
+
+def test_a_sound_image_of_200_million_pixels_is_read_in_silence_and_more_is_not_called_broken():
+    raw = saved(Image.new('1', (20_000, 10_000), 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert (decode(raw, Decoding(1, resize=4)) == 255).all()
+    small = saved(Image.new('1', (9, 9)))
+    for side in (16_385, 40_000):  # just more, and more than twice as much
+        header = b'IHDR' + struct.pack('>II', side, side) + small[24:29]
+        large = small[:12] + header + struct.pack('>I', zlib.crc32(header)) + small[33:]
+        message = 'more than 268,435,456 pixels. Scale it down'
+        with said() as texts, pytest.raises(Unfit, match=message):
+            decode(large, Decoding(1, resize=4))
+        assert texts == []
+
+
+def test_a_limit_that_the_user_took_away_stays_away(monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', None)
+    again = importlib.util.spec_from_file_location('again', decoding.__file__)
+    again.loader.exec_module(importlib.util.module_from_spec(again))
+    assert Image.MAX_IMAGE_PIXELS is None
+
+
+def test_a_transparent_palette_is_read_in_silence():
+    image = Image.new('P', (2, 2), 1)
+    image.putpalette([0, 0, 0, 10, 20, 30])
+    with said() as texts:
+        got = decode(saved(image, transparency=bytes([255, 0])), Decoding(3))
+    assert (got == (10, 20, 30)).all() and texts == []

@@ -2,6 +2,7 @@
 
 import pathlib
 import shutil
+import subprocess
 
 import pytest
 
@@ -34,3 +35,26 @@ def test_a_comment_changes_the_digest_only_where_a_training_could_change(
     with open(tmp_path / place, 'a') as file:
         file.write('# a comment\n')
     assert (environment.environment()['code'] != before) == changes
+
+
+@pytest.mark.parametrize('known', [False, True])
+def test_the_revision_is_of_a_repository_that_holds_the_code(tmp_path, monkeypatch, known):
+    """An installed copy lies in a repository of the user, which ignores it or has it as its own."""
+    (tmp_path / 'experiments').mkdir()
+    shutil.copy(environment.__file__, tmp_path / 'experiments/environment.py')
+    (tmp_path / 'mine.txt').write_text('')
+    git = lambda *words: subprocess.run(
+        ['git', '-c', 'user.name=me', '-c', 'user.email=me@here', *words],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    git('init', '-q')
+    git('add', '.' if known else 'mine.txt')
+    git('commit', '-qm', 'words')
+    monkeypatch.setattr(environment, '__file__', str(tmp_path / 'experiments/environment.py'))
+    head = git('rev-parse', 'HEAD')
+    assert environment.environment()['git_revision'] == (head if known else None)
+    monkeypatch.setenv('GIT_DIR', str(ROOT / '.git'))  # as in a hook
+    assert environment.environment()['git_revision'] == (head if known else None)

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 
 import cnns
 from cnns import fast, layers
@@ -93,14 +95,20 @@ def test_sums_over_windows_equal_reduce_window(height, width, window, stride, pa
 @pytest.mark.parametrize('overlap', [False, True])
 def test_an_average_is_that_of_the_pixels_that_exist(overlap, before):
     x = np.asarray(integers((1, 8, 7, 2)))
-    expected, window = np.zeros((1, 4, 3, 2)), 2 + overlap
-    top = 1 if overlap and before else 0  # of 8 rows; 7 columns need no padding
-    for row, column in np.ndindex(4, 3):
-        low = max(2 * row - top, 0)
-        part = x[:, low : 2 * row - top + window, 2 * column : 2 * column + window]
+    # Of 8 rows and 7 columns; `before`, the last column has a window of its own
+    expected, window = np.zeros((1, 4, 4 if before else 3, 2)), 2 + overlap
+    first = 1 if overlap and before else 0
+    for row, column in np.ndindex(*expected.shape[1:3]):
+        part = x[
+            :,
+            max(2 * row - first, 0) : 2 * row - first + window,
+            max(2 * column - first, 0) : 2 * column - first + window,
+        ]
         expected[:, row, column] = part.mean((1, 2))
     np.testing.assert_allclose(
-        layers.pool(jnp.asarray(x), 'average', overlap, before=before), expected, rtol=1e-6
+        layers.pool(jnp.asarray(x), 'average', overlap, edges='before' if before else 'after'),
+        expected,
+        rtol=1e-6,
     )
 
 
@@ -651,3 +659,101 @@ def test_one_field_turns_the_fast_forms_off(name, fields, side):
             )(x)
         )
         assert ('platform_index' in jaxpr) == chosen
+
+
+# --- bfloat16, compiled --------------------------------------------------------------------------
+
+# jaxlib 0.12 fuses what is wide enough: with few channels, nothing goes wrong without `apart`
+HALF = [
+    ('lenet5', dict(pool='max', fast=False), 32, False),
+    ('mlp_300_100', {}, 28, False),
+    ('cuda_convnet_13pct', {}, 24, False),
+    ('alexnet_32px', dict(widths=(32, 32, 64, 64, 64), units=64), 32, False),
+    ('vgg11_32px', dict(widths=(32, 64, 64, 64, 64), fast=False), 32, False),
+    ('resnet20', dict(blocks=1), 32, False),
+    ('resnet20', dict(blocks=1, fast=False), 32, False),
+    *(
+        pytest.param(*row, marks=pytest.mark.long)
+        for row in (
+            ('lenet5_1998', {}, 32, False),
+            ('cuda_convnet_19pct', {}, 32, False),
+            ('googlenet_32px', {}, 8, 'inception_3a'),
+            ('resnet18', dict(blocks=(1, 1), fast=False), 32, False),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize('name, fields, side, layer', HALF)
+def test_a_compiled_net_in_bfloat16_is_that_in_float32_to_its_rounding(name, fields, side, layer):
+    exact = cnns.build(name, **fields)
+    size = {field: value for field, value in fields.items() if field != 'fast'}
+    *_, variables, x = built(name, size, side)
+    x = np.random.default_rng(1).normal(size=(8, *x.shape[1:])).astype(np.float32)
+
+    def compared(net, variables, x):
+        def squares(params):
+            y = net.apply(variables | {'params': params}, x, train=False, features=layer)
+            return jnp.square(y.astype(jnp.float32)).mean(), y
+
+        return jax.grad(squares, has_aux=True)(variables['params'])
+
+    def alone(net, variables, x):
+        return net.apply(variables, x, train=False, features=layer)
+
+    reference = jax.jit(functools.partial(compared, exact), compiler_options=QUICK)
+    half = exact.clone(dtype=jnp.bfloat16)
+    gradient, wanted = reference(variables, x)
+    y = jax.jit(functools.partial(alone, half))(variables, x)  # with XLA's default options
+    rough, also = jax.jit(functools.partial(compared, half))(variables, x)
+    for got in (y, also):
+        np.testing.assert_allclose(
+            np.float32(got), wanted, rtol=0, atol=0.05 * np.abs(wanted).max()
+        )
+    for a, b in zip(jax.tree.leaves(rough), jax.tree.leaves(gradient), strict=True):
+        # Rounding makes ties in windows of max pooling, whose gradients go to other pixels then
+        assert np.linalg.norm(a - b) <= 0.6 * np.linalg.norm(b)
+
+
+@pytest.mark.parametrize('platform', ['cuda', 'tpu'])
+def test_other_platforms_get_no_barriers_and_no_choices(platform):
+    net, x = cnns.build('resnet20', blocks=1, dtype=jnp.bfloat16), jnp.zeros((1, 32, 32, 3))
+    shapes = jax.eval_shape(lambda x: net.init(jax.random.PRNGKey(0), x, train=False), x)
+    traced = jax.jit(functools.partial(net.apply, train=False)).trace(shapes, x)
+    barriers = {
+        one: traced.lower(lowering_platforms=(one,)).as_text().count('optimization_barrier')
+        for one in ('cpu', platform)
+    }
+    assert barriers == {'cpu': 8, platform: 0}  # seven convolutions and a matrix product
+
+
+# --- explicit sharding ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    'name, fields, side',
+    [
+        ('lenet5', {}, 32),
+        ('lenet5_1998', {}, 32),
+        ('cuda_convnet_18pct', {}, 32),
+        ('resnet20', dict(blocks=1, width=8, dtype=jnp.bfloat16), 32),
+        ('vgg11_32px', dict(widths=(8, 8, 8, 8, 8), norm='lrn'), 32),
+    ],
+)
+def test_a_net_takes_images_that_devices_share_by_explicit_sharding(name, fields, side):
+    net, _, variables, x = built(name, fields, side)
+    x = np.random.default_rng(1).normal(size=(4, *x.shape[1:])).astype(np.float32)
+
+    def loss(params, rest, x):
+        y, _ = net.apply(rest | {'params': params}, x, train=True, mutable=['batch_stats'])
+        return jnp.square(y).mean()
+
+    mesh = jax.make_mesh((2,), ('images',), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        shared, whole = jax.device_put(x, P('images')), jax.device_put(variables, P())
+        # Tracing checks the shardings of all operations
+        jax.eval_shape(jax.value_and_grad(loss), whole['params'], whole, shared)
+        if name == 'lenet5':
+            got = jax.jit(jax.grad(loss))(whole['params'], whole, shared)
+            expected = jax.jit(jax.grad(loss))(variables['params'], variables, x)
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-5), got, expected)

@@ -2,8 +2,11 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import pytest
+from conftest import ROOT
 
 from experiments import files
 
@@ -56,6 +59,49 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch)
     with pytest.raises(OSError):
         files.write_whole(path, 'new')
     assert path.read_text() == 'old' and [p.name for p in tmp_path.iterdir()] == ['f']
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from experiments import files
+files.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+files.write_whole(pathlib.Path(sys.argv[1]), 'x' * 100)
+"""
+
+
+def killed_while_writing(path):
+    assert subprocess.run([sys.executable, '-c', KILLED, path], cwd=ROOT).returncode == -9
+    (left,) = [p for p in path.parent.iterdir() if p.suffix == '.part']
+    return left
+
+
+def test_what_a_killed_write_leaves_is_swept_by_the_next_and_a_write_in_progress_is_not(tmp_path):
+    left = killed_while_writing(tmp_path / 'f')
+    temporary, file = files._temporary(tmp_path / 'f')  # of a process that lives
+    with file:
+        files.write_whole(tmp_path / 'f', 'new')
+        assert not left.exists() and temporary.exists()
+    assert (tmp_path / 'f').read_text() == 'new'
+
+
+def test_a_write_follows_no_planted_link(tmp_path, monkeypatch):
+    """Its temporary file has a name that cannot be guessed; where it is there, it is not opened."""
+    (tmp_path / 'other').write_text('precious')
+    names = iter(['0' * 16, '1' * 16])
+    monkeypatch.setattr(files.secrets, 'token_hex', lambda size: next(names))
+    (tmp_path / f'.f.{"0" * 16}.part').symlink_to(tmp_path / 'other')
+    monkeypatch.setattr(files, 'sweep', lambda *_: None)
+    with pytest.raises(FileExistsError):
+        files.write_whole(tmp_path / 'f', 'new')
+    assert (tmp_path / 'other').read_text() == 'precious' and not (tmp_path / 'f').exists()
+
+
+def test_a_sweep_removes_a_link_and_not_what_it_names(tmp_path):
+    (tmp_path / 'other').write_text('precious')
+    (tmp_path / '.mine.12').write_text('not of ours')
+    (tmp_path / f'.f.{"0" * 16}.part').symlink_to(tmp_path / 'other')
+    files.sweep(tmp_path)
+    assert (tmp_path / 'other').read_text() == 'precious' and (tmp_path / '.mine.12').exists()
 
 
 @pytest.mark.parametrize('change', [lambda row: row | {'error': 0.2}, lambda row: row | {'b': 1}])

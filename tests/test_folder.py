@@ -1,9 +1,12 @@
 """A folder of images as a data set: all kinds of files, given and taken splits, mistakes named."""
 
 import errno
+import itertools
 import os
 import pathlib
+import re
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -28,13 +31,21 @@ def fields(root, **changes):
     return group
 
 
+NUMBERS = itertools.count()
+
+
 def draw(root, count=20, size=(12, 12), classes=COLOURS, kind='png'):
+    """Images of their class's colour; three blocks, a little greener, hold another number each."""
     for name in classes:
         (root / name).mkdir(parents=True, exist_ok=True)
         for index in range(count):
-            Image.new('RGB', size, COLOURS.get(name, (9, 9, 9))).save(
-                root / name / f'{index}.{kind}'
-            )
+            image = Image.new('RGB', size, COLOURS.get(name, (9, 9, 9)))
+            red, _, blue = COLOURS.get(name, (9, 9, 9))
+            left, low = (size[0] - 12) // 2, size[1] - 4
+            for place, digit in enumerate(f'{next(NUMBERS) % 1000:03}'):
+                green = (red, int(digit), blue)
+                image.paste(green, (left + 4 * place, low, left + 4 * place + 4, low + 4))
+            image.save(root / name / f'{index}.{kind}')
     return root
 
 
@@ -121,7 +132,8 @@ def odd_images(root):
 
 @pytest.mark.parametrize('stream', ['never', 'always'])
 def test_files_of_every_kind_and_size_become_one_shape(tmp_path, stream):
-    dataset = data.load(fields(odd_images(tmp_path / 'set'), resize=16, stream=stream))
+    root = odd_images(tmp_path / 'set')
+    dataset = data.load(fields(root, resize=16, stream=stream, allow_copies=True))
     assert dataset.shape == (16, 16, 3)
     assert '2 other files ignored' in dataset.note
     total = 0
@@ -138,7 +150,10 @@ def test_files_of_every_kind_and_size_become_one_shape(tmp_path, stream):
 
 def test_both_ways_to_feed_give_the_same_from_a_folder(tmp_path):
     root = odd_images(tmp_path / 'set')
-    one, two = (data.load(fields(root, resize=16, stream=stream)) for stream in ('never', 'always'))
+    one, two = (
+        data.load(fields(root, resize=16, stream=stream, allow_copies=True))
+        for stream in ('never', 'always')
+    )
     assert (one.mean == two.mean).all() and one.fingerprint == two.fingerprint
     for a, b in zip(
         data.train_batches(one.train, 4, 2, 0, 1),
@@ -158,10 +173,10 @@ def test_mixed_sizes_name_the_file_and_the_remedy(tmp_path, stream):
 
 def test_grey_folders_have_one_channel_until_colour_is_asked_for(tmp_path):
     root = tmp_path / 'set'
-    for name in ('one', 'two'):
+    for label, name in enumerate(('one', 'two')):
         (root / name).mkdir(parents=True)
         for index in range(10):
-            Image.new('L', (8, 8), 40).save(root / name / f'{index}.png')
+            Image.new('L', (8, 8), 40 + 10 * label + index).save(root / name / f'{index}.png')
     assert data.load(fields(root)).shape == (8, 8, 1)
     assert data.load(fields(root, channels=3)).shape == (8, 8, 3)
 
@@ -213,7 +228,8 @@ def test_leaving_out_broken_files_gives_the_same_batches_both_ways(tmp_path):
         ('folder:{}/named', "it has a folder 'test' but none named 'train'"),
         ('folder:{}/few', 'few: 2 images with data.validation=0.2 leave'),
         ('folder:~no-such-user/x', 'that folder cannot be found'),
-        ('folder:{}/linked', 'linked/red/gone.png is a link to a file that is not there'),
+        ('folder:{}/linked', 'linked/red/gone.png is a link to a file or folder that is not there'),
+        ('folder:{}/unplugged', 'unplugged/green is a link to a file or folder that is not there'),
         ('folder:{}/lacking', "lacking/test has no folder 'red', a class of the training split"),
     ],
 )
@@ -228,6 +244,8 @@ def test_a_folder_that_cannot_be_trained_on_is_named(tmp_path, name, message):
     draw(tmp_path / 'single', classes=('red',))
     draw(tmp_path / 'linked', 3)
     (tmp_path / 'linked' / 'red' / 'gone.png').symlink_to(tmp_path / 'nowhere.png')
+    draw(tmp_path / 'unplugged', 3)
+    (tmp_path / 'unplugged' / 'green').symlink_to(tmp_path / 'nowhere')
     draw(tmp_path / 'lacking' / 'train', 3)
     draw(tmp_path / 'lacking' / 'test', 3, classes=('blue',))
     draw(tmp_path / 'named' / 'test', 3)
@@ -377,3 +395,150 @@ def test_a_file_that_cannot_be_read_is_never_left_out(tmp_path, monkeypatch, str
             data.load(fields(root, stream=stream, skip_broken=True))
     dataset = data.load(fields(root, stream=stream, skip_broken=True))
     assert sum(len(split.labels) for split in splits_of(dataset).values()) == 40
+
+
+@pytest.mark.parametrize('stream', ['never', 'always'])
+def test_a_pipe_or_a_device_under_an_images_name_is_named_and_not_waited_for(tmp_path, stream):
+    root = draw(tmp_path / 'set')
+    os.mkfifo(root / 'red' / 'x.png')
+    with pytest.raises(UserError, match='red/x.png is a pipe, a socket or a device and no file'):
+        data.load(fields(root, stream=stream))
+    (root / 'red' / 'x.png').unlink()
+    (root / 'red' / 'x.png').symlink_to('/dev/zero')
+    with pytest.raises(UserError, match='red/x.png is a pipe, a socket or a device and no file'):
+        data.load(fields(root, stream=stream))
+
+
+def test_images_beside_the_folders_of_the_classes_are_said(tmp_path):
+    root = given(tmp_path / 'set')
+    assert 'ignored' not in data.load(fields(root)).note
+    for name in ('train/lost.png', 'train/other.JPG', 'test/lost.png', 'lost.png'):
+        (root / name).write_bytes(b'never read')
+    assert (
+        '4 images lie in no folder of a class and are ignored, such as lost'
+        in data.load(fields(root)).note
+    )
+    plain = draw(tmp_path / 'plain')
+    (plain / 'lost.png').write_bytes(b'never read')
+    assert '1 image lies in no folder of a class and is ignored' in data.load(fields(plain)).note
+
+
+@pytest.mark.parametrize('name', ['new\nline.png', 'esc\x1b[31mred.png', 'two\u2028lines.png'])
+def test_names_that_control_a_terminal_are_errors_of_one_line(tmp_path, name):
+    root = draw(tmp_path / 'set')
+    shutil.copy(root / 'red' / '3.png', root / 'red' / 'deep.txt')
+    os.rename(root / 'red' / '3.png', root / 'red' / name)
+    with pytest.raises(UserError, match='holds a character that controls a terminal') as caught:
+        data.load(fields(root))
+    assert str(caught.value).isprintable()
+    os.rename(root / 'red' / name, root / 'red' / '3.png')
+    (root / name.removesuffix('.png')).mkdir()
+    with pytest.raises(UserError, match='holds a character that controls a terminal') as caught:
+        data.load(fields(root))
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize('name', [b'Icon\r', b'\xff.txt', b'two\nlines.txt'])
+def test_odd_names_of_files_that_are_no_images_do_no_harm(tmp_path, name):
+    root = draw(tmp_path / 'set')
+    with open(os.fsencode(root / 'red') + b'/' + name, 'wb'):
+        pass
+    note = data.load(fields(root)).note
+    assert '1 other files ignored, such as red/' in note and note.isprintable()
+
+
+def test_a_link_to_nothing_of_an_odd_name_is_an_error_of_one_line(tmp_path):
+    root = draw(tmp_path / 'set')
+    os.symlink(b'nowhere', os.fsencode(root) + b'/\xff\n')
+    with pytest.raises(UserError, match='a link to a file or folder that is not there') as caught:
+        data.load(fields(root))
+    assert str(caught.value).isprintable()
+
+
+def test_a_root_that_is_not_utf_8_is_named(tmp_path):
+    os.rename(draw(tmp_path / 'set'), os.fsencode(tmp_path) + b'/\xff')
+    group = fields('')
+    group.name = os.fsdecode(b'folder:' + os.fsencode(tmp_path) + b'/\xff')
+    with pytest.raises(UserError, match='is not UTF-8. Rename it') as caught:
+        data.load(group)
+    str(caught.value).encode()
+
+
+def test_loops_of_links_are_errors_of_one_line(tmp_path):
+    root = draw(tmp_path / 'set')
+    for name in ('red/loop.png', 'loop'):
+        (root / name).symlink_to(root / name)
+        with pytest.raises(UserError, match=f'{name} cannot be read .*ELOOP|Too many levels'):
+            data.load(fields(root))
+        (root / name).unlink()
+
+
+@pytest.mark.parametrize('stream', ['never', 'always'])
+def test_warnings_of_pillow_come_with_the_files_name_and_once(tmp_path, stream, capsys):
+    root = draw(tmp_path / 'set', kind='jpg', size=(16, 16))
+    exif = b'Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\xff\0\0\0\0'  # says more than it has
+    for name in ('red/3.jpg', 'red/5.jpg'):
+        Image.open(root / name).save(root / name, exif=exif)
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', module=r'PIL\.')
+        data.load(fields(root, stream=stream, allow_copies=True))
+    notes = [line for line in capsys.readouterr().err.splitlines() if 'EXIF' in line]
+    assert notes and all(re.search('note: .*red/[35].jpg: .*EXIF', line) for line in notes)
+
+
+# --- images that stand in it twice ---------------------------------------------------------------
+
+
+def given(root):
+    """A folder of three splits, ten images each."""
+    for split in ('train', 'validation', 'test'):
+        draw(root / split, 5)
+    return root
+
+
+@pytest.mark.parametrize('stream', ['never', 'always'])
+@pytest.mark.parametrize('one, two', [('train', 'test'), ('train', 'validation')])
+@pytest.mark.parametrize('way', [shutil.copy, os.symlink, os.link])
+def test_an_image_in_two_splits_is_refused_by_name(tmp_path, stream, one, two, way):
+    root = given(tmp_path / 'set')
+    way(root / one / 'red' / '3.png', root / two / 'red' / 'again.png')
+    with pytest.raises(UserError) as caught:
+        data.load(fields(root, stream=stream))
+    message = str(caught.value)
+    assert f'1 {two} image equals one of the {one} split' in message and '\n' not in message
+    assert f'{root}/{one}/red/3.png = {root}/{two}/red/again.png' in message
+    dataset = data.load(fields(root, stream=stream, allow_copies=True))
+    assert f'1 {two} image also in the {one} split' in dataset.note
+    with pytest.raises(UserError, match='equals one of'):  # when the pixels are kept, too
+        data.load(fields(root, stream=stream))
+
+
+def test_copies_are_found_in_another_file_format_and_in_taken_splits(tmp_path):
+    root = given(tmp_path / 'set')
+    Image.open(root / 'train' / 'red' / '3.png').save(root / 'test' / 'red' / 'again.bmp')
+    with pytest.raises(UserError, match='red/3.png = .*again.bmp'):
+        data.load(fields(root))
+    root = draw(tmp_path / 'other')
+    for index in range(20):
+        shutil.copy(root / 'red' / f'{index}.png', root / 'red' / f'{index} (copy).png')
+    with pytest.raises(UserError, match='images equal one of the .* and [0-9]+ more'):
+        data.load(fields(root))
+
+
+@pytest.mark.parametrize('stream', ['never', 'always'])
+def test_an_image_in_two_classes_is_said(tmp_path, stream):
+    root = given(tmp_path / 'set')
+    assert 'class' not in data.load(fields(root, stream=stream)).note
+    shutil.copy(root / 'train' / 'red' / '3.png', root / 'train' / 'blue' / 'again.png')
+    note = data.load(fields(root, stream=stream)).note
+    assert '1 image equals one of another class, such as' in note
+    assert 'train/red/3.png' in note and 'train/blue/again.png' in note
+
+
+def test_a_copy_that_is_left_out_as_broken_is_no_copy(tmp_path):
+    root = given(tmp_path / 'set')
+    for split in ('train', 'test'):
+        (root / split / 'red' / 'broken.png').write_bytes(b'')
+    for stream in ('never', 'always'):
+        dataset = data.load(fields(root, stream=stream, skip_broken=True))
+        assert 'also in' not in dataset.note and len(dataset.test.labels) == 10

@@ -6,12 +6,16 @@ import random
 import shutil
 import warnings
 
+import numpy as np
 import pytest
 
 from experiments import files
+from experiments.errors import UserError
 from experiments.report import compare, page
 from experiments.report.__main__ import main
 from experiments.report.figures import render
+from experiments.train import checkpoint, optim
+from experiments.workdir import WorkDir
 
 STORED = pathlib.Path(__file__).parent.parent / 'experiments/stored/lenet_mnist-modern'
 ODD = (
@@ -114,3 +118,56 @@ def test_damaged_files_end_in_one_line_or_change_nothing_unsaid(whole, tmp_path,
             fewer = '3/3' not in out and '/3 |' in out
             assert fewer or any(path.name in words for words in told), (path, out)
     assert min(outcomes.values()) > 20, outcomes
+
+
+def test_rows_that_a_run_goes_on_from_are_the_sound_ones_or_it_is_said(whole, capsys):
+    """As experiments.run opens a work directory: its rows decide what is trained, and how."""
+    rng = random.Random(20261127)
+    name = json.loads((whole / 'plan.json').read_text())['experiment']
+    sound = WorkDir(whole, name).rows
+    outcomes = {'same': 0, 'refused': 0, 'fewer': 0}
+    for number in range(200):
+        path = whole / rng.choice(('results.jsonl', 'results.jsonl', 'plan.json'))
+        before = path.read_bytes()
+        bad = damaged(rng, before)
+        path.write_bytes(bad)
+        capsys.readouterr()
+        try:
+            rows = WorkDir(whole, name).rows
+        except UserError as error:
+            outcomes['refused'] += 1
+            assert path.name == 'plan.json' or 'holds no experiment' in str(error), number
+            continue
+        finally:
+            path.write_bytes(before)
+        err = capsys.readouterr().err
+        assert all(line.startswith('note: ') and line.isprintable() for line in err.splitlines())
+        assert all(sound[run] == row for run, row in rows.items()), number
+        outcomes['same' if rows == sound else 'fewer'] += 1
+        cut = before.startswith(bad) and bad.endswith((b'\n', b'}'))  # runs that are not finished
+        assert rows == sound or 'results.jsonl' in err or cut or not bad, (number, err)
+    assert min(outcomes['same'], outcomes['fewer']) > 20, outcomes
+
+
+def test_a_damaged_checkpoint_is_never_gone_on_from(tmp_path):
+    rng = random.Random(20261128)
+    path, made_of = tmp_path / 'checkpoint.msgpack', {'code': 'x'}
+    state = {'w': np.arange(50, dtype=np.float32), 'step': np.int32(3)}
+    control = (optim.Control(),)
+    checkpoint.save(path, made_of, checkpoint.Snapshot(1, 3, control, ({'error': 0.5},), state))
+    sound = path.read_bytes()
+    assert checkpoint.read(path, made_of)[0] is not None
+    for number in range(200):
+        place, more = rng.randrange(len(sound)), rng.randbytes(rng.randrange(1, 9))
+        bad = rng.choice(
+            (
+                sound[:place],
+                sound[:place] + bytes([sound[place] ^ 1 << rng.randrange(8)]) + sound[place + 1 :],
+                sound[:place] + more + sound[place + 1 :],
+                sound + more,
+                more * 20,
+            )
+        )
+        path.write_bytes(bad)
+        found, note = checkpoint.read(path, made_of)
+        assert bad == sound or found is None and 'is damaged' in note, number

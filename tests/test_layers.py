@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -233,3 +234,22 @@ def test_running_statistics_decay_by_a_tenth_and_serve_inference():
 def test_an_unknown_axis_value_names_what_is_allowed(axis, value, hint):
     with pytest.raises(ValueError, match=f'unknown {axis} .*{hint}'):
         axes.check_axes(**{axis: value})
+
+
+# --- locally connected -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('fast', [True, False])
+def test_a_locally_connected_layer_is_that_of_flax(fast):
+    types = dict(dtype=jnp.float32, param_dtype=jnp.float32)
+    inits = dict(kernel_init=nn.initializers.normal(0.1), bias_init=nn.initializers.normal(1.0))
+    own = layers.LocalConv(5, 3, 1, fast=fast, **types, **inits)
+    there = nn.ConvLocal(5, (3, 3), padding=[(1, 1)] * 2, **types, **inits)
+    x = image(6, 7)
+    variables = own.init(jax.random.key(0), x)
+    jax.tree.map(np.testing.assert_array_equal, variables, there.init(jax.random.key(0), x))
+    assert variables['params']['bias'].shape == (6, 7, 5)
+    np.testing.assert_allclose(own.apply(variables, x), there.apply(variables, x), 1e-5, 1e-5)
+    # The bias is added to a finished product: in one with it oneDNN has no kernel
+    text = jax.jit(own.apply).lower(variables, x).as_text()
+    assert ('optimization_barrier' in text) == fast

@@ -46,10 +46,22 @@ def test_the_splits_do_not_depend_on_anything_but_the_fields(digits):
         assert (one.images == two.images).all() and (one.labels == two.labels).all()
 
 
-def test_limit_keeps_the_first_train_images_and_leaves_validation_alone(digits):
-    small = data.load(fields(limit=100))
-    assert (small.train.images == digits.train.images[:100]).all()
-    assert (small.validation.images == digits.validation.images).all()
+@pytest.mark.parametrize('stream', ['never', 'always'])
+def test_limit_keeps_the_first_images_of_every_split(digits, stream):
+    small = data.load(fields(limit=100, stream=stream))
+    for split in ('train', 'validation', 'test'):
+        images, labels = getattr(small, split).read(np.arange(100))
+        whole = getattr(digits, split)
+        assert len(getattr(small, split).labels) == 100
+        assert (images == whole.images[:100]).all() and (labels == whole.labels[:100]).all()
+    assert 'only the first 100 of 1,293 train, 100 of 144 validation, 100 of 360 test' in small.note
+
+
+def test_results_of_another_limit_do_not_pass_for_results_of_these_images():
+    # rows of code that limited the train split alone have the same name and the digest without it
+    limited, other, whole = (data.load(fields(limit=limit)) for limit in (100, 120, 0))
+    assert len({limited.found, other.found, whole.found}) == 3
+    assert limited.content == other.content == whole.content == whole.found
 
 
 def made_up(train, test=None, classes=10, **rest):
@@ -220,9 +232,15 @@ def test_labels_of_embedded_splits_are_checked_before_they_are_used(monkeypatch)
         data.load(fields(name='made_up', validation=0.2, stream='always'))
 
 
-def test_a_split_without_a_class_is_noted(monkeypatch):
-    monkeypatch.setitem(data.SOURCES, 'made_up', made_up(arrays(20)))
-    note = data.load(fields(name='made_up', validation=0.2)).note
+@pytest.mark.parametrize('stream', ['never', 'always'])
+@pytest.mark.parametrize('split', [arrays(20), Made()])
+def test_a_split_without_a_class_is_noted(monkeypatch, stream, split):
+    test = copy.copy(split)
+    test.name, test.fingerprint = 'other', 'other'
+    plain = test.fetch
+    test.fetch = lambda indices: [(image + 100, label) for image, label in plain(indices)]
+    monkeypatch.setitem(data.SOURCES, 'made_up', made_up(split, test))
+    note = data.load(fields(name='made_up', validation=0.2, stream=stream)).note
     assert note == 'made up; no validation image of 6 of the 10 classes'
     assert 'classes' not in data.load(fields(name='synthetic:1000x16x1')).note
 
@@ -246,7 +264,6 @@ def test_what_was_found_is_a_digest_of_the_bytes_however_they_are_read(monkeypat
         dict(stream='never'),
         dict(stream='always'),
         dict(stream='never'),
-        dict(limit=3),
         dict(stream='always', resize=1),
         dict(stream='always', cache='off'),
     ]
@@ -299,7 +316,7 @@ def test_a_limit_is_noted_beside_every_number():
     whole, limited, all_of_it = (
         data.load(fields(name='synthetic:200x16x1', validation=0.2, limit=n)) for n in (0, 50, 160)
     )
-    assert 'only the first 50 of 160 training images' in limited.note
+    assert 'only the first 50 of 160 train images' in limited.note
     assert 'only' not in whole.note and 'only' not in all_of_it.note
 
 
@@ -319,4 +336,14 @@ def test_the_fingerprint_changes_with_what_is_trained_on():
     assert len(set(prints)) == len(prints)
 
 
-# --- TFDS ------------------------------------------------------------------------------------
+@pytest.mark.parametrize('stream', ['never', 'always'])
+def test_equal_images_of_a_set_with_splits_of_its_own_are_counted(monkeypatch, stream):
+    monkeypatch.setitem(data.SOURCES, 'made_up', made_up(Made()))
+    dataset = data.load(fields(name='made_up', validation=0.2, stream=stream, cache='off'))
+    words = '16 test images also in the train split, such as record 0 = record 0; 4 test images'
+    assert f'{words} also in the validation split' in dataset.note
+    assert 'another class' not in dataset.note
+    other = Made('other', label=lambda index: (index + (index == 3)) % 10)
+    monkeypatch.setitem(data.SOURCES, 'made_up', made_up(Made(), other))
+    note = data.load(fields(name='made_up', validation=0.2, stream=stream, cache='off')).note
+    assert '1 image equals one of another class, such as record 3 = record 3' in note

@@ -1,5 +1,6 @@
 """The setup of the process changes no result; devices communicate as seldom as possible."""
 
+import os
 import platform
 import re
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from configs import base
 from experiments import data, machine, train
+from experiments.errors import UserError
 from experiments.plan import config as configs
 from experiments.train import program as programs
 
@@ -119,6 +121,32 @@ def test_a_process_can_be_prepared_late_and_twice(root):
         text=True,
     )
     assert (done.returncode, done.stderr) == (0, '')
+
+
+def test_a_platform_that_is_not_here_is_named_in_one_line(monkeypatch):
+    """jax 0.12 raises RuntimeError for foo, and AssertionError for cuda on a CPU."""
+    monkeypatch.setenv('JAX_PLATFORMS', 'cuda')
+    for error in (RuntimeError("Unable to initialize backend 'cuda'\n(...)"), AssertionError()):
+        monkeypatch.setattr(
+            jax, 'local_devices', lambda error=error: exec('raise error', {'error': error})
+        )
+        with pytest.raises(UserError) as found:
+            machine.check_devices()
+        assert "JAX_PLATFORMS is 'cuda': unset it" in str(found.value)
+        assert '\n' not in str(found.value)
+    monkeypatch.undo()
+    machine.check_devices()
+
+
+def test_a_platform_of_no_name_ends_each_command_in_one_line(root):
+    done = subprocess.run(
+        [sys.executable, '-m', 'experiments.models', 'lenet5'],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'JAX_PLATFORMS': 'foo'},
+    )
+    assert done.returncode == 2 and done.stderr.count('\n') == 1
+    assert "'foo'" in done.stderr and done.stderr.startswith('error: JAX finds no device')
 
 
 # --- collectives -------------------------------------------------------------------------------

@@ -484,3 +484,19 @@ def test_vggs_paper_has_variance_a_hundredth_and_resnet_is_initialised_as_he():
     assert vgg_params['conv5_2']['conv']['kernel'].var() == pytest.approx(0.01, rel=0.05)
     kernel = initialised('resnet20', 8, blocks=1)['conv4_1']['conv2']['conv']['kernel']
     assert kernel.var() == pytest.approx(2 / (9 * 64), rel=0.05)
+
+
+def test_option_a_pads_its_zero_channels_at_the_end_and_takes_the_even_pixels():
+    # One channel of pixels 0 to 63; convolutions of zeros leave the shortcut alone
+    net = cnns.build('resnet20', blocks=1, width=1, norm='none', channels=1)
+    x = np.arange(64, dtype=np.float32).reshape(1, 8, 8, 1)
+    shapes = jax.eval_shape(lambda x: net.init(jax.random.key(0), x, train=False), x)
+    variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+    variables['params']['conv1']['conv']['kernel'][1, 1] = 1
+    halved = net.apply(variables, x, train=False, features='conv3_1')
+    np.testing.assert_array_equal(halved[0, ..., 0], x[0, ::2, ::2, 0])
+    assert halved.shape == (1, 4, 4, 2) and (halved[..., 1] == 0).all()
+    last = net.apply(variables, x, train=False, features='conv4_1')
+    expected = np.zeros((1, 2, 2, 4))
+    expected[0, ..., 0] = [[0, 4], [32, 36]]
+    np.testing.assert_array_equal(last, expected)

@@ -281,8 +281,6 @@ def test_a_new_learning_rate_is_an_argument_of_the_update_and_traces_nothing_aga
         (dict(rule='adamw', optimiser_fields__weight_decay=0.1), 'its own: train.weight_decay'),
         (dict(rule='adam', optimiser_fields__learning_rate=0.1), 'its own: train.rate'),
         (dict(optimiser_fields__b1=0.9), "would have no effect: train.rule='momentum'"),
-        (dict(rule='adam', momentum=0.5), 'train.momentum=0.5 would have no effect'),
-        (dict(rule='adam', rate_in_velocity=True), 'rate_in_velocity=True would have no effect'),
     ],
 )
 def test_what_an_optimiser_does_not_take_is_one_line_that_says_what_it_takes(changes, message):

@@ -1,5 +1,8 @@
 """The preprocessing against its definition; the command line on images of every kind."""
 
+import os
+import subprocess
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -114,8 +117,34 @@ def test_a_palette_with_a_transparent_colour_is_read_without_a_warning(tmp_path)
 
 def test_pixels_without_a_known_white_are_refused(tmp_path):
     Image.fromarray(np.full((300, 300), 0.5, np.float32)).save(tmp_path / 'image.tiff')
-    with pytest.raises(UserError, match='its pixels are fractions, whose white is not known'):
+    with pytest.raises(UserError, match='its pixels have 32 bits, whose white is not known'):
         predict.read_image(tmp_path / 'image.tiff')
+
+
+def test_a_portable_grey_map_of_16_bits_is_scaled(tmp_path):
+    pixels = np.full((256, 256), 77 * 257, '>u2').tobytes()
+    (tmp_path / 'a.pgm').write_bytes(b'P5 256 256 65535\n' + pixels)
+    assert (predict.read_image(tmp_path / 'a.pgm') == 77).all()
+
+
+def test_no_program_is_run_and_no_pipe_waited_for_whatever_the_images_name(tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(subprocess, 'check_call', lambda *words, **_: ran.append(words))
+    (tmp_path / 'a.jpg').write_bytes(b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 300 300\n')
+    os.mkfifo(tmp_path / 'b.jpg')
+    for name, words in (('a.jpg', 'none of JPEG, PNG'), ('b.jpg', 'no regular file')):
+        with pytest.raises(UserError, match=f'{name} cannot be read as an image: {words}'):
+            predict.read_image(tmp_path / name)
+    assert not ran
+
+
+def test_warnings_of_pillow_come_with_the_files_name(tmp_path, capsys):
+    exif = b'Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\xff\0\0\0\0'  # cut off
+    path = photo(tmp_path / 'a.jpg', exif=exif)
+    predict.read_image(path)
+    lines = capsys.readouterr().err.splitlines()
+    assert any('EXIF' in line for line in lines)
+    assert all(line.startswith(f'note: {path}: ') for line in lines)
 
 
 def test_a_rotated_photograph_is_turned_upright(tmp_path):
@@ -143,7 +172,7 @@ def test_the_five_best_classes_are_printed_for_each_image(tmp_path, capsys, resn
     names = tmp_path / 'names.txt'
     names.write_text('\n'.join(f'kind {i}' for i in range(CLASSES)) + '\n')
     code, out, err = run(
-        capsys, '--model', 'resnet18', '--weights', resnet, '--classes', names, first, second
+        capsys, '--model', 'resnet18', '--weights', resnet, '--class_names', names, first, second
     )
     assert (code, err) == (0, '')
     lines = out.splitlines()
@@ -196,7 +225,7 @@ def test_mistakes_are_one_line_and_status_2(tmp_path, capsys, resnet):
     fails(capsys, 'cannot be read as an image', *model, tmp_path)
     fails(
         capsys,
-        "unknown model 'resnet51'. Did you mean 'resnet",
+        "unknown --model 'resnet51'. Did you mean 'resnet50'? Allowed: alexnet, googlenet, vgg11",
         '--model',
         'resnet51',
         '--weights',
@@ -232,8 +261,8 @@ def test_mistakes_are_one_line_and_status_2(tmp_path, capsys, resnet):
     )
     names = tmp_path / 'names.txt'
     names.write_text('one\ntwo\n')
-    fails(capsys, 'names 2 classes, the weights have 7', *model, '--classes', names, good)
-    fails(capsys, 'cannot be read', *model, '--classes', tmp_path / 'none.txt', good)
+    fails(capsys, 'names 2 classes, the weights have 7', *model, '--class_names', names, good)
+    fails(capsys, 'cannot be read', *model, '--class_names', tmp_path / 'none.txt', good)
     fails(capsys, '--resize is 100, it must be between the 224', *model, '--resize', 100, good)
     fails(capsys, '--resize is 60000', *model, '--resize', 60000, good)
 

@@ -120,3 +120,18 @@ def test_the_csv_has_units_in_its_columns_and_nothing_for_the_unknown(tmp_path):
         second[k] for k in ('seeds_finished', 'seeds_planned', 'difference_pairs', 'failures')
     ] == ['1', '2', '1', 'seed 1 diverged: nan, "at" step 3']
     assert 'nan' not in ','.join(first.values())
+
+
+def test_a_metric_that_only_rows_know_is_a_column_of_table_and_csv(tmp_path):
+    rows = [row('average', seed, 0.2, **{'test/confidence': 0.5 + seed / 10}) for seed in range(2)]
+    summary = summarise(experiment(rows))
+    headings, lines = result_table.table(summary)
+    assert headings[-1] == 'test confidence' and [line[-1] for line in lines] == [
+        '0.55 ± 0.64',
+        '-',
+    ]
+    result_table.write_csv(tmp_path / 'r.csv', summary)
+    head, first, second = (tmp_path / 'r.csv').read_text().splitlines()
+    values = dict(zip(head.split(','), first.split(',')))
+    assert float(values['test_confidence_mean']) == 0.55
+    assert dict(zip(head.split(','), second.split(',')))['test_confidence_mean'] == ''

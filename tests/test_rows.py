@@ -52,3 +52,12 @@ def test_the_plan_lists_final_runs_once_their_learning_rate_is_known(plan):
     stored = dict.fromkeys(trials[0], done)
     finals = [run.name for run in plan.finals(plan.arms[0], 0.02)]  # a tie: the lower one
     assert listed(stored) == [*trials[0], *finals, *sum(trials[1:], [])]
+
+
+def test_what_cannot_be_printed_is_escaped_in_the_plan(plan):
+    labels = types.SimpleNamespace(labels=range(1000))
+    dataset = types.SimpleNamespace(name='folder:\x1b[31m', note='two\nlines', train=labels)
+    datasets = {arm.label: dataset for arm in plan.arms}
+    made = rows.plan_file(plan, datasets, '--x=\udcff', {})
+    assert made['command'] == r'python -m experiments.run --x=\udcff'
+    assert (made['dataset'], made['dataset_note']) == (r'folder:\x1b[31m', 'two lines')

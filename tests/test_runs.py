@@ -59,7 +59,9 @@ def test_trials_try_every_learning_rate_and_share_no_name_with_the_final_runs():
 
 def test_epochs_that_would_have_no_effect_are_refused():
     steps = config_file(None, train__steps=100)
-    with pytest.raises(UserError, match='train.epochs would have no effect.*100 steps.*steps=0'):
+    with pytest.raises(
+        UserError, match='train.epochs would have no effect.*read with train.steps=0'
+    ):
         runs.plan_of(steps, [('train.epochs', '2')])
     made = runs.plan_of(steps, [('train.steps', '0'), ('train.epochs', '2')])
     assert (made.config.train.steps, made.config.train.epochs) == (0, 2)
@@ -107,7 +109,7 @@ def test_every_run_is_checked_before_the_first_starts(loop, message):
 
 
 def test_a_title_that_no_plan_could_hold_is_refused_before_the_first_run():
-    with pytest.raises(UserError, match=r"title is 'a\\nb': it must be a line of text"):
+    with pytest.raises(UserError, match=r"title is 'a\\nb', it must be one line of text"):
         runs.plan_of(config_file(four_arms), [('title', 'a\nb')])
 
 
@@ -145,6 +147,18 @@ def test_only_keeps_the_runs_that_match():
         runs.only(plan, 'seed=9')
     with pytest.raises(UserError, match='key=value'):
         runs.only(plan, 'max')
+
+
+def test_only_keeps_the_runs_of_a_phase():
+    plan = runs.plan_of(config_file(four_arms, protocol__rates=(0.1, 0.2)))
+    trials, finals = runs.only(plan, 'phase=select'), runs.only(plan, 'pool=max,phase=final')
+    assert [run.phase for run in trials.runs()] == ['select'] * trials.size == ['select'] * 8
+    assert [run.phase for run in finals.runs()] == ['final'] * finals.size == ['final'] * 6
+    with pytest.raises(UserError, match="unknown phase of --only 'finals'. Did you mean 'final'"):
+        runs.only(plan, 'phase=finals')
+    for text in ('phase=select,phase=final', 'phase=select'):
+        with pytest.raises(UserError, match='matches no run'):
+            runs.only(runs.plan_of(config_file(four_arms)), text)
 
 
 def rows(made, errors, losses=(1,) * 6):
@@ -219,3 +233,73 @@ def test_only_matches_resolved_values_by_whole_or_last_name():
     for text in ('=', ',', 'pool=', 'seed=0,', 'rate=x', 'seed=0,seed=1'):
         with pytest.raises(UserError, match='--only'):
             runs.only(plan, text)
+
+
+def test_a_title_says_what_is_compared_in_which_net_on_which_data():
+    title = lambda loop, *assigned, **fields: (
+        runs.plan_of(config_file(loop, **fields), assigned).title
+    )
+    assert title(four_arms) == 'pool and overlap in lenet5 on digits'
+    assert title(None) == 'lenet5 on digits'
+    nets = lambda add: [add(name, model=dict(name=name)) for name in ('lenet5', 'mlp_300')]
+    assert title(nets, ('data.name', 'folder:/home/me/dogs/')) == 'lenet5, mlp_300 on folder:dogs'
+
+
+def test_the_title_of_a_file_does_not_outlive_its_net_and_data():
+    title = lambda *assigned: (
+        runs.plan_of(config_file(None, title='LeNet-5 on digits'), assigned).title
+    )
+    assert title(('train.epochs', '3')) == 'LeNet-5 on digits'
+    assert title(('data.name', 'mnist')) == 'lenet5 on mnist'
+    assert title(('model.name', 'mlp_300'), ('data.name', 'mnist')) == 'mlp_300 on mnist'
+    assert title(('model.name', 'mlp_300'), ('title', 'My own')) == 'My own'
+
+
+def two_rules(add):
+    add('momentum', rates=(0.1, 0.2), train=dict(momentum=0.9))
+    for seed in range(2):
+        add('plain', seed=seed, train=dict(momentum=0.0))
+
+
+def test_an_arm_can_have_learning_rates_of_its_own_that_rename_no_run():
+    own = runs.plan_of(config_file(two_rules, protocol__rates=(0.2, 0.4)))
+    assert [arm.learning_rates for arm in own.arms] == [(0.1, 0.2), (0.2, 0.4)]
+    assert own.learning_rates == (0.1, 0.2, 0.4) and own.size == 2 + 1 + 2 + 2
+    assert [run.learning_rate for run in own.trials(own.arms[0])] == [0.1, 0.2]
+    shared = lambda add: two_rules(lambda *words, rates=None, **fields: add(*words, **fields))
+    common = runs.plan_of(config_file(shared, protocol__rates=(0.2, 0.4)))
+    names = lambda plan, arm: {run.learning_rate: run.name for run in plan.trials(plan.arms[arm])}
+    assert names(own, 0)[0.2] == names(common, 0)[0.2] and names(own, 1) == names(common, 1)
+
+
+def test_an_arm_can_be_without_a_grid_beside_one_that_has_one():
+    loop = lambda add: [add('a', train=dict(rate=0.5), rates=()), add('b', rates=(0.1, 0.2))]
+    plan = runs.plan_of(config_file(loop, protocol__rates=(1.0, 2.0)))
+    assert [(run.arm, run.phase, run.learning_rate) for run in plan.runs()] == [
+        ('a', 'final', 0.5),
+        ('b', 'select', 0.1),
+        ('b', 'select', 0.2),
+        ('b', 'final', None),
+    ]
+
+
+def test_learning_rates_of_the_command_line_and_of_smoke_are_those_of_every_arm():
+    asked = runs.plan_of(config_file(two_rules), [('protocol.rates', '0.3')])
+    assert {arm.learning_rates for arm in asked.arms} == {(0.3,)}
+    small = runs.plan_of(config_file(two_rules)._replace(small=True))
+    assert {arm.learning_rates for arm in small.arms} == {()}
+
+
+@pytest.mark.parametrize(
+    'loop, message',
+    [
+        (lambda add: [add('a', rates=(0.1,)), add('a', seed=1)], 'two meanings: .0.1,. and None'),
+        (lambda add: add('a', rates=(0.1, -1)), 'a learning rate is -1'),
+        (lambda add: add('a', rates=(0.1, 0.1)), 'names a learning rate twice'),
+        (lambda add: add('a', rates=0.1), 'add wrongly .*not iterable'),
+        (lambda add: add('a', rates=(0.1,), train=dict(rate=1.0)), 'train.rate.*no effect'),
+    ],
+)
+def test_wrong_learning_rates_of_an_arm_are_named(loop, message):
+    with pytest.raises(UserError, match=message):
+        runs.plan_of(config_file(loop))

@@ -145,7 +145,7 @@ def test_kinds_of_the_config_replace_the_papers():
     'argv, words',
     [
         (['--config', 'configs/lenet_mnits.py'], 'Did you mean'),
-        (['--config', 'configs/base.py', '--drows', '3'], "unknown flag '--drows'. Did you mean"),
+        (['--config', 'configs/base.py', '--drows', '3'], "unknown option '--drows'. Did you mean"),
         (['--config', 'configs/base.py', '--draws', '0'], '--draws is 0, it must be between'),
         (['--config', 'configs/base.py', '--config.augment.crop=pat'], "Did you mean 'pad'"),
         (['--config', 'configs/base.py', '--config.augment.crop'], 'needs a value'),

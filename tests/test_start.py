@@ -236,8 +236,6 @@ def test_a_work_directory_and_a_run_of_it_mean_its_weights(tmp_path):
     'changes, message',
     [
         (dict(train__start='runs/none'), "train.start is 'runs/none': there is no such file"),
-        (dict(train__start_layers=('C1',)), 'train.start_layers would have no effect'),
-        (dict(train__new_head=True), 'train.new_head would have no effect'),
         (dict(train__freeze=(1,)), r'train.freeze is \(1,\), it must hold layers'),
     ],
 )

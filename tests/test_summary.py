@@ -96,3 +96,10 @@ def test_time_per_epoch_leaves_out_the_first_epoch_which_compiles():
     }
     summary = summarise(experiment(rows, curves=curves))
     assert [arm['seconds_per_epoch'] for arm in summary] == [3.0, 9.0]
+
+
+def test_the_edge_of_a_grid_is_that_of_the_arms_own_grid():
+    rows = [row('average', 0, 0.1, rate=0.1), row('max', 0, 0.1, rate=0.1)]
+    own = {'average': [0.01, 0.1], 'max': [0.01, 0.1, 1.0]}
+    made = experiment(rows, rates=(0.01, 0.1, 1.0), arm_rates=own)
+    assert [arm['rate_at_edge'] for arm in summarise(made)] == [True, False]

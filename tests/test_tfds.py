@@ -1,5 +1,7 @@
 """Prepared TFDS sets, read without TensorFlow: the published images, and mistakes named."""
 
+import json
+import os
 import shutil
 
 import numpy as np
@@ -64,9 +66,66 @@ def test_a_missing_shard_is_named(tfds_dir, tmp_path):
         UserError, match='mnist-test.array_record-00000-of-00001 of split .test. is missing'
     ) as caught:
         data.load(fields('mnist', dir=str(tmp_path)))
-    # TFDS writes nothing where a set is prepared, so preparing alone would not help
-    assert f'Remove the folder {shard.parent}' in str(caught.value)
-    assert f'prepare mnist --data_dir {tmp_path}' in str(caught.value)
+    # TFDS writes nothing where a set is prepared, and the other splits may be sound
+    assert 'prepare the set in another folder: python -m experiments.data prepare mnist' in str(
+        caught.value
+    )
+    assert 'Remove' not in str(caught.value)
+
+
+def test_a_split_that_nobody_asked_for_may_be_absent_or_empty(tfds_dir, tmp_path, capsys):
+    shard = copied(tfds_dir, tmp_path)
+    halves = dict(dir=str(tmp_path), train='train[:50]', test='train[50:90]')
+    for change in ('absent', 'empty'):
+        if change == 'absent':
+            shard.unlink()
+        else:
+            info = shard.parent / 'dataset_info.json'
+            read = json.loads(info.read_text())
+            for split in read['splits']:
+                if split['name'] == 'test':
+                    split['shardLengths'] = []
+            info.write_text(json.dumps(read))
+        assert len(data.load(fields('mnist', **halves)).train.labels) == 45
+        with pytest.raises(UserError, match='is missing|is empty'):
+            data.load(fields('mnist', dir=str(tmp_path), train='train[:50]'))
+    words = ['mnist', '--data_dir', str(tmp_path)]
+    assert commands.main(['show', *words, '--out', str(tmp_path / 'a.png')]) == 0
+    out = capsys.readouterr().out
+    assert 'train: 60,000 images' in out and "split 'test' is empty" in out
+    next(shard.parent.glob('mnist-train*')).unlink()
+    assert commands.main(['check', *words]) == 1
+    out = capsys.readouterr().out
+    assert "of split 'train' is missing" in out and "split 'test' is empty" in out
+
+
+@pytest.mark.parametrize('way', ['data.dir', 'TFDS_DATA_DIR', 'neither'])
+def test_the_users_home_is_meant_by_a_tilde_everywhere(
+    tfds_dir, tmp_path, monkeypatch, capsys, way
+):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv('TFDS_DATA_DIR')
+    name = 'tensorflow_datasets' if way == 'neither' else 'sets'
+    (tmp_path / name).symlink_to(tfds_dir)
+    if way == 'TFDS_DATA_DIR':
+        monkeypatch.setenv('TFDS_DATA_DIR', '~/sets')
+    folder = '~/sets' if way == 'data.dir' else None
+    halves = dict(train='train[:50]', test='test[:40]', stream='always', cache=None)
+    dataset = data.load(fields('mnist', dir=folder, **halves))
+    assert len(dataset.train.read(np.arange(45))[1]) == 45
+    words = ['--data_dir', folder] if folder else []
+    assert commands.main(['list', *words]) == 0
+    out = capsys.readouterr().out
+    assert f'prepared in {tmp_path / name}' in out and 'mnist:3.0.1' in out
+    with pytest.raises(UserError, match=f'is not prepared in {tmp_path / name}'):
+        data.load(fields('svhn_cropped', dir=folder))
+    assert not os.path.exists('~')
+
+
+def test_the_home_of_a_user_that_there_is_not_is_an_error():
+    with pytest.raises(UserError, match="the data_dir '~no-such-user/x' cannot be found"):
+        data.load(fields('mnist', dir='~no-such-user/x'))
 
 
 @pytest.mark.parametrize('kept', [0.5, 0.999, 0.0])
@@ -74,7 +133,7 @@ def test_a_truncated_shard_is_named(tfds_dir, tmp_path, kept):
     shard = copied(tfds_dir, tmp_path)
     content = shard.read_bytes()
     shard.write_bytes(content[: int(len(content) * kept)])
-    with pytest.raises(UserError, match='mnist-test.* is damaged .*Remove the folder'):
+    with pytest.raises(UserError, match='mnist-test.* is damaged .*bring the file back'):
         split_of(fields('mnist', dir=str(tmp_path)), 'test').fetch([0])
 
 

@@ -1,12 +1,14 @@
 """Every layer kind with an odd convention, against small PyTorch modules: outputs and gradients."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnns import layers
+from cnns import convert, layers
 
 torch = pytest.importorskip('torch', reason='needs PyTorch, to compare with')
 
@@ -99,9 +101,68 @@ def test_average_pooling_does_not_count_padding(overlap, side):
     agree(lambda x: layers.pool(x, 'average', overlap), there, images(2, side, side, 3))
 
 
-def test_padding_before_is_that_of_resnets_stem():
-    x = images(2, 8, 12, 3) - 5
-    agree(lambda x: layers.pool(x, 'max', True, before=True), torch.nn.MaxPool2d(3, 2, 1), x)
+@pytest.mark.parametrize('side', [8, 12, 13, 15])
+def test_padding_before_is_that_of_resnets_stem_on_even_and_odd_maps(side):
+    x = images(2, side, 9, 3) - 5
+    agree(lambda x: layers.pool(x, 'max', True, edges='before'), torch.nn.MaxPool2d(3, 2, 1), x)
+
+
+@pytest.mark.parametrize('side', [8, 9, 14, 15])
+def test_windows_up_and_none_are_those_of_ceil_mode_and_of_the_default(side):
+    x = images(2, side, 11, 3) - 5
+    for edges, up in (('up', True), ('none', False)):
+        for overlap in (False, True):
+            there = torch.nn.MaxPool2d(2 + overlap, 2, ceil_mode=up)
+            if edges == 'none' or not overlap:  # overlapping, ceil_mode has n // 2 windows
+                agree(lambda x, o=overlap, e=edges: layers.pool(x, 'max', o, edges=e), there, x)
+
+
+@pytest.mark.parametrize('side', [1, 3, 6, 7, 8, 9, 13])
+def test_adaptive_averages_agree(side):
+    x = images(2, side, 10, 3)
+    agree(lambda x: layers.adaptive_average(x, 6), torch.nn.AdaptiveAvgPool2d(6), x)
+
+
+class Stem(torch.nn.Module):
+    """The maps of torchvision's ResNet and GoogLeNet up to a pool that rounds otherwise."""
+
+    def __init__(self, *sizes):
+        super().__init__()
+        self.pools = torch.nn.ModuleList(sizes)
+
+    def forward(self, x):
+        for pool in self.pools:
+            x = pool(x)
+        return x
+
+
+@pytest.mark.parametrize('side', [224, 225, 232, 240, 250, 288])
+def test_converted_nets_have_torchvisions_maps_at_every_size(side):
+    def conv(kernel, stride):
+        return torch.nn.Conv2d(1, 1, kernel, stride, kernel // 2)
+
+    def pool(kernel, **how):
+        return torch.nn.MaxPool2d(kernel, 2, **how)
+
+    up = dict(ceil_mode=True)
+    cases = {
+        ('resnet18', 'pool1'): (conv(7, 2), pool(3, padding=1)),
+        ('googlenet', 'pool4'): (conv(7, 2), *(pool(3, **up),) * 3, pool(2, **up)),
+        ('alexnet', 'pool5'): (torch.nn.Conv2d(1, 1, 11, 4, 2), *(pool(3),) * 3),
+        ('vgg11', 'pool5'): (pool(2),) * 5,
+    }
+    for (model, layer), there in cases.items():
+        height, width = Stem(*there)(torch.zeros(1, 1, side, 230)).shape[2:]
+        net = convert.build(model)
+        x = jax.ShapeDtypeStruct((1, side, 230, 3), jnp.float32)
+        known = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
+        init = lambda x, net=net: net.init(jax.random.key(0), x, train=False)
+        variables = jax.eval_shape(init, known)
+        apply = lambda v, x, net=net, **how: net.apply(v, x, train=False, **how)
+        inner = functools.partial(apply, features=layer)
+        maps = jax.eval_shape(inner, variables, x)
+        assert maps.shape[1:3] == (height, width), model
+        assert jax.eval_shape(apply, variables, x).shape == (1, 1000), model
 
 
 def test_windows_agree_with_those_of_googlenets_blocks_and_classifiers():

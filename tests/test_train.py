@@ -1,6 +1,7 @@
 """The step: same result on any number of devices, compiled once per arm, honest about NaN."""
 
 import functools
+import gc
 import pathlib
 import re
 
@@ -14,7 +15,7 @@ from configs import base
 from experiments import bits, data, measures, train
 from experiments.errors import UserError
 from experiments.plan import config as configs
-from experiments.train import checkpoint, optim, parallel, program
+from experiments.train import checkpoint, loop, optim, parallel, program
 from experiments.train.evaluate import normalise
 
 
@@ -694,9 +695,17 @@ def test_a_training_that_continues_ends_as_one_that_was_never_interrupted(
         )
         return rows, lines, ended
 
-    steps_done = []
-    rows, lines, weights = trained(keep=keep, on_step=lambda *given: steps_done.append(given[:2]))
+    steps_done, told = [], []
+
+    def on_step(*given):
+        steps_done.append(given[:2])
+        told.append((*given[2:4], given[4]()))
+
+    rows, lines, weights = trained(keep=keep, on_step=on_step)
     assert steps_done == [(step, rows[0]['steps']) for step in range(1, rows[0]['steps'] + 1)]
+    losses = [loss for *_, loss in told if loss is not None]
+    assert losses and all(0 < loss < 10 for loss in losses)
+    assert {images for images, *_ in told} == {count * 16} and len(told[0][1]) == count
     assert len(files) == 3 and len(lines) == 3 * count and len(weights) == count
     for epoch, file in enumerate(files, start=1):
         begun, note = checkpoint.read(file, {'x': 1})
@@ -846,6 +855,38 @@ def test_pmap_is_called_in_one_module_only():
     assert users == ['parallel.py']
 
 
+def test_the_programs_of_a_long_sweep_do_not_stay_in_memory(images, monkeypatch):
+    monkeypatch.setattr(program, '_KEPT', 2)
+    monkeypatch.setattr(program, '_programs', {})
+    alive = []
+    for arm in range(6):
+        made = train.program_of(config_of(model__name='mlp_300', train__momentum=arm / 10), images)
+        made.init(0)
+        del made
+        gc.collect()
+        alive.append(len(jax.local_devices()[0].client.live_executables()))
+    assert alive[2] == alive[4] < alive[3] == alive[5]
+
+
+@pytest.mark.parametrize(
+    'field, value, message',
+    [
+        ('model__name', 'lenet', "'lenet'.*Did you mean 'lenet5'"),
+        ('model__pool', 'maxx', "'maxx'"),
+        ('train__schedule', 'cosin', "'cosin'. Did you mean 'cosine'"),
+        ('train__rate', -1.0, 'learning rate is -1'),
+        ('train__batch', 0, 'train.batch is 0'),
+        ('augment__crop', 'pads', "'pads'. Did you mean 'pad'"),
+    ],
+)
+def test_a_wrong_field_is_named_to_callers_from_python_too(images, field, value, message):
+    config = config_of(**{field: value})
+    with pytest.raises(UserError, match=message):
+        train.fit(config, images, read_test=False)
+    with pytest.raises(UserError, match=message):
+        train.program_of(config, images)
+
+
 # --- measures --------------------------------------------------------------------------------
 
 
@@ -886,3 +927,20 @@ def test_without_epochs_measures_are_read_after_the_last(images):
     config = config_of(measure__names=('dead_units',), model__activation='relu')
     row = train.fit(config, images, read_test=False)
     assert list(row['measures']['dead_units']) == ['2']
+
+
+def test_the_loss_that_is_shown_is_of_a_step_that_is_done_and_nothing_is_waited_for():
+    class Value:
+        def __init__(self, value, done):
+            self.value, self.done = value, done
+
+        def is_ready(self):
+            return self.done
+
+        def __array__(self, *_, **__):
+            assert self.done, 'waited for the device'
+            return np.array(self.value)
+
+    steps = [{'loss': Value(*each)} for each in (([1.0], True), ([2.0, 4.0], True), ([9.0], False))]
+    assert loop._latest_loss(steps) == 3
+    assert loop._latest_loss(steps[2:]) is None and loop._latest_loss([]) is None

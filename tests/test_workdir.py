@@ -4,8 +4,9 @@ import json
 
 import pytest
 from rows import row
+from test_files import killed_while_writing
 
-from experiments import files
+from experiments import files, run
 from experiments import workdir as workdirs
 from experiments.errors import UserError
 
@@ -97,3 +98,41 @@ def test_a_row_of_no_arm_of_an_older_plan_is_named(tmp_path):
     files.append(tmp_path / 'results.jsonl', row('averge', 0, 0.25, point='0123456789ab'))
     with pytest.warns(UserWarning, match="no arm 'averge'"):
         assert workdirs.read_experiment(tmp_path).rows == []
+
+
+def test_a_folder_of_a_call_killed_at_its_first_breath_is_taken_up(tmp_path):
+    (tmp_path / 'w').mkdir()
+    killed_while_writing(tmp_path / 'w' / 'plan.json')
+    workdirs.WorkDir(tmp_path / 'w', 'experiment')
+    assert [path.name for path in (tmp_path / 'w').iterdir()] == ['plan.json']
+    (tmp_path / 'w' / 'plan.json').write_text('')  # the machine stopped
+    (tmp_path / 'w' / 'points').mkdir()
+    workdirs.WorkDir(tmp_path / 'w', 'experiment')
+    assert json.loads((tmp_path / 'w' / 'plan.json').read_text()) == {'experiment': 'experiment'}
+
+
+@pytest.mark.parametrize('name', ['figure.png', 'plan.txt', '.part', '.plan.json.part'])
+def test_a_folder_of_other_files_is_left_alone(tmp_path, name):
+    (tmp_path / name).write_text('')
+    with pytest.raises(UserError, match=f'no experiment of ours ..{name}'):
+        workdirs.WorkDir(tmp_path, 'experiment')
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_what_killed_writes_left_in_the_folders_of_runs_is_swept(tmp_path):
+    made = workdirs.WorkDir(tmp_path, 'experiment')
+    made.write('points/0123456789ab/config.json', '{}')
+    left = killed_while_writing(tmp_path / 'points/0123456789ab/weights.msgpack')
+    workdirs.WorkDir(tmp_path, 'experiment')
+    assert not left.exists()
+
+
+@pytest.mark.parametrize('name', ['a\x1b[31m', 'two\nlines', '\udcff'])
+def test_a_work_directory_whose_name_cannot_be_printed_is_refused_before_the_plan(
+    tmp_path, root, capsys, name
+):
+    words = ['--config', 'configs/base.py', '--workdir', str(tmp_path / name)]
+    assert run.main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == '' and 'its name must be text without control characters' in err
+    assert err.count('\n') == 1 and name not in err and not any(tmp_path.iterdir())

@@ -1,15 +1,44 @@
 """What the fast forms share: the choice by platform, sizes, padding, and the phases of a map."""
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.sharding import AxisType
 
 
 def on_cpu(fast: Callable, plain: Callable, *arrays: Array) -> Any:
-    """fast(*arrays) where the program is compiled for a CPU, plain(*arrays) elsewhere."""
+    """fast(*arrays) where the program is compiled for a CPU, plain(*arrays) elsewhere.
+
+    plain(*arrays) under explicit sharding too, for which the fast forms' reshapes give no sharding.
+    """
+    if any(AxisType.Explicit in jax.typeof(array).sharding.mesh.axis_types for array in arrays):
+        return plain(*arrays)
     return lax.platform_dependent(*arrays, cpu=fast, default=plain)
+
+
+def apart(function: Callable) -> Callable:
+    """The same function of arrays, its bfloat16 results outside of all fusions on a CPU.
+
+    For convolutions and matrix products: where XLA's CPU compiler (jaxlib 0.12) puts two of them
+    into one fusion of YNNPACK, in bfloat16, the second reads memory that nobody has written. Other
+    platforms and types are left alone.
+    """
+
+    @functools.wraps(function)
+    def separate(*args, **kwargs):
+        y = function(*args, **kwargs)
+        return alone(y) if y.dtype == jnp.bfloat16 else y
+
+    return separate
+
+
+def alone(y: Array) -> Array:
+    """y, on a CPU outside of all fusions."""
+    return on_cpu(lax.optimization_barrier, lambda y: y, y)
 
 
 def pairs(padding: Iterable) -> tuple[tuple[int, int], ...]:

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from cnns.fast.common import interleave, on_cpu, output_size, pad, pairs
+from cnns.fast.common import apart, interleave, on_cpu, output_size, pad, pairs
 
 _CACHE_BYTES = 2**21  # of activations and gradients in a part of the gradient of the weights
 _MIN_IMAGES, _MIN_ROWS = 8, 4  # images, and rows of their maps, in such a part
@@ -33,6 +33,7 @@ _FEW_CHANNELS = 4  # space-to-depth up to this, for strided kernels
 _NO_PADDING = ((0, 0), (0, 0))
 
 
+@apart
 def conv(x: Array, kernel: Array, strides: Sequence[int], padding: Any, **fields: Any) -> Array:
     """lax.conv_general_dilated for flax's nn.Conv, of maps [N, H, W, C] and explicit padding.
 

@@ -66,20 +66,43 @@ CASES = {
 }
 
 
+def _others() -> dict[str, Case]:
+    """Cases of the nets that CASES does not have by name; of those that differ in depth, one."""
+    found, seen = {}, set()
+    for name, entry in cnns.NETS.items():
+        code = {
+            key: value for key, value in entry.fields.items() if key not in ('blocks', 'hidden')
+        }
+        kind = (entry.net, entry.input, str(sorted(code.items())))
+        if kind not in seen and name not in CASES:
+            large = entry.input[0] > 32
+            found[name] = _large(name, 8) if large else Case(name, 64)
+        seen.add(kind)
+    return found
+
+
+# Measured by name, or all of them with CASES by the name 'nets'
+OTHERS = _others()
+KNOWN = CASES | OTHERS
+
+
 def chosen(
     names: Collection[str], batch: int | None = None, devices: int | None = None
 ) -> dict[str, Case]:
-    """The cases of these names, all for none, in the order of CASES; `batch` replaces theirs.
+    """The cases of these names in the order of KNOWN: CASES for none, all for 'nets'.
+
+    `batch` replaces theirs.
 
     Raises UserError for an unknown name, or a batch that the devices cannot share.
     """
     for name in names:
-        if name not in CASES:
-            raise one_of('case', name, CASES)
+        if name not in (*KNOWN, 'nets'):
+            raise one_of('case', name, KNOWN)
+    names = KNOWN if 'nets' in names else names or CASES
     found = {
         name: case._replace(batch=batch) if batch else case
-        for name, case in CASES.items()
-        if not names or name in names
+        for name, case in KNOWN.items()
+        if name in names
     }
     for name, case in found.items():
         if case.batch % (devices or 1):

@@ -40,6 +40,7 @@ from experiments.benchmark import (
 from experiments.benchmark import tables as speed_tables
 from experiments.benchmark.stored import Result
 from experiments.errors import UserError, command
+from experiments.options import Parser
 
 
 class Kind(NamedTuple):
@@ -70,11 +71,10 @@ _OPTIONS = {
 }
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line. Its defaults are those of a plain benchmark of all cases."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog='python -m experiments.benchmark',
-        allow_abbrev=False,
         description='Measures how fast the nets train, beside PyTorch.',
         epilog=f'Cases: {", ".join(cases.CASES)}.',
     )
@@ -119,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
         '--dtype', default='float32', choices=('float32', 'bfloat16'), help='of the computation'
     )
     made.add_argument('--batch', type=int, help="images a step (default: the case's own)")
-    made.add_argument('--out', metavar='FILE.json', help='where the numbers are stored')
+    made.add_argument('--out', metavar='FILE', help='where the numbers are stored, a .json')
     made.add_argument('--again', action='store_true', help='measure again what --out holds')
     what = made.add_mutually_exclusive_group()
     flag = functools.partial(what.add_argument, action='store_true')
@@ -132,7 +132,7 @@ def parser() -> argparse.ArgumentParser:
     )
     flag('--show', help='print stored numbers')
     flag('--markdown', help='the same as a GitHub table')
-    what.add_argument('--figure', metavar='OUT.png', help='draw stored numbers')
+    what.add_argument('--figure', metavar='FILE', help='draw stored numbers, .png or .svg')
     return made
 
 
@@ -177,6 +177,7 @@ def _start_devices(count: int | None) -> None:
             jax.config.update('jax_num_cpu_devices', count)
         except RuntimeError:  # the devices exist; train.device_count raises if they are too few
             pass
+    machine.check_devices()
 
 
 def markdown(result: Result) -> str:

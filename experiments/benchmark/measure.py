@@ -134,4 +134,4 @@ def run(args: argparse.Namespace) -> stored.Result:
         return measure_case(name, picked[name], args, child)
 
     torch = 'torch' in args.against
-    return stored.completed(args, 'benchmark', settings(args), picked, cases.CASES, measured, torch)
+    return stored.completed(args, 'benchmark', settings(args), picked, cases.KNOWN, measured, torch)

@@ -349,7 +349,7 @@ def run(args: argparse.Namespace) -> stored.Result:
     def profiled(name, *_):
         return measure(ours.Side(picked[name], devices=args.devices or 0, dtype=args.dtype))
 
-    return stored.completed(args, 'profile', settings, picked, cases.CASES, profiled)
+    return stored.completed(args, 'profile', settings, picked, cases.KNOWN, profiled)
 
 
 # --- showing -----------------------------------------------------------------------------------

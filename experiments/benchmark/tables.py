@@ -138,6 +138,14 @@ def notes(result: dict) -> list[str]:
         mean, count = geometric_mean(result, other, task)
         if mean is not None:
             found.append(f'Geometric mean of the ratios to {words} over {count} nets: {mean:.2f}.')
+    slow = [
+        f'{name} in {words} ({compared})'
+        for name, entry in result['cases'].items()
+        for task, words in (('train', 'training'), ('infer', 'inference'))
+        if (compared := ratio(entry, 'plain', task)) and compared.high < 1
+    ]
+    if slow:
+        found.append(f'Slower than plain flax in every round: {", ".join(slow)}.')
     return [*found, where(result)]
 
 

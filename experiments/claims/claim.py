@@ -1,14 +1,14 @@
 """What a claim is, and what a verdict on it is."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 SUPPORTED, CONTRADICTED, EQUIVALENT, NOT_RESOLVED, CORRECTED = VERDICTS = (
     'supported',
     'contradicted',
     'equivalent',  # the interval of the effect lies inside the margin
     'not resolved',  # neither; the text says what it would take
-    'corrected',  # the notes err: computed on the spot
+    'corrected',  # the notes err, and the corrected sentence holds
 )
 
 
@@ -16,7 +16,7 @@ class Verdict(NamedTuple):
     """A verdict on a claim, with the effect that it is based on."""
 
     verdict: str  # one of VERDICTS
-    text: str  # one or two short sentences: what was found, by how much, on what
+    text: str  # one to three short sentences: what was found, by how much, on what
     effect: float | None = None  # in the unit of the claim; None where it is no number
     low: float | None = None  # of the interval; None for what is computed exactly
     high: float | None = None
@@ -26,7 +26,11 @@ class Verdict(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """One sentence of the notes, and how it is judged."""
+    """One sentence of the notes, and how it is judged.
+
+    What can be computed has `compute`; what has to be trained has `config` and, once its rule is
+    written, `judge`. Some claims have a computed half, which decides, and a trained one.
+    """
 
     id: str  # 'A1', as in the ledger of the notes
     sentence: str  # what the notes claim, as a proposition
@@ -36,7 +40,20 @@ class Claim(NamedTuple):
     paper: str  # the paper's own value, or 'no value'
     margin: float | None = None  # below which the effect counts as nothing, declared beforehand
     direction: int = 0  # +1: the claim says the effect is above zero (or 1 of a ratio); -1: below
-    config: str = ''  # the config that measures it, 'ablate_pooling.py:small'; '' if it is computed
+    config: str = ''  # the config that measures it, 'ablate_pooling.py:small'; '' if none trains
     compute: Callable[[], Verdict] | None = None  # for what is computed
-    judge: Callable | None = None  # rows of the experiment -> Verdict, for what is trained
+    judge: Callable[..., Verdict] | None = None  # rows of the experiment -> Verdict
+    facts: Callable[[], str] | None = None  # what is computed beside a trained claim, a sentence
     correction: str = ''  # what the notes have wrong, said beside the sentence
+
+
+def settle(
+    sentence: Any, text: str, effect: Any = None, correction: Any = False, data: str = ''
+) -> Verdict:
+    """The verdict on what is computed.
+
+    sentence: whether the notes' sentence holds; correction: whether the corrected one does. A
+    sentence that holds is supported, otherwise corrected, or contradicted if neither holds.
+    """
+    verdict = SUPPORTED if sentence else CORRECTED if correction else CONTRADICTED
+    return Verdict(verdict, text, None if effect is None else float(effect), data=data)

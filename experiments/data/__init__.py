@@ -6,7 +6,7 @@ Worker processes import this package: it imports neither jax nor matplotlib.
 from experiments.data.batch_plan import order, shard, steps_per_epoch
 from experiments.data.batches import eval_batches, train_batches
 from experiments.data.dataset import Dataset
-from experiments.data.loading import asked, load, open_splits
+from experiments.data.loading import asked, found_of, load, open_splits
 from experiments.data.memory import InMemory
 from experiments.data.records import Arrays, Records, Source
 from experiments.data.sources import SOURCES
@@ -25,6 +25,7 @@ __all__ = [
     'Streamed',
     'asked',
     'eval_batches',
+    'found_of',
     'load',
     'moments',
     'open_splits',

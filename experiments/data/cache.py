@@ -6,11 +6,13 @@ made of: a damaged or stale file is made again, with a printed note.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import re
 import shutil
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,8 +20,10 @@ from experiments.errors import reason
 from experiments.files import cache_folder, digest
 from experiments.progress import note
 
-_VERSION = 2  # of the files; others are made again
+_VERSION = 3  # of the files; others are made again
 _SPARE = 64 * 2**20  # bytes left free on the disk
+_CHEAP = 64 * 2**20  # bytes of files that are hashed whenever a set is opened
+_FILE = 16 * 2**10  # bytes that can be read in the time that opening a file takes
 _ABANDONED = 24 * 3600  # seconds after which an unfinished file is removed
 
 
@@ -86,6 +90,26 @@ def write(setting: str | None, what: str, key: tuple, made_of: tuple, arrays: di
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def stamp_of(paths: Sequence[str | os.PathLike], stats: Sequence[os.stat_result]) -> str:
+    """What changes with every change of these files; `stats` are theirs.
+
+    A program can give a file the size and the time that another had, but not the time of the last
+    change of its status. Where even that says little, as on some sticks and network folders, the
+    bytes tell, of sets that are small enough to be read again in a moment.
+    """
+    told = [(one.st_size, one.st_mtime_ns, one.st_ctime_ns, one.st_ino) for one in stats]
+    if sum(max(one.st_size, _FILE) for one in stats) > _CHEAP:
+        return digest(told)
+    contents = hashlib.sha256()
+    for path in paths:
+        try:
+            with open(path, 'rb') as file:
+                contents.update(hashlib.file_digest(file, 'sha256').digest())
+        except OSError as error:  # named where the record is read
+            contents.update(repr(error.errno).encode())
+    return digest(told, contents.digest())
 
 
 def _header(key, made_of):

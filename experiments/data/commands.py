@@ -8,20 +8,21 @@ python -m experiments.data speed cifar10
 """
 
 import argparse
-import functools
 import pathlib
 import re
 import signal
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
 
 from experiments import progress
-from experiments.data import readahead, scan, sources, statistics, tfds
+from experiments.data import copies, readahead, scan, sources, statistics, tfds
 from experiments.data import records as reading
 from experiments.data import speed as data_speed
 from experiments.data.decode import Decoding, image_of
-from experiments.errors import UserError, check_writable, command
+from experiments.errors import UserError, check_writable, command, counted, printable
+from experiments.options import Parser
 
 _LOOKED_AT = 5000  # images of each split that `show` decodes
 _SHEET = 32  # most images of a sheet
@@ -32,6 +33,8 @@ def list_sets(args: argparse.Namespace) -> int:
     """Prints the data sets that are ready to use."""
     print('embedded:  digits, synthetic[:COUNTxSIDExCHANNELS]')
     print('folders:   folder:PATH, one subfolder of images per class')
+    if own := sorted(sources.SOURCES.keys() - {'digits', 'synthetic', 'folder'}):
+        print(f'others:    {", ".join(own)}')
     found = tfds.names(args.data_dir)
     where = tfds.where(args.data_dir)
     print(f'prepared in {where}:' if found else f'prepared in {where}: none')
@@ -54,9 +57,12 @@ def show(args: argparse.Namespace) -> int:
         raise UserError(f'a sheet is a PNG image; --out is {args.out}. Let it end in .png.')
     source = sources.find(sources.fields_of(args.name, args.data_dir))
     check_writable(out)  # before the minutes that reading may take
-    print(source.note)
-    print(f'{len(source.classes)} classes: {_some(source.classes)}')
-    for split, records in source.splits.items():
+    print(printable(source.note))
+    print(f'{counted(len(source.classes), "class", "classes")}: {_some(source.classes)}')
+    for split, records in _opened(source):
+        if isinstance(records, UserError):
+            print(f'\n{split}: {records}')
+            continue
         rows = np.sort(np.random.default_rng(0).permutation(len(records))[:_LOOKED_AT])
         how = _decoding(records, args.resize)
         levels = np.zeros((how.channels, 256), np.int64)
@@ -71,7 +77,7 @@ def show(args: argparse.Namespace) -> int:
             sizes.append(image.shape[:2])
             labels.append(label)
         of = '' if len(rows) == len(records) else f'; of a sample of {len(rows):,}:'
-        print(f'\n{split}: {len(records):,} images{of}')
+        print(f'\n{split}: {counted(len(records), "image")}{of}')
         if not sizes:
             print('  none decodes')
             continue
@@ -79,10 +85,19 @@ def show(args: argparse.Namespace) -> int:
         _print_split(source.classes, sizes, levels, known, how.channels)
         if broken:
             line = f'python -m experiments.data check {args.name}'
-            print(f'  {broken} do not decode: name them with {line}')
+            print(f'  not decoded: {broken:,}; name them with {line}')
     _sheet(source, args, out)
     print(f'\nsheet of images: {out}')
     return 0
+
+
+def _opened(source) -> Iterator[tuple[str, reading.Records | UserError]]:
+    """Yields (name, its Records, or why there are none) of every split."""
+    for split in source.splits:
+        try:
+            yield split, source.splits[split]
+        except UserError as error:
+            yield split, error
 
 
 def _decoding(records: reading.Records, resize: int = 0) -> Decoding:
@@ -108,19 +123,23 @@ def _print_split(classes, sizes, levels, labels, channels):
     counts = np.bincount(inside, minlength=len(classes))
     print('  a class  ' + _some([f'{name} {count}' for name, count in zip(classes, counts)]))
     if len(inside) < len(labels):
-        print(f'  {len(labels) - len(inside)} labels outside 0..{len(classes) - 1}')
+        outside = counted(len(labels) - len(inside), 'label')
+        print(f'  {outside} outside 0..{len(classes) - 1}')
 
 
 def _some(words, most: int = 20) -> str:
     left = len(words) - most
-    return ', '.join(words[:most]) + (f' and {left} more' if left > 0 else '')
+    return ', '.join(map(printable, words[:most])) + (f' and {left} more' if left > 0 else '')
 
 
 def _sheet(source, args, out):
     """Writes a sheet with images of the first split, as they are decoded, and their classes."""
     from experiments.data import contact  # start-up cost: matplotlib
 
-    records = next(iter(source.splits.values()))
+    found = [records for _, records in _opened(source) if not isinstance(records, UserError)]
+    if not found:
+        raise UserError(f'{args.name}: no split can be read.')
+    records = found[0]
     how = _decoding(records, args.resize)
     images, labels = [], []
     for place in np.random.default_rng(0).permutation(len(records))[: 4 * _SHEET]:
@@ -143,24 +162,33 @@ def _sheet(source, args, out):
 
 
 def check(args: argparse.Namespace) -> int:
-    """Reads every record and names those that are broken; 1 if there are any."""
+    """Reads every record and names those that are broken or copies of another; 1 if there are any.
+
+    Equal images in two splits count in a folder alone, whose user can repair it.
+    """
     source = sources.find(sources.fields_of(args.name, args.data_dir))
-    bad, say = 0, functools.partial(print, flush=True)
-    for split, records in source.splits.items():
+    bad, say = 0, lambda words: print(printable(words), flush=True)
+    parts = {}
+    for split, records in _opened(source):
+        if isinstance(records, UserError):
+            say(f'{split}: {records}')
+            bad += 1
+            continue
         how, rows = _decoding(records), np.arange(len(records))
         chunks = Checked(records, rows, how, (), len(source.classes))
-        found, sides = 0, []
+        found, sides, seen = 0, [], []
         try:
             for chunk in scan.read(chunks, args.workers, f'{split}: reading', few=0):
                 sides.append(chunk['sides'])
                 found += len(chunk['faults'])
+                seen.append(chunk['sound'])
                 for message in chunk['faults']:
                     say(message)
         except UserError as error:  # of a whole file: none of its records can be read
             say(f'{split}: {error}')
             bad += 1
             continue
-        say(f'{split}: {len(records):,} records read, {found} of them broken')
+        say(f'{split}: {counted(len(records), "record")} read, {found:,} of them broken')
         low, high = np.min(sides, 0)[0], np.max(sides, 0)[1]
         if (low < high).any():
             say(
@@ -168,6 +196,15 @@ def check(args: argparse.Namespace) -> int:
                 f'{high[1]}: set data.resize to train on them'
             )
         bad += found
+        places, labels, marks = np.concatenate(seen).T
+        parts[split] = copies.Part(records, places.astype(int), labels, marks)
+    for one, two, same in copies.between_splits(parts):
+        for twins in same:
+            say(' = '.join(twins))
+        say(f'{len(same):,} {two} images also in the {one} split')
+        bad += len(same) if source.refuse_copies else 0
+    for twins in copies.between_classes(parts):
+        say(f'{" = ".join(twins)}, of another class')
     return 1 if bad else 0
 
 
@@ -175,21 +212,27 @@ _LARGEST = np.iinfo(np.int32).max  # pixels
 
 
 class Checked(scan.Chunks):
-    """Chunks of records of any size: what is wrong with them ('faults', messages), and the lowest
-    and highest height and width ('sides', int [2, 2])."""
+    """Chunks of records of any size: what is wrong with them ('faults', messages), the lowest and
+    highest height and width ('sides', int [2, 2]), and place, label and mark of the others
+    ('sound', uint64 [n, 3])."""
 
     def chunk(self, rows):
-        faults, shapes = [], []
-        for row, (image, label, fault, _) in zip(rows, reading.each(self.records, rows, self.how)):
+        faults, shapes, sound = [], [], []
+        heard: list[tuple[str, str]] = []
+        read = reading.each(self.records, rows, self.how, heard)
+        for row, (image, label, fault, _) in zip(rows, read):
             if fault is None and not 0 <= label < self.classes:
                 fault = reading.label_error(self.records, row, label, self.classes)
             if fault:
                 faults.append(str(fault))
+            else:
+                sound.append((row, label, reading.mark_of(image)))
             if image is not None:
                 shapes.append(image.shape[:2])
         # without an image, what changes neither the lowest nor the highest
         sides = [np.min(shapes or [(_LARGEST,) * 2], 0), np.max(shapes or [(0, 0)], 0)]
-        return {'faults': faults, 'sides': np.array(sides)}
+        found = np.array(sound, np.uint64).reshape(-1, 3)
+        return {'faults': faults, 'sides': np.array(sides), 'sound': found, 'heard': heard}
 
 
 COMMANDS = {'list': list_sets, 'show': show, 'check': check, 'speed': data_speed.speed}
@@ -205,17 +248,16 @@ def prepare(name: str, data_dir: str | None = None) -> str:
     return tfds.prepare(name, data_dir)
 
 
-@command
-def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog='python -m experiments.data', description='Data sets.')
-    commands = parser.add_subparsers(dest='command', required=True)
+def parser() -> Parser:
+    """The command line."""
+    whole = Parser(prog='python -m experiments.data', description='Data sets.')
+    commands = whole.add_subparsers(dest='command', required=True)
 
     def add(command, words, **name):
         made = commands.add_parser(command, help=words, description=words)
         if command != 'list':
             words = "'digits', 'folder:PATH', or a TFDS name such as 'imagenette/160px-v2'"
-            made.add_argument('name', help=words, **name)
+            made.add_argument('name', help=words, metavar='NAME', **name)
         made.add_argument('--data_dir', help="of TFDS sets; default: $TFDS_DATA_DIR, or TFDS's own")
         return made
 
@@ -223,21 +265,35 @@ def main(argv: list[str] | None = None) -> int:
     words = 'download a TFDS data set and write it as array_record files'
     add('prepare', f'{words} (needs TensorFlow: .[prepare])')
     show = add('show', 'classes, counts, sizes, mean and deviation, and a sheet of images')
-    show.add_argument('--resize', type=int, default=0, help='pixels, as data.resize')
-    show.add_argument('--out', metavar='FILE.png', help='of the sheet; default: NAME.png')
+    show.add_argument('--resize', type=int, default=0, metavar='PIXELS', help='as data.resize')
+    show.add_argument('--out', metavar='FILE', help='the sheet, a .png; default: NAME.png')
     check = add('check', 'read every record and name the broken ones (status 1 if any)')
     check.add_argument('--workers', type=int, default=0, help='processes that decode')
-    speed = add('speed', 'measure images a second, decoded and fed', nargs='?')
-    speed.add_argument('--resize', type=int, default=0, help='pixels, as data.resize')
+    speed = add('speed', 'measure images a second, decoded and fed', nargs='*')
+    speed.add_argument('--resize', type=int, default=0, metavar='PIXELS', help='as data.resize')
     speed.add_argument('--batch', type=int, default=128)
     speed.add_argument('--rounds', type=int, default=5, help='repetitions of each measurement')
     speed.add_argument('--seconds', type=float, default=10.0, help='length of each at most')
     words = 'also: memory in each of so many epochs of the streamed set'
     speed.add_argument('--epochs', type=int, default=0, help=words)
-    speed.add_argument('--out', metavar='FILE.json', help='where the numbers are stored')
-    words = 'print stored numbers as a table; measure nothing'
-    speed.add_argument('--markdown', nargs='+', metavar='FILE.json', help=words)
-    args = parser.parse_args(argv)
+    speed.add_argument('--out', metavar='FILE', help='where the numbers are stored, a .json')
+    words = 'print the stored numbers of the files NAME as a GitHub table; measure nothing'
+    speed.add_argument('--markdown', action='store_true', help=words)
+    return whole
+
+
+@command
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    args = parser().parse_args(argv)
+    if args.command == 'speed':
+        names = args.name
+        if args.markdown and not names:
+            raise UserError('--markdown prints stored numbers: name their files.')
+        args.markdown = names if args.markdown else []
+        if len(names) > 1 and not args.markdown:
+            raise UserError(f'speed measures one set, it was given {", ".join(names)}.')
+        args.name = names[0] if names else None
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

@@ -20,7 +20,8 @@ class Dataset(NamedTuple):
     note: str
     fingerprint: str = ''  # of the names and sizes of what was read, and how it was decoded
     asked: str = ''  # which source and splits the config names
-    found: str = ''  # digest of the bytes of all records of those splits, before they are decoded
+    content: str = ''  # digest of the bytes of all records of those splits, before they are decoded
+    found: str = ''  # `content`, and the limit where there is one: what a row was trained on
     stamp: str = ''  # changes with the files, if only with their times
     counted: int | None = None  # most images of the train split that statistics are of; None: any
     cache: str | None = 'off'  # data.cache, where slow statistics are kept

@@ -1,10 +1,28 @@
 """Decodes the bytes of an image file into uint8 pixels of the wanted shape."""
 
+import contextlib
 import io
+import os
+import stat
+import warnings
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+# What image files are read as, whatever their names: Pillow knows more, and runs a program for some
+# (Ghostscript for EPS). GIF, since published sets have some named .jpg (Oxford-IIIT Pet).
+FORMATS = ('JPEG', 'PNG', 'BMP', 'WEBP', 'PPM', 'TIFF', 'GIF')
+LARGEST = 2**28  # pixels of an image; decoded, in colour, they take 0.8 GB
+
+# Pillow's own limit refuses less, as damaged. It is only raised: for a user who took it away it
+# stays away.
+if Image.MAX_IMAGE_PIXELS is not None:
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, LARGEST)
+
+# A reading of all records gathers its warnings and names their files (`said`); others repeat them
+warnings.filterwarnings('ignore', module=r'PIL\.')
 
 _DRAFT = 2  # a JPEG may be decoded at 1/2, 1/4 or 1/8 while it stays this many times too large
 
@@ -33,7 +51,8 @@ def decode(raw: bytes | np.ndarray, how: Decoding) -> np.ndarray:
     photographs and leaves smaller ones as they are.
 
     Raises:
-      Unfit: colour where `grey_only`, larger than `side`, or an array that is not uint8.
+      Unfit: colour where `grey_only`, larger than `side`, more than LARGEST pixels, or an array
+        that is not uint8.
       ValueError, OSError, SyntaxError and others of Pillow: the bytes are not an image it reads.
     """
     if isinstance(raw, np.ndarray):
@@ -53,7 +72,7 @@ def decode(raw: bytes | np.ndarray, how: Decoding) -> np.ndarray:
 
 def channels_of(raw: bytes) -> int:
     """1 for a grey image, 3 for any other; from its header alone."""
-    return 1 if _is_grey(_open(raw).mode) else 3
+    return 1 if _is_grey(_open(raw)) else 3
 
 
 def border(image: np.ndarray, side: int) -> np.ndarray:
@@ -68,11 +87,49 @@ def border(image: np.ndarray, side: int) -> np.ndarray:
     return np.pad(image, ((top, side - height - top), (left, side - width - left), (0, 0)))
 
 
-def _open(raw: bytes):
+def open_image(file: io.BytesIO | str | os.PathLike) -> Image.Image:
+    """Opens an image of one of FORMATS: the only way that image files of users are opened.
+
+    Raises:
+      Unfit: more than LARGEST pixels.
+      ValueError, OSError and others of Pillow: none of FORMATS; a path of no regular file, such as
+        a pipe, that would be waited for.
+    """
+    if not isinstance(file, io.BytesIO) and not stat.S_ISREG(os.stat(file).st_mode):
+        raise ValueError('no regular file')
     try:
-        return Image.open(io.BytesIO(raw))
+        image = Image.open(file, formats=FORMATS)
     except UnidentifiedImageError as error:  # its own words are the address of the bytes
-        raise ValueError('no kind of image that Pillow reads' if raw else 'no bytes') from error
+        words = f'none of {", ".join(FORMATS)}, the kinds of images that are read'
+        raise ValueError(words) from error
+    except Image.DecompressionBombError as error:
+        raise Unfit(f'has more than {LARGEST:,} pixels. Scale it down') from error
+    if image.width * image.height > LARGEST:
+        raise Unfit(f'is {image.height}x{image.width}, more than {LARGEST:,} pixels. Scale it down')
+    return image
+
+
+@contextlib.contextmanager
+def said() -> Iterator[list[str]]:
+    """Gathers what Pillow warns of inside, in place of printing it without the file's name.
+
+    For one thread at a time.
+    """
+    texts: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        try:
+            yield texts
+        finally:
+            # an image above LARGEST is an error, which needs no warning
+            kept = [one for one in caught if one.category is not Image.DecompressionBombWarning]
+            texts += dict.fromkeys(' '.join(str(one.message).split()) for one in kept)
+
+
+def _open(raw: bytes):
+    if not raw:
+        raise ValueError('no bytes')
+    return open_image(io.BytesIO(raw))
 
 
 def _opened(raw: bytes, how: Decoding):
@@ -80,12 +137,17 @@ def _opened(raw: bytes, how: Decoding):
     if how.resize:
         image.draft(None, (_DRAFT * how.resize, _DRAFT * how.resize))
     if how.upright:
-        image.load()
-        try:
-            ImageOps.exif_transpose(image, in_place=True)
-        except Exception:  # damaged EXIF raises many kinds; the pixels may be fine
-            pass
+        turn_upright(image)
     return image
+
+
+def turn_upright(image: Image.Image) -> None:
+    """Turns an opened image as its EXIF orientation says, in place."""
+    image.load()  # which turns a TIFF by itself, and takes its orientation away
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except Exception:  # damaged EXIF raises many kinds; the pixels may be fine
+        pass
 
 
 def image_of(array: np.ndarray) -> Image.Image:
@@ -93,22 +155,39 @@ def image_of(array: np.ndarray) -> Image.Image:
     return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
 
 
-def _is_grey(mode: str) -> bool:
-    return mode in ('1', 'L', 'LA', 'La') or mode.startswith('I;16')
+def _is_grey(image) -> bool:
+    return image.mode in ('1', 'L', 'LA', 'La') or has_16_bits(image)
+
+
+def has_16_bits(image: Image.Image) -> bool:
+    """Whether these are 16 bits of grey: Pillow has no mode for those of a PGM, and scales them."""
+    return image.mode.startswith('I;16') or image.mode == 'I' and image.format in ('PPM', 'PNG')
+
+
+def plain(image: Image.Image) -> Image.Image:
+    """The image in 8 bits, 'L' for grey and 'RGB' for all others; without its transparency.
+
+    Raises ValueError: pixels of 32 bits, whose white is not known.
+    """
+    if has_16_bits(image):  # Pillow's own conversion would cut, not scale
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ('I', 'F'):
+        words = 'its pixels have 32 bits, whose white is not known; save it with 8 or 16 bits'
+        raise ValueError(words)
+    if image.mode == 'P' and 'transparency' in image.info:
+        image = image.convert('RGBA')  # else Pillow warns
+    return _converted(image, 'L' if _is_grey(image) else 'RGB')
+
+
+def _converted(image, mode):
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _from_image(image, how: Decoding) -> np.ndarray:
-    if image.mode.startswith('I;16'):  # Pillow's own conversion would cut, not scale
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    elif image.mode in ('I', 'F'):
-        raise ValueError(f'pixels of {image.mode!r}, 32 bits, have no known range')
-    if how.channels == 1:
-        if how.grey_only and not _is_grey(image.mode):
-            raise Unfit('is in colour, the first images are grey. Set data.channels to 1 or 3')
-        image = image if _is_grey(image.mode) else image.convert('RGB')
-        image = image.convert('L')
-    else:
-        image = image.convert('RGB')
+    image = plain(image)
+    if how.channels == 1 and how.grey_only and image.mode != 'L':
+        raise Unfit('is in colour, the first images are grey. Set data.channels to 1 or 3')
+    image = _converted(image, 'L' if how.channels == 1 else 'RGB')
     size = (how.resize, how.resize)
     if how.resize and image.size != size:
         width, height = image.size

@@ -12,12 +12,15 @@ hash of 'class/file name', so that it is the same everywhere and when files are 
 import hashlib
 import os
 import pathlib
+import stat
+import unicodedata
 from collections.abc import Sequence
 from typing import NoReturn
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments.data.cache import stamp_of
 from experiments.data.records import Records, Source
 from experiments.errors import UserError, nearest, reason
 from experiments.files import digest
@@ -44,10 +47,11 @@ class Files(Records):
         self.name, self._root, self._files, self.cut = name, str(root), files, cut
         self.home = str(root.resolve())
         self.labels = np.asarray(labels, np.int32)
-        stats = [_stat(os.path.join(root, file)) for file in files]
-        sizes = [stat.st_size for stat in stats]
+        paths = [os.path.join(root, file) for file in files]
+        stats = [_stat(path) for path in paths]
+        sizes = [one.st_size for one in stats]
         self.fingerprint = digest('files', files, sizes, self.labels.tobytes())
-        self.stamp = digest([stat.st_mtime_ns for stat in stats])
+        self.stamp = stamp_of(paths, stats)
 
     def __len__(self):
         return len(self._files)
@@ -99,10 +103,22 @@ def folder(fields: ConfigDict) -> Source:
     if taken:
         note += f"; {' and '.join(taken)} split taken by the hash of the files' names"
     if ignored:
-        note += f'; {len(ignored)} other files ignored, such as {ignored[0]}'
+        note += f'; {len(ignored)} other files ignored, such as {printable(ignored[0])}'
+    stray = [
+        os.path.relpath(os.path.join(place, name), root)
+        for place in {root, *given.values()}
+        for name in sorted(os.listdir(place))
+        if _is_image(name) and not os.path.isdir(os.path.join(place, name))
+    ]
+    if stray:
+        words = f'{len(stray)} images lie in no folder of a class and are'
+        if len(stray) == 1:
+            words = '1 image lies in no folder of a class and is'
+        note += f'; {words} ignored, such as {printable(min(stray))}'
     # the validation folder may be the one that is tested or trained on
     own = 'validation' in splits and 'validation' not in (fields.train, fields.test)
-    return Source(splits, classes, note, validation='validation' if own else '')
+    validation = 'validation' if own else ''
+    return Source(splits, classes, note, validation=validation, refuse_copies=True)
 
 
 def _splits(root: pathlib.Path) -> dict[str, pathlib.Path]:
@@ -161,6 +177,7 @@ def _root(name: str) -> pathlib.Path:
         root = pathlib.Path(path).expanduser()
         if not path or not root.is_dir():
             raise UserError(f'{name}: there is no such folder. {advice}')
+        _checked(str(root))
     except (RuntimeError, ValueError, OSError) as error:  # no such home, a null byte, no rights
         words = str(error).rstrip('.')
         raise UserError(f'{name}: that folder cannot be found ({words}). {advice}') from error
@@ -169,18 +186,22 @@ def _root(name: str) -> pathlib.Path:
 
 def _stat(path):
     try:
-        return os.stat(path)
+        found = os.stat(path)
+        if stat.S_ISREG(found.st_mode):
+            return found
+        kind = 'a pipe, a socket or a device and no file'  # reading one might never end
+        raise UserError(f'{printable(path)} is {kind}. Take it out of the folder.')
     except FileNotFoundError as error:
-        words = f'{path} is a link to a file that is not there. Repair or remove it.'
-        raise UserError(words) from error
+        words = 'is a link to a file or folder that is not there. Repair or remove it.'
+        raise UserError(f'{printable(path)} {words}') from error
     except OSError as error:
         _unreadable(error)
 
 
 def _unreadable(error: OSError) -> NoReturn:
     raise UserError(
-        f'{error.filename} cannot be read ({reason(error)}). Change its rights, or take it out of '
-        'the folder.'
+        f'{printable(str(error.filename))} cannot be read ({reason(error)}). Repair that, or '
+        'take it out of the folder.'
     ) from error
 
 
@@ -205,20 +226,38 @@ def _walk(place, seen: dict[str, str]):
 
 def _subfolders(place):
     try:
-        found = sorted(entry.name for entry in os.scandir(place) if entry.is_dir())
+        entries = [entry for entry in os.scandir(place) if not entry.name.startswith('.')]
+        found = sorted(entry.name for entry in entries if entry.is_dir())
+        for entry in entries:  # such as a class on a disk that is not there now
+            if entry.is_symlink() and entry.name not in found:
+                _stat(entry.path)
     except OSError as error:
         _unreadable(error)
-    return [_checked(name) for name in found if not name.startswith('.')]
+    return [_checked(name) for name in found]
 
 
 def _checked(name: str) -> str:
+    """UserError for a name that cannot be printed or stored in one line of text."""
     try:
         name.encode()
-    except UnicodeEncodeError as error:  # bytes that are no UTF-8: cannot be printed or stored
+    except UnicodeEncodeError as error:
         raise UserError(
             f'{os.fsencode(name)!r}: the name of this file or folder is not UTF-8. Rename it.'
         ) from error
+    if printable(name) != name:
+        raise UserError(
+            f'{name!r}: the name of this file or folder holds a character that controls a '
+            'terminal, such as the end of a line. Rename it.'
+        )
     return name
+
+
+def printable(name: str) -> str:
+    """The name on one line: control characters and bytes that are no UTF-8 are escaped."""
+    bad = ('Cc', 'Cs', 'Zl', 'Zp')
+    return ''.join(
+        repr(letter)[1:-1] if unicodedata.category(letter) in bad else letter for letter in name
+    )
 
 
 def _classes(place):
@@ -251,9 +290,9 @@ def _files(place, classes, ignored, seen):
     for label, name in enumerate(classes):
         count = len(items)
         for base, file in _walk(place / name, seen):
-            relative = pathlib.Path(base, _checked(file)).relative_to(place).as_posix()
+            relative = pathlib.Path(base, file).relative_to(place).as_posix()
             if _is_image(file):
-                items.append((_mark(relative), relative, label))
+                items.append((_mark(_checked(relative)), relative, label))
             else:
                 ignored.append(relative)
         if len(items) == count:

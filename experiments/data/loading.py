@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import progress
-from experiments.data import classes, memory, sources, statistics, stream
+from experiments.data import classes, copies, memory, sources, statistics, stream
 from experiments.data import records as reading
 from experiments.data.batch_plan import steps_per_epoch
 from experiments.data.dataset import Dataset
@@ -57,6 +57,14 @@ def asked(fields: ConfigDict) -> str:
     return json.dumps([fields.name, fields.train, fields.test, fields.validation, *kept])
 
 
+def found_of(content: str, limit: int) -> str:
+    """What a row says it was trained and tested on. content: Dataset.content; limit: data.limit.
+
+    Rows of code that limited the train split alone hold the content alone.
+    """
+    return digest(content, limit) if limit else content
+
+
 def load(
     fields: ConfigDict,
     look: bool = False,
@@ -66,10 +74,11 @@ def load(
     """Opens, splits and describes the data set of a config's `data` group.
 
     The validation split is the last `validation` of the train split, unless the source has one of
-    its own, and `limit` keeps the first images of what is left: both by index, so the same for
-    every seed and arm. The mean and standard deviation are those of the images trained on. A set
-    whose decoded images fit is read into memory, a larger one streamed (`stream`); batches, mean
-    and standard deviation are the same both ways.
+    its own, and `limit` keeps the first images of each split: both by index, so the same for every
+    seed and arm. Equal images in two splits are refused in a folder, and said of other sources
+    (`copies`); those of all splits are looked for, before `limit`. The mean and standard deviation
+    are those of the images trained on. A set whose decoded images fit is read into memory, a larger
+    one streamed (`stream`); batches, mean and standard deviation are the same both ways.
 
     look: for whoever needs a few images only. Nothing is decoded beforehand. The mean and
     standard deviation are then those that a training has kept on disk, or else those of a fixed
@@ -106,33 +115,51 @@ def load(
     known = look and not fields.skip_broken
     read: Callable = functools.partial(stream.streamed, known=known) if streams else memory.decoded
     splits: dict[str, stream.Split] = {}
+    parts: dict[str, copies.Part] = {}
     contents = []
     for name, records in sorted(found.items()):
-        splits[name], skipped, content = read(records, how, shape, len(source.classes), fields)
-        contents.append((name, content or records.fingerprint))
-        if skipped:
-            notes.append(f'{skipped} records of {records.name} that do not decode left out')
-            progress.note(notes[-1])
+        split, seen = read(records, how, shape, len(source.classes), fields)
+        splits[name] = split
+        contents.append((name, seen.content or records.fingerprint))
+        if seen.marks is not None:
+            rows = np.delete(np.arange(len(records)), seen.broken)
+            parts[name] = copies.Part(records, rows, np.asarray(split.labels), seen.marks[rows])
+        if len(seen.broken):
+            words = f'{len(seen.broken)} records of {records.name} that do not decode left out'
+            notes.append(words)
+            progress.note(words)
     total = len(splits['train'].labels)
     own = 'validation' in splits
     held_out = len(splits['validation'].labels) if own else round(total * fields.validation)
     left = total if own else total - held_out
-    count = min(left, fields.limit or total)
-    if not held_out or not count:
+    if not held_out or not left:
         raise UserError(
             f'{fields.name}: {total} images with data.validation={fields.validation} '
-            f'leave {count} to train on and {held_out} to validate on; both need some.'
+            f'leave {left} to train on and {held_out} to validate on; both need some.'
         )
     if not own:
         splits['validation'] = splits['train'].cut(left, total)
-    splits['train'] = splits['train'].cut(0, count)
+        splits['train'] = splits['train'].cut(0, left)
+        if 'train' in parts:
+            parts['validation'] = parts['train'].cut(left, total)
+            parts['train'] = parts['train'].cut(0, left)
+    if len(parts) == len(splits):  # every split was read
+        parts = {name: parts[name] for name in ('train', 'validation', 'test')}
+        notes += copies.check(fields.name, parts, source.refuse_copies and not fields.allow_copies)
+    whole = {name: len(splits[name].labels) for name in ('train', 'validation', 'test')}
+    kept = {name: min(count, fields.limit or count) for name, count in whole.items()}
+    splits = {name: splits[name].cut(0, count) for name, count in kept.items()}
     for name, split in splits.items():
         if isinstance(split.labels, np.ndarray):  # known without reading the records
             lost = len(source.classes) - len(np.unique(split.labels))
             if lost:
                 notes.append(f'no {name} image of {lost} of the {len(source.classes)} classes')
-    if count < left:
-        notes.append(f'only the first {count:,} of {left:,} training images')
+    less = [
+        f'{kept[name]:,} of {whole[name]:,} {name}' for name in kept if kept[name] < whole[name]
+    ]
+    if less:
+        notes.append(f'only the first {", ".join(less)} images')
+    count = kept['train']
     if count > statistics.SAMPLE:
         notes.append(f'mean and deviation of a fixed sample of {statistics.SAMPLE:,}')
     fingerprints = [found[name].fingerprint for name in sorted(found)]
@@ -146,7 +173,8 @@ def load(
         note='; '.join(notes),
         fingerprint=digest(fingerprints, tuple(how), count, counts),
         asked=asked(fields),
-        found=digest(contents),
+        content=digest(contents),
+        found=found_of(digest(contents), fields.limit),
         stamp=first.stamp,
         counted=statistics.LOOK // math.prod(shape) + 1 if look else None,
         cache=fields.cache,

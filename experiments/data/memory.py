@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from experiments.data import cache, scan
 from experiments.data.decode import Decoding
-from experiments.data.records import Records
+from experiments.data.records import Found, Records
 from experiments.errors import UserError
 
 MEMORY = 4 * 2**30  # bytes of decoded images above which a set is streamed; or half of what is free
@@ -37,8 +37,8 @@ class InMemory(NamedTuple):
 
 def decoded(
     records: Records, how: Decoding, shape: tuple, classes: int, fields: ConfigDict
-) -> tuple[InMemory, int, str]:
-    """A split decoded into memory, how many records were left out, and a digest of all of them.
+) -> tuple[InMemory, Found]:
+    """A split decoded into memory, without the records that are broken, and what was found.
 
     fields: a config's `data` group.
 
@@ -49,27 +49,30 @@ def decoded(
     place = fields.cache, records.name, key, (records.fingerprint, records.stamp)
     kept = None if records.embedded else cache.read(*place)
     if kept:
-        return InMemory(kept['images'], kept['labels']), int(kept['skipped']), str(kept['content'])
+        found = Found.of(kept)
+        return InMemory(kept['images'], np.delete(kept['labels'], found.broken)), found
     try:
         images = np.empty((len(records), *shape), np.uint8)
     except MemoryError as error:
         words = f'{records.name}: {len(records):,} images of {shape} do not fit into memory.'
         raise UserError(f"{words} Set data.stream to 'auto' or 'always'.") from error
-    labels, count, digest = np.empty(len(records), np.int32), 0, b''
+    labels, marks = np.empty(len(records), np.int32), np.empty(len(records), np.uint64)
+    count, done, digest, broken = 0, 0, b'', np.empty(0, np.int64)
     for chunk in scan.scan(records, how, shape, classes, fields, 'decoding'):
         good, digest = chunk['good'], chunk['digest']
         new = chunk['image'] if good.all() else chunk['image'][good]
         images[count : count + len(new)] = new
-        labels[count : count + len(new)] = chunk['label'][good]
         count += len(new)
+        labels[done : done + len(good)] = chunk['label']
+        marks[done : done + len(good)] = chunk['mark']
+        broken = np.concatenate([broken, done + np.flatnonzero(~good)])
+        done += len(good)
     scan.check_some(count, records)
-    split, skipped = InMemory(images[:count], labels[:count]), len(records) - count
-    if records.embedded:
-        return split, skipped, ''
-    arrays = {'images': split.images, 'labels': split.labels}
-    arrays |= {'skipped': np.asarray(skipped), 'content': np.asarray(digest.hex())}
-    cache.write(*place, arrays)
-    return split, skipped, digest.hex()
+    found = Found(broken, labels, marks, '' if records.embedded else digest.hex())
+    split = InMemory(images[:count], np.delete(labels, broken))
+    if not records.embedded:
+        cache.write(*place, {'images': split.images} | found.arrays())
+    return split, found
 
 
 def budget() -> float:

@@ -1,5 +1,6 @@
 """Images of a source by index, before they are decoded, and their decoding one by one."""
 
+import contextlib
 import hashlib
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -7,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.data.decode import Decoding, Unfit, channels_of, decode
+from experiments.data.decode import Decoding, Unfit, channels_of, decode, said
 from experiments.errors import UserError, reason, shown
 from experiments.files import digest
 
@@ -62,6 +63,26 @@ class Records:
         return f'record {index}'
 
 
+class Found(NamedTuple):
+    """What one reading of all records of a split found, by their places among the records."""
+
+    broken: np.ndarray  # int64, places of the records that do not decode
+    labels: np.ndarray | None  # int32 [N]; None: not read
+    marks: np.ndarray | None  # uint64 [N], equal where the decoded pixels are equal; None: not read
+    content: str  # digest of the bytes of all records; '': their fingerprint is one
+
+    @classmethod
+    def of(cls, kept: Mapping[str, np.ndarray]) -> 'Found':
+        """From its `arrays`."""
+        return cls(kept['broken'], kept['labels'], kept['marks'], str(kept['content']))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As arrays, to be kept on disk."""
+        assert self.labels is not None and self.marks is not None
+        parts = {'broken': self.broken, 'labels': self.labels, 'marks': self.marks}
+        return parts | {'content': np.asarray(self.content)}
+
+
 class Source(NamedTuple):
     """What a source gives: its splits by name, its classes, and a note on the data.
 
@@ -73,6 +94,7 @@ class Source(NamedTuple):
     note: str  # printed beside every number: which data, and how exact
     sub_split: Callable[[str], Records] | None = None  # opens names such as 'train[:90%]' too
     validation: str = ''  # name of the validation split, where the data have one of their own
+    refuse_copies: bool = False  # an image in two splits is the user's mistake, to be repaired
 
 
 class Arrays(Records):
@@ -181,29 +203,39 @@ def _broken(records, index, error):
     return Broken(f'{records.name}: {records.where(index)} {words}', index)
 
 
-def each(records: Records, indices: Sequence[int] | np.ndarray, how: Decoding) -> Iterator[tuple]:
+def each(
+    records: Records,
+    indices: Sequence[int] | np.ndarray,
+    how: Decoding,
+    heard: list[tuple[str, str]] | None = None,
+) -> Iterator[tuple]:
     """Yields (image, label, fault, raw) of every record.
 
     image: decoded, uint8; label: int; fault: UserError of a broken record; raw: what `fetch` gave.
-    What is missing is None.
+    What is missing is None. `heard` gets (name of the record, text) of every warning of Pillow;
+    then one thread alone may read.
 
     Raises:
       UserError: none can be read.
     """
+    listen = contextlib.nullcontext if heard is None else said
     for start in range(0, len(indices), records.fetch_size):
         some = [int(index) for index in indices[start : start + records.fetch_size]]
         fetched = _fetch_all(records, some)
         for place, index in enumerate(some):
             raw = label = image = fault = None
             try:
-                try:
-                    ((raw, label),) = [fetched[place]] if fetched else records.fetch([index])
-                    image = decode(raw, how)
-                except Exception:
-                    image, label = one(records, index, how)  # again, for the message
+                with listen() as texts:
+                    try:
+                        ((raw, label),) = [fetched[place]] if fetched else records.fetch([index])
+                        image = decode(raw, how)
+                    except Exception:
+                        image, label = one(records, index, how)  # again, for the message
                 label = _whole(records, index, label)
             except UserError as error:
                 fault = error
+            if heard is not None and texts:
+                heard += [(records.where(index), text) for text in texts]
             yield image, label, fault, raw
 
 
@@ -214,19 +246,22 @@ def many(
     shape: tuple,
     classes: int,
     hashes: list[bytes] | None = None,
+    marks: list[int] | None = None,
+    heard: list[tuple[str, str]] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[int, UserError]]]:
     """Decodes records: (uint8 [n, *shape], int32 [n], faults).
 
     faults: [(place among the indices, UserError)] of the records that are broken, of another shape
     or labelled outside 0..classes - 1; their places hold zeros. `hashes` gets 32 bytes a record,
-    of its bytes before they are decoded and of its label.
+    of its bytes before they are decoded and of its label; `marks` a number of 64 bits, of its
+    pixels after they are decoded; `heard` is that of `each`.
 
     Raises:
       UserError: none can be read.
     """
     images, labels = np.zeros((len(indices), *shape), np.uint8), np.zeros(len(indices), np.int32)
     faults = []
-    for place, (image, label, fault, raw) in enumerate(each(records, indices, how)):
+    for place, (image, label, fault, raw) in enumerate(each(records, indices, how, heard)):
         if hashes is not None:
             hashes.append(_hash(raw, label))
         if fault is None and image.shape != shape:
@@ -241,7 +276,16 @@ def many(
             images[place], labels[place] = image, label
         else:
             faults.append((place, fault))
+        if marks is not None:
+            marks.append(mark_of(images[place]))
     return images, labels, faults
+
+
+def mark_of(image: np.ndarray) -> int:
+    """64 bits of a hash of the shape and the pixels of an image, uint8 [H, W, C]."""
+    hashed = hashlib.sha256(repr(image.shape).encode())
+    hashed.update(np.ascontiguousarray(image).data)
+    return int.from_bytes(hashed.digest()[:8], 'little')
 
 
 def label_error(records: Records, index: int, label: int, classes: int) -> UserError:

@@ -15,6 +15,7 @@ from experiments.data.records import Broken, Records
 from experiments.errors import UserError
 
 CHUNK = 128  # records read at a time, at most
+_TOLD = 5  # warnings of different texts that are printed
 _BYTES = 64 * 2**20  # of decoded images read at a time; one image may have more
 
 
@@ -26,8 +27,9 @@ def step_of(shape: Sequence[int]) -> int:
 class Chunks:
     """The decoded records in chunks of `step_of` images, by index; worker processes read them.
 
-    A chunk: 'image', uint8 [n, *shape]; 'label', int32 [n]; 'hash', 32 bytes a record; 'fault',
-    [(place in the chunk, whether the record is broken, message)].
+    A chunk: 'image', uint8 [n, *shape]; 'label', int32 [n]; 'hash', 32 bytes a record; 'mark',
+    uint64 [n], equal for equal pixels; 'fault', [(place in the chunk, whether the record is broken,
+    message)]; 'heard', [(name of a record, warning)].
     """
 
     def __init__(
@@ -45,13 +47,17 @@ class Chunks:
     def chunk(self, rows) -> dict:
         """The chunk of these records."""
         hashes: list[bytes] = []
+        marks: list[int] = []
+        heard: list[tuple[str, str]] = []
         images, labels, faults = reading.many(
-            self.records, rows, self.how, self.shape, self.classes, hashes
+            self.records, rows, self.how, self.shape, self.classes, hashes, marks, heard
         )
         return {
             'image': images,
             'label': labels,
             'hash': b''.join(hashes),
+            'mark': np.array(marks, np.uint64),
+            'heard': heard,
             'fault': [(place, isinstance(error, Broken), str(error)) for place, error in faults],
         }
 
@@ -64,7 +70,26 @@ def read(chunks: Chunks, workers: int, words: str = '', few: int | None = None) 
     found: Iterator[dict] = map(chunks.__getitem__, range(len(chunks)))
     if workers and len(chunks.rows) >= (readahead.FEW if few is None else few):
         found = readahead.stream(chunks, workers, 0, len(chunks))
-    return progress.reported(found, words, len(chunks.rows), chunks.step) if words else found
+    if not words:
+        return found
+    return _told(progress.reported(found, words, len(chunks.rows), chunks.step), chunks.records)
+
+
+def _told(chunks: Iterator[dict], records: Records) -> Iterator[dict]:
+    """Passes on the chunks; then notes every warning, with the record it came first from."""
+    heard: dict[str, tuple[str, int]] = {}
+    try:
+        for chunk in chunks:
+            for where, text in chunk['heard']:
+                first, count = heard.get(text, (where, 0))
+                heard[text] = first, count + 1
+            yield chunk
+    finally:
+        for text, (where, count) in list(heard.items())[:_TOLD]:
+            others = f' (and {count - 1:,} other records)' if count > 1 else ''
+            progress.note(f'{records.name}: {where}: {text.rstrip(".")}{others}')
+        if len(heard) > _TOLD:
+            progress.note(f'{records.name}: {len(heard) - _TOLD:,} other warnings')
 
 
 def scan(

@@ -154,6 +154,6 @@ SOURCES: dict[str, Callable] = {'digits': digits, 'synthetic': synthetic, 'folde
 
 def fields_of(name: str, data_dir: str | None = None, **changes: Any) -> ConfigDict:
     """The `data` fields of configs/base.py for a set, with changes."""
-    fields = base.get_config().data
+    fields = base.get_data()
     fields.update(name=name, dir=data_dir, **changes)
     return fields

@@ -19,7 +19,7 @@ from PIL import Image
 from experiments.data import readahead, scan, sources
 from experiments.data import records as reading
 from experiments.data.batches import train_batches
-from experiments.data.decode import Decoding
+from experiments.data.decode import Decoding, open_image
 from experiments.data.memory import InMemory
 from experiments.data.stream import Streamed
 from experiments.environment import measured_on
@@ -262,7 +262,7 @@ class Images:
 
     def __getitem__(self, index):
         path, label = self.files[index]
-        with Image.open(path) as file:
+        with open_image(path) as file:
             image = file.convert(self.mode)
         if self.resize:
             scale = self.resize / min(image.size)

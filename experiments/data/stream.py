@@ -10,7 +10,7 @@ from experiments.data import cache, scan
 from experiments.data import records as reading
 from experiments.data.decode import Decoding
 from experiments.data.memory import InMemory
-from experiments.data.records import Broken, Records
+from experiments.data.records import Broken, Found, Records
 
 _SAVE = 60.0  # seconds of a long reading after which the findings so far are kept
 
@@ -25,6 +25,7 @@ class Streamed:
     shape: tuple[int, ...]  # (H, W, C) of an image
     classes: int
     workers: int = 0
+    read_labels: np.ndarray | None = None  # int32, of all records, where one reading found them
 
     def __len__(self):
         return len(self.rows)
@@ -32,9 +33,8 @@ class Streamed:
     @property
     def labels(self) -> 'np.ndarray | Unread':
         """int32 [N]; where the records hold them, an object of that length for np.asarray."""
-        if self.records.labels is None:
-            return Unread(self)
-        return self.records.labels[self.rows]
+        labels = self.records.labels if self.read_labels is None else self.read_labels
+        return Unread(self) if labels is None else labels[self.rows]
 
     def read(self, rows: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
         """uint8 [n, H, W, C] and int32 [n] of the images at these places.
@@ -87,8 +87,8 @@ def streamed(
     classes: int,
     fields: ConfigDict,
     known: bool = False,
-) -> tuple[Streamed, int, str]:
-    """A split to be streamed, how many records are left out, and a digest of all of them.
+) -> tuple[Streamed, Found]:
+    """A split to be streamed, without the records that are broken, and what was found.
 
     Every record is read once, before the first step: a fault that came up in the test split would
     cost the whole training. The findings are kept on disk, also of a reading that was interrupted
@@ -97,47 +97,53 @@ def streamed(
     Raises:
       UserError: a record that may not be left out, or none that decodes.
     """
-    rows, content = np.arange(len(records)), ''
+    found = Found(np.empty(0, np.int64), None, None, '')
     if records.embedded and records.labels is not None:  # only the labels can be wrong
         bad = np.flatnonzero((records.labels < 0) | (records.labels >= classes))
         if len(bad):
             row = int(bad[0])
             raise reading.label_error(records, row, records.labels[row], classes)
     elif not known:
-        broken, content = _look_through(records, how, shape, classes, fields)
-        content = '' if records.embedded else content
-        rows = np.setdiff1d(rows, broken)
-        scan.check_some(len(rows), records)
-    split = Streamed(records, rows, how, shape, classes, fields.workers)
-    return split, len(records) - len(rows), content
+        found = _look_through(records, how, shape, classes, fields)
+        found = found._replace(content='') if records.embedded else found
+    rows = np.delete(np.arange(len(records)), found.broken)
+    scan.check_some(len(rows), records)
+    return Streamed(records, rows, how, shape, classes, fields.workers, found.labels), found
 
 
-def _look_through(records, how, shape, classes, fields) -> tuple[np.ndarray, str]:
-    """Reads every record: the places of those that do not decode, and a digest of all."""
+def _look_through(records, how, shape, classes, fields) -> Found:
+    """Reads every record."""
     key = 'broken', *scan.key_of(records, how, shape, classes)
     place = fields.cache, f'{records.name} broken', key, (records.fingerprint, records.stamp)
     kept = None if records.embedded else cache.read(*place)
     if kept is None or len(kept['broken']) and not fields.skip_broken:  # named again, or repaired
-        kept = {'broken': np.empty(0, np.int64), 'done': 0, 'content': ''}
-    broken, done = kept['broken'], int(kept['done'])
-    digest = bytes.fromhex(str(kept['content']))
+        kept = {'broken': np.empty(0, np.int64), 'content': np.str_('')}
+        kept |= {'labels': np.empty(0, np.int32), 'marks': np.empty(0, np.uint64)}
+    found = Found.of(kept)
+    parts = [found]  # joined where they are kept or returned: not for every chunk
+    done = begun = len(kept['labels'])
     if done == len(records):
-        return broken, digest.hex()
+        return found
     saved = time.monotonic()
 
+    def joined() -> Found:
+        join = lambda name: np.concatenate([getattr(part, name) for part in parts])
+        return Found(join('broken'), join('labels'), join('marks'), parts[-1].content)
+
     def save():
-        if not records.embedded and done:
-            arrays = {'broken': broken, 'done': np.int64(done), 'content': np.str_(digest.hex())}
-            cache.write(*place, arrays)
+        if not records.embedded and done > begun:
+            cache.write(*place, joined().arrays())
 
     try:
         words = 'reading every record once'
+        digest = bytes.fromhex(found.content)
         for chunk in scan.scan(records, how, shape, classes, fields, words, done, digest):
-            broken = np.concatenate([broken, done + np.flatnonzero(~chunk['good'])])
-            digest, done = chunk['digest'], done + len(chunk['good'])
+            broken = done + np.flatnonzero(~chunk['good'])
+            parts.append(Found(broken, chunk['label'], chunk['mark'], chunk['digest'].hex()))
+            done += len(chunk['label'])
             if time.monotonic() - saved > _SAVE:
                 save()
                 saved = time.monotonic()
     finally:
         save()
-    return broken, digest.hex()
+    return joined()

@@ -1,17 +1,17 @@
 """Prepared TFDS data sets, read from their array_record files without TensorFlow."""
 
-import functools
 import logging
 import os
 import pathlib
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments.data.cache import stamp_of
 from experiments.data.records import Records, Source
 from experiments.errors import UserError, nearest, reason
 from experiments.files import digest
@@ -28,13 +28,14 @@ def prepared(fields: ConfigDict) -> Source:
     Raises:
       UserError: a set that is unknown, not prepared, or none to train a classifier on.
     """
-    builder = open_builder(fields.name, fields.dir)
+    folder = data_dir(fields.dir)
+    builder = open_builder(fields.name, folder)
     form = getattr(builder.info.file_format, 'value', builder.info.file_format)
     if form != 'array_record':
         raise UserError(
             f'{fields.name} is prepared as {form} files in {builder.data_path}; only '
             'array_record files are read. Prepare it a second time, in another '
-            f'folder: python -m experiments.data prepare {fields.name} --data_dir DIR'
+            f'folder: {_elsewhere(fields.name)}'
         )
     features = builder.info.features
     if not {'image', 'label'} <= set(features):
@@ -54,19 +55,42 @@ def prepared(fields: ConfigDict) -> Source:
         )
     size = (*features['image'].shape[:2], features['image'].shape[-1])
 
-    split = functools.partial(PreparedRecords, builder, fields.name, fields.dir, size)
+    def split(name: str) -> Records:
+        return PreparedRecords(builder, fields.name, folder, size, name)
+
     return Source(
-        {name: split(name) for name in builder.info.splits},
+        Splits(list(builder.info.splits), split),
         tuple(features['label'].names),
         f'{fields.name} {builder.version} as prepared in this TFDS data_dir',
         split,
     )
 
 
+class Splits(Mapping):
+    """{name: its Records}, opened when asked for: a split that is empty or not there harms none."""
+
+    def __init__(self, names: list[str], opened: Callable[[str], Records]):
+        self._names, self._opened = names, opened
+
+    def __getitem__(self, name: str) -> Records:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._opened(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 class PreparedRecords(Records):
     """The records of one split or sub-split; every process that reads it opens it again."""
 
-    def __init__(self, builder, name: str, folder: str | None, size: tuple, split: str):
+    def __init__(self, builder, name: str, folder: str, size: tuple, split: str):
         self._set, self._dir, self._split = name, folder, split
         self.name = f'{name} {split!r}'
         self.size = (*size[:2], size[2] if size[2] in (1, 3) else None)
@@ -90,21 +114,21 @@ class PreparedRecords(Records):
             self.ranges.setdefault(path.name, []).append((piece.skip, piece.skip + count))
             self._pieces.append((path.name, piece.skip, count))
             self._files[str(path)] = piece.examples_in_shard
-        # TFDS writes nothing where a set is prepared, so the rest has to go first
+        # TFDS writes nothing where a set is prepared; other splits of the set may be sound
         self._again = (
-            f'Remove the folder {self.home} and prepare the set again: python -m experiments.data '
-            f'prepare {name}{_into(folder)}'
+            'Name splits that are sound (data.train, data.test), bring the file back, '
+            f'or prepare the set in another folder: {_elsewhere(name)}'
         )
         for path in files:
             if not path.is_file():
                 words = f'{name}: the file {path} of split {split!r} is missing.'
                 raise UserError(f'{words} {self._again}')
         if self._count <= 0:  # below: a slice such as train[90%:10%]
-            raise UserError(f'{name}: split {split!r} is empty.')
+            raise UserError(f'{name}: split {split!r} is empty. Set data.train or data.test.')
         stats = [path.stat() for path in files]
         sizes = [stat.st_size for stat in stats]
         self.fingerprint = digest(builder.info.full_name, split, self._pieces, sizes)
-        self.stamp = digest([stat.st_mtime_ns for stat in stats])
+        self.stamp = stamp_of(files, stats)
 
     def __len__(self):
         return self._count
@@ -165,8 +189,20 @@ class PreparedRecords(Records):
             raise UserError(f'{words} {self._again}') from error
 
 
-def open_builder(name: str, folder: str | None):
-    """The TFDS builder of a prepared set.
+def data_dir(folder: str | None) -> str:
+    """data.dir or --data_dir -> the folder that is read: $TFDS_DATA_DIR or TFDS's own for None.
+
+    Raises UserError for the home of a user that does not exist.
+    """
+    given = folder or os.environ.get('TFDS_DATA_DIR') or _DIR
+    try:
+        return str(pathlib.Path(given).expanduser())
+    except RuntimeError as error:
+        raise UserError(f'the data_dir {given!r} cannot be found: {error}') from error
+
+
+def open_builder(name: str, folder: str | None = None):
+    """The TFDS builder of a prepared set in `data_dir(folder)`.
 
     Raises:
       UserError: an unknown name (with the nearest), a version, config or package that is not
@@ -176,7 +212,7 @@ def open_builder(name: str, folder: str | None):
     import tensorflow_datasets as tfds  # start-up cost
 
     try:
-        builder = tfds.builder(name, data_dir=folder)
+        builder = tfds.builder(name, data_dir=data_dir(folder))
     except tfds.core.DatasetNotFoundError as error:
         raise _unknown(name, tfds, folder) from error
     except Exception as error:
@@ -196,12 +232,16 @@ def open_builder(name: str, folder: str | None):
 
 
 def _into(folder):
-    return f' --data_dir {shlex.quote(folder)}' if folder else ''
+    return f' --data_dir {shlex.quote(data_dir(folder))}' if folder else ''
+
+
+def _elsewhere(name):
+    return f'python -m experiments.data prepare {name} --data_dir DIR'
 
 
 def names(folder: str | None = None) -> list[str]:
     """'name/config:version' of every set prepared under a data_dir."""
-    root = pathlib.Path(folder or os.environ.get('TFDS_DATA_DIR') or _DIR).expanduser()
+    root = pathlib.Path(data_dir(folder))
     found = sorted(root.glob('*/**/dataset_info.json'))
     words = [path.parent.relative_to(root).parts for path in found]
     return [f'{"/".join(one[:-1])}:{one[-1]}' for one in words if 2 <= len(one) <= 3]
@@ -221,7 +261,7 @@ def prepare(name: str, folder: str | None = None) -> str:
     import tensorflow_datasets as tfds  # start-up cost
 
     try:
-        builder = tfds.builder(name, data_dir=folder, file_format='array_record')
+        builder = tfds.builder(name, data_dir=data_dir(folder), file_format='array_record')
         builder.download_and_prepare()
     except tfds.core.DatasetNotFoundError as error:
         raise _unknown(name, tfds, folder) from error
@@ -248,7 +288,8 @@ def _variants(name, folder):
 
 def where(folder: str | None) -> str:
     """The data_dir that is read, in words."""
-    return folder or os.environ.get('TFDS_DATA_DIR') or f'{_DIR} (TFDS_DATA_DIR is not set)'
+    unset = '' if folder or os.environ.get('TFDS_DATA_DIR') else ' (TFDS_DATA_DIR is not set)'
+    return data_dir(folder) + unset
 
 
 def _first_line(error: Exception) -> str:

@@ -14,9 +14,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from experiments import style, tables
+from experiments import machine, style, tables
 from experiments.errors import UserError, command
 from experiments.models import description, figure
+from experiments.options import Parser
 
 
 def _fields(words: list[str]) -> dict[str, Any]:
@@ -44,17 +45,17 @@ def _fields(words: list[str]) -> dict[str, Any]:
     return fields
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> Parser:
+    made = Parser(
         prog='python -m experiments.models',
-        allow_abbrev=False,
+        others=True,
         description='Describes the nets: all of them, or one layer by layer. Read from the traced '
         'programs; no weights are allocated.',
         epilog='Any field of the net can be set: --norm=batch --classes=10.',
     )
-    parser.add_argument('name', nargs='?', help='a net, for its table of layers (default: all)')
-    parser.add_argument('--side', type=int, metavar='N', help='with NAME: read N x N images')
-    output = parser.add_mutually_exclusive_group()
+    made.add_argument('name', nargs='?', help='a net, for its table of layers (default: all)')
+    made.add_argument('--side', type=int, metavar='N', help='with NAME: read N x N images')
+    output = made.add_mutually_exclusive_group()
     output.add_argument('--json', action='store_true', help='the same as JSON')
     output.add_argument('--markdown', action='store_true', help='the same as a GitHub table')
     output.add_argument(
@@ -62,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar='FILE',
         help='draw parameters against multiply-adds of all nets, .png or .svg',
     )
-    return parser
+    return made
 
 
 def _one(args: argparse.Namespace, fields: dict[str, Any]) -> str | tables.Terminal:
@@ -98,7 +99,7 @@ def _all(args: argparse.Namespace) -> str | tables.Terminal:
 @command
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    args, words = _parser().parse_known_args(argv)
+    args, words = parser().parse_known_args(argv)
     fields = _fields(words)
     if args.name is None and (fields or args.side is not None):
         raise UserError('fields and --side are for one net: name it first.')
@@ -106,6 +107,7 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError('--figure draws all nets: leave out the name.')
     if args.side is not None and args.side < 1:
         raise UserError(f'--side is {args.side}, it must be at least 1 pixel.')
+    machine.check_devices()
     shown = _all(args) if args.name is None else _one(args, fields)
     if isinstance(shown, str):
         print(shown.rstrip('\n'))

@@ -8,19 +8,21 @@ middle 224x224, then (x / 255 - mean) / std per channel with ImageNet's mean and
 weights were made for mean 0.5 and std 0.5.
 """
 
-import argparse
 import os
 import pathlib
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from cnns import convert
-from experiments.errors import UserError, command, one_of
+from experiments import machine
+from experiments.data.decode import Unfit, open_image, plain, said, turn_upright
+from experiments.errors import UserError, command, one_of, printable
+from experiments.options import Parser
+from experiments.progress import note
 from experiments.train.evaluate import normalise
 
 CROP = convert.SIDE  # pixels
@@ -32,22 +34,23 @@ NORMALISATION = {'googlenet': ((0.5,) * 3, (0.5,) * 3)}  # where it is another
 
 
 def read_image(path: str | os.PathLike, resize: int = RESIZE) -> np.ndarray:
-    """Reads an image of any kind Pillow knows: uint8 [224, 224, 3], upright, resized and cropped.
+    """Reads an image of one of decode.FORMATS: uint8 [224, 224, 3], upright, resized, cropped.
 
     Raises:
       UserError: no such file, or no image.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('error', Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                image = _rgb(ImageOps.exif_transpose(opened))
+        with said() as texts, open_image(path) as image:
+            turn_upright(image)
+            image = plain(image).convert('RGB')
     except FileNotFoundError as error:
         raise UserError(f'there is no image {path}.') from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UserError(f'{path} is too large an image: {error}') from error
+    except Unfit as error:
+        raise UserError(f'{path} {error}.') from error
     except Exception as error:  # each of Pillow's decoders fails in its own way
         raise UserError(f'{path} cannot be read as an image: {error}') from error
+    for text in texts:
+        note(f'{path}: {text}')
     width, height = image.size
     short = min(width, height)
     if max(width, height) > 100 * short:
@@ -57,20 +60,6 @@ def read_image(path: str | os.PathLike, resize: int = RESIZE) -> np.ndarray:
     image = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - CROP) / 2), round((height - CROP) / 2)
     return np.asarray(image.crop((left, top, left + CROP, top + CROP)))
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """The image in 8-bit RGB. Raises UserError for fractions."""
-    if image.mode == 'F':
-        raise UserError(
-            'its pixels are fractions, whose white is not known; save it with 8 or 16 bits'
-        )
-    if image.mode.startswith('I'):  # 16 bits of grey; convert() would cut it off at 255
-        grey = np.asarray(image).astype(np.float64) / 257
-        return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8)).convert('RGB')
-    if image.mode == 'P' and 'transparency' in image.info:
-        image = image.convert('RGBA')
-    return image.convert('RGB')
 
 
 def predictor(
@@ -135,25 +124,30 @@ def best_lines(probabilities: np.ndarray, names: list[str] | None = None) -> lis
     ]
 
 
-@command
-def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
+def parser() -> Parser:
+    """The command line."""
+    made = Parser(
         prog='python -m experiments.predict',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         description='Prints the five best classes of images: per cent, index and name.',
         epilog=f'models: {", ".join(convert.MODELS)}',
     )
-    parser.add_argument('--model', required=True, help="a net by torchvision's name")
-    parser.add_argument(
+    made.add_argument(
+        '--model',
+        required=True,
+        choices=convert.MODELS,
+        metavar='NAME',
+        help="a net by torchvision's name",
+    )
+    made.add_argument(
         '--weights',
         required=True,
         metavar='FILE',
         help="state dict in torchvision's layout: .safetensors, .pth or .pt. "
         'Nothing in it is executed.',
     )
-    parser.add_argument('--classes', metavar='FILE', help='names of the classes, one per line')
-    parser.add_argument(
+    words = 'names of the classes, one per line'
+    made.add_argument('--class_names', metavar='FILE', help=words)
+    made.add_argument(
         '--resize',
         type=int,
         default=RESIZE,
@@ -162,21 +156,29 @@ def main(argv: list[str] | None = None) -> int:
         f"default {RESIZE}; torchvision's second weights of ResNet-50, 101 "
         'and 152 (IMAGENET1K_V2) were tested with 232',
     )
-    parser.add_argument('images', nargs='+', metavar='IMAGE')
-    args = parser.parse_args(argv)
+    made.add_argument('images', nargs='+', metavar='IMAGE')
+    return made
+
+
+@command
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    args = parser().parse_args(argv)
     if not CROP <= args.resize <= _LARGEST:
         raise UserError(
             f'--resize is {args.resize}, it must be between the {CROP} pixels that are '
             f'taken and {_LARGEST}.'
         )
     images = [read_image(path, args.resize) for path in args.images]
+    machine.prepare()
+    machine.check_devices()
     predict, count = predictor(args.model, args.weights)
-    names = read_classes(args.classes, count) if args.classes else None
+    names = read_classes(args.class_names, count) if args.class_names else None
     for path, image in zip(args.images, images, strict=True):
         probabilities = predict(image[None])[0]
         if not np.isfinite(probabilities).all():
             raise UserError(
                 f'{args.weights} give {path} no probabilities: the logits are not finite.'
             )
-        print(path, *best_lines(probabilities, names), sep='\n')
+        print(printable(path), *map(printable, best_lines(probabilities, names)), sep='\n')
     return 0

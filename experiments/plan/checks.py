@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import typing
+from collections.abc import Callable
 from typing import Any
 
 import cnns
@@ -80,8 +81,8 @@ def _check_axes(config) -> None:
     for axis in AXES:
         if axis not in given:
             raise UserError(
-                f'the config has no model.{axis}, an axis of cnns. Give it a placeholder in '
-                f'configs/base.py: config.model.{axis} = placeholder(...).'
+                f'the config has no model.{axis}, an axis of cnns. Start from '
+                'configs.base.get_config(), which has all of them.'
             )
     strange = sorted(given - own - set(AXES))
     if strange:
@@ -131,6 +132,8 @@ def resolve(config) -> dict[str, Any]:
     good = all(type(epoch) is int and epoch >= 0 for epoch in flat['measure.epochs'])
     _must(flat, 'measure.epochs', good, 'whole numbers from 0', verb='hold')
     _must(flat, 'data.channels', flat['data.channels'] in (0, 1, 3), _CHANNELS)
+    title = flat['title'] or ' - '
+    _must(flat, 'title', title.isprintable(), 'one line of text without control characters')
     _check_augment(flat)
     _check_schedule(flat)
     _check_training(flat)
@@ -250,7 +253,7 @@ def _check_schedule(flat: dict[str, Any]) -> None:
 
 def _check_training(flat: dict[str, Any]) -> None:
     """UserError unless the fields of the update, the loss and the batch fit together."""
-    given = optimisers.check(flat, flatten(base.get_config()))
+    given = optimisers.check(flat)
     for path, (value, default) in given.items():
         _check_field(f'{path} of optax.{flat["train.rule"]}', value, default, float | str | None)
     for path in ('train.label_smoothing', 'train.ema'):
@@ -282,13 +285,103 @@ def check_protocol(flat: dict[str, Any]) -> None:
     _must(flat, 'protocol.selection_seeds', good, words, verb='hold')
 
 
+# --- what has an effect ------------------------------------------------------------------------
+
+_Read = tuple[Callable[[dict[str, Any]], bool], str]
+_MADE = ('digits', 'synthetic')  # sets that no file is read for
+
+
+def _with(field: str, *values: Any) -> _Read:
+    """A field is read where another one has one of these values."""
+    words = ' or '.join(map(repr, values))
+    return lambda flat: flat[field] in values, f'with {field}={words}'
+
+
+def _kind(flat: dict[str, Any]) -> str:
+    return flat['data.name'].partition(':')[0]
+
+
+def _ours(flat: dict[str, Any]) -> bool:
+    return flat['train.rule'] in optimisers.OURS
+
+
+def _decays(flat: dict[str, Any]) -> bool:
+    layers = [name for name in flat if name.startswith('train.layer_decay.')]
+    return any(flat[name] for name in ('train.weight_decay', *layers))
+
+
+# {field: (whether it is read in a config, when it is)}; a field that is not here is always read
+_OURS = "with train.rule='momentum' or 'nesterov'"
+_START: _Read = (lambda flat: flat['train.start'] is not None, 'with train.start')
+_MEASURE: _Read = (lambda flat: bool(flat['measure.names']), 'with measure.names')
+_READ: dict[str, _Read] = {
+    'train.milestones': _with('train.schedule', 'milestones'),
+    'train.every': _with('train.schedule', 'every'),
+    'train.plateau': _with('train.schedule', 'plateau'),
+    'train.drops': _with('train.schedule', 'plateau'),
+    'train.power': _with('train.schedule', 'polynomial'),
+    'train.factors': _with('train.schedule', 'milestones', 'every', 'plateau'),
+    'train.unit': (
+        lambda flat: flat['train.schedule'] in ('milestones', 'every') or flat['train.warmup'] > 0,
+        "with train.warmup, or train.schedule='milestones' or 'every'",
+    ),
+    'train.rule': (
+        lambda flat: flat['train.momentum'] > 0 or not _ours(flat),
+        'with train.momentum above 0',
+    ),
+    'train.momentum': (_ours, _OURS),
+    'train.rate_in_velocity': (
+        lambda flat: _ours(flat) and flat['train.momentum'] > 0,
+        f'with train.momentum above 0, {_OURS}',
+    ),
+    'train.start_layers': _START,
+    'train.new_head': _START,
+    'train.bias_decay': (_decays, 'with train.weight_decay or train.layer_decay above 0'),
+    'train.epochs': (
+        lambda flat: not flat['train.steps'],
+        'with train.steps=0. Set that too to count epochs, or train.steps to another number of '
+        'steps',
+    ),
+    'train.rate': (
+        lambda flat: not flat['protocol.rates'],
+        'without a grid of learning rates. Set --config.protocol.rates=RATE for a single one, or '
+        '--config.protocol.rates=() for train.rate as it is',
+    ),
+    'augment.pad': _with('augment.crop', 'pad'),
+    'augment.scales': _with('augment.crop', 'scale'),
+    'augment.interpolation': _with('augment.crop', 'area'),
+    'protocol.selection_seeds': (
+        lambda flat: bool(flat['protocol.rates']),
+        'with a grid of learning rates, protocol.rates',
+    ),
+    'measure.epochs': _MEASURE,
+    'measure.images': _MEASURE,
+    'data.dir': (lambda flat: _kind(flat) not in (*_MADE, 'folder'), 'with data sets of TFDS'),
+    'data.allow_copies': (lambda flat: _kind(flat) not in _MADE, 'with data sets of files'),
+    'data.skip_broken': (
+        lambda flat: _kind(flat) not in _MADE,
+        'with data sets that are read from files',
+    ),
+    'data.workers': (
+        lambda flat: flat['data.stream'] != 'never' and _kind(flat) not in _MADE,
+        "with data sets that are read from files, unless data.stream='never'",
+    ),
+}
+
+
+def idle(path: str, flat: dict[str, Any]) -> str:
+    """Why a field has no effect in a flat config, or ''."""
+    is_read, when = _READ.get(path, (lambda flat: True, ''))
+    return '' if is_read(flat) else f'{path} is read {when}.'
+
+
 # --- what names a run, and what names a compiled program -----------------------------------------
 
 # Fields that cannot change what is learned, so that they do not name a run. Of train.start, the
 # digest of its content does.
-_NOT_IN_THE_NAME = set(
-    'title data.dir data.stream data.workers data.cache train.devices train.together train.start '
-    'protocol.rates protocol.selection_seeds protocol.level'.split()
+NOT_IN_THE_NAME = set(
+    'title data.dir data.stream data.workers data.cache data.allow_copies train.devices '
+    'train.together train.start protocol.rates protocol.selection_seeds protocol.level'.split()
 )
 
 # Fields of `train` that are read on the host only, between steps: arms that differ in these alone
@@ -328,7 +421,7 @@ def digest(flat: dict[str, Any], phase: str) -> str:
         for key, value in flat.items()
         if key in defaults and key not in _FIRST_FIELDS and value == defaults[key]
     ]
-    left_out = _NOT_IN_THE_NAME.union(later)
+    left_out = NOT_IN_THE_NAME.union(later)
     named = {key: value for key, value in flat.items() if key not in left_out}
     text = json.dumps([phase, named], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

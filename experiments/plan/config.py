@@ -21,12 +21,26 @@ from configs import base
 from experiments.errors import UserError, nearest, one_of, reason, shown
 from experiments.options import Parser
 
+
+def flatten(tree, prefix: str = '') -> dict[str, Any]:
+    """{'model': {'pool': 'max'}} -> {'model.pool': 'max'}."""
+    flat = {}
+    for key, value in tree.items():
+        if hasattr(value, 'items'):
+            flat.update(flatten(value, f'{prefix}{key}.'))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
 AXES = tuple(cnns.axes.AXES)
 SMOKE = 'smoke'  # argument that every config takes
 
 # Groups whose fields are not listed in configs/base.py: they belong to the net or to optax.
 OPEN = ('model.fields', 'train.layer_decay', 'train.optimiser_fields')
 
+# Fields that may be None, the default: the code, the net or the machine decides
+_OPTIONAL = {name for name, value in flatten(base.get_config()).items() if value is None}
 _COMMON = 'data.name data.limit model.name train.epochs train.batch train.rate train.devices seed'
 
 KINDS = {
@@ -48,6 +62,7 @@ class ConfigFile(NamedTuple):
     make: Callable[[], ConfigDict]
     sweep: Callable | None
     arguments: tuple[str, ...] = ()  # that the file lists
+    small: bool = False  # 'smoke'
 
 
 def read_config(spec: str) -> ConfigFile:
@@ -86,27 +101,33 @@ def read_config(spec: str) -> ConfigFile:
 
     chosen = arg or (arguments[0] if arguments else '')
     name = '-'.join(filter(None, (path.stem, chosen, SMOKE if small else '')))
-    return ConfigFile(name, make, getattr(module, 'sweep', None), tuple(arguments))
+    return ConfigFile(name, make, getattr(module, 'sweep', None), tuple(arguments), small)
 
 
 def _existing(text: str) -> pathlib.Path:
-    """The path of a Python file. Raises UserError with the nearest one."""
-    path = pathlib.Path(text)
-    if not path.is_file():
-        folders = dict.fromkeys((path.parent, pathlib.Path('configs')))
-        known = [str(file) for folder in folders for file in _files(folder)]
+    """The path of a Python file, else the packaged config of that name: 'configs/NAME.py', 'NAME'.
+
+    Raises UserError with the nearest one.
+    """
+    path, packaged = pathlib.Path(text), pathlib.Path(base.__file__).parent
+    name = path.name if path.suffix == '.py' else f'{path.name}.py'
+    if path.is_file():
+        if path.suffix != '.py':
+            raise UserError(f'a config is a Python file, {text!r} is not.')
+    elif path.parent in (pathlib.Path('.'), pathlib.Path('configs')) and name in _configs(packaged):
+        return packaged / name
+    else:
+        own = [str(path.parent / name) for name in _configs(path.parent)]
+        known = dict.fromkeys([*own, *(f'configs/{name}' for name in _configs(packaged))])
         raise UserError(
-            f'no config file {text!r}.{nearest(text, known)} '
-            f'There are: {", ".join(known) or "none here"}.'
+            f'no config file {text!r}.{nearest(text, known)} There are: {", ".join(known)}.'
         )
-    if path.suffix != '.py':
-        raise UserError(f'a config is a Python file, {text!r} is not.')
     return path
 
 
-def _files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The config files of a folder, without what is none."""
-    return [path for path in sorted(folder.glob('*.py')) if path.stem not in ('__init__', 'base')]
+def _configs(folder: pathlib.Path) -> list[str]:
+    """The names of the Python files in a folder that can be configs."""
+    return sorted(path.name for path in folder.glob('*.py') if path.stem != '__init__')
 
 
 def _module(path: pathlib.Path) -> types.ModuleType:
@@ -151,7 +172,8 @@ def _check_shape(config, path: pathlib.Path) -> None:
 
 def parser(prog: str, description: str, more: str = '') -> Parser:
     """A parser with --config, for `parse`. Commands add their options; more: ends its help."""
-    configs = ', '.join(path.stem for path in _files(pathlib.Path(base.__file__).parent))
+    packaged = _configs(pathlib.Path(base.__file__).parent)
+    configs = ', '.join(name[:-3] for name in packaged if name != 'base.py')
     fields = ', '.join(_COMMON.split())
     epilog = f'--config.GROUP.FIELD=VALUE sets any field of configs/base.py, such as {fields}. '
     epilog += f'Configs: {configs}. {more}'
@@ -187,17 +209,6 @@ _NAMES = r'[a-zA-Z][\w./ -]*(,[a-zA-Z][\w./ -]*)*'  # a list of names without qu
 # --- the fields of a config --------------------------------------------------------------------
 
 
-def flatten(tree, prefix: str = '') -> dict[str, Any]:
-    """{'model': {'pool': 'max'}} -> {'model.pool': 'max'}."""
-    flat = {}
-    for key, value in tree.items():
-        if hasattr(value, 'items'):
-            flat.update(flatten(value, f'{prefix}{key}.'))
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
 def _look(config, path: str) -> Any:
     """The value at a dotted path, the config itself for '', or None."""
     for name in path.split('.') if path else ():
@@ -229,7 +240,8 @@ def set_field(config, path: str, value) -> None:
     node = _look(config, group)
     kind = node.get_type(leaf)
     try:
-        node[leaf] = _read(value, kind)
+        none = path in _OPTIONAL and value in (None, 'None')
+        node[leaf] = None if none else _read(value, kind)
     except (TypeError, ValueError, SyntaxError, MemoryError, RecursionError) as error:
         takes = KINDS.get(kind, kind.__name__)
         raise UserError(f'field {path!r} takes {takes}, it was given {shown(value)}.') from error

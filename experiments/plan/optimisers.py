@@ -50,10 +50,8 @@ def decay_field(rule: str) -> str | None:
     return next((name for name in _DECAYS if name in _defaults(rule)), None)
 
 
-def check(flat: dict[str, Any], defaults: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+def check(flat: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Checks the names of train.optimiser_fields; returns {path: (value, optax's default)}.
-
-    flat: a config; defaults: those of configs/base.py.
 
     Raises:
       UserError: a field that the rule lacks, or that has another place.
@@ -67,12 +65,6 @@ def check(flat: dict[str, Any], defaults: dict[str, Any]) -> dict[str, tuple[Any
                 'train.momentum and train.rate_in_velocity; the others take fields of optax.'
             )
         return {}
-    for path in ('train.momentum', 'train.rate_in_velocity'):
-        if flat[path] != defaults[path]:
-            raise UserError(
-                f'{path}={flat[path]} would have no effect: train.rule={rule!r} is of optax. Set '
-                f'it to {defaults[path]}; fields of optax are set as train.optimiser_fields.NAME.'
-            )
     own = {name: value for name, value in _defaults(rule).items() if name not in _ELSEWHERE}
     for name in given:
         if name in _ELSEWHERE:

@@ -1,7 +1,8 @@
 """The runs of an experiment, and the protocol that makes their comparison fair.
 
-1. Every arm gets the same grid of learning rates. Each is tried with the selection seeds, and the
-   arm keeps the one with the lowest mean validation error (ties: the lower validation loss).
+1. Every arm gets the same grid of learning rates, unless the sweep gives it one of its own. Each is
+   tried with the selection seeds, and the arm keeps the one with the lowest mean validation error
+   (ties: the lower validation loss).
 2. Then every seed is trained at that learning rate. Seeds are paired: seed s means the same data
    order, and the same initialisation wherever two arms share a layer's shape.
 3. The test split is read once, after the last step of those final runs. There is no best epoch.
@@ -9,16 +10,19 @@
 
 import copy
 import numbers
+import pathlib
 import statistics
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from configs import base
+from experiments import schema
 from experiments.errors import UserError, one_of, reason, shown
-from experiments.plan.checks import check_protocol, digest, resolve
+from experiments.plan.checks import check_protocol, digest, idle, resolve
 from experiments.plan.config import ConfigFile, flatten, set_field
-from experiments.schema import LINE
+from experiments.progress import note
 
 SELECT, FINAL = 'select', 'final'
 
@@ -37,13 +41,21 @@ class Run(NamedTuple):
 
 
 class Arm(NamedTuple):
-    """One setting of an ablation. `config` and `resolved` are those of its first seed."""
+    """One setting of an ablation. `config` and `resolved` are those of its first seed.
+
+    The grid of learning rates is `config.protocol.rates`.
+    """
 
     label: str
     overrides: dict[str, Any]  # flat, without the seed
     seeds: tuple[int, ...]
     config: ConfigDict
     resolved: dict[str, Any]
+
+    @property
+    def learning_rates(self) -> tuple[float, ...]:
+        """The grid; empty where train.rate is used as it is."""
+        return tuple(self.config.protocol.rates)
 
     @property
     def together(self) -> int:
@@ -57,18 +69,33 @@ class Plan(NamedTuple):
     name: str
     config: ConfigDict  # without the overrides of any arm
     arms: tuple[Arm, ...]
+    phases: tuple[str, ...] = (SELECT, FINAL)  # that are trained
+
+    @property
+    def title(self) -> str:
+        """The heading of tables, figures and pages: 'pool and overlap in lenet5 on digits'."""
+        if self.config.title:
+            return self.config.title
+        nets = list(dict.fromkeys(arm.config.model.name for arm in self.arms))
+        sets = dict.fromkeys(_short(arm.config.data.name) for arm in self.arms)
+        varied = dict.fromkeys(path for arm in self.arms for path in arm.overrides)
+        words = [path.split('.')[-1] for path in varied if path not in ('model.name', 'data.name')]
+        compared = ', '.join(words[:-1]) + ' and ' * (len(words) > 1) + ''.join(words[-1:])
+        net = ', '.join(nets) if len(nets) <= 3 else f'{len(nets)} nets'
+        return f'{compared}{" in " * bool(words)}{net} on {", ".join(sets)}'
 
     @property
     def learning_rates(self) -> tuple[float, ...]:
-        """The grid; empty where train.rate is used as it is."""
-        return tuple(self.config.protocol.rates)
+        """Those of the grids of all arms."""
+        return tuple(dict.fromkeys(rate for arm in self.arms for rate in arm.learning_rates))
 
     @property
     def size(self) -> int:
-        """How many runs there are, trials and final ones."""
+        """How many runs there are, of all phases that are trained."""
         seeds = self.config.protocol.selection_seeds
-        trials = len(self.arms) * len(self.learning_rates) * len(seeds)
-        return trials + sum(len(arm.seeds) for arm in self.arms)
+        trials = sum(len(arm.learning_rates) for arm in self.arms) * len(seeds)
+        finals = sum(len(arm.seeds) for arm in self.arms)
+        return trials * (SELECT in self.phases) + finals * (FINAL in self.phases)
 
     def run(self, phase: str, arm: Arm, seed: int, learning_rate: float | None) -> Run:
         """The run of an arm with this seed.
@@ -80,7 +107,7 @@ class Plan(NamedTuple):
         if learning_rate is not None:
             set_field(config, 'train.rate', float(learning_rate))
         resolved = resolve(config)
-        if learning_rate is None and self.learning_rates:
+        if learning_rate is None and arm.learning_rates:
             resolved['train.rate'] = None
         name, learning_rate = digest(resolved, phase), resolved['train.rate']
         return Run(name, phase, arm.label, seed, learning_rate, arm.overrides, config, resolved)
@@ -89,7 +116,7 @@ class Plan(NamedTuple):
         """The runs that choose an arm's learning rate; none when the grid is empty."""
         return [
             self.run(SELECT, arm, seed, learning_rate)
-            for learning_rate in self.learning_rates
+            for learning_rate in arm.learning_rates
             for seed in self.config.protocol.selection_seeds
         ]
 
@@ -100,8 +127,14 @@ class Plan(NamedTuple):
     def runs(self) -> Iterator[Run]:
         """Every run in its order, the final ones without the learning rate of a grid."""
         for arm in self.arms:
-            yield from self.trials(arm)
-            yield from self.finals(arm)
+            yield from self.trials(arm) if SELECT in self.phases else ()
+            yield from self.finals(arm) if FINAL in self.phases else ()
+
+
+def _short(name: str) -> str:
+    """data.name, of a folder without the way to it."""
+    kind, colon, rest = name.partition(':')
+    return f'{kind}:{pathlib.Path(rest).name or rest}' if kind == 'folder' else name
 
 
 def plan_of(file: ConfigFile, assignments: Iterable[tuple[str, str]] = ()) -> Plan:
@@ -116,16 +149,18 @@ def plan_of(file: ConfigFile, assignments: Iterable[tuple[str, str]] = ()) -> Pl
     assigned = tuple(assignments)
     config = _set(file.make(), assigned)
     check_protocol(flatten(config))
-    if not LINE.fits(config.title):
-        raise UserError(f'title is {shown(config.title)}: it must be a line of text.')
-    for path, _ in assigned:
-        _check_effect(f'--config.{path}', path, config)
+    paths = {path for path, _ in assigned}
+    if 'title' not in paths and any(p == 'data.name' or p.startswith('model.') for p in paths):
+        with config.unlocked():
+            config.title = None  # the file's title is of another net or data set
     declared = _declared(file, config, {path for path, _ in assigned})
     plan = Plan(file.name, config, ())
-    for label, (overrides, seeds) in declared.items():
-        made = _set(file.make(), (*assigned, *overrides.items(), ('seed', seeds[0])))
+    for label, (overrides, rates, seeds) in declared.items():
+        grid = (('protocol.rates', rates),) if rates is not None else ()
+        made = _set(file.make(), (*assigned, *overrides.items(), *grid, ('seed', seeds[0])))
         arm = Arm(label, overrides, tuple(seeds), made, resolve(made))
         plan = plan._replace(arms=(*plan.arms, arm))
+    _check_effects(plan, file, [path for path, _ in assigned])
     known: dict[str, Run] = {}
     for run in plan.runs():
         twin = known.setdefault(run.name, run)
@@ -143,41 +178,51 @@ def _set(config, fields: Iterable[tuple[str, Any]]):
     return config
 
 
-def _check_effect(what: str, path: str, config, in_epochs: bool = False) -> None:
-    """UserError for a field that the grid or train.steps overrides; what: who sets it."""
-    why = ''
-    if path == 'train.rate' and config.protocol.rates:
-        why = (
-            'learning rates are chosen from protocol.rates. Set --config.protocol.rates=RATE for '
-            'a single one, or --config.protocol.rates=() for train.rate as it is.'
-        )
-    if path == 'train.epochs' and config.train.steps and not in_epochs:
-        why = (
-            f'the config is {config.train.steps:,} steps long. Set train.steps=0 too to count '
-            'epochs, or train.steps to another number of steps.'
-        )
-    if why:
-        raise UserError(f'{what} would have no effect: {why}')
+def _check_effects(plan: Plan, file: ConfigFile, assigned: Iterable[str]) -> None:
+    """UserError for a field of the command line or of an arm that changes nothing; a note for one
+    of the config file."""
+    flats = [arm.resolved for arm in plan.arms]
+    for arm in plan.arms:
+        for path, value in arm.overrides.items():
+            why = idle(path, arm.resolved)
+            if why and value not in (None, ()):
+                raise UserError(f'arm {arm.label!r} sets {path}, which would have no effect: {why}')
+    for path in assigned:
+        whys = [idle(path, flat) for flat in flats]
+        if all(whys) and flats[0][path] not in (None, ()):
+            raise UserError(f'--config.{path} would have no effect: {whys[0]}')
+    if not file.small:
+        default, own = flatten(base.get_config()), flatten(file.make())
+        changed = [path for path in default if own[path] != default[path]]
+        whys = [idle(path, flats[0]) for path in changed if all(idle(path, f) for f in flats)]
+        if whys:
+            note(f'without effect in this config: {" ".join(whys)}')
 
 
-_Declared = dict[str, tuple[dict[str, Any], list[int]]]  # arm: its overrides, flat, and its seeds
+# {arm: its overrides, flat, its own grid of learning rates or None, and its seeds}
+_Declared = dict[str, tuple[dict[str, Any], tuple | None, list[int]]]
 
 
 def _declared(file: ConfigFile, config, assigned: set[str]) -> _Declared:
     """What a config file's sweep adds; without one, the config itself is the only arm."""
     arms: _Declared = {}
 
-    def add(label: str, *, seed: int | None = None, **overrides):
+    def add(label: str, *, seed: int | None = None, rates: Iterable | None = None, **overrides):
         flat = flatten(overrides)
-        if not LINE.fits(label):
+        if rates is not None and (file.small or 'protocol.rates' in assigned):
+            rates = None  # the command line gives one grid, or none, to all arms
+        grid = None if rates is None else tuple(rates)
+        if not schema.LINE.fits(label):  # it goes to terminals, figures and pages
             raise UserError(
-                f'the sweep adds an arm labelled {shown(label)}: a label is a line of text.'
+                f'the sweep adds an arm labelled {shown(label)}: a label is a line of text without '
+                'control characters.'
             )
         for path in flat:
-            what = f'arm {label!r} sets {path}, which'
-            _check_effect(what, path, config, in_epochs='train.steps' in flat)
             if path.startswith('protocol.') or path == 'title':
-                raise UserError(f'{what} is common to all arms. Set it in get_config().')
+                raise UserError(
+                    f'arm {label!r} sets {path}, which is common to all arms. Set it in '
+                    'get_config().'
+                )
         for path in (*flat, *(() if seed is None else ('seed',))):
             if path in assigned:
                 raise UserError(
@@ -189,12 +234,13 @@ def _declared(file: ConfigFile, config, assigned: set[str]) -> _Declared:
             seed = config.seed
         elif isinstance(seed, numbers.Integral) and not isinstance(seed, bool):
             seed = int(seed)  # numpy's too
-        known, seeds = arms.setdefault(label, (flat, []))
-        if known != flat:
-            raise UserError(
-                f'the sweep gives arm {label!r} two meanings: {known} '
-                f'and {flat}. Give each arm its own label.'
-            )
+        *known, seeds = arms.setdefault(label, (flat, grid, []))
+        for one, other in zip(known, (flat, grid)):
+            if one != other:
+                raise UserError(
+                    f'the sweep gives arm {label!r} two meanings: {one} '
+                    f'and {other}. Give each arm its own label.'
+                )
         if seed in seeds:
             raise UserError(f'the sweep adds arm {label!r} with seed {seed} twice.')
         seeds.append(seed)
@@ -207,7 +253,7 @@ def _declared(file: ConfigFile, config, assigned: set[str]) -> _Declared:
     except TypeError as error:
         raise UserError(
             f'sweep(add) of {file.name} calls add wrongly ({error}); it is '
-            'add(label, seed=..., group=dict(field=value)).'
+            'add(label, seed=..., rates=..., group=dict(field=value)).'
         ) from error
     except (Exception, SystemExit) as error:
         raise UserError(f'sweep(add) of {file.name} fails: {reason(error)}') from error
@@ -219,9 +265,9 @@ def _declared(file: ConfigFile, config, assigned: set[str]) -> _Declared:
 def only(plan: Plan, text: str) -> Plan:
     """Keeps the arms and seeds that match 'pool=max,seed=0'; '' keeps all.
 
-    Keys are 'arm', 'seed', and the fields the sweep sets, by their whole or last names; an arm that
-    leaves such a field alone matches the value it has then. Seeds restrict the final runs only:
-    an arm's learning rate is always chosen on the whole grid.
+    Keys are 'arm', 'seed', 'phase' ('select' or 'final'), and the fields the sweep sets, by their
+    whole or last names; an arm that leaves such a field alone matches the value it has then. Seeds
+    restrict the final runs only: an arm's learning rate is always chosen on the whole grid.
 
     Raises:
       UserError: an unknown key, or no run that matches.
@@ -241,14 +287,23 @@ def only(plan: Plan, text: str) -> Plan:
         if key == 'seed':
             kept = [tuple(seed for seed in arm.seeds if str(seed) == value) for arm in arms]
             arms = [arm._replace(seeds=seeds) for arm, seeds in zip(arms, kept)]
+        elif key == 'phase':
+            if value not in (SELECT, FINAL):
+                raise one_of('phase of --only', value, (SELECT, FINAL))
+            plan = plan._replace(phases=tuple(one for one in plan.phases if one == value))
         elif key == 'arm':
             arms = [arm for arm in arms if arm.label == value]
         elif key in (*allowed, *fields):
             path = allowed.get(key, key)
             arms = [arm for arm in arms if _same(arm.resolved[path], value)]
         else:
-            raise one_of('key of --only', key, (*allowed, 'arm', 'seed'))
+            raise one_of('key of --only', key, (*allowed, 'arm', 'phase', 'seed'))
     arms = [arm for arm in arms if arm.seeds]
+    if plan.learning_rates == () and FINAL not in plan.phases or not plan.phases:
+        raise UserError(
+            f'--only {text} matches no run: trials are runs that choose a learning rate from '
+            'protocol.rates.'
+        )
     if not arms:
         labels = '; '.join(arm.label for arm in plan.arms)
         seeds = sorted({seed for arm in plan.arms for seed in arm.seeds})

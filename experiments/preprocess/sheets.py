@@ -23,9 +23,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from ml_collections import ConfigDict
 
-from experiments import data
+from experiments import data, machine
 from experiments.data import contact
 from experiments.errors import UserError, command
+from experiments.options import Parser
 from experiments.plan import checks
 from experiments.plan import config as configs
 from experiments.preprocess import augment, photometric, resample, views
@@ -226,20 +227,26 @@ def _widen(whole, boxes):
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     """(flags, [(field, value)]) of a command line. Raises UserError."""
-    parser = configs.parser('python -m experiments.sheets', __doc__.split('\n')[0])
-    parser.add_argument('--out', metavar='FILE', help='default: sheet.png')
-    parser.add_argument('--images', type=int, default=4, metavar='N', help='rows, default 4')
-    words = 'draws of each image, default 7'
-    parser.add_argument('--draws', type=int, default=7, metavar='N', help=words)
-    which = parser.add_mutually_exclusive_group()
-    words = 'one row for each kind of augmentation, of one image'
-    which.add_argument('--each', action='store_true', help=words)
-    which.add_argument('--views', action='store_true', help='the views of an evaluation')
-    args, assignments = configs.parse(parser, argv)
+    args, assignments = configs.parse(parser(), argv)
     for flag in ('images', 'draws'):
         if not 1 <= getattr(args, flag) <= 50:
             raise UserError(f'--{flag} is {getattr(args, flag)}, it must be between 1 and 50.')
     return args, assignments
+
+
+def parser() -> Parser:
+    """The command line."""
+    words = "Draws what a config's augmentation and evaluation make of images of its train split."
+    made = configs.parser('python -m experiments.sheets', words)
+    made.add_argument('--out', metavar='FILE', help='the sheet, a .png; default: sheet.png')
+    made.add_argument('--images', type=int, default=4, metavar='N', help='rows, default 4')
+    words = 'draws of each image, default 7'
+    made.add_argument('--draws', type=int, default=7, metavar='N', help=words)
+    which = made.add_mutually_exclusive_group()
+    words = 'one row for each kind of augmentation, of one image'
+    which.add_argument('--each', action='store_true', help=words)
+    which.add_argument('--views', action='store_true', help='the views of an evaluation')
+    return made
 
 
 @command
@@ -250,6 +257,8 @@ def main(argv: list[str] | None = None) -> int:
     for path, value in assignments:
         configs.set_field(config, path, value)
     checks.resolve(config)
+    machine.prepare()
+    machine.check_devices()
     out = Path(args.out or 'sheet.png')
     if out.suffix.lower() != '.png':
         raise UserError(f'a sheet is a PNG image; --out is {args.out}. Let it end in .png.')

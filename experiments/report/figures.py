@@ -8,7 +8,6 @@ the same colour everywhere; the figure names every arm or seed that has no resul
 still running are drawn as far as they are, and marked.
 """
 
-import argparse
 import os
 import re
 from pathlib import Path
@@ -23,6 +22,7 @@ from matplotlib.lines import Line2D
 
 from experiments import style
 from experiments.errors import UserError, check_writable, command
+from experiments.options import Parser
 from experiments.report import compare
 from experiments.report.intervals import Interval, interval
 from experiments.report.sentences import percent
@@ -406,7 +406,7 @@ def write(experiment: Experiment, stem: str | os.PathLike) -> tuple[Path, Path]:
 @command
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='python -m experiments.figures',
         description='Draws the figure of an experiment from its stored rows, or one of several.',
     )

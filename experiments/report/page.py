@@ -8,7 +8,6 @@ printed, and written to DIR as results.csv beside the page. With --markdown the 
 and sentences instead.
 """
 
-import argparse
 import contextlib
 import html
 import json
@@ -22,6 +21,7 @@ from typing import Any
 from experiments import schema, style, tables
 from experiments.errors import UserError, check_writable, command, printable
 from experiments.files import write_whole
+from experiments.options import Parser
 from experiments.progress import note
 from experiments.report import compare, figures, result_table
 from experiments.report.sentences import notes, sentences, top5_notes
@@ -255,7 +255,7 @@ def write(
 @command
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='python -m experiments.report',
         description='Writes report.html from the stored rows of an experiment, or of several.',
     )

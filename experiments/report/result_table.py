@@ -9,7 +9,7 @@ from typing import Any
 from experiments import tables
 from experiments.errors import printable
 from experiments.files import write_whole
-from experiments.report.intervals import interval
+from experiments.report.intervals import Interval, interval
 from experiments.report.sentences import difference_text, error_text, notes, sentences, views_notes
 
 HEADINGS = (
@@ -25,13 +25,14 @@ HEADINGS = (
 
 def table(summary: list[dict[str, Any]]) -> tables.Table:
     """Headings and cells; one arm has no difference to another, and no column for it."""
-    kept = [n for n, head in enumerate(HEADINGS) if len(summary) > 1 or 'difference' not in head]
+    headings = [*HEADINGS, *(f'test {name}' for name in summary[0]['further'])]
+    kept = [n for n, head in enumerate(headings) if len(summary) > 1 or 'difference' not in head]
     lines = [[line[n] for n in kept] for line in cells(summary)]
-    return [HEADINGS[n] for n in kept], lines
+    return [headings[n] for n in kept], lines
 
 
 def cells(summary: list[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """The table as strings, one tuple per arm, in the order of HEADINGS."""
+    """The table as strings, one tuple per arm, in the order of HEADINGS, then further metrics."""
     rows: list[tuple[str, ...]] = []
     for arm in summary:
         rate, seconds = arm['learning_rate'], arm['seconds_per_epoch']
@@ -44,9 +45,18 @@ def cells(summary: list[dict[str, Any]]) -> list[tuple[str, ...]]:
                 error_text(arm['train_error']),
                 difference_text(arm['difference']),
                 '-' if seconds is None else f'{seconds:.2g}' if seconds < 10 else f'{seconds:.0f}',
+                *map(_plain, arm['further'].values()),
             )
         )
     return rows
+
+
+def _plain(value: Interval) -> str:
+    """An interval in the unit that it is stored in: '0.0312 ± 0.0021'."""
+    if not value.n:
+        return '-'
+    half = (value.high - value.low) / 2
+    return f'{value.mean:.3g}' + (f' ± {half:.2g}' if math.isfinite(half) else '')
 
 
 def terminal(summary: list[dict[str, Any]]) -> tables.Terminal:
@@ -99,6 +109,10 @@ def write_csv(path: str | os.PathLike, summary: list[dict[str, Any]]) -> None:
                 number = getattr(value, part)
                 known = math.isfinite(number)
                 line[f'{name}_{part}_{unit}'] = round(100 * number, 6) if known else None
+        for name, value in arm['further'].items():
+            for part in ('mean', 'low', 'high'):
+                number = getattr(value, part)
+                line[f'test_{name}_{part}'] = number if math.isfinite(number) else None
         line['difference_pairs'] = arm['difference'].n if arm['difference'] else None
         line['seconds_per_epoch'] = arm['seconds_per_epoch']
         line['failures'] = '; '.join(arm['failures'])

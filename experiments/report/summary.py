@@ -11,6 +11,7 @@ from typing import Any
 
 from experiments.errors import printable
 from experiments.report.intervals import Interval, interval
+from experiments.schema import METRICS
 from experiments.workdir import Experiment
 
 
@@ -122,6 +123,13 @@ def _fields_apart(one: dict[str, Any], other: dict[str, Any]) -> int:
     return sum(one.get(field) != other.get(field) for field in {*one, *other})
 
 
+def _further(experiment: Experiment) -> list[str]:
+    """Names of the metrics of test images that only rows know: those of train.evaluate.METRICS."""
+    names = dict.fromkeys(name for row in experiment.rows for name in row)
+    splits = [name.partition('/') for name in names]
+    return sorted(name for split, _, name in splits if split == 'test' and name not in METRICS)
+
+
 def summarise(experiment: Experiment) -> list[dict[str, Any]]:
     """One dict per arm, in the order of the plan; the first is the baseline. Errors are fractions.
 
@@ -137,6 +145,8 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
         arms (same seed, same data order: paired); None for the baseline itself.
     neighbours: {arm: Interval}, the same against every earlier arm but the baseline from which this
         one differs in one field: the other comparisons of a grid that change one factor.
+    further: {metric: Interval over finished seeds} of the test split, of metrics that are none of
+        the above, as they are stored.
     seconds_per_epoch: median, None if unknown. parameters: count, None if unknown.
     failures: list of strings, e.g. 'seed 3 diverged: loss is nan at step 40'.
     unfinished: list of strings, e.g. 'seed 3, epoch 4 of 10', of runs that are running or stopped.
@@ -192,6 +202,10 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
                 'test_error5': interval(column(rows, 'test/error5'), level),
                 'difference': paired(arm, plan['arms'][0]) if place else None,
                 'neighbours': {other: paired(arm, other) for other in neighbours},
+                'further': {
+                    name: interval(column(rows, f'test/{name}'), level)
+                    for name in _further(experiment)
+                },
                 'seconds_per_epoch': _seconds_per_epoch(experiment, arm),
                 'parameters': counts[0] if counts else None,
                 'failures': _failures(experiment, arm),

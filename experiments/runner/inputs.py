@@ -9,7 +9,7 @@ import jax
 
 import cnns
 from experiments import data, train
-from experiments.errors import UserError
+from experiments.errors import UserError, counted
 from experiments.plan.runs import Plan
 from experiments.progress import note
 from experiments.train import optim
@@ -60,7 +60,7 @@ def check_data(whole: Plan, datasets: dict[str, data.Dataset], workdir: WorkDir)
     changed, unknown, kept, left = [], 0, 0, set(finished)
     for arm in whole.arms:
         dataset = now.get(data.asked(arm.config.data))
-        rates = whole.learning_rates or (None,)
+        rates = arm.learning_rates or (None,)
         finals = [run for rate in rates for run in whole.finals(arm, rate)]
         for run in (*whole.trials(arm), *finals):
             if run.name not in left:
@@ -70,25 +70,26 @@ def check_data(whole: Plan, datasets: dict[str, data.Dataset], workdir: WorkDir)
                 row = finished[run.name]
                 kept += 1
                 unknown += 'data_found' not in row
-                if row.get('data_found', dataset.found) != dataset.found:
-                    changed.append((row, dataset))
+                found = data.found_of(dataset.content, arm.config.data.limit)
+                if row.get('data_found', found) != found:
+                    changed.append((row, dataset, found))
     if changed:
-        row, dataset = changed[0]
+        row, dataset, found = changed[0]
         raise UserError(
-            f'{dataset.name} has changed: {len(changed)} of {kept} finished runs in '
+            f'{dataset.name} has changed: {len(changed)} of {counted(kept, "finished run")} in '
             f'{workdir.folder} were trained on other images of that name (such as {row["arm"]}, '
-            f'seed {row["seed"]}: digest {row["data_found"]}, now {dataset.found}). Results of the '
+            f'seed {row["seed"]}: digest {row["data_found"]}, now {found}). Results of the '
             'two must not stand in one table: name another --workdir, or bring the old data back.'
         )
     if left:
         note(
-            f'{len(left)} finished runs in {workdir.folder} are of another config, or of '
-            'code whose configs had other fields; they are left alone and stand in no table'
+            f'{counted(len(left), "run")} finished in {workdir.folder} before, of another config '
+            'or of code whose configs had other fields, left alone and in no table'
         )
     if unknown:
         note(
-            f'{unknown} of {kept} finished runs do not name the images they were trained on; '
-            'they are taken to be those of today'
+            f'of {counted(kept, "finished run")}, {unknown} without a name of the images trained '
+            'on, taken to be those of today'
         )
 
 
@@ -142,7 +143,7 @@ def other_code(rows: Iterable[dict[str, Any]], now: dict[str, Any]) -> str:
         return ''
     others = sorted({_short(row.get('git_revision')) for row in differ})
     return (
-        f'{len(differ)} finished runs were trained by other code, of revision '
+        f'{counted(len(differ), "finished run")} trained by other code, of revision '
         f'{", ".join(others)}; this is {_short(now["git_revision"])}; name another --workdir to '
         'train all of them again'
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 from experiments import train
 from experiments.data import Dataset
-from experiments.errors import reason
+from experiments.errors import printable, reason
 from experiments.plan.runs import Plan, Run, choose_learning_rate
 
 Row = dict[str, Any]
@@ -75,15 +75,16 @@ def plan_file(whole: Plan, datasets: dict[str, Dataset], command: str, rows: dic
     sets = list(datasets.values())
     return {
         'experiment': whole.name,
-        'title': whole.config.title,
-        'command': f'python -m experiments.run {command}',
-        'dataset': ', '.join(dict.fromkeys(dataset.name for dataset in sets)),
-        'dataset_note': '; '.join(dict.fromkeys(dataset.note for dataset in sets)),
+        'title': printable(whole.title),
+        'command': printable(f'python -m experiments.run {command}'),
+        'dataset': printable(', '.join(dict.fromkeys(dataset.name for dataset in sets))),
+        'dataset_note': printable('; '.join(dict.fromkeys(dataset.note for dataset in sets))),
         'model': whole.config.model.name,
         'arms': [arm.label for arm in whole.arms],
         'arm_seeds': {arm.label: arm.seeds for arm in whole.arms},
         'seeds': sorted({seed for arm in whole.arms for seed in arm.seeds}),
         'rates': list(whole.learning_rates),
+        'arm_rates': {arm.label: arm.learning_rates for arm in whole.arms},
         'level': whole.config.protocol.level,
         'epochs': train.length_of(whole.config, sets[0]).epochs,
         'points': [run.name for run in known],

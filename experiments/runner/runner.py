@@ -5,6 +5,7 @@ import json
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -14,15 +15,17 @@ from experiments.data import Dataset
 from experiments.environment import environment
 from experiments.errors import UserError
 from experiments.files import sealed
-from experiments.plan.runs import FINAL, Arm, Plan, Run, choose_learning_rate
+from experiments.plan.runs import FINAL, SELECT, Arm, Plan, Run, choose_learning_rate
 from experiments.progress import Reporter, note
 from experiments.report import figures, page, result_table
 from experiments.report.sentences import sentences
 from experiments.report.summary import summarise
-from experiments.runner import checkpoints, interrupts
+from experiments.runner import checkpoints, interrupts, lengths
 from experiments.runner.rows import Row, label, outcome_columns, plan_file, row_of, words
 from experiments.train import checkpoint
 from experiments.workdir import WorkDir, folder_of, read_experiment
+
+_DRAWN = 3  # times at most, where another process adds rows while table and figure are drawn
 
 
 @dataclasses.dataclass
@@ -40,28 +43,58 @@ class Runner:
     command: str
     environment: dict[str, Any] = dataclasses.field(default_factory=environment)
     asked: list[Run] = dataclasses.field(default_factory=list)  # so far, by this call
+    unsound: list[str] = dataclasses.field(default_factory=list)  # weights of finished runs
     current: str = 'the first run'
 
     def run(self) -> None:
         """Trains all runs, an arm at a time: its runs share one compilation."""
+        self.workdir.refresh()
         self._write_plan()
+        self._check_phases()
+        if shorter := lengths.not_continued(self.plan, self.workdir):
+            note(shorter)
         with Reporter(self.console, self.plan.size) as self.reporter:
             for arm in self.plan.arms:
                 self._run_arm(arm)
         self.current = 'the table and figures'
-        self._write_plan()
+        if self.unsound:
+            more = f' (and {len(self.unsound) - 1} more)' if len(self.unsound) > 1 else ''
+            note(
+                f'{self.unsound[0]}{more}. The row of the finished run stands; name another '
+                '--workdir to train it again.'
+            )
+
+    def _check_phases(self) -> None:
+        """UserError if the final runs alone are asked for before their learning rates are known."""
+        if SELECT in self.plan.phases:
+            return
+        missing = [
+            arm.label
+            for arm in self.plan.arms
+            if any(run.name not in self.workdir.rows for run in self.plan.trials(arm))
+        ]
+        if missing:
+            raise UserError(
+                f'the learning rates of {len(missing)} arms (such as {missing[0]}) are not chosen '
+                f'yet: their trials are not finished in {self.workdir.folder}. Run the command '
+                f'with --only phase={SELECT} first.'
+            )
 
     def _run_arm(self, arm: Arm) -> None:
         learning_rate = None
-        if self.plan.learning_rates:
+        if arm.learning_rates:
             trials = self.plan.trials(arm)
-            self._run_phase(trials)
+            if SELECT in self.plan.phases:
+                self._run_phase(trials)
+            self.workdir.refresh()
             learning_rate = choose_learning_rate(trials, self.workdir.rows)
             if learning_rate is None:
-                self._no_learning_rate(arm)
+                if FINAL in self.plan.phases:
+                    self._no_learning_rate(arm)
                 return
             self._write_plan()  # names the final runs, so that their curves can be drawn meanwhile
-        self._run_phase(self.plan.finals(arm, learning_rate))
+        if FINAL in self.plan.phases:
+            self._run_phase(self.plan.finals(arm, learning_rate))
 
     def _run_phase(self, runs: list[Run]) -> None:
         """Trains runs of one arm and phase and adds their rows; repeats only those that failed."""
@@ -69,6 +102,7 @@ class Runner:
         for run in runs:
             self.asked.append(run)
             self._start([run])
+            self.workdir.refresh()  # another process may have trained it meanwhile
             old = self.workdir.rows.get(run.name)
             if old and old['status'] in ('done', 'diverged'):
                 end = 'finished before, skipped'
@@ -76,6 +110,7 @@ class Runner:
                     end = f'diverged before: {old["reason"]}'
                 self.reporter.finish(end)
                 checkpoints.remove(self.workdir, run)  # of a group that it was once the first of
+                self._check_weights(run, old)
                 continue
             waiting.append(run)
             if len(waiting) == run.config.train.together:
@@ -83,6 +118,14 @@ class Runner:
                 waiting = []
         if waiting:
             self._train(waiting)
+
+    def _check_weights(self, run: Run, row: Row) -> None:
+        """Notes where the weights of a finished run are not there, or not those of its row."""
+        if run.phase == FINAL and row['status'] == 'done':
+            path = self.workdir.folder / _weights(run.name)
+            fault = checkpoint.weights_fault(path, row.get('weights'))
+            if fault:
+                self.unsound.append(f'{path} is {fault}')
 
     def _start(self, runs: list[Run]) -> None:
         self.current = label(runs)
@@ -99,12 +142,13 @@ class Runner:
         kept = self._checkpoint(runs)
         weights: dict[int, Any] = {}
         outcomes = self._outcomes(runs, kept, weights)
+        rows = [outcome_columns(outcome) for outcome in outcomes]
         # The weights first: what has a row is never trained again.
         for index, variables in weights.items():
             if runs[index].phase == FINAL:
-                name = f'{folder_of(runs[index].name)}/weights.msgpack'
-                self.workdir.write(name, checkpoint.weights(variables))
-        rows = [outcome_columns(outcome) for outcome in outcomes]
+                packed = checkpoint.weights(variables)
+                self.workdir.write(_weights(runs[index].name), packed)
+                rows[index]['weights'] = checkpoint.digest_of(packed)
         # The rows of a group together: its checkpoint is of all of them.
         with interrupts.uninterrupted():
             for run, row in zip(runs, rows, strict=True):
@@ -176,7 +220,6 @@ class Runner:
             self.reporter.finish(words(row))
 
     def _write_plan(self) -> None:
-        self.workdir.refresh()
         content = plan_file(self.whole, self.datasets, self.command, self.workdir.rows)
         self.workdir.write('plan.json', json.dumps(sealed(content), indent=1))
 
@@ -184,7 +227,16 @@ class Runner:
         """Prints the table and the sentences; writes CSV, figure and report. Returns the status."""
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # damaged lines were named when the folder was opened
-            self._draw()
+            self.workdir.refresh()
+            for _ in range(_DRAWN):
+                summary, paths = self._draw()
+                if not self.workdir.refresh():
+                    break
+        self.console.print(result_table.terminal(summary))
+        for sentence in sentences(summary):
+            self.console.print(sentence)
+        written = ', '.join(map(str, paths))
+        self.console.print(f'written: {written}')
         status = 0
         for run in self.asked:
             row = self.workdir.rows[run.name]
@@ -194,16 +246,18 @@ class Runner:
                 status |= row['phase'] == FINAL or row['status'] == 'failed'
         return int(status)
 
-    def _draw(self) -> None:
+    def _draw(self) -> tuple[list[dict[str, Any]], list[Path]]:
+        """Writes plan, CSV, figure and report; returns the summary and the files."""
+        self._write_plan()
         folder = self.workdir.folder
         experiment = read_experiment(folder)
         summary = summarise(experiment)
-        self.console.print(result_table.terminal(summary))
-        for sentence in sentences(summary):
-            self.console.print(sentence)
         with self.workdir.writing():
             result_table.write_csv(folder / 'results.csv', summary)
             drawn = figures.write(experiment, folder / 'figure')
-            paths = [folder / 'results.csv', *drawn, page.write(folder)]
-        written = ', '.join(map(str, paths))
-        self.console.print(f'written: {written}')
+            return summary, [folder / 'results.csv', *drawn, page.write(folder)]
+
+
+def _weights(run: str) -> str:
+    """The file of a run's weights, inside of the work directory."""
+    return f'{folder_of(run)}/weights.msgpack'

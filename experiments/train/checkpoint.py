@@ -4,12 +4,14 @@ and the weights of a finished one.
     points/NAME/checkpoint.msgpack    while a run is trained
     points/NAME/weights.msgpack       of a finished run: {'params': ..., 'batch_stats': ...}
 
-Both are trees of arrays, written by flax.serialization. The weights are read with
+Both are trees of arrays, written by flax.serialization; a checkpoint begins with a digest of what
+follows, and that of the weights is in the run's row. The weights are read with
 
     variables = flax.serialization.msgpack_restore(pathlib.Path(FILE).read_bytes())
     logits = net.apply(variables, images, train=False)
 """
 
+import hashlib
 import json
 import os
 import pathlib
@@ -23,6 +25,7 @@ from experiments.errors import reason
 from experiments.files import write_whole
 from experiments.train.optim import Control
 
+_DIGEST = 64  # bytes
 _VERSION = 2  # of the files; others are left alone and the training starts over
 
 
@@ -50,7 +53,8 @@ def save(path: str | os.PathLike, made_of: dict[str, Any], snapshot: Snapshot) -
     progress = [snapshot.epoch, snapshot.step, controls, snapshot.validation, snapshot.records]
     header = json.dumps([_VERSION, made_of, *progress])
     state = _arrays(jax.device_get(snapshot.state))
-    write_whole(path, serialization.msgpack_serialize({'header': header, 'state': state}))
+    content = serialization.msgpack_serialize({'header': header, 'state': state})
+    write_whole(path, digest_of(content), content)
 
 
 def read(path: str | os.PathLike, made_of: dict[str, Any]) -> tuple[Snapshot | None, str]:
@@ -62,6 +66,9 @@ def read(path: str | os.PathLike, made_of: dict[str, Any]) -> tuple[Snapshot | N
     except OSError as error:
         return None, f'{path} cannot be read ({reason(error)}); the training starts over'
     try:
+        found, data = data[:_DIGEST].decode(), data[_DIGEST:]
+        if found != digest_of(data):
+            raise ValueError('it is not what was written')
         content = serialization.msgpack_restore(data)
         version, of, epoch, step, controls, validation, records = json.loads(content['header'])
         asked = json.loads(json.dumps(made_of))
@@ -95,6 +102,22 @@ def restored(snapshot: Snapshot, like: Any) -> Any:
         return jax.device_put(np.array(leaf), like.sharding)
 
     return jax.tree.map(place, like, state)
+
+
+def digest_of(content: bytes) -> str:
+    """64 hexadecimal digits, by which a file that was damaged or changed is noticed."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def weights_fault(path: str | os.PathLike, digest: str | None) -> str:
+    """Why a file of weights is not the one of this digest, or ''. None: of older code."""
+    try:
+        content = pathlib.Path(path).read_bytes()
+    except FileNotFoundError:
+        return 'missing'
+    except OSError as error:
+        return reason(error)
+    return '' if digest in (None, digest_of(content)) else 'damaged'
 
 
 def weights(variables: Any) -> bytes:

@@ -16,6 +16,17 @@ TOP = 5  # the five best classes may hold the right one: the second error, of Im
 _AHEAD = 4  # batches that wait on the device at most
 
 
+# Metrics beside loss and errors: {name: function}. A row has their means as 'split/name', and those
+# of the test split are in table, CSV file and page.
+METRICS: dict[str, Callable] = {}
+
+
+def metric(function: Callable) -> Callable:
+    """Adds a metric: (logits float32 [n, classes], labels int32 [n]) -> [n], a value per image."""
+    METRICS[function.__name__] = function
+    return function
+
+
 def normalise(images, mean, std, dtype=jnp.float32) -> jax.Array:
     """uint8 [..., C] -> (images / 255 - mean) / std per channel, as `dtype`."""
     return ((images.astype(jnp.float32) / 255 - mean) / std).astype(dtype)
@@ -46,8 +57,9 @@ def eval_step(
     axis: str | None = AXIS,
 ) -> dict:
     """Sums over one batch, on all devices: {'loss', 'errors', 'count'}, float32 scalars, and
-    'errors5', of labels not among the five best, where there are more than five classes; and
-    'right', bool [images of the batch], padding examples included, in the order of the batch.
+    'errors5', of labels not among the five best, where there are more than five classes; those of
+    METRICS; and 'right', bool [images of the batch], padding examples included, in the order of the
+    batch.
 
     batch: {'image': uint8 [n, H, W, C], 'label': int32 [n], 'mask': float32 [n]}, this device's
     share; images with mask 0 are padding examples and count for nothing. Batch norm uses its stored
@@ -67,6 +79,9 @@ def eval_step(
     sums = {'loss': losses.sum(), 'errors': ((place > 0) * mask).sum(), 'count': mask.sum()}
     if logits.shape[-1] > TOP:
         sums['errors5'] = ((place >= TOP) * mask).sum()
+    for name, function in METRICS.items():
+        values = function(logits, batch['label'])
+        sums[name] = jnp.where(mask > 0, values, 0).astype(jnp.float32).sum()
     right = place == 0
     if axis:
         sums, right = jax.lax.psum(sums, axis), jax.lax.all_gather(right, axis, tiled=True)
@@ -99,6 +114,10 @@ def evaluate(
     }
     if (total['count'] != count).any():
         raise RuntimeError(f'evaluated {total["count"].max():.0f} images of a split of {count}')
-    names = {'loss': 'loss', 'errors': 'error', 'errors5': 'error5'}
-    means = {names[key]: (total[key] / count).tolist() for key in names if key in total}
+    names = {'errors': 'error', 'errors5': 'error5'}
+    means = {
+        names.get(key, key): (value / count).tolist()
+        for key, value in total.items()
+        if key != 'count'
+    }
     return means | {'count': count} | ({'right': np.concatenate(right, -1)} if right else {})

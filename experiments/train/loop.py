@@ -18,6 +18,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import bits, data
+from experiments.plan.checks import resolve
 from experiments.plan.config import flatten
 from experiments.train import checkpoint, optim
 from experiments.train.evaluate import evaluate
@@ -25,7 +26,7 @@ from experiments.train.program import length_of, program_of, stacked
 
 
 class Diverged(Exception):
-    """The training loss is no longer finite; the message names the step."""
+    """The loss is no longer finite; the message names the step."""
 
 
 def fit(
@@ -45,8 +46,9 @@ def fit(
     'seconds' cover the training without the evaluation, and its 'rate' is that of the last step.
 
     Raises:
-      Diverged: a step's loss is not finite.
-      UserError: batch, devices, data and net do not fit together.
+      Diverged: the loss of a step, or after the last one that of the train or validation split, is
+        not finite.
+      UserError: a field that no run could use, or batch, devices, data and net do not fit together.
     """
     on_line = lambda index, line: on_epoch(line)
     (outcome,) = fit_together([config], dataset, on_line, read_test=read_test)
@@ -85,7 +87,7 @@ def fit_together(
     Raises:
       ValueError: the configs differ in something else.
       checkpoint.Misfit: `begun` is of another training.
-      UserError: batch, devices, data and net do not fit together.
+      UserError: a field that no run could use, or batch, devices, data and net do not fit together.
     """
     group = _Group(configs, dataset, begun)
     while group.epoch < group.length.epochs:
@@ -110,6 +112,8 @@ class _Group:
         self, configs: Sequence[Any], dataset: data.Dataset, begun: checkpoint.Snapshot | None
     ):
         self.configs, self.dataset, self.count = configs, dataset, len(configs)
+        for config in configs:
+            resolve(config)
         _check_alike(configs)
         config = configs[0]
         self.program = program_of(config, dataset, self.count)
@@ -319,5 +323,5 @@ def _train_batches(configs, dataset, program, epoch: int) -> Iterator[dict[str, 
 
 
 def _columns(split: str, metrics: dict[str, float]) -> dict[str, float]:
-    names = [name for name in ('loss', 'error', 'error5') if name in metrics]
+    names = [name for name in metrics if name not in ('count', 'right')]
     return {f'{split}/{name}': metrics[name] for name in names}

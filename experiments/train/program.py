@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 import cnns
 from experiments import data, measures
 from experiments.errors import UserError
-from experiments.plan.checks import compiled
+from experiments.plan.checks import compiled, resolve
 from experiments.plan.config import fields_of
 from experiments.preprocess import augment, views
 from experiments.train import optim, start
@@ -89,20 +89,26 @@ def length_of(config, dataset: data.Dataset) -> optim.Length:
 
 
 _programs: dict[str, Program] = {}
-_KEPT = 8  # programs; an older one is compiled again if it is asked for
+_KEPT = 4  # programs at most; an arm needs one for each number of runs that it trains together
 
 
 def program_of(config, dataset: data.Dataset, models: int = 1) -> Program:
-    """The compiled functions for a checked config and a data set; built once per arm of a sweep.
+    """The compiled functions for a config and a data set; built once per arm of a sweep.
 
     models: runs that are trained at once, up to train.together of them.
+
+    Raises:
+      UserError: a field that no run could use, or batch, devices, data and net do not fit together.
     """
+    resolve(config)
     statistics = dataset.mean.tolist(), dataset.std.tolist(), dataset.fingerprint
     known = device_count(config, models), models, dataset.shape, dataset.classes, *statistics
     arm = json.dumps([compiled(config), *known], sort_keys=True)
     if arm not in _programs:
-        if len(_programs) == _KEPT:
-            _programs.pop(next(iter(_programs)))
+        if len(_programs) >= _KEPT:
+            # pmap keeps what it compiled for as long as the process lives, unless JAX forgets all
+            _programs.clear()
+            jax.clear_caches()
         _programs[arm] = _build(config, dataset, models)
     return _programs[arm]
 

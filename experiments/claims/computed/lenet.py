@@ -1,0 +1,157 @@
+"""The claims on LeNet-5 that are arithmetic (LeCun et al. 1998, Sec. II-B, Fig. 2, Table I)."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+import cnns
+from cnns.lenet import CODES
+from experiments.claims.claim import Verdict, settle
+from experiments.claims.computed.reading import (
+    EXACT,
+    apply,
+    drawn,
+    largest,
+    noise,
+    parameters,
+    rows,
+)
+
+# Fig. 2 and Sec. II-B: layer, output, trainable parameters, connections
+# fmt: off
+PAPER = {
+    'C1': ((28, 28, 6),     156, 122_304),
+    'S2': ((14, 14, 6),      12,   5_880),
+    'C3': ((10, 10, 16),  1_516, 151_600),
+    'S4': ((5, 5, 16),       32,   2_000),
+    'C5': ((1, 1, 120),  48_120,  48_120),
+    'F6': ((84,),        10_164,  10_164),
+    'OUT': ((10,),            0,     840),
+}
+# fmt: on
+
+
+def _connections(row: dict) -> int:
+    """Connections of a layer as the paper counts them: with the bias of each unit."""
+    units = math.prod(row['output'])
+    if row['kind'].endswith('pool'):
+        return units * (row['kernel'][0] * row['kernel'][1] + 1)
+    if row['kind'] == 'fixed':
+        return row['macs']
+    return row['parameters'] * units // row['output'][-1]
+
+
+def l2() -> Verdict:
+    net = rows('lenet5_1998')
+    found = {
+        layer: (tuple(row['output']), row['parameters'], _connections(row))
+        for layer, row in net.items()
+    }
+    differ = [layer for layer in {**PAPER, **found} if PAPER.get(layer) != found.get(layer)]
+    total = sum(count for _, count, _ in found.values())
+    connections = sum(count for *_, count in found.values())
+    against = f'differs in {", ".join(differ)}' if differ else 'the same in every layer'
+    return settle(
+        list(found) == list(PAPER) and not differ,
+        f'{"-".join(found)}: {total:,} parameters, {connections:,} connections. Against the '
+        f"paper's table: {against}.",
+        total,
+    )
+
+
+def l4() -> Verdict:
+    row = rows('lenet5_1998')['C1']
+    side, kernel, padded = row['output'][0], row['kernel'][0], any(map(any, row['padding']))
+    same = cnns.layers.Conv(row['output'][-1], kernel, None, 'none', padding=kernel // 2)
+    image = jax.ShapeDtypeStruct((1, 32, 32, 1), jnp.float32)
+    start = lambda x: same.init_with_output(jax.random.key(0), x, train=False)[0]
+    kept = jax.eval_shape(start, image).shape[1]
+    return settle(
+        (kernel, row['output'][-1], padded) == (5, 6, False) and side == 32 - kernel + 1,
+        f'C1 makes {row["output"][-1]} maps of {side}x{side} with kernels of {kernel}x{kernel}: '
+        f'32 - {kernel} + 1 = {side} without padding. Padded by {kernel // 2} they would keep '
+        f'{kept}x{kept}.',
+        side,
+    )
+
+
+def through_c5(images):
+    """C1 to C5 of our LeNet-5 as modules of their own, which take any side: {layer: output}."""
+    net = cnns.build('lenet5', fast=False)
+    variables = drawn(net, 32)
+    outputs, x = {}, images
+    for layer in ('C1', 'S2', 'C3', 'S4', 'C5'):
+        if layer.startswith('S'):
+            x = cnns.layers.pool(x, net.pool, net.overlap, fast=False)
+        else:
+            *_, kernel, _, width = variables['params'][layer]['conv']['kernel'].shape
+            module = cnns.layers.Conv(width, kernel, net.activation, net.norm, fast=False)
+            x = apply(module, {'params': variables['params'][layer]}, x)
+        outputs[layer] = x
+    return net, variables, outputs
+
+
+def l7() -> Verdict:
+    images = noise(2, 32, 32, 1)
+    net, variables, outputs = through_c5(images)
+    c5 = variables['params']['C5']['conv']
+    dense = outputs['S4'].reshape(len(images), -1) @ c5['kernel'].reshape(-1, c5['kernel'].shape[3])
+    off = largest(
+        cnns.layers.activate(dense + c5['bias'], net.activation),
+        apply(net, variables, images, features='C5')[:, 0, 0],
+    )
+    kernel, side = c5['kernel'].shape[0], outputs['S4'].shape[1]
+    larger = through_c5(noise(1, 36, 36, 1))[2]['C5'].shape[1]
+    return settle(
+        kernel == side and outputs['C5'].shape[1] == 1 and off < EXACT and larger > 1,
+        f'The kernels of C5 are {kernel}x{kernel}, its input is {side}x{side}: one place, and the '
+        f'same numbers as a fully connected layer (to {off:.0e}). It is a convolution: on images '
+        f'of 36x36 it gives {larger}x{larger}.',
+        larger,
+    )
+
+
+def l8() -> Verdict:
+    net = rows('lenet5_1998')
+    units, inputs = net['F6']['output'][-1], net['C5']['output'][-1]
+    count, (classes, pixels) = net['F6']['parameters'], CODES.shape
+    return settle(
+        units == 84 == pixels and count == (inputs + 1) * units and net['F6']['kind'] == 'dense',
+        f'F6 has {units} units and ({inputs} + 1) x {units} = {count:,} parameters. Each unit is a '
+        f'pixel of the {classes} codes of 7 x 12 = {pixels} that the output compares it with.',
+        count,
+    )
+
+
+# --- beside trained claims ---------------------------------------------------------------------
+
+
+def l1_sizes() -> str:
+    names = {'784-300-10': 'mlp_300', '784-300-100-10': 'mlp_300_100', 'LeNet-5': 'lenet5_1998'}
+    counts = [f'{label} {parameters(name):,}' for label, name in names.items()]
+    return f'Parameters: {", ".join(counts)}.'
+
+
+def l3_activations() -> str:
+    axes = {name: cnns.axes_of(name)['activation'] for name in ('lenet5_1998', 'lenet5')}
+    slope = float(jax.grad(cnns.axes.scaled_tanh)(0.0))
+    return (
+        f'The net of 1998 has {axes["lenet5_1998"]} up to F6 (slope {slope:.3f} at 0) and '
+        f'distances to codes at the end, the modern form {axes["lenet5"]} and a linear output.'
+    )
+
+
+def l5_counts() -> str:
+    net = rows('lenet5_1998')
+    each = [f'{layer} {net[layer]["parameters"]}' for layer in ('S2', 'S4')]
+    sides = [net[layer]['output'][0] for layer in ('C1', 'S2', 'C3', 'S4')]
+    return (
+        f'Sides {sides[0]} to {sides[1]} and {sides[2]} to {sides[3]}. Trainable parameters: '
+        f'{", ".join(each)}; a plain average has none.'
+    )
+
+
+def l6_counts() -> str:
+    partial, full = (rows(name)['C3']['parameters'] for name in ('lenet5_1998', 'lenet5'))
+    return f'C3 has {partial:,} parameters with the links of Table I, {full:,} with all.'

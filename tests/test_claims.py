@@ -1,0 +1,100 @@
+"""The command that shows the claims: its table, its JSON and its errors."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from experiments import tables
+from experiments.claims import command, ledger
+from experiments.claims.claim import Verdict
+
+CORRECTED = Verdict('corrected', 'N < 3.11 D.', 28 / 9)
+TRAINED = Verdict('supported', 'Lower.', 0.43, 0.2, 0.66, 5, 'CIFAR-10', 'seeds')
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Verdicts that cost nothing."""
+    known = {'V1b': CORRECTED, 'A3d': TRAINED, 'L2': Verdict('supported', 'Exact.', 60_000.0)}
+    pending = Verdict('not resolved', 'not run yet')
+    monkeypatch.setattr(command, 'verdict', lambda claim: known.get(claim.id, pending))
+    return known
+
+
+def run(capsys, *words):
+    status = command.main(list(words))
+    return status, *capsys.readouterr()
+
+
+def test_the_table_has_every_claim_in_order(quick, capsys):
+    status, out, err = run(capsys)
+    assert status == 0
+    lines = [line for line in out.splitlines() if line.split() and line.split()[0] in ledger.CLAIMS]
+    assert [line.split()[0] for line in lines] == list(ledger.CLAIMS)
+    assert out.startswith('47 claims: 2 supported, 44 not resolved, 1 corrected')
+    assert '3.11 N / D' in out and '60,000 parameters' in out
+    assert 'experiments.claims ID' in err
+
+
+def test_the_table_loses_no_word_at_80_columns(quick):
+    pairs = [(claim, command.verdict(claim)) for claim in ledger.CLAIMS.values()]
+    for width in (80, 200):
+        file = io.StringIO()
+        Console(width=width, file=file).print(
+            tables.Terminal(command.HEADINGS, command.table(pairs))
+        )
+        text = file.getvalue()
+        assert max(map(len, text.splitlines())) <= width and '…' not in text
+        words = [word for line in command.table(pairs) for cell in line for word in cell.split()]
+        assert sorted(words) == sorted(' '.join(text.splitlines()[2:]).split())
+
+
+def test_the_json_is_a_list_of_objects(quick, capsys):
+    status, out, err = run(capsys, '--json')
+    assert status == 0 and err == ''
+    objects = json.loads(out)
+    assert [one['id'] for one in objects] == list(ledger.CLAIMS)
+    trained = objects[list(ledger.CLAIMS).index('A3d')]
+    assert trained == {
+        'id': 'A3d',
+        'verdict': 'supported',
+        'effect': 0.43,
+        'low': 0.2,
+        'high': 0.66,
+        'unit': 'percentage points',
+        'seeds': 5,
+        'config': 'ablate_pooling.py:small',
+        'data': 'CIFAR-10',
+        'text': 'Lower.',
+    }
+    assert run(capsys, 'A3d', '--json')[1] == json.dumps(trained, indent=2) + '\n'
+
+
+def test_one_claim_is_shown_in_full(quick, capsys):
+    status, out, _ = run(capsys, 'V1b')
+    text = ' '.join(out.split())
+    claim = ledger.CLAIMS['V1b']
+    for words in (claim.sentence, claim.correction, claim.source, claim.measure, claim.paper):
+        assert words in text
+    assert status == 0 and 'verdict corrected' in text and 'effect 3.11 N / D' in text
+    text = ' '.join(run(capsys, 'a3d')[1].split())  # small letters will do
+    assert '0.43 [0.2, 0.66] percentage points' in text
+    assert 'margin 0.3 percentage points' in text and 'seeds 5 seeds of each arm' in text
+
+
+@pytest.mark.parametrize('given, nearest', [('A3e', "'A3d'"), ('v1', "'V1"), ('R8', 'R7')])
+def test_an_unknown_id_is_one_line_with_the_nearest(given, nearest, capsys):
+    status, out, err = run(capsys, given)
+    assert (status, out, err.count('\n')) == (2, '', 1)
+    assert nearest in err and repr(given.capitalize()) in err
+
+
+def test_progress_is_said_when_it_takes_long(quick, capsys, monkeypatch):
+    clock = iter(range(0, 1000, 3))
+    monkeypatch.setattr(command.time, 'perf_counter', lambda: next(clock))
+    pairs = list(command.judged(list(ledger.CLAIMS.values())[:6]))
+    assert [claim.id for claim, _ in pairs] == ['L1', 'L2', 'L3', 'L4', 'L5', 'L6']
+    notes = capsys.readouterr().err.splitlines()
+    assert notes and notes[0] == 'note: 2 of 6 claims'
