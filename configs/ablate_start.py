@@ -6,8 +6,8 @@
 The claim under test: features of the first layers are general, so a net that begins with them and
 is trained further does better on other classes than one that begins with random weights (Yosinski
 et al. 2014, arXiv 1411.1792, Sec. 4). The net is cuda-convnet's of four layers; each arm has 1,000
-images of the other five classes of CIFAR-10 to train on, 1,000 to validate and 1,000 to test on, and
-draws its last layer.
+images of the other five classes of CIFAR-10 to train on, 1,000 to validate and 1,000 to test on,
+and draws its last layer.
 
     arm                            begins with                      trains
     random                         random weights                   all layers

@@ -120,6 +120,29 @@ def test_a_head_for_as_many_other_classes_is_drawn_anew(images, tmp_path, names,
     assert ('the file is for other classes: k, l, m' in str(program.notes)) is not taken
 
 
+@pytest.mark.parametrize(
+    'name, kept, layers, taken',
+    [
+        ('digits', (), (), True),
+        ('mnist', (), (), False),
+        ('digits', tuple('1234567890'), (), False),
+        ('mnist', (), ('OUT',), True),  # asked for
+    ],
+)
+def test_a_run_on_another_data_set_gives_its_head_only_where_it_is_asked_for(
+    images, tmp_path, name, kept, layers, taken
+):
+    given = drawn(norm='batch')
+    path = msgpack(tmp_path, given)
+    text = json.dumps({'data.name': name, 'data.classes': kept})
+    (tmp_path / 'config.json').write_text(text)
+    config = config_of(train__start=path, train__start_layers=layers)
+    found, program = begun(config, images)
+    same = np.array_equal(found['params/OUT/kernel'], given['params']['OUT']['kernel'])
+    assert same == taken
+    assert (f'drawn anew: OUT (the file is of a run on {name}' in str(program.notes)) is not taken
+
+
 def test_a_new_head_is_drawn_where_it_is_asked_for(images, tmp_path):
     given = drawn(norm='batch')
     config = config_of(train__start=msgpack(tmp_path, given), train__new_head=True)

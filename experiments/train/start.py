@@ -4,13 +4,15 @@ Layers are named as cnns names them: 'conv1', 'conv2_1/conv2', 'fc8'. A name als
 begins, up to a slash or an underscore: 'conv2' is conv2_1 and conv2_2, but not conv20.
 
 A layer fits if the file has the same arrays under its name, of the same shapes. The layers of the
-classes (the head) do not fit another number of classes, nor weights that say they are for other
-classes; they are drawn anew, as every layer that does not fit, and the notes say so.
+classes (the head) do not fit another number of classes; nor, unless train.start_layers names them,
+weights that say they are for other classes, or of a run on another data set. They are drawn anew,
+as every layer that does not fit, and the notes say so.
 
 A frozen layer keeps its parameters. Its batch norm uses the running statistics that it began with,
 in training as in inference, and does not change them: so it computes the same in both.
 """
 
+import json
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -42,6 +44,7 @@ class _Read(NamedTuple):
     arrays: Arrays
     class_names: tuple[str, ...] | None
     notes: tuple[str, ...]
+    data: tuple[str, list[str]] | None = None  # data.name and data.classes of the run they are of
 
 
 def covers(name: str, layer: str) -> bool:
@@ -77,8 +80,8 @@ def start_of(config, net: layers.Net, classes: tuple[str, ...], size: tuple) -> 
             new[layer] = differ
         elif layer in heads and fields.new_head:
             new[layer] = 'train.new_head'
-        elif layer in heads and read.class_names not in (None, tuple(classes)):
-            new[layer] = f'the file is for other classes: {_listed(read.class_names or ())}'
+        elif layer in heads and not asked and (other := _others(read, config.data, classes)):
+            new[layer] = other
         else:
             taken.append(layer)
     for name in asked:
@@ -110,6 +113,17 @@ def start_of(config, net: layers.Net, classes: tuple[str, ...], size: tuple) -> 
     if left:
         notes.append(f'start: left in the file: {", ".join(_merged(left, theirs))}')
     return Start(given, tuple(notes))
+
+
+def _others(read: _Read, fields, classes: tuple[str, ...]) -> str:
+    """Why the head of a file is for other classes than these, or ''."""
+    if read.class_names:
+        names = _listed(read.class_names)
+        return '' if read.class_names == classes else f'the file is for other classes: {names}'
+    if read.data in (None, (fields.name, list(map(str, fields.classes)))):
+        return ''
+    name, kept = read.data
+    return f'the file is of a run on {name}{f", {_listed(kept)}" if kept else ""}'
 
 
 def begun(variables: Mapping[str, Any], given: Arrays) -> dict[str, Any]:
@@ -217,7 +231,7 @@ def _own(path: pathlib.Path) -> _Read | None:
     if path.suffix == '.msgpack':
         try:
             variables = flax.serialization.msgpack_restore(path.read_bytes())
-            return _Read(_flat(variables), None, ())
+            return _Read(_flat(variables), None, (), _data(path.parent / 'config.json'))
         except OSError:
             raise
         except Exception as error:  # msgpack raises many kinds for a damaged file
@@ -232,6 +246,15 @@ def _own(path: pathlib.Path) -> _Read | None:
     names = metadata.get('class_names')
     notes = (f'weights of {metadata["net"]}',)
     return _Read(_flat(variables), tuple(names) if names else None, notes)
+
+
+def _data(path: pathlib.Path) -> tuple[str, list[str]] | None:
+    """The data that a run was trained on, by the config beside its weights; None: unknown."""
+    try:
+        config = json.loads(path.read_bytes())
+        return str(config['data.name']), [str(name) for name in config.get('data.classes', ())]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def _flat(variables) -> Arrays:
