@@ -37,6 +37,7 @@ def get_data() -> ml_collections.ConfigDict:
     data.test = 'test'  # name of the split read once, at the end
     data.validation = 0.1  # fraction of the train split held out: its last images
     data.limit = 0  # images used of every split, the first ones; 0: all
+    data.classes = ()  # names of those that are used, labelled in this order; (): all
     data.side = 0  # pixels; smaller images get a border of zeros up to this; 0: as they are
     data.resize = 0  # pixels; shorter side scaled to this, then the centre square; 0: off
     data.channels = 0  # 1 (grey) or 3 (colour) that images are turned into; 0: as they are
@@ -96,6 +97,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.epochs = 10  # passes over the train split; the last partial batch is left out
     config.train.steps = 0  # length in steps instead, the last epoch cut short; 0: `epochs`
 
+    # What the training begins with: experiments/train/start.py.
+    config.train.start = placeholder(str)  # weights: a file, a work directory, a run; None: drawn
+    config.train.start_layers = ()  # those alone are taken, and must fit; (): all that fit
+    config.train.new_head = False  # draw the layer of the classes anew, even where it fits
+    config.train.freeze = ()  # layers that stay as they are: ('conv1', 'conv2_1'), 'conv2' for all
+
     # The learning rate is `rate` times the factors of the schedule and of the warm-up.
     config.train.rate = 0.05  # learning rate at its highest
     config.train.schedule = 'cosine'  # one of SCHEDULES
@@ -109,11 +116,13 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.warmup = 0.0  # units of linear rise from 0 to `rate`
     config.train.warmup_error = 0.0  # 0.1 `rate` until an epoch's error is below this; 0: off
 
-    # The update: w moves along a velocity, which the gradient changes.
-    config.train.rule = 'momentum'  # 'momentum' (heavy ball) or 'nesterov'
+    # The update: w moves along a velocity, which the gradient changes; or as optax has it.
+    config.train.rule = 'momentum'  # 'momentum' (heavy ball), 'nesterov', or optax's: 'adamw', ...
     config.train.momentum = 0.9  # fraction of the velocity that stays at every step
     config.train.rate_in_velocity = False  # learning rate inside (AlexNet, Caffe) or outside
-    config.train.weight_decay = 0.0  # L2 added to the gradient, biases and norms included
+    config.train.optimiser_fields = ml_collections.ConfigDict()  # of optax's rules: dict(b1=0.95)
+    config.train.weight_decay = 0.0  # L2 added to the gradient, biases and norms included;
+    # optax's rules with a decay of their own use that: adamw's and lion's is not in the gradient
     config.train.layer_decay = ml_collections.ConfigDict()  # of single layers: dict(fc10=1.0)
     config.train.bias_rate = 1.0  # of biases, as a factor of the learning rate (Caffe: 2)
     config.train.bias_decay = 1.0  # of biases, as a factor of weight_decay (Caffe: 0)
@@ -161,6 +170,7 @@ def smoke(config) -> None:
     config.data.train, config.data.test = 'train', 'test'
     config.data.validation = 0.2
     config.data.limit = 0
+    config.data.classes = ()
     config.train.batch = 4
     config.train.accumulate = min(config.train.accumulate, 2)
     config.train.devices = 1
@@ -170,3 +180,4 @@ def smoke(config) -> None:
     if config.evaluation.views in ('144', '150'):
         config.evaluation.views = 'ten'
     config.protocol.rates = ()
+    config.train.start, config.train.start_layers, config.train.new_head = None, (), False

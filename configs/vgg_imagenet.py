@@ -2,6 +2,8 @@
 
     python -m experiments.run --config configs/vgg_imagenet.py                # column D (VGG-16)
     python -m experiments.run --config configs/vgg_imagenet.py:E-jitter       # scales 256 to 512
+    python -m experiments.run --config configs/vgg_imagenet.py:A              # and then from it,
+    python -m experiments.run --config configs/vgg_imagenet.py:D_from_A       # as in the paper
 
     argument   top-1 / top-5 error of the paper, one scale, dense (Table 3)
     A          29.6 / 10.4 %
@@ -19,8 +21,11 @@ with 'jitter', mirror, PCA colour, the mean colour subtracted; batch 256, 370,00
 rate 0.01 divided by 10 when the validation error stalls, three times; weight decay 0.0005.
 
 Differences from the paper:
-- weights are initialised as Glorot & Bengio do, which a footnote of Sec. 3.1 recommends, and not
-  from a trained column A;
+- weights are initialised as Glorot & Bengio do, which a footnote of Sec. 3.1 recommends; those of
+  B_from_A to E_from_A begin, as the paper's did, with the first four convolutions and the three
+  dense layers of the trained column A in runs/vgg_imagenet-A (another one: --config.train.start).
+  The four are conv1_1, conv2_1, conv3_1 and conv3_2 in all columns, by their shapes. The layers
+  between are Glorot's; the paper's variance of 0.01 explodes in 512 channels;
 - crops lie in the centre square of the image, not in all of it, and the dense test sees that
   square, not all of the image: a batch has one shape;
 - the jittered forms are trained like the others, from scratch; the paper fine-tunes them from a net
@@ -43,11 +48,15 @@ NETS = {
     'C': 'vgg16_1x1',
     'E': 'vgg19',
 }
-ARGUMENTS = ('D', 'A', 'A-LRN', 'B', 'C', 'E', 'C-jitter', 'D-jitter', 'E-jitter')
+FROM_A = ('conv1_1', 'conv2_1', 'conv3_1', 'conv3_2', 'fc6', 'fc7', 'fc8')
+ARGUMENTS = (
+    'D', 'A', 'A-LRN', 'B', 'C', 'E', 'C-jitter', 'D-jitter', 'E-jitter',
+    'B_from_A', 'C_from_A', 'D_from_A', 'E_from_A',
+)  # fmt: skip
 
 
 def get_config(arg='D'):
-    column = arg.removesuffix('-jitter')
+    column = arg.removesuffix('-jitter').removesuffix('_from_A')
     config = base.get_config()
     config.title = f'VGG {arg} on ImageNet'
     config.data.name = 'imagenet2012'
@@ -57,7 +66,10 @@ def get_config(arg='D'):
     config.model.name = NETS[column]
     config.augment.crop = 'random'
     config.augment.size = 224
-    if column != arg:
+    if arg.endswith('_from_A'):
+        config.train.start = 'runs/vgg_imagenet-A'
+        config.train.start_layers = FROM_A
+    if arg.endswith('-jitter'):
         config.data.resize = 512
         config.augment.crop = 'scale'
         config.augment.scales = (256, 512)

@@ -214,8 +214,9 @@ ALWAYS = set(
         'augment.subtract augment.white '
         'evaluation.views evaluation.scales train.loss train.label_smoothing train.batch '
         'train.accumulate train.steps train.schedule train.warmup train.warmup_error '
-        'train.momentum train.weight_decay train.bias_rate train.clip train.ema train.curve '
-        'train.devices train.together protocol.rates protocol.level seed'
+        'train.weight_decay train.bias_rate train.clip train.ema train.curve '
+        'train.devices train.together train.start train.freeze data.classes '
+        'protocol.rates protocol.level seed'
     ).split()
 )
 READ = {  # a value, and the fields with which it is read
@@ -228,6 +229,9 @@ READ = {  # a value, and the fields with which it is read
     'train.unit': ('steps', {'train.warmup': 3.0}),
     'train.rule': ('nesterov', {}),
     'train.rate_in_velocity': (True, {}),
+    'train.momentum': (0.5, {}),
+    'train.start_layers': (('C1',), {'train.start': __file__}),
+    'train.new_head': (True, {'train.start': __file__}),
     'train.bias_decay': (0.5, {'train.weight_decay': 0.1}),
     'train.epochs': (3, {}),
     'train.rate': (0.5, {}),
@@ -251,6 +255,7 @@ READ = {  # a value, and the fields with which it is read
 IDLE = {  # the fields without which a value is not read, where the base config reads it
     'train.rule': {'train.momentum': 0.0},
     'train.rate_in_velocity': {'train.momentum': 0.0},
+    'train.momentum': {'train.rule': 'adamw'},
     'train.epochs': {'train.steps': 10},
     'train.rate': {'protocol.rates': (0.1, 0.2)},
     'protocol.criterion': {'train.curve': 4},

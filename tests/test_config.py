@@ -32,14 +32,23 @@ def arguments(path):
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
-def test_every_config_and_argument_resolves_and_is_locked(path):
+def test_every_config_and_argument_resolves_and_is_locked(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     for argument in ['', *arguments(path)]:
         file = configs.read_config(f'{path}:{argument}' if argument else str(path))
         config = file.make()
         assert config.is_locked
+        if config.train.start:
+            _weights(pathlib.Path(config.train.start))
         assert checks.resolve(config)['model.name']
         suffix = argument or ''.join(arguments(path)[:1])
         assert file.name == f'{path.stem}-{suffix}'.rstrip('-')
+
+
+def _weights(workdir):
+    """A work directory with the weights of one run."""
+    (workdir / 'points/0123456789ab').mkdir(parents=True, exist_ok=True)
+    (workdir / 'points/0123456789ab/weights.msgpack').write_bytes(b'')
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
@@ -73,6 +82,9 @@ def test_every_field_of_base_has_a_comment():
         ('train.rate', '0.5', 0.5),
         ('train.rate', '1', 1.0),
         ('model.pool', 'max', 'max'),
+        ('train.freeze', 'conv1,conv2_1/conv1', ('conv1', 'conv2_1/conv1')),
+        ('data.classes', 'English springer,tench', ('English springer', 'tench')),
+        ('measure.names', 'dead_units', ('dead_units',)),
         ('model.overlap', 'true', True),
         ('model.overlap', 'False', False),
         ('protocol.rates', '(0.1, 0.2)', (0.1, 0.2)),

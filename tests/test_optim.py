@@ -10,7 +10,7 @@ import pytest
 
 from configs import base
 from experiments.errors import UserError
-from experiments.plan import checks
+from experiments.plan import checks, optimisers
 from experiments.plan import config as configs
 from experiments.train import optim
 
@@ -40,8 +40,9 @@ def gradients(step):
 def updated(config, rates=RATES):
     update = optim.update_of(config, PARAMS)
     params, state = PARAMS, update.init(PARAMS)
+    move = jax.jit(lambda *given, rate: update.update(*given, learning_rate=rate))
     for step, rate in enumerate(rates):
-        moves, state = update.update(gradients(step), state, params, learning_rate=np.float32(rate))
+        moves, state = move(gradients(step), state, params, rate=np.float32(rate))
         params = optax.apply_updates(params, moves)
     return params
 
@@ -183,6 +184,117 @@ def test_a_layer_that_the_net_lacks_is_named_with_the_nearest():
         UserError, match="layer of lenet5 in train.layer_decay 'fc1'. Did you mean 'fc10'"
     ):
         optim.update_of(config_of(layer_decay__fc1=1.0), PARAMS)
+
+
+# --- optimisers of optax -----------------------------------------------------------------------
+
+
+def by_optax(rule, given):
+    """Plain optax: the rate is a schedule of its own count, the decay its own argument or L2."""
+    rate = lambda count: jax.numpy.asarray(RATES, np.float32)[count]
+    rate = RATES[0] if rule in UNSCHEDULED else rate
+    own = optimisers.decay_field(rule)
+    update = getattr(optax, rule)(rate, **given, **({own: 0.01} if own else {}))
+    update = update if own else optax.chain(optax.add_decayed_weights(0.01), update)
+    params, state = PARAMS, update.init(PARAMS)
+    move = jax.jit(update.update)
+    for step in range(len(RATES)):
+        moves, state = move(gradients(step), state, params)
+        params = optax.apply_updates(params, moves)
+    return params
+
+
+UNSCHEDULED = ('sm3', 'fromage')  # take no schedule, in some versions of optax
+FIELDS = dict(adamw=dict(b1=0.7, nesterov=True), rmsprop=dict(momentum=0.5, centered=True))
+
+
+@pytest.mark.parametrize('rule', optimisers.names())
+def test_an_optimiser_by_name_is_that_of_optax_with_the_rate_as_its_schedule(rule):
+    given = FIELDS.get(rule, {})
+    changes = {f'optimiser_fields__{name}': value for name, value in given.items()}
+    config = config_of(rule=rule, weight_decay=0.01, **changes)
+    rates = (RATES[0],) * len(RATES) if rule in UNSCHEDULED else RATES
+    assert_equal(updated(config, rates), leaves(by_optax(rule, given)))
+
+
+def adamw(w, name):
+    """m, v: averages of g, g^2; w <- w - e (m' / (sqrt(v') + eps) + d w) (arXiv 1711.05101).
+
+    Biases have twice the learning rate and no decay, fc10 a decay of its own.
+    """
+    bias = name[1] == 'bias'
+    factor, decay = (2, 0) if bias else (1, {'conv1': 0.1, 'fc10': 0.5}[name[0]])
+    m = v = 0 * w
+    for step, e in enumerate(RATES):
+        g = leaves(gradients(step))[name]
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        whole = 1 - 0.9 ** (step + 1), 1 - 0.999 ** (step + 1)
+        move = m / whole[0] / (np.sqrt(v / whole[1]) + 1e-8)
+        w = w - factor * e * (move + decay * w)
+    return w
+
+
+def test_adamw_shrinks_each_parameter_by_its_own_decay_beside_the_gradient():
+    fields = dict(bias_rate=2.0, bias_decay=0.0, weight_decay=0.1, layer_decay__fc10=0.5)
+    params = updated(config_of(rule='adamw', **fields))
+    assert_equal(params, {name: adamw(w, name) for name, w in leaves(PARAMS).items()})
+
+
+def test_without_weight_decay_adamw_has_none_and_not_the_one_of_optax():
+    assert_equal(updated(config_of(rule='adamw')), leaves(updated(config_of(rule='adam'))))
+
+
+@pytest.mark.parametrize('rule', ['lamb', 'lars', 'adafactor', 'sm3'])
+def test_groups_of_parameters_with_optimisers_of_their_own_move_as_under_one(rule):
+    one = config_of(rule=rule, weight_decay=0.01)
+    groups = config_of(rule=rule, weight_decay=0.01, layer_decay__fc10=0.01 * (1 + 1e-12))
+    assert_equal(updated(groups), leaves(updated(one)))
+
+
+def test_a_new_learning_rate_is_an_argument_of_the_update_and_traces_nothing_again():
+    update, traced = optim.update_of(config_of(rule='lion', bias_rate=2.0), PARAMS), []
+
+    @jax.jit
+    def step(gradient, state, rate):
+        traced.append(rate)
+        return update.update(gradient, state, PARAMS, learning_rate=rate)
+
+    state = update.init(PARAMS)
+    for number, rate in enumerate(RATES):
+        _, state = step(gradients(number), state, np.float32(rate))
+    assert len(traced) == 1
+
+
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(rule='adamww'), "value of train.rule 'adamww'. Did you mean 'adamw'"),
+        (dict(rule='lbfgs'), "unknown value of train.rule 'lbfgs'"),
+        (
+            dict(rule='lion', optimiser_fields__b3=0.9),
+            "unknown field of optax.lion in train.optimiser_fields 'b3'. Allowed: b1, b2, mu",
+        ),
+        (
+            dict(rule='adam', optimiser_fields__b1='high'),
+            'train.optimiser_fields.b1 of optax.adam takes a number',
+        ),
+        (dict(rule='adamw', optimiser_fields__weight_decay=0.1), 'its own: train.weight_decay'),
+        (dict(rule='adam', optimiser_fields__learning_rate=0.1), 'its own: train.rate'),
+        (dict(optimiser_fields__b1=0.9), "would have no effect: train.rule='momentum'"),
+    ],
+)
+def test_what_an_optimiser_does_not_take_is_one_line_that_says_what_it_takes(changes, message):
+    with pytest.raises(UserError, match=message) as error:
+        config_of(**changes)
+    assert '\n' not in str(error.value)
+
+
+def test_a_value_that_optax_refuses_is_one_line():
+    config = config_of(rule='adam', optimiser_fields__mu_dtype='float31')
+    with pytest.raises(
+        UserError, match="train.rule='adam' with {'mu_dtype': 'float31'}: TypeError"
+    ):
+        optim.update_of(config, PARAMS)
 
 
 # --- schedules -------------------------------------------------------------------------------

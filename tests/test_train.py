@@ -447,19 +447,21 @@ def test_arms_that_differ_in_their_schedule_share_a_program(images):
     assert one is two
 
 
-def test_the_step_is_traced_once_for_all_seeds_and_learning_rates_of_an_arm(images, monkeypatch):
+@pytest.mark.parametrize('rule', ['momentum', 'adamw'])
+def test_the_step_is_traced_once_for_all_seeds_and_learning_rates_of_an_arm(
+    images, monkeypatch, rule
+):
     traces = []
     plain = train.train_step
     monkeypatch.setattr(
         program, 'train_step', lambda *args, **given: (traces.append(1), plain(*args, **given))[1]
     )
     program._programs.clear()
+    common = dict(model__name='mlp_300', train__rule=rule)
     for seed, rate in ((0, 0.1), (1, 0.1), (2, 0.01)):
-        train.fit(
-            config_of(seed=seed, train__rate=rate, model__name='mlp_300'), images, read_test=False
-        )
+        train.fit(config_of(seed=seed, train__rate=rate, **common), images, read_test=False)
     assert len(traces) == 1
-    train.fit(config_of(model__activation='relu', model__name='mlp_300'), images, read_test=False)
+    train.fit(config_of(model__activation='relu', **common), images, read_test=False)
     assert len(traces) == 2
     program._programs.clear()
 
@@ -653,6 +655,18 @@ def both(images, changes, seeds, devices, rates=None):
             ),
             2,
         ),
+        (
+            dict(
+                train__rule='adamw',
+                train__rate=0.001,
+                train__weight_decay=0.1,
+                train__bias_decay=0.0,
+                train__ema=0.5,
+                model__name='mlp_300',
+            ),
+            1,
+        ),
+        (dict(train__rule='lion', train__rate=0.001, train__together=2, model__name='mlp_300'), 2),
     ],
 )
 def test_a_training_that_continues_ends_as_one_that_was_never_interrupted(

@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import progress
-from experiments.data import copies, memory, sources, statistics, stream
+from experiments.data import classes, copies, memory, sources, statistics, stream
 from experiments.data import records as reading
 from experiments.data.batch_plan import steps_per_epoch
 from experiments.data.dataset import Dataset
@@ -33,9 +33,12 @@ def open_splits(fields: ConfigDict) -> tuple[Source, dict[str, Records]]:
     found = {use: sources.split_of(source, name, fields) for use, name in names.items()}
     if source.validation:
         found['validation'] = source.splits[source.validation]
+    for records in found.values():
+        sources.check_records(records, fields.name)
+    if fields.classes:
+        source, found = classes.kept(source, found, fields)
     seen: dict[tuple, str] = {}
     for split, records in found.items():
-        sources.check_records(records, fields.name)
         key = records.name, records.home, records.cut, records.fingerprint
         twin = seen.setdefault(key, split)
         if twin != split:
@@ -49,8 +52,9 @@ def open_splits(fields: ConfigDict) -> tuple[Source, dict[str, Records]]:
 
 
 def asked(fields: ConfigDict) -> str:
-    """Which source and which splits of it a config's `data` group names."""
-    return json.dumps([fields.name, fields.train, fields.test, fields.validation])
+    """Which source, and which splits and classes of it, a config's `data` group names."""
+    kept = [list(fields.classes)] if fields.classes else []
+    return json.dumps([fields.name, fields.train, fields.test, fields.validation, *kept])
 
 
 def found_of(content: str, limit: int) -> str:

@@ -12,6 +12,7 @@ import cnns
 from configs import base
 from experiments.errors import UserError, nearest, one_of, shown
 from experiments.measures import MEASURES
+from experiments.plan import optimisers, start
 from experiments.plan.config import AXES, KINDS, fields_of, flatten
 
 CHOICES = {
@@ -24,7 +25,7 @@ CHOICES = {
     'train.loss': ('cross_entropy', 'rbf'),
     'train.schedule': tuple(base.SCHEDULES),
     'train.unit': ('epochs', 'steps'),
-    'train.rule': ('momentum', 'nesterov'),
+    'train.rule': (*optimisers.OURS, *optimisers.names()),
     'protocol.criterion': ('validation_error', 'steps_to_error'),
 }
 
@@ -145,7 +146,7 @@ def resolve(config) -> dict[str, Any]:
             'must not be trained on.'
         )
     check_protocol(flat)
-    return flat
+    return flat | start.check(flat)
 
 
 _CHANNELS = '0 (as they are), 1 (grey) or 3 (colour)'
@@ -253,6 +254,9 @@ def _check_schedule(flat: dict[str, Any]) -> None:
 
 def _check_training(flat: dict[str, Any]) -> None:
     """UserError unless the fields of the update, the loss and the batch fit together."""
+    given = optimisers.check(flat)
+    for path, (value, default) in given.items():
+        _check_field(f'{path} of optax.{flat["train.rule"]}', value, default, float | str | None)
     for path in ('train.label_smoothing', 'train.ema'):
         _must(flat, path, 0 <= flat[path] < 1, 'between 0 (off) and below 1')
     if flat['train.label_smoothing'] and flat['train.loss'] != 'cross_entropy':
@@ -311,13 +315,18 @@ def _kind(flat: dict[str, Any]) -> str:
     return flat['data.name'].partition(':')[0]
 
 
+def _ours(flat: dict[str, Any]) -> bool:
+    return flat['train.rule'] in optimisers.OURS
+
+
 def _decays(flat: dict[str, Any]) -> bool:
     layers = [name for name in flat if name.startswith('train.layer_decay.')]
     return any(flat[name] for name in ('train.weight_decay', *layers))
 
 
 # {field: (whether it is read in a config, when it is)}; a field that is not here is always read
-_MOMENTUM: _Read = (lambda flat: flat['train.momentum'] > 0, 'with train.momentum above 0')
+_OURS = "with train.rule='momentum' or 'nesterov'"
+_START: _Read = (lambda flat: flat['train.start'] is not None, 'with train.start')
 _GRID: _Read = (lambda flat: bool(flat['protocol.rates']), 'with a grid, protocol.rates')
 _MEASURE: _Read = (lambda flat: bool(flat['measure.names']), 'with measure.names')
 _READ: dict[str, _Read] = {
@@ -331,8 +340,17 @@ _READ: dict[str, _Read] = {
         lambda flat: flat['train.schedule'] in ('milestones', 'every') or flat['train.warmup'] > 0,
         "with train.warmup, or train.schedule='milestones' or 'every'",
     ),
-    'train.rule': _MOMENTUM,
-    'train.rate_in_velocity': _MOMENTUM,
+    'train.rule': (
+        lambda flat: flat['train.momentum'] > 0 or not _ours(flat),
+        'with train.momentum above 0',
+    ),
+    'train.momentum': (_ours, _OURS),
+    'train.rate_in_velocity': (
+        lambda flat: _ours(flat) and flat['train.momentum'] > 0,
+        f'with train.momentum above 0, {_OURS}',
+    ),
+    'train.start_layers': _START,
+    'train.new_head': _START,
     'train.bias_decay': (_decays, 'with train.weight_decay or train.layer_decay above 0'),
     'train.epochs': (
         lambda flat: not flat['train.steps'],
@@ -374,11 +392,12 @@ def idle(path: str, flat: dict[str, Any]) -> str:
 
 # --- what names a run, and what names a compiled program -----------------------------------------
 
-# Fields that cannot change what is learned, so that they do not name a run.
+# Fields that cannot change what is learned, so that they do not name a run. Of train.start, the
+# digest of its content does.
 NOT_IN_THE_NAME = set(
     'title data.dir data.stream data.workers data.cache data.allow_copies train.devices '
-    'train.together protocol.rates protocol.selection_seeds protocol.widen protocol.criterion '
-    'protocol.threshold protocol.level'.split()
+    'train.together train.start protocol.rates protocol.selection_seeds protocol.widen '
+    'protocol.criterion protocol.threshold protocol.level'.split()
 )
 
 # Fields of `train` that are read on the host only, between steps: arms that differ in these alone

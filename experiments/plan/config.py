@@ -36,8 +36,8 @@ def flatten(tree, prefix: str = '') -> dict[str, Any]:
 AXES = tuple(cnns.axes.AXES)
 SMOKE = 'smoke'  # argument that every config takes
 
-# Groups whose fields are not listed in configs/base.py: they belong to the net.
-OPEN = ('model.fields', 'train.layer_decay')
+# Groups whose fields are not listed in configs/base.py: they belong to the net or to optax.
+OPEN = ('model.fields', 'train.layer_decay', 'train.optimiser_fields')
 
 # Fields that may be None, the default: the code, the net or the machine decides
 _OPTIONAL = {name for name, value in flatten(base.get_config()).items() if value is None}
@@ -204,6 +204,8 @@ def parse(
     return made.parse_args(rest), assignments
 
 
+_NAMES = r'[a-zA-Z][\w./ -]*(,[a-zA-Z][\w./ -]*)*'  # a list of names without quotes
+
 # --- the fields of a config --------------------------------------------------------------------
 
 
@@ -250,6 +252,8 @@ def _literal(text: str) -> Any:
 
 
 def _read(value, kind: type) -> Any:
+    if kind is tuple and isinstance(value, str) and re.fullmatch(_NAMES, value):
+        return tuple(value.split(','))
     if kind is not str and isinstance(value, str):
         value = _literal(value)
     if kind in (int, float) and isinstance(value, bool):

@@ -100,12 +100,13 @@ def describe(plan: Plan, datasets: dict[str, data.Dataset]) -> list[str]:
     Raises:
       UserError: the batch, the devices, the net and the images of an arm do not fit together.
     """
-    lines = set()
+    lines, notes = set(), dict[str, None]()
     for arm in plan.arms:
         config, dataset, models = arm.config, datasets[arm.label], arm.together
         steps_per_epoch = train.length_of(config, dataset).steps_per_epoch
         optim.schedule_of(config, steps_per_epoch)
-        devices = train.program_of(config, dataset, models).devices
+        program = train.program_of(config, dataset, models)
+        devices, notes = program.devices, notes | dict.fromkeys(program.notes)
         batch, each = config.train.batch, models // devices
         layout = f'batch {batch} = {devices} x {batch // devices}'
         if config.train.together > 1:
@@ -118,6 +119,8 @@ def describe(plan: Plan, datasets: dict[str, data.Dataset]) -> list[str]:
             optim.late_falls(config, steps_per_epoch),
             channels(config, dataset),
         }
+    for text in notes:
+        note(text)
     return sorted(lines - {''})
 
 

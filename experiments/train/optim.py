@@ -18,6 +18,8 @@ e is outside or inside of the velocity. Both are the same while e is constant. A
 velocity that contains e keeps its old size for about 1 / (1 - m) steps. 'nesterov' looks ahead by
 m v in both.
 
+Any other train.rule is optax's optimiser of that name, with its own defaults and weight decay.
+
 A schedule runs on the host: the compiled step is given the learning rate as a number. It depends
 on the number of the step, and for 'plateau' and train.warmup_error on the errors of the epochs so
 far, which `Control` holds. Control is a tuple of plain numbers: with the state on the devices it is
@@ -34,7 +36,8 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from experiments.errors import UserError, one_of
+from experiments.errors import UserError, one_of, reason
+from experiments.plan import optimisers
 
 WARM = 0.1  # of the learning rate, until train.warmup_error is reached (He et al. 2015, Sec. 4.2)
 
@@ -46,21 +49,57 @@ def update_of(config, params: Any) -> optax.GradientTransformationExtraArgs:
     """The update of config.train for parameters of this structure (shapes suffice).
 
     In this order: the gradient is clipped, weight decay is added, the sum changes the velocity. The
-    decay is L2 in the gradient, so the momentum carries it on, unlike AdamW's.
+    decay is L2 in the gradient, so the momentum carries it on. Where optax's optimiser takes a
+    decay itself, it gets it instead: AdamW's never meets the gradient.
 
     Raises:
-      UserError: train.layer_decay names a layer that the net does not have.
+      UserError: train.layer_decay names a layer that the net does not have, or optax refuses a
+        value of train.optimiser_fields.
     """
     fields = config.train
     decays = decays_of(config, params)
     factor = lambda path, _: fields.bias_rate if _is_bias(path) else 1.0
     factors = jax.tree_util.tree_map_with_path(factor, params)
     parts = [optax.clip_by_global_norm(fields.clip)] if fields.clip else []
+    if fields.rule not in optimisers.OURS:
+        return optax.chain(*parts, *_of_optax(fields, decays, factors))
     if any(jax.tree.leaves(decays)):
         parts.append(add_decay(decays))
     inside, nesterov = fields.rate_in_velocity, fields.rule == 'nesterov'
     parts.append(velocity(fields.momentum, factors, inside=inside, nesterov=nesterov))
     return optax.chain(*parts)
+
+
+def _of_optax(fields, decays: Any, factors: Any) -> list[optax.GradientTransformation]:
+    """The parts of an update by an optimiser of optax.
+
+    It is built anew in every step, from the learning rate of the step: nothing compiles again.
+    Parameters that differ in decay or factor of the learning rate have optimisers of their own,
+    which is the same as one: none of optax's looks beyond a single parameter.
+    """
+    make, given = getattr(optax, fields.rule), fields.optimiser_fields.to_dict()
+    own, parts = optimisers.decay_field(fields.rule), []
+    if own is None:
+        parts = [add_decay(decays)] if any(jax.tree.leaves(decays)) else []
+        decays = jax.tree.map(lambda _: 0.0, decays)
+    labels = jax.tree.map(lambda decay, factor: f'{decay!r} {factor!r}', decays, factors)
+    groups = set(zip(*map(jax.tree.leaves, (labels, decays, factors)), strict=True))
+
+    def built(rate):
+        each = {
+            label: make(rate * factor, **given, **({own: decay} if own else {}))
+            for label, decay, factor in groups
+        }
+        return optax.partition(each, labels) if len(each) > 1 else each.popitem()[1]
+
+    def update(updates, state, params=None, *, learning_rate):
+        return built(learning_rate).update(updates, state, params)
+
+    try:
+        init = built(1.0).init
+    except (TypeError, ValueError) as error:
+        raise UserError(f'train.rule={fields.rule!r} with {given}: {reason(error)}') from error
+    return [*parts, optax.GradientTransformationExtraArgs(init, update)]
 
 
 def decays_of(config, params: Any) -> Any:

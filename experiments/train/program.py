@@ -17,7 +17,7 @@ from experiments.errors import UserError
 from experiments.plan.checks import compiled, resolve
 from experiments.plan.config import fields_of
 from experiments.preprocess import augment, views
-from experiments.train import optim
+from experiments.train import optim, start
 from experiments.train.evaluate import eval_step
 from experiments.train.parallel import AXIS, Parallel, parallel, side_by_side
 from experiments.train.step import State, loss_of, train_step
@@ -45,6 +45,7 @@ class Program(NamedTuple):
     parameters: int
     eval_batch: int  # images of `evaluate`, over all devices
     test_batch: int
+    notes: tuple[str, ...] = ()  # on the weights that the training begins with
 
 
 def _whole(config, models: int) -> bool:
@@ -120,12 +121,20 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
     augmented = augment.augmentation(dataset.shape, statistics, **config.augment)
     size = (*augmented.size, dataset.shape[-1])
     net, parameters = _net(config, dataset, size, axis if devices > 1 else None)
-    update = optim.update_of(config, parameters)
+    update = start.held(config, optim.update_of(config, parameters), parameters)
+    begun = start.start_of(config, net, dataset.classes, size)
     average = optim.average(config.train.ema) if config.train.ema else None
     loss, count = loss_of(config, train=True), config.train.accumulate
-    common: dict[str, Any] = dict(net=net, update=update, average=average)
+    common: dict[str, Any] = dict(update=update, average=average)
+    trained = start.Held(net, config.train.freeze) if config.train.freeze else net
     step = functools.partial(
-        train_step, loss=loss, augmented=augmented, micro_batches=count, axis=axis, **common
+        train_step,
+        net=trained,
+        loss=loss,
+        augmented=augmented,
+        micro_batches=count,
+        axis=axis,
+        **common,
     )
     # Between epochs the net sees the centre at the scale of the training: so no field of the test
     # changes the errors that a plateau depends on
@@ -134,14 +143,14 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
     if config.evaluation.views != 'centre' or config.evaluation.scales:
         seen = views.views(config.evaluation.views, augmented, config.evaluation.scales)
         test, test_batch = _evaluation(config, net, seen, devices, shape)
-    init = functools.partial(_init, size=size, **common)
+    init = functools.partial(_init, net=net, size=size, **common)
     measure = functools.partial(_measure, tuple(config.measure.names), net, centre)
     if shape:
         mapped = side_by_side(step, devices, (0, 0, 0), donate=True, fast=net.fast)
     else:
         mapped = parallel(step, devices, donate=True, shared=1, fast=net.fast)
     return Program(
-        init=_initialise(init, devices, shape, net.fast),
+        init=_initialise(init, begun.given, devices, shape, net.fast),
         step=mapped,
         evaluate=evaluate,
         test=test,
@@ -153,6 +162,7 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
         parameters=sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(parameters)),
         eval_batch=eval_batch,
         test_batch=test_batch,
+        notes=begun.notes,
     )
 
 
@@ -179,23 +189,27 @@ def _net(config, dataset: data.Dataset, size, axis: str | None) -> tuple[Any, An
     return net, shapes['params']
 
 
-def _init(seed, *, net, size, update, average) -> State:
-    """The state of one model before its first step."""
+def _init(seed, given: start.Arrays, *, net, size, update, average) -> State:
+    """The state of one model before its first step; given: variables that are not drawn."""
     key = jax.random.PRNGKey(seed)
     variables = net.init(key, jnp.zeros((1, *size), jnp.float32), train=False)
+    variables = start.begun(variables, given) if given else variables
     params, batch_stats = variables['params'], variables.get('batch_stats', {})
     averaged = average.init((params, batch_stats)) if average else ()
     return State(jnp.int32(0), params, batch_stats, update.init(params), averaged, key)
 
 
-def _initialise(init: Callable, devices: int, shape: tuple[int, ...], fast: bool) -> Callable:
+def _initialise(
+    init: Callable, given: start.Arrays, devices: int, shape: tuple[int, ...], fast: bool
+) -> Callable:
     """seed, or one for each model -> State, where the step leaves the next ones.
 
     Elsewhere, the step would compile twice.
     """
     # On a CPU, the random numbers of a net take far longer to compile well than to draw
     quick = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
-    make = jax.jit(init, compiler_options=quick if jax.default_backend() == 'cpu' else None)
+    made = jax.jit(init, compiler_options=quick if jax.default_backend() == 'cpu' else None)
+    make = lambda seed: made(seed, given)
     if shape:
         place = side_by_side(lambda state: state, devices, (0,), donate=False, fast=fast)
         return lambda *seeds: place(stacked([make(seed) for seed in seeds], shape))

@@ -1,0 +1,49 @@
+"""Fine-tune a net on a folder of photographs, one subfolder for each class.
+
+    photographs/robin/1.jpg, photographs/robin/2.jpg, photographs/wren/1.jpg, ...
+
+    python -m experiments.run --config configs/finetune_folder.py
+    python -m experiments.run --config configs/finetune_folder.py:all --config.data.name=folder:PATH
+
+The photographs have any size. Beside them, resnet18.pth is needed, the weights of ResNet-18 trained
+on ImageNet, which PyTorch's users have or make with
+
+    torch.save(torchvision.models.resnet18(weights='DEFAULT').state_dict(), 'resnet18.pth')
+
+    argument   trains
+    head       the last layer; the others keep their weights. For few photographs, and fast
+    all        every layer, with a lower learning rate. For some hundreds a class
+
+The last layer is drawn anew, for the folder's classes. Notes on standard error say which layers
+begin with the weights. Other weights: --config.train.start=FILE, or the work directory of another
+training here, with --config.model.name of their net and, for head, its layers in
+--config.train.freeze.
+
+A tenth of the photographs is held out to watch the training and another to test the end, unless the
+folder is divided already: experiments/data/README.md. The recipe is ours. Expected: not measured
+here. Time: not measured here.
+"""
+
+from configs import base
+
+ARGUMENTS = ('head', 'all')
+
+
+def get_config(arg='head'):
+    config = base.get_config()
+    config.title = f'ResNet-18 fine-tuned on a folder ({arg})'
+    config.data.name = 'folder:photographs'
+    config.data.resize = 256
+    config.model.name = 'resnet18'
+    config.augment.crop = 'area'
+    config.augment.size = 224
+    config.augment.flip = True
+    config.train.start = 'resnet18.pth'
+    config.train.new_head = True
+    config.train.batch = 16
+    config.train.epochs = 10
+    config.train.rate = 0.01
+    if arg == 'head':
+        config.train.freeze = ('conv1', 'conv2', 'conv3', 'conv4', 'conv5')
+        config.train.rate = 0.05
+    return config
