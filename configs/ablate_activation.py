@@ -35,6 +35,9 @@ def get_config(arg='small'):
     config.train.epochs = 20 if scale == 'small' else 40
     config.train.schedule = 'constant'
     config.train.curve = 8
+    config.protocol.criterion = 'steps_to_error'
+    config.protocol.threshold = 0.25
+    config.protocol.widen = 2
     config.protocol.rates = (0.003, 0.01, 0.03, 0.1, 0.3)
     if initialisation:
         config.augment.subtract = 'pixel'
@@ -44,6 +47,9 @@ def get_config(arg='small'):
     else:
         config.model.fields = dict(initialiser='he')
     return config
+
+
+COMPARISONS = (('relu', 'tanh'), ('relu', 'scaled_tanh'), ('relu', 'sigmoid'))
 
 
 def sweep(add):

@@ -28,8 +28,9 @@ def get_config(arg='small'):
     config.data.side = 32
     config.train.batch = 64
     config.train.epochs = 5 if arg == 'small' else 20
-    config.protocol.rates = (0.01, 0.03, 0.1, 0.3)
-    config.protocol.selection_seeds = (1000, 1001, 1002)
+    config.protocol.rates = (0.01, 0.03, 0.1)
+    config.protocol.selection_seeds = (1000,)
+    config.protocol.widen = 2
     return config
 
 

@@ -44,6 +44,14 @@ def get_config(arg='small'):
     return config
 
 
+COMPARISONS = (
+    ('plain-20', 'plain-56'),
+    ('resnet-20', 'resnet-56'),
+    ('plain-56', 'resnet-56'),
+    ('plain-20', 'resnet-20'),
+)
+
+
 def sweep(add):
     for family in ('plain', 'resnet'):
         for depth in (20, 32, 56):

@@ -48,13 +48,23 @@ def _four_layers(config, scale):
     config.train.curve = 4
     config.protocol.rates = (0.01, 0.03, 0.1)
     config.protocol.selection_seeds = (1000, 1001, 1002)
+    config.protocol.widen = 2
     return config
 
 
-def sweep(add):
+# The two claims, and what overlap does to the pooling of LeNet's kind
+COMPARISONS = (
+    ('non-overlapping max pooling', 'overlapping max pooling'),
+    ('overlapping average pooling', 'overlapping max pooling'),
+    ('non-overlapping average pooling', 'non-overlapping max pooling'),
+    ('non-overlapping average pooling', 'overlapping average pooling'),
+)
+
+
+def sweep(add, arg):
     for pool in ('average', 'max'):
         for overlap in (False, True):
-            for seed in range(5):
+            for seed in range(10 if arg == 'small' else 5):
                 add(
                     f'{"overlapping" if overlap else "non-overlapping"} {pool} pooling',
                     model=dict(pool=pool, overlap=overlap),

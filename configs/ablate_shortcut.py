@@ -26,6 +26,14 @@ def get_config(arg='small'):
     return config
 
 
+COMPARISONS = (
+    ('shortcut none', 'shortcut A'),
+    ('shortcut A', 'shortcut B'),
+    ('shortcut B', 'shortcut C'),
+    ('shortcut A', 'shortcut C'),
+)
+
+
 def sweep(add):
     for shortcut in ('none', 'A', 'B', 'C'):
         for seed in range(5):

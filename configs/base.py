@@ -180,4 +180,6 @@ def smoke(config) -> None:
     if config.evaluation.views in ('144', '150'):
         config.evaluation.views = 'ten'
     config.protocol.rates = ()
+    config.protocol.widen = 0
+    config.protocol.criterion = 'validation_error'
     config.train.start, config.train.start_layers, config.train.new_head = None, (), False

@@ -33,9 +33,13 @@ def get_config(arg='small'):
     config.train.curve = 10
     config.protocol.rates = (0.01, 0.03, 0.1, 0.3, 1.0)
     config.protocol.selection_seeds = (1000, 1001, 1002)
+    config.protocol.widen = 2
     config.measure.names = ('response_percentiles', 'response_deviations')
     config.measure.epochs = tuple(range(11 if arg == 'small' else 56))
     return config
+
+
+COMPARISONS = (('norm none', 'norm batch'),)
 
 
 def sweep(add):

@@ -40,9 +40,13 @@ def get_config(arg='small'):
     config.train.epochs = 6 if scale == 'small' else 20
     config.protocol.rates = (0.01, 0.03, 0.1)
     config.protocol.selection_seeds = (1000, 1001, 1002)
+    config.protocol.widen = 2
     config.measure.names = ('shift_errors',)
     config.measure.images = 2000
     return config
+
+
+COMPARISONS = (('lenet5', 'mlp_300'), ('lenet5', 'mlp_300_100'))
 
 
 def sweep(add):

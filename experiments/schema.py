@@ -152,6 +152,7 @@ PLAN = Schema(
         'model': TEXT,
         'epochs': COUNT,
         'arm_seeds': dict_of(list_of(COUNT)),
+        'comparisons': list_of(list_of(LINE, least=2)),
         'criterion': TEXT,
         'threshold': FRACTION,
         'arm_rates': dict_of(list_of(POSITIVE)),

@@ -323,3 +323,46 @@ def test_none_on_the_command_line_is_none_wherever_it_can_be():
             assert configs.flatten(config)[name] is None
     configs.set_field(config, 'data.name', 'None')
     assert config.data.name == 'None'
+
+
+def written(tmp_path, text):
+    path = tmp_path / 'mine.py'
+    path.write_text('from configs import base\nget_config = base.get_config\n' + text)
+    return runs.plan_of(configs.read_config(str(path)))
+
+
+SWEEP = "sweep = lambda add: [add(pool, model=dict(pool=pool)) for pool in ('average', 'max')]\n"
+
+
+def test_a_config_declares_the_comparisons_that_are_corrected_together(tmp_path):
+    plan = written(tmp_path, SWEEP + "COMPARISONS = (('average', 'max'),)")
+    assert plan.comparisons == (('average', 'max'),)
+    assert written(tmp_path, SWEEP).comparisons == ()
+
+
+@pytest.mark.parametrize(
+    'text, words',
+    [
+        ("(('average', 'maxx'),)", "arm in COMPARISONS of mine 'maxx'. Did you mean 'max'"),
+        ("('average', 'max')", 'must be a tuple of pairs'),
+        ("(('max', 'max'),)", 'must be a tuple of pairs'),
+        ('7', 'must be a tuple of pairs'),
+    ],
+)
+def test_comparisons_of_no_arms_are_errors(tmp_path, text, words):
+    with pytest.raises(UserError, match=words):
+        written(tmp_path, SWEEP + f'COMPARISONS = {text}')
+
+
+def test_a_sweep_may_take_the_argument_of_its_config(tmp_path):
+    path = tmp_path / 'mine.py'
+    path.write_text(
+        'from configs import base\n'
+        "ARGUMENTS = ('few', 'many')\n"
+        "def get_config(arg='few'):\n    return base.get_config()\n"
+        'def sweep(add, arg):\n'
+        "    for seed in range(2 if arg == 'few' else 5):\n        add('a', seed=seed)\n"
+    )
+    for argument, count in (('', 2), (':few', 2), (':many', 5)):
+        plan = runs.plan_of(configs.read_config(f'{path}{argument}'))
+        assert len(plan.arms[0].seeds) == count

@@ -6,6 +6,7 @@ the default) and `sweep(add)`. No run starts here.
 
 import argparse
 import ast
+import functools
 import importlib.util
 import inspect
 import pathlib
@@ -63,6 +64,7 @@ class ConfigFile(NamedTuple):
     sweep: Callable | None
     arguments: tuple[str, ...] = ()  # that the file lists
     small: bool = False  # 'smoke'
+    comparisons: tuple[tuple[str, str], ...] = ()  # that the file declares: (arm, arm)
 
 
 def read_config(spec: str) -> ConfigFile:
@@ -101,7 +103,28 @@ def read_config(spec: str) -> ConfigFile:
 
     chosen = arg or (arguments[0] if arguments else '')
     name = '-'.join(filter(None, (path.stem, chosen, SMOKE if small else '')))
-    return ConfigFile(name, make, getattr(module, 'sweep', None), tuple(arguments), small)
+    sweep = getattr(module, 'sweep', None)
+    if sweep is not None and len(inspect.signature(sweep).parameters) > 1:
+        sweep = functools.partial(_with_argument, sweep, chosen)
+    pairs = _comparisons(getattr(module, 'COMPARISONS', ()), path)
+    return ConfigFile(name, make, sweep, tuple(arguments), small, pairs)
+
+
+def _with_argument(sweep: Callable, argument: str, add: Callable) -> None:
+    sweep(add, argument)
+
+
+def _comparisons(given: Any, path: pathlib.Path) -> tuple[tuple[str, str], ...]:
+    """COMPARISONS of a config file. Raises UserError unless it holds pairs of labels of arms."""
+    pairs = given if isinstance(given, (tuple, list)) else (None,)
+    for pair in pairs:
+        texts = isinstance(pair, (tuple, list)) and all(isinstance(text, str) for text in pair)
+        if not texts or len(pair) != 2 or pair[0] == pair[1]:
+            raise UserError(
+                f'COMPARISONS of {path} is {shown(given)}, it must be a tuple of pairs of two '
+                "labels of arms: (('none', 'batch'), ...)."
+            )
+    return tuple((one, two) for one, two in pairs)
 
 
 def _existing(text: str) -> pathlib.Path:

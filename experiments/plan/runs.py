@@ -70,6 +70,7 @@ class Plan(NamedTuple):
     config: ConfigDict  # without the overrides of any arm
     arms: tuple[Arm, ...]
     phases: tuple[str, ...] = (SELECT, FINAL)  # that are trained
+    comparisons: tuple[tuple[str, str], ...] = ()  # the family that Holm's correction is over
 
     @property
     def title(self) -> str:
@@ -170,12 +171,16 @@ def plan_of(file: ConfigFile, assignments: Iterable[tuple[str, str]] = ()) -> Pl
         with config.unlocked():
             config.title = None  # the file's title is of another net or data set
     declared = _declared(file, config, {path for path, _ in assigned})
-    plan = Plan(file.name, config, ())
+    plan = Plan(file.name, config, (), comparisons=file.comparisons)
     for label, (overrides, rates, seeds) in declared.items():
         grid = (('protocol.rates', rates),) if rates is not None else ()
         made = _set(file.make(), (*assigned, *overrides.items(), *grid, ('seed', seeds[0])))
         arm = Arm(label, overrides, tuple(seeds), made, resolve(made))
         plan = plan._replace(arms=(*plan.arms, arm))
+    labels = [arm.label for arm in plan.arms]
+    for label in (label for pair in plan.comparisons for label in pair):
+        if label not in labels:
+            raise one_of(f'arm in COMPARISONS of {file.name}', label, labels)
     _check_effects(plan, file, [path for path, _ in assigned])
     known: dict[str, Run] = {}
     for run in plan.runs():

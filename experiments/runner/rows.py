@@ -88,6 +88,7 @@ def plan_file(whole: Plan, datasets: dict[str, Dataset], command: str, rows: dic
         'seeds': sorted({seed for arm in whole.arms for seed in arm.seeds}),
         'rates': list(dict.fromkeys(rate for own in rates.values() for rate in own)),
         'arm_rates': rates,
+        'comparisons': [list(pair) for pair in whole.comparisons],
         'criterion': whole.config.protocol.criterion,
         'threshold': whole.config.protocol.threshold,
         'level': whole.config.protocol.level,
