@@ -52,10 +52,15 @@ def gap(row: Row) -> float | None:
     return 100 * (row.get('test/centre_error', row['test/error']) - row['train/error'])
 
 
-def measured(row: Row, name: str, key: str, epoch: str = '') -> float | None:
+def measured(row: Row, name: str, key: str, epoch: str = '') -> float:
     """A value of a measure, after the last epoch unless another is given."""
+    return values_of(row, name, epoch)[key]
+
+
+def values_of(row: Row, name: str, epoch: str = '') -> dict[str, Any]:
+    """All values of a measure, after the last epoch unless another is given."""
     epochs = row['measures'][name]
-    return epochs[epoch or max(epochs, key=int)][key]
+    return epochs[epoch or max(epochs, key=int)]
 
 
 class Sample(NamedTuple):
@@ -154,8 +159,10 @@ def difference(
     if least < LEAST:
         text = next((own.trouble for own in samples if own.trouble), 'too few seeds')
         return Verdict(NOT_RESOLVED, f'{text}.', seeds=least, data=data)
+    # the same comparison may be declared the other way round
     declared = [tuple(pair) for pair in experiment.plan.get('comparisons', ())]
-    family = declared if (a, b) in declared else [(a, b)]
+    family = [(a, b) if {a, b} == set(pair) else pair for pair in declared]
+    family = family if (a, b) in family else [(a, b)]
     found = comparisons(experiment, metric, family)[a, b]
     margin, level = claim.margin or 0.0, experiment.plan['level']
     own = found.corrected

@@ -12,6 +12,7 @@ An effect has the sign that makes the claim true above zero (or above 1 of a rat
 `direction` says otherwise. Claims that are computed have no margin: they hold or they do not.
 """
 
+from experiments.claims import trained
 from experiments.claims.claim import NOT_RESOLVED, Claim, Verdict
 from experiments.claims.computed import alexnet, googlenet, gradients, lenet, resnet, vgg
 
@@ -29,7 +30,7 @@ LENET = (
         '4.7 - 0.95 = 3.75',
         margin=0.3,
         direction=1,
-        config='lenet_shift.py',
+        config='lenet_shift.py:small',
         facts=lenet.l1_sizes,
     ),
     Claim(
@@ -122,7 +123,7 @@ LENET = (
         '0.95 % with 60,000, 0.8 % distorted; about 1.7 - 0.95 = 0.75 off the figure',
         margin=0.3,
         direction=1,
-        config='lenet_training_size.py',
+        config='lenet_training_size.py:small',
     ),
 )
 
@@ -401,7 +402,7 @@ VGG = (
         '29.6 - 27.3 = 2.3 (top-1)',
         margin=0.5,
         direction=1,
-        config='ablate_depth.py',
+        config='ablate_depth.py:small',
         facts=vgg.v6_sizes,
     ),
 )
@@ -496,7 +497,7 @@ RESNET = (
         'no value: drawn in Fig. 6',
         margin=0.5,
         direction=1,
-        config='ablate_depth.py',
+        config='ablate_depth.py:small',
         facts=resnet.r2_sizes,
     ),
     Claim(
@@ -508,7 +509,7 @@ RESNET = (
         '8.75 - 6.97 = 1.78',
         margin=0.5,
         direction=1,
-        config='ablate_depth.py',
+        config='ablate_depth.py:small',
         facts=resnet.r2_sizes,
     ),
     Claim(
@@ -532,7 +533,7 @@ RESNET = (
         'no value: drawn in Fig. 7',
         margin=1.1,
         direction=1,
-        config='responses.py',
+        config='ablate_depth.py:small',
     ),
     Claim(
         'R5',
@@ -544,7 +545,7 @@ RESNET = (
         '28.54 - 25.03 = 3.51 (34 layers, top-1); A to C 0.84',
         margin=0.5,
         direction=1,
-        config='ablate_shortcut.py',
+        config='ablate_shortcut.py:small',
         facts=resnet.r5_sizes,
     ),
     Claim(
@@ -565,7 +566,7 @@ RESNET = (
         'about 400 steps of warm-up; without it "still reaches similar accuracy"',
         margin=1.25,
         direction=1,
-        config='ablate_depth.py',
+        config='ablate_depth.py:small',
     ),
 )
 
@@ -581,6 +582,10 @@ CLAIMS = {claim.id: claim for claims in SECTIONS.values() for claim in claims}
 
 def verdict(claim: Claim) -> Verdict:
     """What is known of a claim: computed on the spot, or that its runs are still to come."""
+    found = trained.verdict(claim) if claim.config else None
+    if found and claim.compute is None:
+        known = f' {claim.facts()}' if claim.facts else ''
+        return found._replace(text=found.text + known)
     if claim.compute is None:
         pending = f'not run yet: python -m experiments.claims {claim.id} --run'
         known = f'. {claim.facts()}' if claim.facts else ''

@@ -29,6 +29,7 @@ from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 
 POWER = 0.8  # with which a difference of the margin's size is to be found
 RESAMPLES = 4000  # of a bootstrap
+_ROUNDING = 1e-9  # of a value: differences below it are those of rounding
 
 
 class Difference(NamedTuple):
@@ -62,7 +63,7 @@ def difference(
         raise ValueError('a difference needs two seeds of each arm')
     one, two = (np.array([arm[seed] for seed in shared], float) for arm in (a, b))
     correlation, helps = math.nan, False
-    if len(shared) > 2 and np.ptp(one) and np.ptp(two):
+    if len(shared) > 2 and _varies(one) and _varies(two):
         found = scipy.stats.pearsonr(one, two, alternative='greater')
         correlation, helps = float(found.statistic), len(shared) >= 5 and found.pvalue < 0.01
     if paired is None:
@@ -73,7 +74,7 @@ def difference(
     spreads = [(two - one).var(ddof=1)] if paired else [one.var(ddof=1), two.var(ddof=1)]
     weights = [1] if paired else [len(one) - 1, len(two) - 1]
     deviation, n = math.sqrt(np.average(spreads, weights=weights)), min(len(one), len(two))
-    if deviation < 1e-9 * float(np.abs(np.concatenate([one, two])).max()):
+    if deviation < _ROUNDING * float(np.abs(np.concatenate([one, two])).max()):
         # equal values: no noise was seen, so none can be stated
         p = 1.0 if effect == 0 else 0.0
         return Difference(effect, effect, effect, p, n, paired, correlation, 0.0)
@@ -84,6 +85,10 @@ def difference(
     low, high = test.confidence_interval(level)
     low, high, p = float(low), float(high), float(test.pvalue)
     return Difference(effect, low, high, p, n, paired, correlation, deviation)
+
+
+def _varies(values: np.ndarray) -> bool:
+    return bool(np.ptp(values) > _ROUNDING * np.abs(values).max())
 
 
 def equivalent(
