@@ -42,6 +42,7 @@ OPTIONS = {
     '--only': 'part of a plan',
     '--operations': 'what is measured',
     '--out': 'where the result is written',
+    '--page': 'folder that a page is written to',
     '--profile': 'what is measured',
     '--resize': 'pixels of the shorter side, as data.resize',
     '--rounds': 'repetitions of a measurement',

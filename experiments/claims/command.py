@@ -2,6 +2,7 @@
 
 python -m experiments.claims [--json]       one line per claim
 python -m experiments.claims ID [--json]    one claim in full
+python -m experiments.claims --page DIR     all of them as a page with figures, and as Markdown
 """
 
 import collections
@@ -9,12 +10,13 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from experiments import tables
 from experiments.claims.claim import VERDICTS, Claim, Verdict
 from experiments.claims.ledger import CLAIMS, verdict
-from experiments.errors import command, one_of
+from experiments.errors import UserError, check_writable, command, one_of
 from experiments.options import Parser
 from experiments.progress import note
 
@@ -31,6 +33,7 @@ def parser() -> Parser:
     )
     made.add_argument('id', nargs='?', metavar='ID', help='one claim in full, such as V1b')
     made.add_argument('--json', action='store_true', help='the same as JSON')
+    made.add_argument('--page', metavar='DIR', help='write claims.html and claims.md there')
     return made
 
 
@@ -115,6 +118,14 @@ def full(claim: Claim, found: Verdict) -> list[tuple[str, str]]:
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     args = parser().parse_args(argv)
+    if args.page is not None:
+        from experiments.claims import page  # it imports this module
+
+        if args.id is not None:
+            raise UserError(f'the page holds all claims: leave {args.id!r} out.')
+        check_writable(Path(args.page) / 'claims.html')
+        print(page.write(args.page, list(judged(CLAIMS.values()))))
+        return 0
     pairs = list(judged([find(args.id)] if args.id is not None else CLAIMS.values()))
     if args.json:
         objects = [plain(*pair) for pair in pairs]

@@ -294,3 +294,66 @@ def effects(found: Sequence[statistics.Effect], margin: float, unit: str) -> Fig
     words = 'circles: main effects, squares: interactions; filled: the interval excludes zero'
     axes.set_xlabel(f'effect on the test error, {unit}\n{words}', fontsize=8.5)
     return figure
+
+
+# --- which claim has which -----------------------------------------------------------------------
+
+_SIZES = (15_000, 30_000, 54_000)
+PAPERS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
+    'L1': (
+        'Error of validation images shifted by so many pixels, mean over four directions.',
+        lambda experiment: over_key(
+            experiment,
+            ('lenet5', 'mlp_300', 'mlp_300_100'),
+            'shift_errors',
+            'pixels that the images are shifted by',
+            'validation error, %',
+            100,
+        ),
+    ),
+    'L9': (
+        'Test error over the number of training images, as Fig. 6 of LeCun et al. 1998.',
+        lambda experiment: over(
+            experiment,
+            {
+                'as they are': [(n, f'{n:,} images') for n in _SIZES],
+                'distorted': [(n, f'{n:,} images, distorted') for n in _SIZES],
+            },
+            judge.test_error,
+            'training images',
+            'test error, %',
+        ),
+    ),
+    'A1': (
+        'Training error: solid with ReLU, dashed with tanh, as Fig. 1 of Krizhevsky et al. 2012.',
+        lambda experiment: training_curves(
+            experiment,
+            {
+                'relu': {'ls': '-'},
+                'tanh': {'ls': '--'},
+                'scaled_tanh': {'ls': '-.'},
+                'sigmoid': {'ls': ':'},
+            },
+        ),
+    ),
+    'R1': (
+        'Plain and residual nets, as Fig. 6 of He et al. 2015.',
+        lambda experiment: depth_curves(
+            experiment,
+            {
+                'plain': [f'plain-{depth}' for depth in (20, 32, 56)],
+                'residual': [f'resnet-{depth}' for depth in (20, 32, 56)],
+            },
+        ),
+    ),
+    'R4': (
+        'Standard deviation of the responses behind batch norm, as Fig. 7 of He et al. 2015.',
+        lambda experiment: by_layer(
+            experiment,
+            ('plain-20', 'plain-56', 'resnet-20', 'resnet-56'),
+            'response_deviations',
+            'standard deviation',
+            lambda layer: '/conv' in layer,
+        ),
+    ),
+}

@@ -1,0 +1,160 @@
+"""One page of all claims: the table of verdicts, and below it each claim with its figure.
+
+It is one HTML file that needs no network. Its only script sorts the table; without scripts the
+table stands in the order of the notes.
+"""
+
+import collections
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from experiments import style, tables
+from experiments.claims import command, figures, ledger, trained
+from experiments.claims.claim import VERDICTS, Claim, Verdict
+from experiments.files import write_whole
+from experiments.report.page import STYLE, escape
+from experiments.workdir import Experiment
+
+Pairs = Sequence[tuple[Claim, Verdict]]
+
+_STYLE = """
+.verdict { white-space: nowrap; font-weight: 600; }
+.supported { color: var(--c009e73); } .contradicted { color: var(--cd55e00); }
+.corrected { color: var(--c0072b2); } .equivalent { color: var(--c7b3294); }
+.not-resolved { color: var(--c666666); }
+details { border-bottom: 1px solid #8886; padding: 0.4rem 0; }
+summary { cursor: pointer; } details figure { max-width: 44rem; margin: 1rem 0; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.2rem 1rem; max-width: 50rem; }
+dt { color: var(--c666666); } dd { margin: 0; }
+th button { font: inherit; font-weight: 600; background: none; border: 0; padding: 0;
+  color: inherit; cursor: pointer; text-decoration: underline dotted; }
+td.sentence { white-space: normal; }
+a { color: var(--c0072b2); }
+@media (max-width: 52rem) {
+  dl { display: block; } dd { margin: 0 0 0.4rem; }
+  table:not(.pairs) td::before { flex-shrink: 0; }
+  table:not(.pairs) td.sentence { display: block; }
+  table:not(.pairs) td.sentence::before { content: none; }
+  table:not(.pairs) td:empty { display: none; }
+}
+"""
+
+_SCRIPT = """
+for (const button of document.querySelectorAll('th button')) button.onclick = () => {
+  const column = button.closest('th').cellIndex, body = document.querySelector('tbody');
+  const rows = [...body.rows], key = row => row.cells[column].dataset.key;
+  const sorted = [...rows].sort((a, b) => key(a).localeCompare(key(b), 'en', {numeric: true}));
+  const same = sorted.every((row, place) => row === rows[place]);
+  body.append(...(same ? sorted.reverse() : sorted));
+};
+// a link to a claim opens it
+const open = () => document.getElementById(location.hash.slice(1))?.setAttribute('open', '');
+addEventListener('hashchange', open); open();
+"""
+
+
+def write(folder: str | os.PathLike, pairs: Pairs) -> Path:
+    """Writes claims.html and claims.md into a folder; returns the page.
+
+    Raises OSError (disk full, read-only).
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / 'claims.md', markdown(pairs))
+    path = folder / 'claims.html'
+    write_whole(path, html(pairs))
+    return path
+
+
+def markdown(pairs: Pairs) -> str:
+    """The table of verdicts for GitHub."""
+    return tables.markdown(command.HEADINGS, command.table(list(pairs)))
+
+
+def html(pairs: Pairs) -> str:
+    """The page."""
+    counts = collections.Counter(found.verdict for _, found in pairs)
+    words = ', '.join(f'{counts[kind]} {kind}' for kind in VERDICTS if counts[kind])
+    body = [
+        '<h1>What the notes claim, and what was found</h1>',
+        f'<p>{len(pairs)} claims: {escape(words)}. Intervals are 95 % over seeds unless they say '
+        'otherwise. An effect inside the margin, which is declared before the runs, counts as '
+        'nothing. Each claim has its figure, its command and its data below.</p>',
+        _table(pairs),
+    ]
+    for title, claims in ledger.SECTIONS.items():
+        own = [pair for pair in pairs if pair[0] in claims]
+        if own:
+            body.append(f'<h2>{escape(title)}</h2>')
+            body += [_claim(*pair) for pair in own]
+    page = '\n'.join(body)
+    colours = style.variables(page + STYLE + _STYLE)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Claims</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<style>{colours}{STYLE}{_STYLE}</style></head><body>{page}'
+        f'<script>{_SCRIPT}</script></body></html>\n'
+    )
+
+
+def _table(pairs: Pairs) -> str:
+    head = ''.join(f'<th scope="col"><button>{name}</button></th>' for name in command.HEADINGS)
+    lines = []
+    for place, (claim, found) in enumerate(pairs):
+        kind = found.verdict.replace(' ', '-')
+        cells = (
+            f'<th scope="row" data-key="{place}"><a href="#{claim.id}">{claim.id}</a></th>',
+            f'<td data-heading="verdict" data-key="{kind}" class="verdict {kind}">'
+            f'{found.verdict}</td>',
+            f'<td data-heading="effect" data-key="{escape(claim.unit)}">'
+            f'{escape(command.effect(claim, found))}</td>',
+            f'<td data-heading="the notes say" data-key="{escape(claim.sentence)}" '
+            f'class="sentence">{escape(claim.sentence)}</td>',
+        )
+        lines.append(f'<tr>{"".join(cells)}</tr>')
+    return (
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
+        f'<tbody>{"".join(lines)}</tbody></table></div>'
+    )
+
+
+def _claim(claim: Claim, found: Verdict) -> str:
+    """One claim that opens: figure, and all that stands behind the verdict."""
+    experiment = trained.stored(claim.config) if claim.config else None
+    drawn = []
+    for caption, figure in pictures(claim, found, experiment):
+        svg = style.inline(figure).replace('<svg', '<svg role="img"', 1)
+        drawn.append(f'<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>')
+    lines = command.full(claim, found)[1:]
+    if experiment:
+        plan, folder = experiment.plan, trained.folder_of(claim.config).name
+        lines += [('command', plan.get('command', '')), ('images', plan['dataset_note'])]
+        lines.append(('rows', f'{len(experiment.rows)} runs in experiments/stored/{folder}'))
+    elif claim.config:
+        lines.append(('command', f'python -m experiments.run --config configs/{claim.config}'))
+    terms = ''.join(
+        f'<dt>{escape(name)}</dt><dd>{escape(text)}</dd>' for name, text in lines if text
+    )
+    kind = found.verdict.replace(' ', '-')
+    return (
+        f'<details id="{claim.id}"><summary><b>{claim.id}</b> '
+        f'<span class="verdict {kind}">{found.verdict}</span> {escape(claim.sentence)}</summary>'
+        f'{"".join(drawn)}<dl>{terms}</dl></details>'
+    )
+
+
+def pictures(
+    claim: Claim, found: Verdict, experiment: Experiment | None
+) -> list[tuple[str, Figure]]:
+    """The figures of a claim, in the form of the paper's where it has one: (caption, figure)."""
+    drawn = []
+    if experiment and claim.id in figures.PAPERS:
+        caption, draw = figures.PAPERS[claim.id]
+        drawn.append((caption, draw(experiment)))
+    if experiment and found.low is not None:
+        words = f'The effect, its interval over {found.covers}, and the margin.'
+        drawn.append((words, figures.effect(claim, found)))
+    return drawn

@@ -1,0 +1,151 @@
+"""The page of all claims: every claim is there with what stands behind it, offline."""
+
+import html as markup
+import re
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+from test_trained_claims import curve, deviations, experiment, poolings, shifts, sizes
+
+from experiments.claims import command, figures, judge, ledger, page, trained
+from experiments.claims.claim import Verdict
+
+FOUND = Verdict('supported', 'Found <so> & so.', 2.0, 1.5, 2.5, 5, 'mnist', 'seeds')
+
+
+@pytest.fixture
+def pairs(monkeypatch):
+    """All claims with made-up verdicts, and rows for two of them."""
+    arms = {'lenet5': (1.0, shifts(0.05)), 'mlp_300': (3.0, shifts(0.2))}
+    arms['mlp_300_100'] = (2.5, shifts(0.2))
+    more = dict(dataset_note='60,000 digits', command='python -m experiments.run --config x')
+    made = {'lenet_shift.py:small': experiment(arms, **more)}
+    monkeypatch.setattr(trained, 'stored', made.get)
+    kinds = ('supported', 'not resolved', 'corrected')
+    return [
+        (claim, FOUND._replace(verdict=kinds[place % 3]))
+        for place, claim in enumerate(ledger.CLAIMS.values())
+    ]
+
+
+def test_every_claim_is_a_line_of_the_table_and_opens_below_it(pairs):
+    text = page.html(pairs)
+    for claim, _ in pairs:
+        assert text.count(f'<details id="{claim.id}">') == 1
+        assert text.count(f'<a href="#{claim.id}">') == 1
+        assert text.count(markup.escape(claim.sentence)) >= 2
+    assert re.findall(r'<a href="#(\w+)">', text) == list(ledger.CLAIMS)  # the order of the notes
+    assert 'Found &lt;so&gt; &amp; so.' in text
+    assert '47 claims: 16 supported, 16 not resolved, 15 corrected' in text
+
+
+def test_a_claim_with_rows_shows_figure_command_data_and_rows(pairs):
+    text = page.html(pairs)
+    block = text[text.index('<details id="L1">') : text.index('<details id="L2">')]
+    assert block.count('<svg') == 2  # the paper's form, and the effect
+    for words in ('60,000 digits', 'python -m experiments.run --config x', '15 runs in', 'margin'):
+        assert words in block, words
+    other = text[text.index('<details id="R5">') : text.index('<details id="R6">')]
+    assert '<svg' not in other
+    assert 'python -m experiments.run --config configs/ablate_shortcut.py:small' in other
+
+
+def test_the_page_needs_no_network_and_defines_its_colours(pairs):
+    text = page.html(pairs)
+    assert not re.findall(r'(?:src|href)="(?!#)', text.replace('xlink:href', ''))
+    assert 'http' not in text.replace('http://www.w3.org', '')
+    for name in set(re.findall(r'var\((--c[0-9a-f]{6})\)', text)):
+        assert f'{name}:' in text
+
+
+def test_the_table_is_markdown_too_and_the_command_writes_both(
+    pairs, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(command, 'verdict', lambda claim: FOUND)
+    assert command.main(['--page', str(tmp_path / 'p')]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / 'p/claims.html')
+    lines = (tmp_path / 'p/claims.md').read_text().splitlines()
+    assert len(lines) == 47 + 2 and lines[2].startswith('| L1 | supported | 2 [1.5, 2.5] perc')
+    assert command.main(['L1', '--page', str(tmp_path / 'p')]) == 2
+    assert 'the page holds all claims' in capsys.readouterr().err
+
+
+def lines_of(figure):
+    return {
+        line.get_label(): line
+        for axes in figure.axes
+        for line in axes.get_lines()
+        if not line.get_label().startswith('_')
+    }
+
+
+def test_training_curves_are_solid_for_relu_and_dashed_for_tanh_over_epochs():
+    more = {'epochs': 4, 'steps': 80}
+    made = experiment({'relu': (20, curve(10) | more), 'tanh': (20, curve(10) | more)})
+    _, draw = figures.PAPERS['A1']
+    found = lines_of(draw(made))
+    relu, tanh = found['relu (n = 5)'], found['tanh (n = 5)']
+    assert (relu.get_linestyle(), tanh.get_linestyle()) == ('-', '--')
+    np.testing.assert_allclose(relu.get_xdata(), np.array([1, 2, 3, 4, 8]) * 10 * 4 / 80)
+    np.testing.assert_allclose(relu.get_ydata(), [50, 40, 30, 25, 10])
+
+
+def test_the_error_is_drawn_over_the_number_of_images():
+    _, draw = figures.PAPERS['L9']
+    axes = draw(experiment(sizes(1.6, 1.1, 0.9))).axes[0]
+    found = [bars[0].get_xydata() for bars in axes.containers]
+    np.testing.assert_allclose(found[0], [[15_000, 1.6], [30_000, 1.1], [54_000, 0.9]])
+    np.testing.assert_allclose(found[1], [[54_000, 0.7]])  # what there is
+
+
+def test_responses_are_drawn_from_the_first_layer_to_the_last_without_the_classifier():
+    made = experiment({'plain-20': (30, deviations(1.0)), 'resnet-20': (25, deviations(0.5))})
+    _, draw = figures.PAPERS['R4']
+    found = lines_of(draw(made))
+    assert [line.get_linestyle() for line in found.values()] == ['--', '-']
+    np.testing.assert_allclose(list(found.values())[0].get_ydata(), [1.0, 3.0])
+
+
+def test_depth_has_a_panel_for_each_family(monkeypatch):
+    made = experiment({name: (30, {}) for name in ('plain-20', 'resnet-20')})
+    for place, row in enumerate(made.rows):
+        row['point'] = f'{place:012}'
+        made.curves[row['point']] = [
+            {'epoch': epoch, 'train/error': 0.5 / epoch, 'validation/error': 0.6 / epoch}
+            for epoch in (1, 2)
+        ]
+    _, draw = figures.PAPERS['R1']
+    plain, residual = draw(made).axes
+    assert (plain.get_title(), residual.get_title()) == ('plain', 'residual')
+    for axes in (plain, residual):
+        dashed, solid = axes.get_lines()
+        np.testing.assert_allclose(dashed.get_ydata(), [50, 25])
+        np.testing.assert_allclose(solid.get_ydata(), [60, 30])
+
+
+def test_an_effect_is_drawn_with_interval_margin_and_the_value_of_the_paper():
+    claim = ledger.CLAIMS['A3d']
+    axes = figures.effect(claim, FOUND, paper=0.4).axes[0]
+    (dot, _, _), *_ = axes.containers
+    assert dot.get_xdata()[0] == 2.0
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ['counts as nothing', 'paper', 'measured, n = 5']
+
+
+def test_effects_of_a_factorial_are_sorted_by_size():
+    made = poolings(0.6, 1)
+    for row in made.rows:
+        row['overrides'] = {'model.pool': 'max' in row['arm'], 'model.overlap': 'non' in row['arm']}
+    factors = {'model.pool': (False, True), 'model.overlap': (False, True)}
+    found = judge.factorial(made, factors)
+    axes = figures.effects(found, 0.3, 'points').axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    sizes_ = [abs(one.effect) for one in sorted(found, key=lambda one: -abs(one.effect))]
+    assert names[0] == 'pool True - False' and sizes_ == sorted(sizes_, reverse=True)
+
+
+def test_the_svg_of_a_figure_is_well_formed(pairs):
+    text = page.html(pairs)
+    for svg in re.findall(r'<svg.*?</svg>', text, re.S):
+        ElementTree.fromstring(svg.replace('xlink:', ''))
