@@ -9,6 +9,8 @@ from rich.console import Console
 from experiments import tables
 from experiments.claims import command, ledger
 from experiments.claims.claim import Verdict
+from experiments.plan import runs
+from experiments.plan.config import read_config
 
 CORRECTED = Verdict('corrected', 'N < 3.11 D.', 28 / 9)
 TRAINED = Verdict('supported', 'Lower.', 0.43, 0.2, 0.66, 5, 'CIFAR-10', 'seeds')
@@ -98,3 +100,37 @@ def test_progress_is_said_when_it_takes_long(quick, capsys, monkeypatch):
     assert [claim.id for claim, _ in pairs] == ['L1', 'L2', 'L3', 'L4', 'L5', 'L6']
     notes = capsys.readouterr().err.splitlines()
     assert notes and notes[0] == 'note: 2 of 6 claims'
+
+
+@pytest.mark.parametrize(
+    'words, config',
+    [
+        (['A3d', '--run'], 'configs/ablate_pooling.py:small'),
+        (['a3d', '--run', '--scale', 'full'], 'configs/ablate_pooling.py:full'),
+        (['L1', '--run', '--scale=full'], 'configs/lenet_shift.py:full'),
+    ],
+)
+def test_a_claim_is_trained_by_its_config_at_the_scale_asked_for(
+    words, config, monkeypatch, capsys
+):
+    asked = []
+    monkeypatch.setattr(command.subprocess, 'call', lambda given: asked.append(given) or 3)
+    assert command.main(words) == 3
+    assert asked[0][1:] == ['-m', 'experiments.run', '--config', config]
+    assert runs.plan_of(read_config(config)).arms
+    assert capsys.readouterr().out.strip() == f'python -m experiments.run --config {config}'
+
+
+@pytest.mark.parametrize(
+    'words, message',
+    [
+        (['--run'], 'name it'),
+        (['L4', '--run'], 'L4 is computed, it trains nothing'),
+        (['A3d', '--scale', 'full'], '--scale full is of --run'),
+        (['A3d', '--run', '--scale', 'huge'], 'huge'),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(words, message, capsys):
+    assert command.main(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('error: ') and message in error and error.count('\n') == 1

@@ -10,7 +10,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from experiments.data import decode as decoding
 from experiments.data.decode import Decoding, Unfit, border, channels_of, decode, open_image, said
@@ -116,6 +116,20 @@ def test_photographs_are_turned_as_their_exif_says(orientation, kind):
     assert (decode(raw, Decoding(1, upright=True))[..., 0] == upright).all()
     if kind == 'PNG':  # Pillow turns a TIFF in any case
         assert (decode(raw, Decoding(1))[..., 0] == stored).all()
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'TIFF', 'WEBP', 'BMP', 'PPM'])
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_every_format_is_turned_as_pillow_turns_it(orientation, kind):
+    """Formats without a place for the tag stay as they are stored."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    given = {} if kind in ('BMP', 'PPM') else {'exif': exif}
+    raw = saved(RNG.integers(0, 256, (8, 16, 3), np.uint8), kind, **given)
+    turned = ImageOps.exif_transpose(Image.open(io.BytesIO(raw)))
+    np.testing.assert_array_equal(decode(raw, Decoding(3, upright=True)), np.asarray(turned))
+    wide = kind in ('BMP', 'PPM') or orientation < 5
+    assert turned.size == ((16, 8) if wide else (8, 16))
 
 
 def test_damaged_exif_leaves_the_pixels():

@@ -46,6 +46,8 @@ OPTIONS = {
     '--profile': 'what is measured',
     '--resize': 'pixels of the shorter side, as data.resize',
     '--rounds': 'repetitions of a measurement',
+    '--run': 'trains what is shown',
+    '--scale': 'how large what is trained is',
     '--seconds': 'length of a measurement',
     '--show': 'prints what is stored',
     '--side': 'pixels of an image',

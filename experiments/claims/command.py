@@ -2,11 +2,13 @@
 
 python -m experiments.claims [--json]       one line per claim
 python -m experiments.claims ID [--json]    one claim in full
+python -m experiments.claims ID --run       trains what the claim asks for, by experiments.run
 python -m experiments.claims --page DIR     all of them as a page with figures, and as Markdown
 """
 
 import collections
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -21,6 +23,7 @@ from experiments.options import Parser
 from experiments.progress import note
 
 HEADINGS = ('claim', 'verdict', 'effect', 'the notes say')
+SCALES = ('small', 'full')  # 2 CPU cores; one large accelerator
 _QUIET = 5.0  # seconds without a line of progress
 
 
@@ -33,6 +36,8 @@ def parser() -> Parser:
     )
     made.add_argument('id', nargs='?', metavar='ID', help='one claim in full, such as V1b')
     made.add_argument('--json', action='store_true', help='the same as JSON')
+    made.add_argument('--run', action='store_true', help='train the runs of the claim')
+    made.add_argument('--scale', choices=SCALES, help='of --run (default: small)')
     made.add_argument('--page', metavar='DIR', help='write claims.html and claims.md there')
     return made
 
@@ -114,10 +119,32 @@ def full(claim: Claim, found: Verdict) -> list[tuple[str, str]]:
     return [line for line in lines if line[1]]
 
 
+def run(given: str | None, scale: str) -> int:
+    """Trains the config of a claim at this scale; returns the status of experiments.run.
+
+    Raises:
+      UserError: no claim is named, or one that needs no training.
+    """
+    if given is None:
+        raise UserError('--run trains one claim: name it, as in A1 --run.')
+    claim = find(given)
+    if not claim.config:
+        raise UserError(f'{claim.id} is computed, it trains nothing: leave --run out.')
+    config, _, argument = claim.config.partition(':')
+    argument = '_'.join([scale, *argument.split('_')[1:]])
+    words = ['--config', f'configs/{config}:{argument}']
+    print(f'python -m experiments.run {" ".join(words)}', flush=True)
+    return subprocess.call([sys.executable, '-m', 'experiments.run', *words])
+
+
 @command
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     args = parser().parse_args(argv)
+    if args.run:
+        return run(args.id, args.scale or SCALES[0])
+    if args.scale:
+        raise UserError(f'--scale {args.scale} is of --run: add that.')
     if args.page is not None:
         from experiments.claims import page  # it imports this module
 
