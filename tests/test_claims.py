@@ -8,6 +8,7 @@ from rich.console import Console
 
 from experiments import tables
 from experiments.claims import command, ledger
+from experiments.claims import words as texts
 from experiments.claims.claim import Verdict
 from experiments.plan import runs
 from experiments.plan.config import read_config
@@ -44,12 +45,10 @@ def test_the_table_loses_no_word_at_80_columns(quick):
     pairs = [(claim, command.verdict(claim)) for claim in ledger.CLAIMS.values()]
     for width in (80, 200):
         file = io.StringIO()
-        Console(width=width, file=file).print(
-            tables.Terminal(command.HEADINGS, command.table(pairs))
-        )
+        Console(width=width, file=file).print(tables.Terminal(texts.HEADINGS, texts.table(pairs)))
         text = file.getvalue()
         assert max(map(len, text.splitlines())) <= width and '…' not in text
-        words = [word for line in command.table(pairs) for cell in line for word in cell.split()]
+        words = [word for line in texts.table(pairs) for cell in line for word in cell.split()]
         assert sorted(words) == sorted(' '.join(text.splitlines()[2:]).split())
 
 

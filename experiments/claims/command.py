@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from experiments import tables
+from experiments.claims import page
 from experiments.claims.claim import VERDICTS, Claim, Verdict
 from experiments.claims.ledger import CLAIMS, verdict
+from experiments.claims.words import HEADINGS, full, table
 from experiments.errors import UserError, check_writable, command, one_of
 from experiments.options import Parser
 from experiments.progress import note
 
-HEADINGS = ('claim', 'verdict', 'effect', 'the notes say')
 SCALES = ('small', 'full')  # 2 CPU cores; one large accelerator
 _QUIET = 5.0  # seconds without a line of progress
 
@@ -78,47 +79,6 @@ def plain(claim: Claim, found: Verdict) -> dict[str, Any]:
     }
 
 
-def effect(claim: Claim, found: Verdict) -> str:
-    """'60,000 parameters', '+0.43 [+0.2, +0.66] percentage points'; '' where there is none."""
-    if found.effect is None:
-        return ''
-    interval = ''
-    if found.low is not None and found.high is not None:
-        interval = f' [{_number(found.low)}, {_number(found.high)}]'
-    unit = claim.unit.removesuffix('s') if found.effect == 1 else claim.unit
-    return f'{_number(found.effect)}{interval} {unit}'
-
-
-def _number(value: float) -> str:
-    return f'{value:,.0f}' if value == round(value) or abs(value) >= 1000 else f'{value:.3g}'
-
-
-def table(pairs: list[tuple[Claim, Verdict]]) -> list[tuple[str, ...]]:
-    """The lines of the table of all claims, in the order of HEADINGS."""
-    return [(one.id, found.verdict, effect(one, found), one.sentence) for one, found in pairs]
-
-
-def full(claim: Claim, found: Verdict) -> list[tuple[str, str]]:
-    """The lines of one claim: what it says, what is found, and how."""
-    margin = 'none: computed' if claim.margin is None else f'{claim.margin:g} {claim.unit}'
-    seeds = f'{found.seeds} seeds of each arm; covers {found.covers}' if found.seeds else ''
-    lines = [
-        (claim.id, claim.sentence),
-        ('correction', claim.correction),
-        ('verdict', found.verdict),
-        ('found', found.text),
-        ('effect', effect(claim, found)),
-        ('paper', claim.paper),
-        ('measure', claim.measure),
-        ('margin', margin),
-        ('source', claim.source),
-        ('config', claim.config),
-        ('data', found.data),
-        ('seeds', seeds),
-    ]
-    return [line for line in lines if line[1]]
-
-
 def run(given: str | None, scale: str) -> int:
     """Trains the config of a claim at this scale; returns the status of experiments.run.
 
@@ -146,8 +106,6 @@ def main(argv: list[str] | None = None) -> int:
     if args.scale:
         raise UserError(f'--scale {args.scale} is of --run: add that.')
     if args.page is not None:
-        from experiments.claims import page  # it imports this module
-
         if args.id is not None:
             raise UserError(f'the page holds all claims: leave {args.id!r} out.')
         check_writable(Path(args.page) / 'claims.html')

@@ -12,7 +12,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from experiments import style, tables
-from experiments.claims import command, figures, ledger, trained
+from experiments.claims import figures, ledger, trained, words
 from experiments.claims.claim import VERDICTS, Claim, Verdict
 from experiments.files import write_whole
 from experiments.report.page import STYLE, escape
@@ -71,16 +71,16 @@ def write(folder: str | os.PathLike, pairs: Pairs) -> Path:
 
 def markdown(pairs: Pairs) -> str:
     """The table of verdicts for GitHub."""
-    return tables.markdown(command.HEADINGS, command.table(list(pairs)))
+    return tables.markdown(words.HEADINGS, words.table(list(pairs)))
 
 
 def html(pairs: Pairs) -> str:
     """The page."""
     counts = collections.Counter(found.verdict for _, found in pairs)
-    words = ', '.join(f'{counts[kind]} {kind}' for kind in VERDICTS if counts[kind])
+    kinds = ', '.join(f'{counts[kind]} {kind}' for kind in VERDICTS if counts[kind])
     body = [
         '<h1>What the notes claim, and what was found</h1>',
-        f'<p>{len(pairs)} claims: {escape(words)}. Intervals are 95 % over seeds unless they say '
+        f'<p>{len(pairs)} claims: {escape(kinds)}. Intervals are 95 % over seeds unless they say '
         'otherwise. An effect inside the margin, which is declared before the runs, counts as '
         'nothing. Each claim has its figure, its command and its data below.</p>',
         _table(pairs),
@@ -101,7 +101,7 @@ def html(pairs: Pairs) -> str:
 
 
 def _table(pairs: Pairs) -> str:
-    head = ''.join(f'<th scope="col"><button>{name}</button></th>' for name in command.HEADINGS)
+    head = ''.join(f'<th scope="col"><button>{name}</button></th>' for name in words.HEADINGS)
     lines = []
     for place, (claim, found) in enumerate(pairs):
         kind = found.verdict.replace(' ', '-')
@@ -110,7 +110,7 @@ def _table(pairs: Pairs) -> str:
             f'<td data-heading="verdict" data-key="{kind}" class="verdict {kind}">'
             f'{found.verdict}</td>',
             f'<td data-heading="effect" data-key="{escape(claim.unit)}">'
-            f'{escape(command.effect(claim, found))}</td>',
+            f'{escape(words.effect(claim, found))}</td>',
             f'<td data-heading="the notes say" data-key="{escape(claim.sentence)}" '
             f'class="sentence">{escape(claim.sentence)}</td>',
         )
@@ -128,7 +128,7 @@ def _claim(claim: Claim, found: Verdict) -> str:
     for caption, figure in pictures(claim, found, experiment):
         svg = style.inline(figure).replace('<svg', '<svg role="img"', 1)
         drawn.append(f'<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>')
-    lines = command.full(claim, found)[1:]
+    lines = words.full(claim, found)[1:]
     if experiment:
         plan, folder = experiment.plan, trained.folder_of(claim.config).name
         lines += [('command', plan.get('command', '')), ('images', plan['dataset_note'])]
@@ -155,6 +155,6 @@ def pictures(
         caption, draw = figures.PAPERS[claim.id]
         drawn.append((caption, draw(experiment)))
     if experiment and found.low is not None:
-        words = f'The effect, its interval over {found.covers}, and the margin.'
-        drawn.append((words, figures.effect(claim, found)))
+        caption = f'The effect, its interval over {found.covers}, and the margin.'
+        drawn.append((caption, figures.effect(claim, found)))
     return drawn

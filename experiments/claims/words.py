@@ -1,0 +1,46 @@
+"""Claims and verdicts as the lines of tables, for the terminal, the page and Markdown."""
+
+from experiments.claims.claim import Claim, Verdict
+
+HEADINGS = ('claim', 'verdict', 'effect', 'the notes say')
+
+
+def effect(claim: Claim, found: Verdict) -> str:
+    """'60,000 parameters', '+0.43 [+0.2, +0.66] percentage points'; '' where there is none."""
+    if found.effect is None:
+        return ''
+    interval = ''
+    if found.low is not None and found.high is not None:
+        interval = f' [{_number(found.low)}, {_number(found.high)}]'
+    unit = claim.unit.removesuffix('s') if found.effect == 1 else claim.unit
+    return f'{_number(found.effect)}{interval} {unit}'
+
+
+def _number(value: float) -> str:
+    return f'{value:,.0f}' if value == round(value) or abs(value) >= 1000 else f'{value:.3g}'
+
+
+def table(pairs: list[tuple[Claim, Verdict]]) -> list[tuple[str, ...]]:
+    """The lines of the table of all claims, in the order of HEADINGS."""
+    return [(one.id, found.verdict, effect(one, found), one.sentence) for one, found in pairs]
+
+
+def full(claim: Claim, found: Verdict) -> list[tuple[str, str]]:
+    """The lines of one claim: what it says, what is found, and how."""
+    margin = 'none: computed' if claim.margin is None else f'{claim.margin:g} {claim.unit}'
+    seeds = f'{found.seeds} seeds of each arm; covers {found.covers}' if found.seeds else ''
+    lines = [
+        (claim.id, claim.sentence),
+        ('correction', claim.correction),
+        ('verdict', found.verdict),
+        ('found', found.text),
+        ('effect', effect(claim, found)),
+        ('paper', claim.paper),
+        ('measure', claim.measure),
+        ('margin', margin),
+        ('source', claim.source),
+        ('config', claim.config),
+        ('data', found.data),
+        ('seeds', seeds),
+    ]
+    return [line for line in lines if line[1]]
