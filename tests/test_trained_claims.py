@@ -98,6 +98,18 @@ def test_overlap_is_judged_in_max_pooling(overlap, verdict, monkeypatch):
     assert judged('A3b', poolings(overlap, -1), monkeypatch).verdict == 'contradicted'
 
 
+@pytest.mark.parametrize(
+    'gaps, verdict', [((16, 6), 'supported'), ((6, 6), 'equivalent'), ((6, 16), 'contradicted')]
+)
+def test_augmentation_is_judged_by_the_gap_of_test_and_training_error(gaps, verdict, monkeypatch):
+    none, both = ({'train/error': (20 - gap) / 100} for gap in gaps)
+    arms = {'none': (20, none), 'flip and crop': (20, both), 'flip': (20, {}), 'crop': (20, {})}
+    arms['flip, crop and colour'] = (19, {})
+    found = judged('A5a', experiment(arms), monkeypatch)
+    assert found.verdict == verdict and found.effect == pytest.approx(gaps[0] - gaps[1])
+    assert 'flip and crop minus flip, crop and colour: +1.00' in found.text
+
+
 def deviations(value):
     layers = {'conv1': 9.0, 'conv2_1/conv1': value, 'conv2_1/conv2': 3 * value, 'fc': 9.0}
     return {'measures': {'response_deviations': {'0': {}, '20': layers}}}

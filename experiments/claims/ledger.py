@@ -260,7 +260,7 @@ ALEXNET = (
         'no value; cuda-convnet: 19 to 14.2 % test error; PCA colour over 1 point',
         margin=1.0,
         direction=1,
-        config='ablate_augmentation.py',
+        config='ablate_augmentation.py:small',
     ),
     Claim(
         'A5b',

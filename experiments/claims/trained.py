@@ -114,6 +114,15 @@ def a3d(claim: Claim, experiment: Experiment) -> Verdict:
     return _beside(found, gaps, average)
 
 
+def a5a(claim: Claim, experiment: Experiment) -> Verdict:
+    """The gap without augmentation minus that with crops and mirror images."""
+    found = judge.difference(claim, experiment, 'flip and crop', 'none', judge.gap)
+    pairs = [('flip and crop', 'none'), ('flip', 'none'), ('crop', 'none')]
+    pairs.append(('flip, crop and colour', 'flip and crop'))
+    errors = [judge.difference(claim, experiment, *pair) for pair in pairs]
+    return _beside(found, errors[0]._replace(text=f'Test errors: {errors[0].text}'), *errors[1:])
+
+
 # --- ResNet ---------------------------------------------------------------------------------------
 
 
@@ -163,6 +172,7 @@ RULES: dict[str, Rule] = {
     'A1': a1,
     'A3b': a3b,
     'A3d': a3d,
+    'A5a': a5a,
     'R1': r1,
     'R2': r2,
     'R4': r4,
