@@ -52,7 +52,7 @@ LENET = (
         POINTS,
         'no value',
         margin=0.3,
-        config='ablate_all.py',
+        config='lenet_activation.py',
         facts=lenet.l3_activations,
         correction='It is the scaled tanh 1.7159 tanh(2x/3), up to F6; the output is Euclidean '
         'distances to fixed codes.',
@@ -75,7 +75,7 @@ LENET = (
         POINTS,
         'no value',
         margin=0.3,
-        config='ablate_pooling.py:small',
+        config='lenet_subsampling.py',
         facts=lenet.l5_counts,
         correction='Each unit is the sum of four inputs times a trainable coefficient plus a bias, '
         'squashed: 12 and 32 parameters, not a filter.',
@@ -402,7 +402,7 @@ VGG = (
         '29.6 - 27.3 = 2.3 (top-1)',
         margin=0.5,
         direction=1,
-        config='ablate_depth.py:small',
+        config='ablate_vgg_depth.py',
         facts=vgg.v6_sizes,
     ),
 )
@@ -566,7 +566,7 @@ RESNET = (
         'about 400 steps of warm-up; without it "still reaches similar accuracy"',
         margin=1.25,
         direction=1,
-        config='ablate_depth.py:small',
+        config='ablate_warmup.py',
     ),
 )
 
