@@ -125,6 +125,7 @@ def test_a_claim_is_trained_by_its_config_at_the_scale_asked_for(
     [
         (['--run'], 'name it'),
         (['L4', '--run'], 'L4 is computed, it trains nothing'),
+        (['V6', '--run'], 'ablate_vgg_depth.py, which would measure V6, is not written yet'),
         (['A3d', '--scale', 'full'], '--scale full is of --run'),
         (['A3d', '--run', '--scale', 'huge'], 'huge'),
     ],

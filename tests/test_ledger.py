@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from experiments.claims import ledger
+from experiments.claims import ledger, trained
 from experiments.claims.claim import NOT_RESOLVED
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -46,33 +46,37 @@ def test_a_trained_claim_has_a_margin_and_a_direction_of_its_unit(claim):
 
 
 @pytest.mark.parametrize('claim', CLAIMS, ids=lambda claim: claim.id)
-def test_a_config_exists_or_its_claim_says_that_it_has_not_run(claim):
+def test_a_claim_without_rows_says_what_it_takes(claim):
     if not claim.config:
         return
     name, _, argument = claim.config.partition(':')
     assert pathlib.Path(name).suffix == '.py' and argument in ('', 'small', 'full')
     computed = (lambda: ledger.Verdict('supported', 'Yes.')) if claim.compute else None
     quick = claim._replace(compute=computed, facts=None)
-    said = 'ot run yet: python -m experiments.claims ' in ledger.verdict(quick).text
-    assert said or (ROOT / 'configs' / name).exists()
+    text = ledger.verdict(quick).text
+    if not (ROOT / 'configs' / name).exists():
+        assert text.endswith(f'Not measured: {claim.config} is not written yet.')
+    elif claim.id not in trained.RULES or not trained.stored(claim.config):
+        words = f'Not run yet: python -m experiments.claims {claim.id} --run ({claim.config}).'
+        assert text.endswith(words)
 
 
-def test_what_has_no_rows_yet_is_not_resolved():
+def test_what_has_no_rows_yet_is_not_resolved(monkeypatch):
+    monkeypatch.setattr(trained, 'stored', lambda config: None)
     claim = ledger.CLAIMS['A1']
     assert ledger.verdict(claim) == ledger.Verdict(
-        NOT_RESOLVED, 'not run yet: python -m experiments.claims A1 --run'
+        NOT_RESOLVED,
+        'Not run yet: python -m experiments.claims A1 --run (ablate_activation.py:small).',
     )
     claim = claim._replace(facts=lambda: 'Both have 3 layers.')
-    assert ledger.verdict(claim).text.endswith('A1 --run. Both have 3 layers.')
+    assert ledger.verdict(claim).text.endswith('). Both have 3 layers.')
 
 
 def test_a_computed_half_decides_and_the_trained_one_is_named():
     claim = ledger.CLAIMS['A6']._replace(compute=lambda: ledger.Verdict('supported', 'Yes.', 2.0))
     found = ledger.verdict(claim)
     assert (found.verdict, found.effect) == ('supported', 2.0)
-    assert found.text == (
-        'Yes. Not run yet: python -m experiments.claims A6 --run (ablate_groups.py).'
-    )
+    assert found.text == 'Yes. Not measured: ablate_groups.py is not written yet.'
 
 
 def test_every_error_of_the_notes_has_its_correction():

@@ -159,4 +159,4 @@ def test_the_verdict_of_a_claim_comes_from_its_stored_rows(monkeypatch):
     assert (found.verdict, found.seeds, found.data) == ('supported', 5, 'mnist')
     monkeypatch.setattr(trained, 'stored', lambda config: None)
     found = ledger.verdict(ledger.CLAIMS['A3d'])
-    assert found.verdict == 'not resolved' and 'not run yet' in found.text
+    assert found.verdict == 'not resolved' and 'Not run yet' in found.text

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import tables
-from experiments.claims import page
+from experiments.claims import page, trained
 from experiments.claims.claim import VERDICTS, Claim, Verdict
 from experiments.claims.ledger import CLAIMS, verdict
 from experiments.claims.words import HEADINGS, full, table
@@ -90,6 +90,8 @@ def run(given: str | None, scale: str) -> int:
     claim = find(given)
     if not claim.config:
         raise UserError(f'{claim.id} is computed, it trains nothing: leave --run out.')
+    if not trained.exists(claim.config):
+        raise UserError(f'{claim.config}, which would measure {claim.id}, is not written yet.')
     config, _, argument = claim.config.partition(':')
     argument = '_'.join([scale, *argument.split('_')[1:]])
     words = ['--config', f'configs/{config}:{argument}']

@@ -581,17 +581,18 @@ CLAIMS = {claim.id: claim for claims in SECTIONS.values() for claim in claims}
 
 
 def verdict(claim: Claim) -> Verdict:
-    """What is known of a claim: computed on the spot, or that its runs are still to come."""
+    """What is known of a claim: computed, of stored rows, or what it takes to know it."""
     found = trained.verdict(claim) if claim.config else None
-    if found and claim.compute is None:
-        known = f' {claim.facts()}' if claim.facts else ''
-        return found._replace(text=found.text + known)
+    facts = f' {claim.facts()}' if claim.facts else ''
     if claim.compute is None:
-        pending = f'not run yet: python -m experiments.claims {claim.id} --run'
-        known = f'. {claim.facts()}' if claim.facts else ''
-        return Verdict(NOT_RESOLVED, pending + known)
+        found = found or Verdict(NOT_RESOLVED, _pending(claim))
+        return found._replace(text=found.text + facts)
     found = claim.compute()
-    if claim.config:
-        pending = f'Not run yet: python -m experiments.claims {claim.id} --run'
-        found = found._replace(text=f'{found.text} {pending} ({claim.config}).')
-    return found
+    return found._replace(text=f'{found.text} {_pending(claim)}') if claim.config else found
+
+
+def _pending(claim: Claim) -> str:
+    """What it takes to train what a claim asks for."""
+    if trained.exists(claim.config):
+        return f'Not run yet: python -m experiments.claims {claim.id} --run ({claim.config}).'
+    return f'Not measured: {claim.config} is not written yet.'

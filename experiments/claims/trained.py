@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
+from configs import base
 from experiments.claims import judge
 from experiments.claims.claim import Claim, Verdict
 from experiments.plan.runs import steps_to_error
@@ -22,6 +23,11 @@ Rule = Callable[[Claim, Experiment], Verdict]
 def folder_of(config: str) -> Path:
     """Where the rows of a config are stored: 'ablate_pooling.py:small' -> ablate_pooling-small."""
     return STORED / config.replace('.py', '').replace(':', '-')
+
+
+def exists(config: str) -> bool:
+    """Whether the config file of a claim has been written."""
+    return (Path(base.__file__).parent / config.partition(':')[0]).is_file()
 
 
 def stored(config: str) -> Experiment | None:
