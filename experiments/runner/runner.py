@@ -203,6 +203,8 @@ class Runner:
         def on_epoch(index, line):
             self.workdir.append(f'{folder_of(runs[index].name)}/metrics.jsonl', line)
             self.reporter.epoch(line, label([runs[index]]))
+            if interrupts.interrupted:  # what the handler raised inside of a callback is lost
+                raise KeyboardInterrupt
 
         try:
             return train.fit_together(
