@@ -406,9 +406,10 @@ class Layers:
         self.axes = {axis: getattr(net, axis) for axis in AXES if hasattr(net, axis)}
         check_fields(type(net).__name__, type(net), {**self.axes, 'initialiser': net.initialiser})
         if x.ndim != 4 or x.shape[-1] != net.channels:
+            remedy = f'Set channels={x.shape[-1]}, or convert the images' if x.ndim == 4 else ''
             raise ValueError(
                 f'{type(net).__name__} was built for images [N, H, W, {net.channels}], it was '
-                f'given {tuple(x.shape)}. Set channels={x.shape[-1]}, or convert the images.'
+                f'given {tuple(x.shape)}. {remedy or "One image is a batch too: images[None]"}.'
             )
         self.net, self.train = net, train
         self.norm = self.axes.get('norm', 'none')

@@ -169,8 +169,10 @@ class WorkDir:
         for warning in caught:
             note(str(warning.message))
         self.rows: dict[str, dict[str, Any]] = {row['point']: row for row in rows}
+        self._made = False
         with self.writing():
             folder.mkdir(parents=True, exist_ok=True)
+            self._made = True
             for place in (folder, *folder.glob('points/*')):
                 files.sweep(place)
             if (
@@ -185,7 +187,7 @@ class WorkDir:
             yield
         except OSError as error:
             remedy = 'Free space or permissions, or name another --workdir'
-            if not self.folder.is_dir():
+            if self._made and not self.folder.is_dir():
                 remedy = 'The folder was removed or renamed meanwhile: bring it back if you can'
             raise UserError(
                 f'cannot write to {error.filename or self.folder}: {error.strerror or error}. '

@@ -168,6 +168,16 @@ def test_images_with_other_channels_are_refused_with_the_remedy(name):
         )
 
 
+def test_one_image_without_a_batch_is_refused_with_the_remedy():
+    with pytest.raises(
+        ValueError, match=r'given \(32, 32, 1\). One image is a batch too: images\['
+    ):
+        jax.eval_shape(
+            lambda x: cnns.build('lenet5').init(jax.random.PRNGKey(0), x, train=False),
+            jax.ShapeDtypeStruct((32, 32, 1), jnp.float32),
+        )
+
+
 def test_features_are_the_last_hidden_layer_or_a_named_one():
     net = cnns.build('lenet5', norm='batch')
     images = np.random.default_rng(0).normal(size=(2, 32, 32, 1)).astype(np.float32)

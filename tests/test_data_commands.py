@@ -84,6 +84,12 @@ def test_check_names_every_broken_record_and_fails(folder, capsys):
         assert set(re.findall(r'(\w+/\d).png does not decode', out)) == {'dark/3', 'light/9'}
 
 
+def test_check_says_which_images_it_does_not_read(folder, capsys):
+    (folder / 'lost.png').write_bytes(b'in no folder of a class')
+    assert commands.main(['check', f'folder:{folder}']) == 0
+    assert 'ignored, such as lost.png' in capsys.readouterr().out
+
+
 def test_check_says_that_sizes_differ_where_they_do(folder, capsys):
     assert commands.main(['check', f'folder:{folder}']) == 0
     out = capsys.readouterr().out

@@ -96,6 +96,12 @@ def test_every_option_has_one_name_and_one_meaning_in_all_commands(monkeypatch):
     assert not fields & (found.keys() - {'--dtype'})
 
 
+def test_every_help_fits_in_80_columns(monkeypatch):
+    monkeypatch.setenv('COLUMNS', '80')
+    for parser in parsers(monkeypatch):
+        assert max(map(len, parser.format_help().splitlines())) < 80, parser.prog
+
+
 @pytest.mark.parametrize(
     'words, message',
     [

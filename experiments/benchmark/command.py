@@ -89,7 +89,8 @@ def parser() -> Parser:
         nargs='+',
         default=[],
         choices=('torch', 'plain'),
-        help='measure these beside ours',
+        metavar='KIND',  # argparse wraps no list of choices that may be repeated
+        help='measure these beside ours: torch, plain',
     )
     made.add_argument(
         '--torch_python',

@@ -168,6 +168,7 @@ def check(args: argparse.Namespace) -> int:
     """
     source = sources.find(sources.fields_of(args.name, args.data_dir))
     bad, say = 0, lambda words: print(printable(words), flush=True)
+    say(source.note)
     parts = {}
     for split, records in _opened(source):
         if isinstance(records, UserError):
