@@ -75,6 +75,8 @@ def parser() -> Parser:
     """The command line. Its defaults are those of a plain benchmark of all cases."""
     made = Parser(
         prog='python -m experiments.benchmark',
+        # argparse of Python 3.11 breaks no line between options that exclude each other
+        usage='python -m experiments.benchmark [CASE ...] [options]',
         description='Measures how fast the nets train, beside PyTorch.',
         epilog=f'Cases: {", ".join(cases.CASES)}.',
     )
