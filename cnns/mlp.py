@@ -20,6 +20,8 @@ from jax import Array
 from cnns import layers
 from cnns.lenet import uniform
 
+_NO_ORDER = 'its units have no order, so none is the neighbour of another'
+
 
 class MLP(layers.Net):
     """Fully connected layers fc1, fc2, ... and a linear output: x [N, 28, 28, 1] -> [N, classes].
@@ -38,7 +40,8 @@ class MLP(layers.Net):
     LACKS: ClassVar = {
         'pool': 'it has no maps',
         'overlap': 'it has no pooling',
-        'norm=lrn': 'its units have no order, so none is the neighbour of another',
+        'norm=lrn': _NO_ORDER,
+        'norm=batch+lrn': _NO_ORDER,
     }
     OWN_INITS: ClassVar = ('paper', 'gaussian')
 

@@ -8,6 +8,11 @@ from experiments.claims import ledger, trained
 from experiments.workdir import Experiment
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr('gc.collect', lambda: 0)  # statsmodels calls it every time
+
+
 def experiment(arms, comparisons=(), **more):
     """arms: {label: (test error in percent, other columns)}; five seeds with a little noise."""
     rows = []
@@ -42,6 +47,87 @@ def test_a_convolutional_net_must_win_against_both_and_under_shifts(monkeypatch)
     assert 'With permuted pixels: mlp_300 minus lenet5: -0.30' in found.text
 
 
+def outcome(name, arms, monkeypatch, trouble=None):
+    """The verdict on a claim; trouble: (arm, change of its rows), None: the last one is missing."""
+    made = experiment(arms)
+    if trouble:
+        arm, change = trouble
+        own = [row for row in made.rows if row['arm'] == arm]
+        if change is None:
+            made.rows.remove(own[-1])
+        else:
+            own[-1].update(change)
+    return judged(name, made, monkeypatch)
+
+
+DIVERGED = {'status': 'diverged'}
+
+
+def test_a_run_that_is_missing_or_diverged_leaves_a_claim_open(monkeypatch):
+    arms = {'trainable': (1.5, {}), 'average': (2.5, {}), 'max': (1.5, {})}
+    for change, words in (
+        (None, '4 of 5 runs of average have finished'),
+        (DIVERGED, '1 of 5 runs of average diverged'),
+    ):
+        found = outcome('L5', arms, monkeypatch, ('average', change))
+        assert found.verdict == 'not resolved' and words in found.text
+    # what is said beside the claim does not decide
+    assert outcome('L5', arms, monkeypatch, ('max', None)).verdict == 'contradicted'
+
+
+def wide(made, arm):
+    """The experiment with a noise of the seeds of this arm that no margin is above."""
+    for row in made.rows:
+        if row['arm'] == arm and row['phase'] == 'final':
+            row['test/error'] += (row['seed'] - 2) / 100
+    return made
+
+
+@pytest.mark.parametrize(
+    'tanh, verdict', [(1.5, 'equivalent'), (2.5, 'contradicted'), (0.7, 'contradicted')]
+)
+def test_plain_tanh_is_judged_against_scaled_tanh_and_the_rest_is_said(tanh, verdict, monkeypatch):
+    arms = {'scaled_tanh': (1.5, {}), 'tanh': (tanh, {}), 'relu': (3.5, {})}
+    arms |= {f'{arm}, linear output': (1.4, {}) for arm in arms}
+    found = outcome('L3', arms, monkeypatch)
+    assert (found.verdict, found.effect) == (verdict, pytest.approx(tanh - 1.5))
+    assert 'relu minus scaled_tanh: +2.00' in found.text
+    assert 'tanh, linear output minus scaled_tanh, linear output: +0.00' in found.text
+    assert 'scaled_tanh, linear output minus scaled_tanh: -0.10' in found.text
+    found = judged('L3', wide(experiment(arms), 'tanh'), monkeypatch)
+    assert found.verdict == 'not resolved' or tanh == 2.5 and found.low > 0
+
+
+@pytest.mark.parametrize(
+    'average, verdict', [(1.5, 'equivalent'), (2.5, 'contradicted'), (0.5, 'contradicted')]
+)
+def test_subsampling_is_judged_by_plain_average_pooling(average, verdict, monkeypatch):
+    arms = {'trainable': (1.5, {}), 'average': (average, {}), 'max': (1.0, {})}
+    found = outcome('L5', arms, monkeypatch)
+    assert (found.verdict, found.effect) == (verdict, pytest.approx(average - 1.5))
+    assert 'max minus trainable: -0.50' in found.text
+    made = wide(experiment(arms), 'average')
+    assert judged('L5', made, monkeypatch).verdict == 'not resolved'
+
+
+def alike(value):
+    return {'measures': {'channel_correlations': {'4': {'C1': 0.9, 'C3': value}}}}
+
+
+@pytest.mark.parametrize(
+    'table, verdict', [(2.0, 'equivalent'), (1.0, 'contradicted'), (3.0, 'contradicted')]
+)
+def test_the_links_of_table_i_are_judged_by_the_error_and_the_maps_said(
+    table, verdict, monkeypatch
+):
+    arms = {'all links': (2.0, alike(0.3)), 'links of Table I': (table, alike(0.2))}
+    found = outcome('L6', arms, monkeypatch)
+    assert (found.verdict, found.effect) == (verdict, pytest.approx(table - 2.0))
+    assert 'two maps of C3: links of Table I minus all links: -0.10 of correlation' in found.text
+    made = wide(experiment(arms), 'all links')
+    assert judged('L6', made, monkeypatch).verdict == 'not resolved'
+
+
 def sizes(few, some, many):
     errors = {'15,000 images': few, '30,000 images': some, '54,000 images': many}
     return {name: (error, {}) for name, error in errors.items()} | {
@@ -65,7 +151,7 @@ def test_the_error_falls_with_the_number_of_images(errors, verdict, monkeypatch)
 
 def curve(steps):
     """Falls by the thresholds of A1 at these multiples of `steps`."""
-    points = zip((0.5, 0.4, 0.3, 0.25, 0.1), (1, 2, 3, 4, 8))
+    points = zip((0.5, 0.4, 0.3, 0.25, 0.1, 0.05), (1, 2, 3, 4, 8, 9))
     return {'train/curve': [[steps * times, error] for error, times in points]}
 
 
@@ -78,6 +164,82 @@ def test_the_speed_of_relu_is_a_ratio_of_steps_at_every_threshold(tanh, verdict,
     assert found.verdict == verdict and found.effect == pytest.approx(tanh / 10)
     for threshold in (50, 40, 30, 25, 10):
         assert f'To {threshold} % training error tanh takes' in found.text
+
+
+NORMS = ('norm none', 'norm lrn', 'norm batch', 'norm batch+lrn')
+
+
+def norms(errors, steps=(10, 10, 10, 10), trials=()):
+    made = experiment(
+        {arm: (error, curve(own)) for arm, error, own in zip(NORMS, errors, steps, strict=True)}
+    )
+    for arm, rate, error in trials:
+        row = dict(arm=arm, phase='select', seed=1000, status='done', learning_rate=rate)
+        row |= {'validation/error': error} if error else {'status': 'diverged'}
+        made.rows.append(row)
+    return made
+
+
+def never(made, arm):
+    """The experiment with runs of this arm that never get below 30 % training error."""
+    for row in made.rows:
+        if row['arm'] == arm:
+            row['train/curve'] = row['train/curve'][:3]
+    return made
+
+
+@pytest.mark.parametrize(
+    'none, verdict', [(20, 'supported'), (11, 'equivalent'), (5, 'contradicted')]
+)
+def test_the_speed_of_lrn_is_a_ratio_of_steps_without_and_with_it(none, verdict, monkeypatch):
+    made = norms((25, 24, 20, 20), (none, 10, 6, 6))
+    found = judged('A4b', made, monkeypatch)
+    assert found.verdict == verdict and found.effect == pytest.approx(none / 10)
+    assert 'With batch norm, to 25 %: norm batch takes 1.00 times as long' in found.text
+    assert 'the paper claims: norm none minus norm lrn: +1.00' in found.text
+
+
+def test_what_never_gets_to_25_percent_counts_as_longer(monkeypatch):
+    found = judged('A4b', never(norms((25, 24, 20, 20)), 'norm none'), monkeypatch)
+    assert found.verdict == 'supported' and '5 of 5 runs of norm none never got' in found.text
+    made = never(never(norms((25, 24, 20, 20)), 'norm none'), 'norm lrn')
+    found = judged('A4b', made, monkeypatch)
+    assert found.verdict == 'not resolved' and found.effect is None
+    made = norms((25, 24, 20, 20))
+    made.rows.remove(made.rows[0])
+    found = judged('A4b', made, monkeypatch)
+    assert found.verdict == 'not resolved' and '4 of 5 runs of norm none' in found.text
+
+
+@pytest.mark.parametrize(
+    'lrn, verdict', [(24, 'supported'), (20.1, 'equivalent'), (18, 'contradicted')]
+)
+def test_batch_norm_is_judged_against_lrn_and_the_rest_is_said(lrn, verdict, monkeypatch):
+    trials = [('norm lrn', 0.03, 0.26), ('norm lrn', 0.1, 0.24), ('norm lrn', 0.3, None)]
+    trials += [('norm batch', rate, 0.2) for rate in (0.03, 0.1, 0.3)]
+    made = norms((25, lrn, 20, 20), (20, 10, 6, 6), trials)
+    found = judged('A4c', made, monkeypatch)
+    assert found.verdict == verdict and found.effect == pytest.approx(lrn - 20)
+    assert 'norm none minus norm batch: +5.00' in found.text
+    assert 'norm batch+lrn minus norm batch: +0.00' in found.text
+    assert 'To 25 % training error: norm lrn takes 1.67 times as long' in found.text
+    assert 'norm lrn bears learning rates from 0.03 to 0.1.' in found.text
+    assert 'norm batch bears learning rates from 0.03 to 0.3.' in found.text
+    made = wide(made, 'norm lrn')
+    assert judged('A4c', made, monkeypatch).verdict == (
+        'supported' if lrn == 24 else 'not resolved'
+    )
+
+
+def test_the_mnist_net_has_its_say_on_batch_norm_whether_or_not_lrn_was_trained(monkeypatch):
+    mnist = experiment({'norm none': (2.5, curve(10)), 'norm batch': (2.0, curve(10))})
+    only = lambda config: mnist if config == 'batchnorm_mnist.py:full' else None
+    words = 'MNIST net, which never had LRN: norm none minus norm batch: +0.50'
+    found = judged('A4c', norms((25, 24, 20, 20)), monkeypatch, only)
+    assert found.verdict == 'supported' and words in found.text
+    found = ledger.verdict(ledger.CLAIMS['A4c'])
+    assert found.verdict == 'not resolved' and found.effect is None
+    assert words in found.text and 'Not run yet' in found.text
 
 
 def poolings(overlap, maximum):

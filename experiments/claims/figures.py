@@ -104,6 +104,27 @@ def depth_curves(experiment: Experiment, families: Mapping[str, Sequence[str]]) 
     return figure
 
 
+def rate_curves(experiment: Experiment, arms: Sequence[str]) -> Figure:
+    """Validation error over the learning rates that were tried, a line for each arm: one point for
+    each selection seed, the line through their means. A run that diverged is at the top."""
+    figure = style.canvas(5, 4)
+    axes = figure.subplots()
+    for place, arm in enumerate(arms):
+        tried = judge.trials(experiment, arm)
+        rates = sorted(tried)
+        if not rates:
+            continue
+        look: dict[str, Any] = {'color': style.colour(place)}
+        means = [float(np.mean(tried[rate])) for rate in rates]
+        label = f'{arm} (n = {min(map(len, tried.values()))})'
+        axes.plot(rates, means, lw=1.5, label=style.plain(label), **look)
+        points = [(rate, error) for rate in rates for error in tried[rate]]
+        axes.plot(*zip(*points), 'os^d'[place % 4], ms=4, **look)
+    axes.set_xscale('log')
+    _done(axes, 'learning rate', 'validation error, %')
+    return figure
+
+
 # --- values over a quantity ----------------------------------------------------------------------
 
 
@@ -336,6 +357,24 @@ PAPERS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
             },
         ),
     ),
+    'A4b': (
+        'Training error without normalisation (solid) and with it.',
+        lambda experiment: training_curves(
+            experiment,
+            {
+                'norm none': {'ls': '-'},
+                'norm lrn': {'ls': '--'},
+                'norm batch': {'ls': '-.'},
+                'norm batch+lrn': {'ls': ':'},
+            },
+        ),
+    ),
+    'A4c': (
+        'Validation error over the learning rates that were tried.',
+        lambda experiment: rate_curves(
+            experiment, [f'norm {norm}' for norm in ('none', 'lrn', 'batch', 'batch+lrn')]
+        ),
+    ),
     'R1': (
         'Plain and residual nets, as Fig. 6 of He et al. 2015.',
         lambda experiment: depth_curves(
@@ -356,4 +395,13 @@ PAPERS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
             lambda layer: '/conv' in layer,
         ),
     ),
+}
+
+# Of claims that rows of another config say something of: trained.PARTS
+PARTS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
+    'A4c': (
+        'The net of sigmoids on MNIST: accuracy in training, and the input of a typical sigmoid, '
+        'as Fig. 1 of Ioffe & Szegedy 2015.',
+        lambda experiment: percentiles(experiment, ('norm none', 'norm batch'), 'fc3'),
+    )
 }

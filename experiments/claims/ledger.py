@@ -52,7 +52,7 @@ LENET = (
         POINTS,
         'no value',
         margin=0.3,
-        config='lenet_activation.py',
+        config='lenet_activation.py:small',
         facts=lenet.l3_activations,
         correction='It is the scaled tanh 1.7159 tanh(2x/3), up to F6; the output is Euclidean '
         'distances to fixed codes.',
@@ -75,7 +75,7 @@ LENET = (
         POINTS,
         'no value',
         margin=0.3,
-        config='lenet_subsampling.py',
+        config='lenet_subsampling.py:small',
         facts=lenet.l5_counts,
         correction='Each unit is the sum of four inputs times a trainable coefficient plus a bias, '
         'squashed: 12 and 32 parameters, not a filter.',
@@ -89,7 +89,7 @@ LENET = (
         POINTS,
         'no value: reasons, no ablation',
         margin=0.3,
-        config='lenet_c3.py',
+        config='lenet_c3.py:small',
         facts=lenet.l6_counts,
         correction='Each map of C3 reads 3, 4 or 6 of the 6 maps; with all links it is another '
         'net.',
@@ -161,7 +161,7 @@ ALEXNET = (
         'no value: "substantial overfitting" without; about twice the steps with',
         margin=1.0,
         direction=1,
-        config='ablate_dropout.py',
+        config='ablate_dropout.py:small',
     ),
     Claim(
         'A2b',
@@ -390,7 +390,7 @@ VGG = (
         'no value',
         margin=1.0,
         direction=1,
-        config='ablate_dropout.py',
+        config='ablate_dropout.py:small',
     ),
     Claim(
         'V6',
@@ -584,11 +584,14 @@ def verdict(claim: Claim) -> Verdict:
     """What is known of a claim: computed, of stored rows, or what it takes to know it."""
     found = trained.verdict(claim) if claim.config else None
     facts = f' {claim.facts()}' if claim.facts else ''
+    if claim.config and found is None:
+        text = f'{trained.part(claim)} {_pending(claim)}'.strip()
+        found = Verdict(NOT_RESOLVED, text)
     if claim.compute is None:
-        found = found or Verdict(NOT_RESOLVED, _pending(claim))
+        assert found  # a claim is computed or has a config
         return found._replace(text=found.text + facts)
-    found = claim.compute()
-    return found._replace(text=f'{found.text} {_pending(claim)}') if claim.config else found
+    computed = claim.compute()
+    return computed._replace(text=f'{computed.text} {found.text}') if found else computed
 
 
 def _pending(claim: Claim) -> str:

@@ -38,7 +38,12 @@ def stored(config: str) -> Experiment | None:
 
 def _beside(verdict: Verdict, *others: Verdict) -> Verdict:
     """A verdict with what else was compared in its text."""
-    return verdict._replace(text=' '.join(one.text for one in (verdict, *others)))
+    return verdict._replace(text=' '.join(one.text for one in (verdict, *others) if one.text))
+
+
+def _said(words: str, verdict: Verdict) -> Verdict:
+    """A verdict whose text begins with these words."""
+    return verdict._replace(text=f'{words}: {verdict.text}')
 
 
 # --- LeNet-5 --------------------------------------------------------------------------------------
@@ -53,13 +58,39 @@ def l1(claim: Claim, experiment: Experiment) -> Verdict:
     nets = ('mlp_300', 'mlp_300_100')
     parts = [judge.difference(claim, experiment, 'lenet5', net) for net in nets]
     moved = judge.difference(claim, experiment, 'lenet5', 'mlp_300', shifted)
-    moved = moved._replace(text=f'Validation images shifted by 2 pixels: {moved.text}')
+    moved = _said('Validation images shifted by 2 pixels', moved)
     found = judge.all_of([*parts, moved])
     other = stored('lenet_shift.py:small_permuted')
     if other:
         mixed = judge.difference(claim, other, 'lenet5', 'mlp_300')
-        found = _beside(found, mixed._replace(text=f'With permuted pixels: {mixed.text}'))
+        found = _beside(found, _said('With permuted pixels', mixed))
     return found
+
+
+def l3(claim: Claim, experiment: Experiment) -> Verdict:
+    """Plain tanh against scaled tanh; beside it ReLU, and a linear output."""
+    pairs = [('scaled_tanh', 'tanh'), ('scaled_tanh', 'relu')]
+    pairs += [(f'{a}, linear output', f'{b}, linear output') for a, b in pairs]
+    pairs.append(('scaled_tanh', 'scaled_tanh, linear output'))
+    return _beside(*(judge.difference(claim, experiment, *pair) for pair in pairs))
+
+
+def l5(claim: Claim, experiment: Experiment) -> Verdict:
+    pairs = (('trainable', 'average'), ('trainable', 'max'))
+    return _beside(*(judge.difference(claim, experiment, *pair) for pair in pairs))
+
+
+def l6(claim: Claim, experiment: Experiment) -> Verdict:
+    """The links of Table I against all links; beside it how alike the maps of C3 are."""
+    pair = ('all links', 'links of Table I')
+
+    def alike(row: judge.Row) -> float:
+        return judge.measured(row, 'channel_correlations', 'C3')
+
+    found = judge.difference(claim, experiment, *pair)
+    own = claim._replace(unit='of correlation', margin=0.05)
+    maps = judge.difference(own, experiment, *pair, alike)
+    return _beside(found, _said('Correlation of two maps of C3', maps))
 
 
 def l9(claim: Claim, experiment: Experiment) -> Verdict:
@@ -83,12 +114,16 @@ def _error(experiment: Experiment, arm: str) -> Verdict:
 # --- AlexNet --------------------------------------------------------------------------------------
 
 
+def _at(threshold: float) -> Callable[[judge.Row], float | None]:
+    """The steps of a row to this training error."""
+    return lambda row: steps_to_error(row, threshold)
+
+
 def a1(claim: Claim, experiment: Experiment) -> Verdict:
     """Steps of tanh over those of ReLU, to 25 % and to the other thresholds."""
 
     def at(threshold: float) -> Verdict:
-        times = lambda row: steps_to_error(row, threshold)
-        found = judge.ratio(claim, experiment, 'relu', 'tanh', times)
+        found = judge.ratio(claim, experiment, 'relu', 'tanh', _at(threshold))
         return found._replace(text=f'To {100 * threshold:g} % training error {found.text}')
 
     others = [at(threshold) for threshold in THRESHOLDS if threshold != 0.25]
@@ -98,7 +133,7 @@ def a1(claim: Claim, experiment: Experiment) -> Verdict:
         'relu',
         'tanh',
     )
-    errors = errors._replace(text=f'Test error, which the paper does not claim: {errors.text}')
+    errors = _said('Test error, which the paper does not claim', errors)
     return _beside(at(0.25), *others, errors)
 
 
@@ -114,10 +149,65 @@ def a3d(claim: Claim, experiment: Experiment) -> Verdict:
     pair = ('overlapping max pooling', 'non-overlapping max pooling')
     found = judge.difference(claim, experiment, *pair)
     gaps = judge.difference(claim, experiment, *pair, judge.gap)
-    gaps = gaps._replace(text=f'Gap of test and training error: {gaps.text}')
+    gaps = _said('Gap of test and training error', gaps)
     others = ('overlapping average pooling', 'non-overlapping average pooling')
     average = judge.difference(claim, experiment, *others)
     return _beside(found, gaps, average)
+
+
+def a4b(claim: Claim, experiment: Experiment) -> Verdict:
+    """Steps without LRN over those with it; beside it the errors, and LRN on top of batch norm."""
+    pair = ('norm lrn', 'norm none')
+    found = judge.ratio(claim, experiment, *pair, _at(0.25))
+    others = [
+        _said(f'To {100 * at:g} %', judge.ratio(claim, experiment, *pair, _at(at)))
+        for at in (0.5, 0.4, 0.3)
+    ]
+    both = judge.ratio(claim, experiment, 'norm batch+lrn', 'norm batch', _at(0.25))
+    points = claim._replace(unit='percentage points', margin=0.5, direction=0)
+    errors = judge.difference(points, experiment, *pair)
+    return _beside(
+        _said('To 25 % training error', found),
+        *others,
+        _said('With batch norm, to 25 %', both),
+        _said('Test error, which the paper claims', errors),
+    )
+
+
+def a4c(claim: Claim, experiment: Experiment) -> Verdict:
+    """LRN minus batch norm; beside it none and both, the speed, and the rates that each bears."""
+    found = judge.difference(claim, experiment, 'norm batch', 'norm lrn')
+    none = judge.difference(claim, experiment, 'norm batch', 'norm none')
+    same = claim._replace(direction=0)
+    both = judge.difference(same, experiment, 'norm batch', 'norm batch+lrn')
+    times = claim._replace(unit='times', margin=1.25)
+    speed = judge.ratio(times, experiment, 'norm batch', 'norm lrn', _at(0.25))
+    rates = [_borne(experiment, f'norm {norm}') for norm in ('none', 'lrn', 'batch', 'batch+lrn')]
+    mnist = Verdict('', part(claim))
+    return _beside(found, none, both, _said('To 25 % training error', speed), *rates, mnist)
+
+
+def _a4c_mnist(claim: Claim, experiment: Experiment) -> Verdict:
+    """Batch norm against none in the net of batch norm's own paper; it has no LRN."""
+    pair = ('norm batch', 'norm none')
+    found = judge.difference(claim, experiment, *pair)
+    times = claim._replace(unit='times', margin=1.25)
+    speed = judge.ratio(times, experiment, *pair, _at(0.05))
+    rates = [_borne(experiment, arm) for arm in reversed(pair)]
+    found = _beside(found, _said('To 5 % training error', speed), *rates)
+    return _said("In the paper's MNIST net, which never had LRN", found)
+
+
+NEAR = 2.0  # percentage points of validation error from an arm's best learning rate
+
+
+def _borne(experiment: Experiment, arm: str) -> Verdict:
+    """The learning rates with which an arm is within NEAR points of its best, in words."""
+    tried = judge.trials(experiment, arm)
+    means = {rate: statistics.fmean(errors) for rate, errors in tried.items()}
+    near = [rate for rate, mean in means.items() if mean <= min(means.values()) + NEAR]
+    text = f'{arm} bears learning rates from {min(near):g} to {max(near):g}.' if near else ''
+    return Verdict('', text)
 
 
 def a5a(claim: Claim, experiment: Experiment) -> Verdict:
@@ -126,7 +216,7 @@ def a5a(claim: Claim, experiment: Experiment) -> Verdict:
     pairs = [('flip and crop', 'none'), ('flip', 'none'), ('crop', 'none')]
     pairs.append(('flip, crop and colour', 'flip and crop'))
     errors = [judge.difference(claim, experiment, *pair) for pair in pairs]
-    return _beside(found, errors[0]._replace(text=f'Test errors: {errors[0].text}'), *errors[1:])
+    return _beside(found, _said('Test errors', errors[0]), *errors[1:])
 
 
 # --- ResNet ---------------------------------------------------------------------------------------
@@ -136,14 +226,14 @@ def r1(claim: Claim, experiment: Experiment) -> Verdict:
     pair = ('plain-20', 'plain-56')
     found = judge.difference(claim, experiment, *pair, judge.train_error)
     test = judge.difference(claim, experiment, *pair)
-    return _beside(found, test._replace(text=f'Test error: {test.text}'))
+    return _beside(found, _said('Test error', test))
 
 
 def r2(claim: Claim, experiment: Experiment) -> Verdict:
     pair = ('resnet-56', 'resnet-20')
     found = judge.difference(claim, experiment, *pair)
     train = judge.difference(claim, experiment, *pair, judge.train_error)
-    return _beside(found, train._replace(text=f'Training error: {train.text}'))
+    return _beside(found, _said('Training error', train))
 
 
 def r4(claim: Claim, experiment: Experiment) -> Verdict:
@@ -174,10 +264,15 @@ def r5(claim: Claim, experiment: Experiment) -> Verdict:
 
 RULES: dict[str, Rule] = {
     'L1': l1,
+    'L3': l3,
+    'L5': l5,
+    'L6': l6,
     'L9': l9,
     'A1': a1,
     'A3b': a3b,
     'A3d': a3d,
+    'A4b': a4b,
+    'A4c': a4c,
     'A5a': a5a,
     'R1': r1,
     'R2': r2,
@@ -190,3 +285,14 @@ def verdict(claim: Claim) -> Verdict | None:
     """The verdict of stored rows, or None where there is no rule, or are no rows."""
     rule, experiment = RULES.get(claim.id), stored(claim.config)
     return rule(claim, experiment) if rule and experiment else None
+
+
+# What rows of another config say of a claim, whether or not it has rows of its own
+PARTS: dict[str, tuple[str, Rule]] = {'A4c': ('batchnorm_mnist.py:full', _a4c_mnist)}
+
+
+def part(claim: Claim) -> str:
+    """What stored rows of another config say of a claim; '' where there are none."""
+    config, rule = PARTS.get(claim.id, ('', None))
+    experiment = stored(config) if config else None
+    return rule(claim, experiment).text if rule and experiment else ''
