@@ -4,14 +4,19 @@ A rule takes the claim and the experiment of its config, and gives a verdict (ju
 comparison of a claim has its effect; the others are said beside it.
 """
 
+import re
 import statistics
 from collections.abc import Callable
 from pathlib import Path
 
 from configs import base
 from experiments.claims import judge
-from experiments.claims.claim import Claim, Verdict
+from experiments.claims import statistics as tests
+from experiments.claims.claim import NOT_RESOLVED, Claim, Verdict
+from experiments.claims.computed.gradients import per_layer
 from experiments.plan.runs import steps_to_error
+from experiments.report.intervals import interval
+from experiments.report.summary import finished
 from experiments.workdir import Experiment, read_experiment
 
 STORED = Path(__file__).parent.parent / 'stored'
@@ -137,6 +142,17 @@ def a1(claim: Claim, experiment: Experiment) -> Verdict:
     return _beside(at(0.25), *others, errors)
 
 
+def a2a(claim: Claim, experiment: Experiment) -> Verdict:
+    """The gap without dropout minus that with it; V5 too."""
+    pair = ('dropout 0.5', 'no dropout')
+    found = judge.difference(claim, experiment, *pair, judge.gap)
+    errors = judge.difference(claim, experiment, *pair)
+    times = claim._replace(unit='times', margin=1.25)
+    steps = judge.ratio(times, experiment, 'no dropout', 'dropout 0.5', _at(0.5))
+    words = 'To 50 % training error, measured with the units that are dropped'
+    return _beside(found, _said('Test error', errors), _said(words, steps))
+
+
 def a3b(claim: Claim, experiment: Experiment) -> Verdict:
     pairs = (
         ('overlapping max pooling', 'overlapping average pooling'),
@@ -219,6 +235,162 @@ def a5a(claim: Claim, experiment: Experiment) -> Verdict:
     return _beside(found, _said('Test errors', errors[0]), *errors[1:])
 
 
+def a6(claim: Claim, experiment: Experiment) -> Verdict:
+    """One column minus two, of each size; and how far apart the two are in colour."""
+    points = claim._replace(unit='percentage points', margin=0.5)
+    sizes = ('equal width', 'equal parameters', 'half the width')
+    pairs = [('two columns', f'one column, {size}') for size in sizes]
+
+    def apart(row: judge.Row) -> float:
+        values = judge.values_of(row, 'colour_index')['conv1']
+        colours, half = list(values), len(values) // 2
+        return abs(statistics.fmean(colours[:half]) - statistics.fmean(colours[half:]))
+
+    colours = judge.difference(
+        claim._replace(unit='of colour', margin=0.05), experiment, *pairs[0][::-1], apart
+    )
+    errors = [judge.difference(points, experiment, *pair) for pair in pairs]
+    return _beside(
+        _said('Test errors', errors[0]),
+        *errors[1:],
+        _said('Difference in colour of the two halves of the filters of conv1', colours),
+    )
+
+
+# --- VGG ------------------------------------------------------------------------------------------
+
+
+def v1c(claim: Claim, experiment: Experiment) -> Verdict:
+    pairs = [('3x3 pairs', '5x5'), ('3x3 pairs', '5x5, equal parameters')]
+    return _beside(*(judge.difference(claim, experiment, *pair) for pair in pairs))
+
+
+def v2(claim: Claim, experiment: Experiment) -> Verdict:
+    """The inner ReLU; beside it whether one large kernel is the same without, and the columns."""
+    found = judge.difference(claim, experiment, '3x3 pairs', '3x3 pairs, linear')
+    one = judge.difference(claim._replace(direction=0), experiment, '3x3 pairs, linear', '5x5')
+    columns = [('column C', '3x3 pairs'), ('column D', 'column C')]
+    return _beside(found, one, *(judge.difference(claim, experiment, *pair) for pair in columns))
+
+
+def v6(claim: Claim, experiment: Experiment) -> Verdict:
+    pairs = [(f'VGG-{depth}, batch norm', 'VGG-11, batch norm') for depth in (19, 16)]
+    pairs.append(('VGG-19, no norm', 'VGG-11, no norm'))
+    return _beside(*(judge.difference(claim, experiment, *pair) for pair in pairs))
+
+
+def in_order(layers: dict[str, float]) -> list[str]:
+    """Names of layers by the numbers in them: fc2 before fc10."""
+    pieces = lambda name: [int(own) if own.isdigit() else own for own in re.split(r'(\d+)', name)]
+    return sorted(layers, key=pieces)
+
+
+def _flow(experiment: Experiment, arm: str) -> list[list[float]]:
+    """Norms of the gradient before training, of each run: hidden layers, the first left out."""
+    found = []
+    for row in finished(experiment, arm).values():
+        norms = judge.values_of(row, 'gradient_norms', '0')
+        found.append([norms[layer] for layer in in_order(norms)[1:-1]])
+    return found
+
+
+def v3(claim: Claim, experiment: Experiment) -> Verdict:
+    """By what a layer multiplies the gradient on images instead of noise, and with batch norm."""
+    said = []
+    for activation in ('sigmoid', 'tanh', 'relu'):
+        for initialiser in ('gaussian_0.01', 'glorot', 'he'):
+            arms = [f'30 layers, {activation}, {initialiser}, norm {n}' for n in ('none', 'batch')]
+            runs = [_flow(experiment, arm) for arm in arms]
+            if all(runs):
+                pair = [statistics.fmean(per_layer(tuple(norms)) for norms in own) for own in runs]
+                said.append(f'{activation}, {initialiser}: {pair[0]:.2f} and {pair[1]:.2f}')
+    text = 'On CIFAR-10, in 30 layers, without and with batch norm a layer multiplies by: '
+    return Verdict('', f'{text}{"; ".join(said)}.' if said else 'The rows hold no finished run.')
+
+
+def r3(claim: Claim, experiment: Experiment) -> Verdict:
+    """The least gradient of a convolution, of that of the last one, on images."""
+    said = []
+    for net in ('plain56', 'resnet56'):
+        for norm in ('batch', 'none'):
+            runs = _flow(experiment, f'{net}, norm {norm}')
+            if runs:
+                least = statistics.median(min(norms) / norms[-1] for norms in runs)
+                said.append(f'{least:.2g} ({net}, norm {norm})')
+    text = 'On CIFAR-10 the least gradient of a convolution is so many times that of the last: '
+    return Verdict('', f'{text}{", ".join(said)}.' if said else 'The rows hold no finished run.')
+
+
+# --- GoogLeNet ------------------------------------------------------------------------------------
+
+
+def g2(claim: Claim, experiment: Experiment) -> Verdict:
+    own = claim._replace(unit='percentage points', margin=0.5)
+    return _said('Test error', judge.difference(own, experiment, 'reduced', 'naive'))
+
+
+def branch_costs(row: judge.Row) -> dict[str, dict[str, float]]:
+    """By block and branch, how many percentage points of error its absence adds."""
+    errors = judge.values_of(row, 'branch_errors')
+    found: dict[str, dict[str, float]] = {}
+    for name, error in errors.items():
+        block, _, branch = name.partition('/')
+        if branch:
+            found.setdefault(block, {})[branch] = 100 * (error - errors['whole'])
+    return found
+
+
+def g4(claim: Claim, experiment: Experiment) -> Verdict:
+    """The cost of the most important branch of a block minus that of the least important one.
+
+    Which these are is read off the other seeds: the two ends of a row's own noise would always lie
+    apart.
+    """
+    arm, level = 'GoogLeNet', experiment.plan['level']
+    data = experiment.plan.get('dataset', '')
+    costs = [branch_costs(row) for row in finished(experiment, arm).values()]
+    trouble = judge.sample(experiment, arm, judge.test_error).trouble
+    if len(costs) <= judge.LEAST:
+        return Verdict(NOT_RESOLVED, f'{trouble or "too few seeds"}.', seeds=len(costs), data=data)
+    values = []
+    for place, own in enumerate(costs):
+        others = costs[:place] + costs[place + 1 :]
+        spreads = []
+        for block, branches in own.items():
+            mean = {name: statistics.fmean(one[block][name] for one in others) for name in branches}
+            least, most = min(mean, key=mean.__getitem__), max(mean, key=mean.__getitem__)
+            spreads.append(branches[most] - branches[least])
+        values.append(statistics.fmean(spreads))
+    found = interval(values, level)
+    verdict = judge.decided(found.low, found.high, claim.margin or 0.0, claim.direction)
+    kinds = {name: [one[block][name] for one in costs for block in one] for name in costs[0][block]}
+    shares = ', '.join(f'{name} {statistics.fmean(own):+.1f}' for name, own in kinds.items())
+    text = (
+        f'Without the most important branch of a block the error is {found.mean:.2f} points higher '
+        f'than without the least important one, [{found.low:+.2f}, {found.high:+.2f}], mean of '
+        f'{len(costs[0])} blocks, validation images. Mean cost of each branch: {shares}.'
+    )
+    if trouble:
+        verdict, text = NOT_RESOLVED, f'{text} {trouble}.'
+    elif verdict == NOT_RESOLVED and claim.margin:
+        needed = tests.seeds_needed(statistics.stdev(values), claim.margin, level, True)
+        text += f' To find {claim.margin:g} {claim.unit} takes about {needed} seeds.'
+    return Verdict(verdict, text, found.mean, found.low, found.high, len(costs), data, 'seeds')
+
+
+def g6(claim: Claim, experiment: Experiment) -> Verdict:
+    pair = ('auxiliary classifiers', 'no auxiliary classifiers')
+    return judge.difference(claim, experiment, *pair)
+
+
+def g7(claim: Claim, experiment: Experiment) -> Verdict:
+    pair = ('global average', 'fully connected')
+    rows = [finished(experiment, arm) for arm in pair]
+    sizes = [next((row['parameters'] for row in own.values()), None) for own in rows]
+    said = f'Parameters: {sizes[0]:,} and {sizes[1]:,}.' if all(sizes) else ''
+    return _beside(judge.difference(claim, experiment, *pair), Verdict('', said))
+
+
 # --- ResNet ---------------------------------------------------------------------------------------
 
 
@@ -262,6 +434,15 @@ def r5(claim: Claim, experiment: Experiment) -> Verdict:
     return _beside(found, *(judge.difference(same, experiment, *pair) for pair in pairs))
 
 
+def r7(claim: Claim, experiment: Experiment) -> Verdict:
+    pair = ('warm-up', 'no warm-up')
+    found = judge.ratio(claim, experiment, *pair, _at(0.8))
+    points = claim._replace(unit='percentage points', margin=1.0, direction=0)
+    errors = judge.difference(points, experiment, *pair, judge.train_error)
+    words = 'Training error at the end, which the paper calls similar'
+    return _beside(_said('To 80 % training error', found), _said(words, errors))
+
+
 RULES: dict[str, Rule] = {
     'L1': l1,
     'L3': l3,
@@ -269,15 +450,28 @@ RULES: dict[str, Rule] = {
     'L6': l6,
     'L9': l9,
     'A1': a1,
+    'A2a': a2a,
     'A3b': a3b,
     'A3d': a3d,
     'A4b': a4b,
     'A4c': a4c,
     'A5a': a5a,
+    'A6': a6,
+    'V1c': v1c,
+    'V2': v2,
+    'V3': v3,
+    'V5': a2a,
+    'V6': v6,
+    'G2': g2,
+    'G4': g4,
+    'G6': g6,
+    'G7': g7,
     'R1': r1,
     'R2': r2,
+    'R3': r3,
     'R4': r4,
     'R5': r5,
+    'R7': r7,
 }
 
 
