@@ -136,7 +136,7 @@ class GoogLeNet(layers.Net):
 
     small=True is for images of 32x32: conv1 is 3x3 with stride 1 and 192 channels, norm1
     follows, and pool1, conv2_reduce, conv2, norm2 and pool2 are left out: the sides of the maps are
-    32, 16 and 8. Auxiliary classifiers read maps of 4x4 there too.
+    32, 16 and 8. Its auxiliary classifiers average 16x16 maps to 4x4 too, and take sides from 10.
 
     shrink divides the width of every layer but the last. head='dense' has a fully connected layer
     of 1024 units on the last maps in the place of the global average; these maps then have one
@@ -225,11 +225,15 @@ def _check_size(x, net, auxiliary):
             f'third_kernel is {net.third_kernel}, it must be odd: the branches of a '
             'block have maps of one size.'
         )
-    side, maps = (32, 16) if net.small else (224, 14)
-    if auxiliary and x.shape[1:3] != (side, side):
+    if auxiliary and not net.small and x.shape[1:3] != (224, 224):
         raise ValueError(
-            f"GoogLeNet's auxiliary classifiers read {maps}x{maps} maps, which images of "
-            f'{side}x{side} give; it was given {x.shape[1]}x{x.shape[2]}. Set aux=False.'
+            "GoogLeNet's auxiliary classifiers read 14x14 maps, which images of "
+            f'224x224 give; it was given {x.shape[1]}x{x.shape[2]}. Set aux=False.'
+        )
+    if auxiliary and min(x.shape[1:3]) < 10:
+        raise ValueError(
+            "GoogLeNet's auxiliary classifiers read 5x5 pixels of a map, which sides from 10 give; "
+            f'it was given {x.shape[1]}x{x.shape[2]}. Set aux=False.'
         )
     low = 8 if net.small else 32
     if min(x.shape[1:3]) < low:

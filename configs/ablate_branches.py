@@ -7,11 +7,11 @@ paper has it as a motivation, Szegedy et al. 2014, Sec. 2 and 4). After the trai
 each block is set to zero in turn, and the error measured; the norm of the gradient by branch too.
 One arm: the comparison is between branches, over seeds.
 
-    argument   widths        images    epochs
-    small      an eighth     10,000    10
-    full       the paper's   45,000    60
+    argument   widths        images                     epochs
+    small      an eighth     10,000, scaled to 16x16    10
+    full       the paper's   45,000                     60
 
-GoogLeNet for 32x32 on CIFAR-10, with batch norm, with which the small net trains.
+GoogLeNet for small images on CIFAR-10, with batch norm, with which the narrow net trains.
 """
 
 from configs import base
@@ -24,6 +24,7 @@ def get_config(arg='small'):
     config.title = 'Branches of GoogLeNet on CIFAR-10'
     config.data.name = 'cifar10'
     config.data.limit = 10_000 if arg == 'small' else 0
+    config.data.resize = 16 if arg == 'small' else 0
     config.model.name = 'googlenet_32px'
     config.model.norm = 'batch'
     config.model.fields = dict(shrink=8 if arg == 'small' else 1)

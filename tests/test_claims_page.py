@@ -166,6 +166,32 @@ def test_what_each_branch_costs_is_a_map_of_blocks_and_branches():
     assert [label.get_text() for label in axes.get_xticklabels()][3] == 'pool_proj'
 
 
+def test_how_alike_maps_are_is_drawn_in_the_order_of_the_layers():
+    layers = {'C1': 0.1, 'C3': 0.3, 'C5': 0.5, 'F6': 0.6, 'S2': 0.2, 'S4': 0.4}  # as stored
+    made = {'all links': (2, {'measures': {'channel_correlations': {'4': layers}}})}
+    _, draw = figures.PAPERS['L6']
+    axes = draw(experiment(made)).axes[0]
+    np.testing.assert_allclose(axes.get_lines()[0].get_ydata(), [0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    assert [label.get_text() for label in axes.get_xticklabels()] == 'C1 S2 C3 S4 C5 F6'.split()
+
+
+@pytest.mark.parametrize(
+    'name, arms, threshold',
+    [
+        ('A2a', ('no dropout', 'dropout 0.5'), 50),
+        ('V5', ('no dropout', 'dropout 0.5'), 50),
+        ('R7', ('no warm-up', 'warm-up'), 80),
+        ('A4b', ('norm none', 'norm lrn'), 25),
+    ],
+)
+def test_curves_are_solid_without_and_dashed_with_what_is_tested(name, arms, threshold):
+    more = {'epochs': 4, 'steps': 80}
+    _, draw = figures.PAPERS[name]
+    axes = draw(experiment({arm: (20, curve(10) | more) for arm in arms})).axes[0]
+    assert [line.get_linestyle() for line in axes.get_lines()] == ['-', '--', ':']
+    assert axes.get_lines()[-1].get_ydata()[0] == threshold
+
+
 def test_the_colours_of_two_columns_are_drawn_for_each_seed():
     arms = {'two columns': (30, colours(0.1, 0.6)), 'one column, equal width': (29, colours(0, 0))}
     _, draw = figures.PAPERS['A6']

@@ -568,6 +568,11 @@ def test_the_small_googlenet_has_auxiliary_classifiers_on_maps_of_16():
         'logits_4a': (1, 10),
         'logits_4d': (1, 10),
     }
+    # maps of 8x8 are averaged to 2x2
+    params = variables_of('googlenet_32px', 16, **fields)[2]['params']
+    assert count(params['aux_4d']['fc1']) == (4 * 4 + 1) * 32
+    with pytest.raises(ValueError, match='sides from 10 give; it was given 9x9'):
+        variables_of('googlenet_32px', 9, **fields)
 
 
 def test_shrink_divides_the_widths_of_every_layer_of_googlenet_but_the_last():

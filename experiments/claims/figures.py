@@ -161,17 +161,23 @@ def over(
 
 
 def over_key(
-    experiment: Experiment, arms: Sequence[str], name: str, xlabel: str, ylabel: str, scale=1.0
+    experiment: Experiment,
+    arms: Sequence[str],
+    name: str,
+    xlabel: str,
+    ylabel: str,
+    scale=1.0,
+    order: Callable[[str], Any] = lambda key: 0,
 ) -> Figure:
     """A measure of several values after the last epoch, a line for each arm: the values in their
-    order, as the error over the pixels that images are shifted by."""
+    order, or that of `order`, as the error over the pixels that images are shifted by."""
     figure = style.canvas(5, 4)
     axes = figure.subplots()
     for place, arm in enumerate(arms):
         rows = {s: row for s, row in finished(experiment, arm).items() if name in _measures(row)}
         if not rows:
             continue
-        keys = list(_last(next(iter(rows.values())), name))
+        keys = sorted(_last(next(iter(rows.values())), name), key=order)
         values = [[scale * _last(row, name)[key] for key in keys] for row in rows.values()]
         look = {'color': style.colour(place), 'marker': 'os^d'[place % 4], 'ms': 4}
         label, level = f'{arm} ({_seeds(rows)})', experiment.plan['level']
@@ -260,8 +266,11 @@ def colours_by_half(experiment: Experiment, arms: Sequence[str]) -> Figure:
                 x = np.full(len(values), place + 0.3 * half)
                 axes.plot(x, values, 'os'[half], color=style.colour(half), ms=4, label=label)
         axes.set_xticks(range(len(rows)), [str(seed) for seed in rows])
+        axes.set_ylim(-0.05, 1.2)  # room for the legend
         axes.set_title(style.plain(arm))
         _done(axes, 'seed', 'colour of a filter, 0: grey')
+        if rows:
+            axes.legend(fontsize=8, frameon=False, loc='upper center', ncols=2)
     return figure
 
 
@@ -361,6 +370,12 @@ def effects(found: Sequence[statistics.Effect], margin: float, unit: str) -> Fig
 
 # --- which claim has which -----------------------------------------------------------------------
 
+
+def _dropout(experiment: Experiment) -> Figure:
+    looks = {'no dropout': {'ls': '-'}, 'dropout 0.5': {'ls': '--'}}
+    return training_curves(experiment, looks, threshold=0.5)
+
+
 _SIZES = (15_000, 30_000, 54_000)
 PAPERS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
     'L1': (
@@ -372,6 +387,17 @@ PAPERS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
             'pixels that the images are shifted by',
             'validation error, %',
             100,
+        ),
+    ),
+    'L6': (
+        'How alike the maps of a layer are: mean size of the correlation of two of them.',
+        lambda experiment: over_key(
+            experiment,
+            ('links of Table I', 'all links'),
+            'channel_correlations',
+            'layer',
+            'correlation of two maps or units',
+            order=lambda layer: int(layer[1:]),  # C1, S2, C3, ...
         ),
     ),
     'L9': (
@@ -398,6 +424,10 @@ PAPERS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
                 'sigmoid': {'ls': ':'},
             },
         ),
+    ),
+    'A2a': (
+        'Training error without dropout (solid) and with it, of the units that are not dropped.',
+        _dropout,
     ),
     'A4b': (
         'Training error without normalisation (solid) and with it.',
@@ -435,6 +465,10 @@ PAPERS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
             epoch='0',
             log=True,
         ),
+    ),
+    'V5': (
+        'Training error without dropout (solid) and with it, of the units that are not dropped.',
+        _dropout,
     ),
     'V6': (
         'Test error over the number of layers, as Table 3 of Simonyan & Zisserman 2014.',
@@ -486,6 +520,12 @@ PAPERS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
             'response_deviations',
             'standard deviation',
             lambda layer: '/conv' in layer,
+        ),
+    ),
+    'R7': (
+        'Training error of the first steps without a warm-up (solid) and with it.',
+        lambda experiment: training_curves(
+            experiment, {'no warm-up': {'ls': '-'}, 'warm-up': {'ls': '--'}}, threshold=0.8
         ),
     ),
 }
