@@ -98,7 +98,11 @@ def together(folders: Sequence[str | os.PathLike], experiments: Sequence[Experim
             plan['arm_seeds'][label[arm]] = own.get('arm_seeds', {}).get(arm, own['seeds'])
             plan['arm_rates'][label[arm]] = own.get('arm_rates', {}).get(arm, own['rates'])
             plan['arm_epochs'][label[arm]] = own.get('epochs')
-            plan['origin'][label[arm]] = {'name': name, 'data': data[index]}
+            plan['origin'][label[arm]] = {
+                'name': name,
+                'data': data[index],
+                'images': own['dataset_note'],
+            }
         for run, what in own.get('runs', {}).items():
             plan['runs'][f'{index}-{run}'] = what | {'arm': label[what['arm']]}
         rows += [

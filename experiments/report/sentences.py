@@ -95,6 +95,12 @@ def notes(summary: list[dict[str, Any]]) -> list[str]:
     return texts
 
 
+def data_note(summary: list[dict[str, Any]]) -> str:
+    """Which images the numbers are about, and how many of them where their number was limited."""
+    images = dict.fromkeys(arm['images'].strip().rstrip('.') for arm in summary)
+    return f'Data: {"; ".join(images)}.'
+
+
 def views_notes(summary: list[dict[str, Any]]) -> list[str]:
     """The errors of the centre, where test errors are over several views."""
     seen = [arm for arm in summary if arm['centre_error'].n]

@@ -151,6 +151,7 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
     failures: list of strings, e.g. 'seed 3 diverged: loss is nan at step 40'.
     unfinished: list of strings, e.g. 'seed 3, epoch 4 of 10', of runs that are running or stopped.
     data: the data set, where several experiments are compared; arms of another one have no pairs.
+    images: which images it has, with the limit on their number where there is one.
     rate_at_edge: the chosen learning rate is the lowest or highest of several tried: a better one
         may lie beyond.
     """
@@ -211,6 +212,7 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
                 'failures': _failures(experiment, arm),
                 'unfinished': unfinished_words(experiment, arm),
                 'data': data_of(arm),
+                'images': origin.get(arm, {}).get('images', plan['dataset_note']),
                 'rate_at_edge': bool(chosen)
                 and len(rates) > 1
                 and any(math.isclose(chosen[0], edge) for edge in (min(rates), max(rates))),
