@@ -43,7 +43,9 @@ def read_rows(workdir: str | os.PathLike) -> list[dict[str, Any]]:
     for row in read(path):
         fault = schema.row_fault(row)
         if fault:
-            warnings.warn(f'{path}: a row is left out: {fault}', stacklevel=2)
+            name = row.get('point') if isinstance(row, dict) else None
+            of = f' of run {name}' if schema.NAME.fits(name) else ''
+            warnings.warn(f'{path}: a row{of} is left out: {fault}', stacklevel=2)
         else:
             rows.append(row)
     return rows
