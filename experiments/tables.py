@@ -19,6 +19,7 @@ from experiments.errors import Unread, printable
 _WORDS = (
     'net', 'layer', 'kind', 'paper', 'arm', 'changes', 'learning rates', 'final seeds',
     'claim', 'verdict', 'effect', 'the notes say',
+    'supported', 'contradicted', 'equivalent', 'not resolved', 'corrected',
 )
 # fmt: on
 _MARKS = re.compile(  # what Markdown acts on

@@ -37,7 +37,7 @@ def test_the_two_headings_have_one_block_each():
     for heading in ('## Run it', '## Test it'):
         section = TEXT.split(f'\n{heading}\n')[1].split('\n## ')[0]
         assert section.count('```') == 2, heading
-    assert len(INSTALLING) == 3  # run, test, and preparing data
+    assert len(INSTALLING) == 2
 
 
 @pytest.mark.parametrize('command', COMMANDS)
