@@ -69,7 +69,7 @@ def _main(argv: list[str], console: tables.Console) -> int:
         return runner.finish()
     except KeyboardInterrupt:
         names = workdir.kept()
-        kept = sum(run.name in names for run in runner.asked)
+        kept = sum(name in names for name in runner.asked)
         end = f'finished runs kept in {folder}: {kept}. Run the same command again to continue.'
         print(f'\ninterrupted in {runner.current}; {end}', file=sys.stderr)
         return 130
