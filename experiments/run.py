@@ -4,7 +4,8 @@
     python -m experiments.run --config configs/ablate_pooling.py:mnist --only pool=max,seed=0
     python -m experiments.run --config configs/lenet_mnist.py --config.train.epochs=2 --dry_run
 
-The same command again continues where it stopped: finished runs are skipped.
+The same command again continues where it stopped: finished runs are skipped. Started several times
+on one work directory, here or on other machines that see it, it shares the runs.
 """
 
 import argparse
@@ -27,7 +28,8 @@ from experiments.workdir import check_name
 _WORKDIRS = 'runs'
 _STATUSES = (
     'Exit status: 0 all well, 1 some run diverged or failed, 2 a mistake in what was asked, '
-    '130 interrupted, 141 nobody reads the output any more.'
+    f'{interrupts.CONTINUE} ended by SIGTERM after a step and its checkpoint: run the same command '
+    'again to continue, 130 interrupted, 141 nobody reads the output any more.'
 )
 
 
@@ -39,6 +41,11 @@ def main(argv: list[str] | None = None) -> int:
     with interrupts.handled():
         try:
             return _main(argv, console)
+        except KeyboardInterrupt:
+            if not interrupts.stops():
+                raise
+            print('interrupted. Run the same command again to continue.', file=sys.stderr)
+            return interrupts.CONTINUE
         except OSError as error:  # of the terminal or a file; the work directory words its own
             raise UserError(
                 f'the output cannot be written ({reason(error)}). Run the same '
@@ -72,7 +79,7 @@ def _main(argv: list[str], console: tables.Console) -> int:
         kept = sum(name in names for name in runner.asked)
         end = f'finished runs kept in {folder}: {kept}. Run the same command again to continue.'
         print(f'\ninterrupted in {runner.current}; {end}', file=sys.stderr)
-        return 130
+        return interrupts.CONTINUE if interrupts.stops() else 130
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:

@@ -138,7 +138,8 @@ def check_name(folder: Path) -> None:
 class WorkDir:
     """A work directory that is written to. It only ever adds: nothing finished is overwritten.
 
-    `rows` holds the last row of every run, by the name of the run; `counts` how many it has.
+    `rows` holds the last row of every run, by the name of the run; `counts` how many it has;
+    `read` so many bytes of their file hold them.
     """
 
     def __init__(self, folder: Path, experiment: str):
@@ -154,7 +155,7 @@ class WorkDir:
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter('always')
-                rows, self._end = _rows_from(folder, 0)
+                rows, self.read = _rows_from(folder, 0)
             try:
                 found = str(schema.parse(plan.read_bytes())['experiment'])
             except (FileNotFoundError, NotADirectoryError):
@@ -222,9 +223,9 @@ class WorkDir:
             return False
         same = before and self._seen and before[0] == self._seen[0] and before[1] <= self._seen[1]
         if not same:
-            self._end = 0
+            self.read = 0
             self.counts.clear()
-        rows, self._end = self._stored(self._end)
+        rows, self.read = self._stored(self.read)
         self._take(rows)
         return True
 

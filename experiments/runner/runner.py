@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import signal
 import sys
 import time
 import warnings
@@ -15,7 +16,7 @@ from experiments import train
 from experiments.data import Dataset
 from experiments.environment import environment
 from experiments.errors import UserError
-from experiments.files import sealed
+from experiments.files import sealed, unsealed
 from experiments.plan.runs import FINAL, SELECT, Arm, Plan, Run, choose_learning_rate
 from experiments.progress import Reporter, note
 from experiments.report import figures, page, result_table
@@ -28,6 +29,7 @@ from experiments.workdir import WorkDir, folder_of, read_experiment
 
 _LOOK = 2.0  # seconds between two looks at what other workers do
 _NAMED = 3  # runs that are waited for, in a note
+_DRAWING = 'drawing'  # the lease of what is drawn
 _DRAWN = 3  # times at most, where another process adds rows while table and figure are drawn
 
 
@@ -48,6 +50,7 @@ class Runner:
     asked: dict[str, Run] = dataclasses.field(default_factory=dict)  # so far, by this call
     ended: set[str] = dataclasses.field(default_factory=set)  # of those
     unsound: list[str] = dataclasses.field(default_factory=list)  # weights of finished runs
+    shared: bool = False  # whether other workers were seen at work
     current: str = 'the first run'
     # runs that had failed before this call, and how many rows each had
     _again: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -115,6 +118,7 @@ class Runner:
     def _wait(self, arms: Sequence[Arm]) -> None:
         """Waits a moment for what other workers train, and says so once."""
         self._check_phases()
+        self.shared = True
         if held := self._held(arms):
             self.current = f'waiting for {next(iter(held))}'
             new = {name: worker for name, worker in held.items() if name not in self._waited}
@@ -222,6 +226,7 @@ class Runner:
             return False
         self.ended.add(run.name)
         self._start([run])
+        self.shared |= not before
         end = 'finished before, skipped' if before else f'{words(row)}, by another worker'
         if row['status'] == 'diverged':
             end = f'diverged before: {row["reason"]}'
@@ -262,6 +267,8 @@ class Runner:
         for index, row in added:
             self.ended.add(runs[index].name)
             self.reporter.finish(words(row), label([runs[index]]), len(runs))
+        if interrupts.stops():  # it came after the last step
+            raise KeyboardInterrupt
         if len(added) < len(runs):
             self.reporter.say(
                 'another worker took over meanwhile, since this one showed no sign of life; what '
@@ -316,7 +323,8 @@ class Runner:
         if kept.note:
             note(kept.note)
         if kept.begun:
-            self.reporter.say(f'continues after epoch {kept.begun.epoch}')
+            step = f', step {kept.begun.step}' if kept.begun.partial else ''
+            self.reporter.say(f'continues after epoch {kept.begun.epoch}{step}')
         return kept
 
     def _outcomes(
@@ -326,28 +334,36 @@ class Runner:
 
         names = [run.name for run in runs]
 
-        def on_step(*step, **given):
+        def on_keep(snapshot):
             self.leases.check(names)
+            kept.keep(snapshot, now=interrupts.stops())
+
+        def on_step(*step, **given):  # after on_keep
+            self.leases.check(names)
+            if interrupts.stops():
+                raise KeyboardInterrupt
             self.reporter.step(*step, **given)
 
         def on_epoch(index, line):
             self.leases.check(names)
             self.workdir.append(f'{folder_of(runs[index].name)}/metrics.jsonl', line)
             self.reporter.epoch(line, label([runs[index]]))
-            if interrupts.interrupted:  # what the handler raised inside of a callback is lost
+            # what the handler raised inside of a callback is lost
+            if signal.SIGINT in interrupts.interrupted:
                 raise KeyboardInterrupt
 
         try:
-            return train.fit_together(
-                [run.config for run in runs],
-                self.datasets[runs[0].arm],
-                on_epoch,
-                read_test=runs[0].phase == FINAL,
-                on_step=on_step,
-                begun=kept.begun,
-                keep=kept.keep,
-                on_end=weights.__setitem__,
-            )
+            with interrupts.patient():
+                return train.fit_together(
+                    [run.config for run in runs],
+                    self.datasets[runs[0].arm],
+                    on_epoch,
+                    read_test=runs[0].phase == FINAL,
+                    on_step=on_step,
+                    begun=kept.begun,
+                    keep=on_keep,
+                    on_end=weights.__setitem__,
+                )
         except checkpoint.Misfit as error:  # raised only where kept.begun is given
             note(f'{kept.path} does not fit ({error}); the training starts over')
             kept.begun = None
@@ -375,24 +391,29 @@ class Runner:
                     self._add(run, row)
             self.reporter.finish(words(row))
 
-    def _write_plan(self) -> None:
-        content = plan_file(self.whole, self.datasets, self.command, self.workdir.rows)
+    def _plan_file(self) -> dict[str, Any]:
+        return plan_file(self.whole, self.datasets, self.command, self.workdir.rows)
+
+    def _write_plan(self, **more: Any) -> None:
+        """more: 'drawn', how many bytes of the rows are in table and figure."""
+        content = self._plan_file() | more
         self.workdir.write('plan.json', json.dumps(sealed(content), indent=1))
 
     def finish(self) -> int:
         """Prints the table and the sentences; writes CSV, figure and report. Returns the status."""
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # damaged lines were named when the folder was opened
-            self.workdir.refresh()
-            for _ in range(_DRAWN):
-                summary, paths = self._draw()
-                if not self.workdir.refresh():
-                    break
+            try:
+                summary, paths = self._draw_once()
+            finally:
+                self.leases.close()
         self.console.print(result_table.terminal(summary))
         for sentence in sentences(summary):
             self.console.print(sentence)
-        written = ', '.join(map(str, paths))
-        self.console.print(f'written: {written}')
+        if paths:
+            self.console.print(f'written: {", ".join(map(str, paths))}')
+        else:
+            self.console.print('table, figure and report were drawn by another worker')
         status = 0
         for run in self.asked.values():
             row = self.workdir.rows[run.name]
@@ -402,16 +423,45 @@ class Runner:
                 status |= row['phase'] == FINAL or row['status'] == 'failed'
         return int(status)
 
+    def _draw_once(self) -> tuple[list[dict[str, Any]], list[Path]]:
+        """What `_draw` returns; without files where another worker has drawn all rows."""
+        while True:
+            with self.workdir.writing():
+                if self.leases.claim(_DRAWING):
+                    break
+            self.shared = True
+            time.sleep(min(_LOOK, self.leases.interval))
+        self.workdir.refresh()
+        if self.shared and self._is_drawn():
+            return summarise(read_experiment(self.workdir.folder)), []
+        for _ in range(_DRAWN):
+            summary, paths = self._draw()
+            if not self.workdir.refresh():
+                break
+        return summary, paths
+
+    def _is_drawn(self) -> bool:
+        """Whether the files are of this plan and of all rows."""
+        content = self._plan_file() | {'drawn': self.workdir.read}
+        try:
+            found = unsealed((self.workdir.folder / 'plan.json').read_bytes(), 'plan')
+        except (OSError, ValueError):
+            return False
+        return {**found, 'command': ''} == json.loads(json.dumps({**content, 'command': ''}))
+
     def _draw(self) -> tuple[list[dict[str, Any]], list[Path]]:
         """Writes plan, CSV, figure and report; returns the summary and the files."""
+        drawn = self.workdir.read
         self._write_plan()
         folder = self.workdir.folder
         experiment = read_experiment(folder)
         summary = summarise(experiment)
         with self.workdir.writing():
             result_table.write_csv(folder / 'results.csv', summary)
-            drawn = figures.write(experiment, folder / 'figure')
-            return summary, [folder / 'results.csv', *drawn, page.write(folder)]
+            drawings = figures.write(experiment, folder / 'figure')
+            paths = [folder / 'results.csv', *drawings, page.write(folder)]
+        self._write_plan(drawn=drawn)
+        return summary, paths
 
 
 def _weights(run: str) -> str:
