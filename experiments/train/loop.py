@@ -157,7 +157,7 @@ class _Group:
         Returns {'loss', 'error': float64 [steps, models], 'rates': of the last step, 'seconds'}.
         """
         self.epoch += 1
-        start, metrics, rates = time.perf_counter(), [], []
+        start, metrics = time.perf_counter(), []
         before, self.partial = self.partial, None
         first = self.done - (self.epoch - 1) * self.length.steps_per_epoch
         batches = _train_batches(self.configs, self.dataset, self.program, self.epoch, first)
@@ -165,9 +165,7 @@ class _Group:
         # One step is one dispatch. The host's part of it is under 3 % even of LeNet-5's step on a
         # CPU, and in a loop on the device XLA's CPU convolutions are many times slower.
         for batch in itertools.islice(batches, self.length.steps - self.done):
-            factor = self.schedule(self.done)
-            pairs = zip(self.configs, self.controls)
-            rates = [config.train.rate * control.scale * factor for config, control in pairs]
+            rates = self._rates(self.done)
             given = np.asarray(rates, np.float32).reshape(self.program.shape)
             self.state, values = self.program.step(self.state, batch, given)
             metrics.append(values)  # stays on the device until the epoch ends
@@ -186,7 +184,13 @@ class _Group:
                 step = self.done - len(losses) + bad + 1
                 self._diverged(index, f'is {losses[bad]} at step {step} (epoch {self.epoch})')
         self._extend_curves(found['error'])
-        return found | {'rates': rates, 'seconds': seconds}
+        return found | {'rates': self._rates(self.done - 1), 'seconds': seconds}
+
+    def _rates(self, step: int) -> list[float]:
+        """The learning rate of each run in a step of this epoch."""
+        factor = self.schedule(step)
+        pairs = zip(self.configs, self.controls)
+        return [config.train.rate * control.scale * factor for config, control in pairs]
 
     def _partial(self, metrics: list, start: float, before: dict[str, Any] | None):
         """{'loss', 'error': float32 [steps, models], 'seconds'} of the epoch's steps so far.
@@ -198,6 +202,7 @@ class _Group:
             name: np.array([np.ravel(values[name]) for values in metrics], np.float32)
             for name in ('loss', 'error')
         }
+        found = {name: values.reshape(-1, self.count) for name, values in found.items()}
         found['seconds'] = time.perf_counter() - start
         if before is None:
             return found
