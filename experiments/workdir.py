@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,8 +60,12 @@ def _rows_from(workdir: Path, start: int) -> tuple[list[dict[str, Any]], int]:
     return rows, end
 
 
-def read_experiment(workdir: str | os.PathLike) -> Experiment:
+def read_experiment(
+    workdir: str | os.PathLike, curves_of: Collection[str] | None = None
+) -> Experiment:
     """Reads a work directory, without rows and curves of runs that the plan does not name.
+
+    curves_of: the runs whose curves are read, None: all.
 
     Raises UserError if there is no plan.json, or one that cannot be used.
     """
@@ -81,7 +85,7 @@ def read_experiment(workdir: str | os.PathLike) -> Experiment:
     last = {row['point']: row for row in read_rows(workdir)}
     rows = [_of_plan(last[name], plan, path) for name in plan['points'] if name in last]
     curves = {}
-    for run in plan['points']:
+    for run in plan['points'] if curves_of is None else curves_of:
         metrics = workdir / folder_of(run) / 'metrics.jsonl'
         epochs = {}
         for line in read(metrics):

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import experiments
-from experiments import options
+from experiments import options, status
 from experiments.benchmark import command as benchmark
 from experiments.claims import command as claims
 from experiments.data import commands as data
@@ -69,7 +69,7 @@ def parsers(monkeypatch):
         config, 'parse', lambda parser, argv: made.append(parser) or plain(parser, argv)
     )
     run.parse(['--config', 'a.py'])
-    made += [command.parser() for command in (benchmark, claims, models, predict, sheets)]
+    made += [command.parser() for command in (benchmark, claims, models, predict, sheets, status)]
     top = data.parser()
     (several,) = (one for one in top._actions if isinstance(one, argparse._SubParsersAction))
     return [*made, top, *several.choices.values()]

@@ -202,20 +202,19 @@ class Leases:
 
     def any(self) -> bool:
         """Whether there are any leases but this worker's."""
+        return bool(self._names())
+
+    def _names(self) -> set[str]:
         try:
-            return not self._own.keys() >= set(os.listdir(self.folder))
+            return set(os.listdir(self.folder)) - self._own.keys()
         except OSError:
-            return False
+            return set()
 
     def others(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Who has which of these runs, beside this worker: {name: what its lease says}."""
-        try:
-            there = set(os.listdir(self.folder))
-        except OSError:
-            return {}
-        found = {}
+        there, found = self._names(), {}
         for name in names:
-            if name in there and name not in self._own:
+            if name in there:
                 with contextlib.suppress(OSError):
                     content, holder = read(self.folder / name)
                     if content is not None and not is_dead(self.folder / name, content, holder):
