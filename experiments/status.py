@@ -19,7 +19,7 @@ from experiments.options import Parser
 from experiments.report.compare import noted
 from experiments.runner import leases
 from experiments.schema import STATUSES
-from experiments.workdir import folder_of, read_experiment
+from experiments.workdir import folder_of, read_curve, read_experiment
 
 _LATEST = 100  # finished runs whose seconds are averaged
 _COUNTS = (*STATUSES, 'running', 'left')
@@ -57,12 +57,12 @@ def survey(workdir: Path) -> dict[str, Any]:
     Raises:
       UserError: no work directory of an experiment, or a plan that cannot be used.
     """
-    others = leases.Leases(workdir / leases.FOLDER).others
     with noted():
-        plan = read_experiment(workdir, ()).plan
-        runs = plan.get('runs', {})
-        held = others(runs)
-        experiment = read_experiment(workdir, held)
+        experiment = read_experiment(workdir, with_curves=False)
+        plan = experiment.plan
+        runs = plan.get('runs') or {row['point']: row for row in experiment.rows}
+        held = leases.Leases(workdir / leases.FOLDER).others(runs)
+        curves = {name: read_curve(workdir, name) for name in held}
     status = {row['point']: row['status'] for row in experiment.rows} | dict.fromkeys(
         held, 'running'
     )
@@ -77,7 +77,7 @@ def survey(workdir: Path) -> dict[str, Any]:
     sums = {key: sum(own[key] for own in arms.values()) for key in _COUNTS}
     workers = []
     for name, holder in held.items():
-        curve = experiment.curves.get(name)
+        curve = curves[name]
         workers.append(
             {key: runs[name][key] for key in ('arm', 'phase', 'seed', 'learning_rate')}
             | {key: holder.get(key) for key in ('host', 'process', 'since', 'held')}

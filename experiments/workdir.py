@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,12 +60,21 @@ def _rows_from(workdir: Path, start: int) -> tuple[list[dict[str, Any]], int]:
     return rows, end
 
 
-def read_experiment(
-    workdir: str | os.PathLike, curves_of: Collection[str] | None = None
-) -> Experiment:
-    """Reads a work directory, without rows and curves of runs that the plan does not name.
+def read_curve(workdir: Path, run: str) -> list[dict[str, Any]]:
+    """The epochs of a run, ascending; what does not fit the schema is left out with a warning."""
+    metrics = workdir / folder_of(run) / 'metrics.jsonl'
+    epochs = {}
+    for line in read(metrics):
+        fault = schema.fault(line, schema.CURVE)
+        if fault:
+            warnings.warn(f'{metrics}: an epoch is left out: {fault}', stacklevel=2)
+        else:
+            epochs[line['epoch']] = line
+    return [epochs[epoch] for epoch in sorted(epochs)]
 
-    curves_of: the runs whose curves are read, None: all.
+
+def read_experiment(workdir: str | os.PathLike, with_curves: bool = True) -> Experiment:
+    """Reads a work directory, without rows and curves of runs that the plan does not name.
 
     Raises UserError if there is no plan.json, or one that cannot be used.
     """
@@ -85,17 +94,9 @@ def read_experiment(
     last = {row['point']: row for row in read_rows(workdir)}
     rows = [_of_plan(last[name], plan, path) for name in plan['points'] if name in last]
     curves = {}
-    for run in plan['points'] if curves_of is None else curves_of:
-        metrics = workdir / folder_of(run) / 'metrics.jsonl'
-        epochs = {}
-        for line in read(metrics):
-            fault = schema.fault(line, schema.CURVE)
-            if fault:
-                warnings.warn(f'{metrics}: an epoch is left out: {fault}', stacklevel=2)
-            else:
-                epochs[line['epoch']] = line
-        if epochs:
-            curves[run] = [epochs[epoch] for epoch in sorted(epochs)]
+    for run in plan['points'] if with_curves else ():
+        if curve := read_curve(workdir, run):
+            curves[run] = curve
     return Experiment(plan, [row for row in rows if row], curves)
 
 
