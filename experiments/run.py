@@ -57,8 +57,7 @@ def _main(argv: list[str], console: tables.Console) -> int:
     args, assignments = parse(argv)
     whole = runs.plan_of(config.read_config(args.config), assignments)
     plan = runs.only(whole, ','.join(args.only or ()))
-    folder = pathlib.Path(args.workdir or pathlib.Path(_WORKDIRS) / plan.name)
-    check_name(folder)
+    folder = workdir_of(args, plan)
     _print_plan(plan, folder, console)
     if args.dry_run:
         _print_runs(plan, console)
@@ -86,6 +85,13 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     """Splits the command line into its flags and the `--config.field=value` overrides."""
     words = 'Trains every run of a config and ends with a table, a figure and a report.'
     parser = config.parser('python -m experiments.run', words, _STATUSES)
+    add_arguments(parser)
+    parser.add_argument('--dry_run', action='store_true', help='print the runs and stop')
+    return config.parse(parser, argv)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of whoever trains a plan."""
     parser.add_argument('--workdir', metavar='DIR', help=f'default: {_WORKDIRS}/CONFIG-ARGUMENT')
     parser.add_argument(
         '--only',
@@ -98,8 +104,17 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
         metavar='DIR',
         help="folder of compiled programs, or 'off'; default: the user's cache",
     )
-    parser.add_argument('--dry_run', action='store_true', help='print the runs and stop')
-    return config.parse(parser, argv)
+
+
+def workdir_of(args: argparse.Namespace, plan: runs.Plan) -> pathlib.Path:
+    """The work directory that is asked for, or the default.
+
+    Raises:
+      UserError: its name cannot be printed.
+    """
+    folder = pathlib.Path(args.workdir or pathlib.Path(_WORKDIRS) / plan.name)
+    check_name(folder)
+    return folder
 
 
 def _print_plan(plan: runs.Plan, folder: pathlib.Path, console: tables.Console) -> None:
