@@ -157,6 +157,7 @@ PLAN = Schema(
         'threshold': FRACTION,
         'arm_rates': dict_of(list_of(POSITIVE)),
         'runs': dict_of(OBJECT),
+        'drawn': COUNT,  # bytes of results.jsonl that table and figures are of
         'digest': TEXT,
     },
 )

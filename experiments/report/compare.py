@@ -1,10 +1,11 @@
 """Work directories to report on: one as it is, several side by side as one experiment."""
 
 import argparse
+import contextlib
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,21 @@ def read(folders: Sequence[str | os.PathLike]) -> Experiment:
     Raises:
       UserError: a folder is no work directory, or was given twice.
     """
+    with noted():
+        found = [read_experiment(folder) for folder in folders]
+    return together(folders, found)
+
+
+@contextlib.contextmanager
+def noted() -> Iterator[None]:
+    """Every warning inside becomes a note on standard error, once."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         try:
-            found = [read_experiment(folder) for folder in folders]
+            yield
         finally:
             for text in dict.fromkeys(str(warning.message) for warning in caught):
                 note(text)
-    return together(folders, found)
 
 
 def names(folders: Sequence[str | os.PathLike], experiments: Sequence[Experiment]) -> list[str]:
