@@ -122,6 +122,7 @@ class AlexNet(layers.Net):
     alpha_over_n: bool = False
     lrn_k: float = 2.0
     conv1_padding: int | None = None  # None: the author's rule; 2: torchvision's
+    dropout: float = 0.5  # share of units that it zeroes; 0: none
     dropout_on: str = 'outputs'  # of fc6 and fc7; 'inputs': torchvision's, another net
     small: bool = False
     adaptive: bool = False  # torchvision's pooling, see above
@@ -153,7 +154,7 @@ class AlexNet(layers.Net):
             x = layer.normalise(row.norm, x) if row.norm else x
             x = layer.pool(row.pool, x, edges=edges) if row.pool else x
         x = layers.adaptive_average(x, 4 if self.small else 6) if self.adaptive else x
-        dropout = functools.partial(nn.Dropout, 0.5, deterministic=not train)
+        dropout = functools.partial(nn.Dropout, self.dropout, deterministic=not train)
         weights, bias = nn.initializers.normal(preset['dense']), preset['bias']
         for name in ('fc6', 'fc7'):
             x = dropout()(x) if self.dropout_on == 'inputs' else x

@@ -3,7 +3,7 @@
 activation  'tanh', 'relu', 'sigmoid', 'scaled_tanh'
 pool        'average', 'max'
 overlap     False: window = stride; True: window = stride + 1, the same output size
-norm        'none', 'lrn', 'batch'
+norm        'none', 'lrn', 'batch', 'batch+lrn' (batch norm before the activation, LRN after it)
 """
 
 import difflib
@@ -28,13 +28,18 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 POOLS = ('average', 'max')
 OVERLAPS = (False, True)
-NORMS = ('none', 'lrn', 'batch')
-# An activation is one line of ACTIVATIONS, a value of another axis one of its tuple
+NORMS: dict[str, tuple[str, ...]] = {  # and the layers that each of them adds
+    'none': (),
+    'lrn': ('lrn',),
+    'batch': ('batch',),
+    'batch+lrn': ('batch', 'lrn'),
+}
+# An activation is one line of ACTIVATIONS, a value of another axis one of its tuple or table
 AXES: dict[str, Collection] = {
     'activation': ACTIVATIONS.keys(),
     'pool': POOLS,
     'overlap': OVERLAPS,
-    'norm': NORMS,
+    'norm': NORMS.keys(),
 }
 
 

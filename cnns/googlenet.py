@@ -72,6 +72,10 @@ _XAVIER = nn.initializers.variance_scaling(1.0, 'fan_in', 'uniform')  # +-sqrt(3
 _BIAS = 0.2
 
 
+def _narrow(width: int, shrink: int) -> int:
+    return max(width // shrink, 1)
+
+
 class Inception(nn.Module):
     """The block of Fig. 2b: four branches read x, their outputs are concatenated over channels.
 
@@ -101,13 +105,14 @@ class Auxiliary(nn.Module):
 
     layer: layers.Layers
     classes: int
+    shrink: int = 1
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         layer = self.layer
         x = layers.pool_windows(x, 'average', 5, 3, ((0, 0), (0, 0)), fast=layer.net.fast)
-        x = layer.conv('conv', x, 128, 1)
-        x = layer.dense('fc1', x, 1024)
+        x = layer.conv('conv', x, _narrow(128, self.shrink), 1)
+        x = layer.dense('fc1', x, _narrow(1024, self.shrink))
         x = nn.Dropout(0.7, deterministic=not layer.train)(x)
         return layer.dense('fc2', x, self.classes, linear=True, bias=0.0)
 
@@ -131,7 +136,11 @@ class GoogLeNet(layers.Net):
 
     small=True is for images of 32x32: conv1 is 3x3 with stride 1 and 192 channels, norm1
     follows, and pool1, conv2_reduce, conv2, norm2 and pool2 are left out: the sides of the maps are
-    32, 16 and 8. It has no auxiliary classifiers.
+    32, 16 and 8. Its auxiliary classifiers average 16x16 maps to 4x4 too, and take sides from 10.
+
+    shrink divides the width of every layer but the last. head='dense' has a fully connected layer
+    of 1024 units on the last maps in the place of the global average; these maps then have one
+    size.
 
     Differences from the paper:
     - LRN is where Caffe's copy has it, after pool1 and after conv2; Table 1 does not list it.
@@ -145,6 +154,7 @@ class GoogLeNet(layers.Net):
     """
 
     OWN_INITS: ClassVar = ('caffe',)
+    CHOICES: ClassVar = {'head': ('average', 'dense')}
 
     activation: str = 'relu'
     pool: str = 'max'
@@ -158,6 +168,8 @@ class GoogLeNet(layers.Net):
     alpha_over_n: bool = False  # divide LRN's alpha by n
     lrn_k: float = 2.0
     small: bool = False
+    shrink: int = 1  # divides all widths
+    head: str = 'average'  # 'dense'
 
     @nn.compact
     def __call__(self, x: Array, train: bool, features: bool | str = False) -> Array:
@@ -166,16 +178,18 @@ class GoogLeNet(layers.Net):
         if self.block not in BLOCKS:
             raise unknown('unknown block', self.block, BLOCKS)
         auxiliary = self.aux and (train or self.is_initializing())
+        layers.check_counts('shrink', (self.shrink,))
         _check_size(x, self, auxiliary)
+        narrow = functools.partial(_narrow, shrink=self.shrink)
         if self.small:
-            x = layer.conv('conv1', x, 192, 3, padding=1)
+            x = layer.conv('conv1', x, narrow(192), 3, padding=1)
             x = layer.normalise('norm1', x)
         else:
-            x = layer.conv('conv1', x, 64, 7, stride=2, padding=3)
+            x = layer.conv('conv1', x, narrow(64), 7, stride=2, padding=3)
             x = layer.pool('pool1', x)
             x = layer.normalise('norm1', x)
-            x = layer.conv('conv2_reduce', x, 64, 1)
-            x = layer.conv('conv2', x, 192, 3, padding=1)
+            x = layer.conv('conv2_reduce', x, narrow(64), 1)
+            x = layer.conv('conv2', x, narrow(192), 3, padding=1)
             x = layer.normalise('norm2', x)
             x = layer.pool('pool2', x)
         naive = self.block == 'naive'
@@ -185,11 +199,15 @@ class GoogLeNet(layers.Net):
                 last = self.last_overlap if name == 'pool4' else None
                 x = layer.pool(name, x, overlap=last, edges='up' if last is False else 'after')
                 continue
-            x = layer.block(name, block, x, widths=widths)
+            x = layer.block(name, block, x, widths=Widths(*map(narrow, widths)))
             if name in AUXILIARY and auxiliary:
-                logits = layer.block(AUXILIARY[name], Auxiliary, x, classes=self.classes)
+                own = dict(classes=self.classes, shrink=self.shrink)
+                logits = layer.block(AUXILIARY[name], Auxiliary, x, **own)
                 self._sow(f'logits_{name[-2:]}', logits)
-        x = layer.global_average('average', x)
+        if self.head == 'dense':
+            x = layer.dense('fc1', x, narrow(1024))
+        else:
+            x = layer.global_average('average', x)
         x = nn.Dropout(0.4, deterministic=not train)(x)
         x = layer.dense('fc', x, self.classes, linear=True, bias=0.0)
         return layer.result(x, features)
@@ -207,12 +225,15 @@ def _check_size(x, net, auxiliary):
             f'third_kernel is {net.third_kernel}, it must be odd: the branches of a '
             'block have maps of one size.'
         )
-    if net.small and net.aux:
-        raise ValueError('the small GoogLeNet has no auxiliary classifiers: set aux=False.')
-    if auxiliary and x.shape[1:3] != (224, 224):
+    if auxiliary and not net.small and x.shape[1:3] != (224, 224):
         raise ValueError(
             "GoogLeNet's auxiliary classifiers read 14x14 maps, which images of "
             f'224x224 give; it was given {x.shape[1]}x{x.shape[2]}. Set aux=False.'
+        )
+    if auxiliary and min(x.shape[1:3]) < 10:
+        raise ValueError(
+            "GoogLeNet's auxiliary classifiers read 5x5 pixels of a map, which sides from 10 give; "
+            f'it was given {x.shape[1]}x{x.shape[2]}. Set aux=False.'
         )
     low = 8 if net.small else 32
     if min(x.shape[1:3]) < low:

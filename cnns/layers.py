@@ -20,7 +20,7 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 
 from cnns import fast as forms
-from cnns.axes import ACTIVATIONS, AXES, check_axes, unknown
+from cnns.axes import ACTIVATIONS, AXES, NORMS, check_axes, unknown
 
 # 'he': normal, variance 2 / fan-in (He et al. 2015, Eq. 10). 'glorot': uniform, variance
 # 2 / (fan-in + fan-out) (Glorot & Bengio 2010, Eq. 16). 'lecun': normal, variance 1 / fan-in.
@@ -196,7 +196,7 @@ class Conv(nn.Module):
     """Convolution -> batch norm -> activation -> LRN; [N, H, W, C] -> [N, H', W', features].
 
     `padding` is one number for all four edges, or flax's pairs. activation=None leaves the
-    activation to the caller (residual blocks add first). With norm='batch' the convolution has no
+    activation to the caller (residual blocks add first). With batch norm the convolution has no
     bias unless `bias` is True. The statistics of batch norm are over all axes but the last,
     averaged over the devices of `axis_name` if that is given; inference uses running averages
     (decay 0.9) of the mean and of the biased variance. The paper's Alg. 2 has the unbiased
@@ -223,14 +223,14 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         check_axes(norm=self.norm)
-        padding = self.padding
+        padding, batch = self.padding, 'batch' in NORMS[self.norm]
         x = nn.Conv(
             self.features,
             (self.kernel, self.kernel),
             self.stride,
             [(padding, padding)] * 2 if isinstance(padding, int) else padding,
             feature_group_count=self.groups,
-            use_bias=self.norm != 'batch' if self.bias is None else self.bias,
+            use_bias=not batch if self.bias is None else self.bias,
             kernel_init=self.kernel_init,
             bias_init=self.bias_init,
             dtype=self.dtype,
@@ -238,11 +238,11 @@ class Conv(nn.Module):
             conv_general_dilated=_CONVS[self.fast],
             name='conv',
         )(x)
-        if self.norm == 'batch':
+        if batch:
             x = batch_norm(self, train)(x)
         if self.activation is not None:
             x = activate(x, self.activation)
-        return self.lrn(x) if self.norm == 'lrn' else x
+        return self.lrn(x) if 'lrn' in NORMS[self.norm] else x
 
 
 def batch_norm(fields: Any, train: bool, name: str = 'norm') -> nn.Module:
@@ -345,11 +345,13 @@ class Net(nn.Module):
     LACKS: {axis: reason} for the axes that the net does not have.
     VALUES: {axis: values} that this net takes beside those of AXES.
     OWN_INITS: names that `initialiser` takes beside those of INITS.
+    CHOICES: {field: values} of other fields that take one of a few values.
     """
 
     LACKS: ClassVar[dict[str, str]] = {}
     VALUES: ClassVar[dict[str, tuple]] = {}
     OWN_INITS: ClassVar[tuple[str, ...]] = ('paper',)
+    CHOICES: ClassVar[dict[str, tuple]] = {}
 
     classes: int = 1000
     channels: int = 3
@@ -373,6 +375,8 @@ def check_fields(name: str, net: type[Net], fields: dict) -> None:
                 )
         if field in AXES and value not in net.VALUES.get(field, ()):
             check_axes(**{field: value})
+        if value not in (allowed := net.CHOICES.get(field, (value,))):
+            raise unknown(f'unknown {field}', value, allowed)
     if fields.get('initialiser', 'he') not in (*net.OWN_INITS, *INITS):
         raise unknown('unknown initialiser', fields['initialiser'], (*net.OWN_INITS, *INITS))
 
@@ -406,7 +410,8 @@ class Layers:
     ):
         """Raises ValueError for fields or images [N, H, W, C] that the net cannot take."""
         self.axes = {axis: getattr(net, axis) for axis in AXES if hasattr(net, axis)}
-        check_fields(type(net).__name__, type(net), {**self.axes, 'initialiser': net.initialiser})
+        chosen = {field: getattr(net, field) for field in (*net.CHOICES, 'initialiser')}
+        check_fields(type(net).__name__, type(net), {**self.axes, **chosen})
         if x.ndim != 4 or x.shape[-1] != net.channels:
             remedy = f'Set channels={x.shape[-1]}, or convert the images' if x.ndim == 4 else ''
             raise ValueError(
@@ -415,6 +420,7 @@ class Layers:
             )
         self.net, self.train = net, train
         self.norm = self.axes.get('norm', 'none')
+        self.has_batch, self.has_lrn = (kind in NORMS[self.norm] for kind in ('batch', 'lrn'))
         self.outputs: dict[str, Array] = {}
         self._lrn = functools.partial(lrn, fast=net.fast)
         self._weights, self._bias = weights, bias
@@ -435,7 +441,7 @@ class Layers:
         weights: Callable | None = None,
         bias: float | Callable | None = None,
     ) -> Array:
-        """Convolution, batch norm, activation unless `linear`; with `lrn`, LRN where norm='lrn'."""
+        """Convolution, batch norm, activation unless `linear`; with `lrn`, LRN: where norm says."""
         if x.shape[-1] % groups or width % groups:
             raise ValueError(
                 f'{name} turns {x.shape[-1]} into {width} channels, which {groups} '
@@ -445,7 +451,7 @@ class Layers:
             width,
             kernel,
             None if linear else self.axes['activation'],
-            self.norm if self.norm != 'lrn' or lrn else 'none',
+            self.norm if lrn else 'batch' if self.has_batch else 'none',
             stride,
             padding,
             groups,
@@ -481,11 +487,11 @@ class Layers:
     ) -> Array:
         """Fully connected, activation unless `linear`; [N, ...] is flattened to [N, features].
 
-        With `norm`, batch norm where norm='batch'. With `window`, the layer of window x window maps
+        With `norm`, batch norm where norm has it. With `window`, the layer of window x window maps
         with the same variables slides over a larger map: [N, H, W, C] -> [N, H', W', units].
         """
         fields = self._fields(weights, bias)
-        norm = norm and self.norm == 'batch'
+        norm = norm and self.has_batch
         if window is not None:
             x = SlidingDense(units, window, name=name, **fields)(x)
         else:
@@ -515,15 +521,15 @@ class Layers:
             return self.keep(name, x.mean((1, 2)))
 
     def normalise(self, name: str, x: Array) -> Array:
-        """LRN where norm='lrn', nothing otherwise."""
+        """LRN where norm has it, nothing otherwise."""
         with jax.named_scope(name):
-            return self.keep(name, self._lrn(x)) if self.norm == 'lrn' else x
+            return self.keep(name, self._lrn(x)) if self.has_lrn else x
 
     def activate(self, name: str, x: Array, *, lrn: bool = False) -> Array:
         """The activation alone, after a sum of branches; `lrn` as in conv."""
         with jax.named_scope(name):
             x = activate(x, self.axes['activation'])
-            return self.keep(name, self._lrn(x) if lrn and self.norm == 'lrn' else x)
+            return self.keep(name, self._lrn(x) if lrn and self.has_lrn else x)
 
     def block(self, name: str, kind: Callable, x: Array, **fields: Any) -> Array:
         """A module whose field `layer` makes its layers, which are recorded as 'name/layer'."""

@@ -179,12 +179,18 @@ class LeNet5Original(layers.Net):
     Axes: `activation` covers every layer up to F6, subsampling too. The others do not exist here,
     see LACKS.
 
+    Three fields take one choice of the paper back, for ablations. links='full' lets every map of C3
+    read all maps of S2 (2,416 parameters). subsampling='average' and 'max' are pools without
+    coefficient, bias or activation in S2 and S4. head='linear' has 850 weights and biases in the
+    place of the codes; its output is for softmax and cross-entropy.
+
     Differences from the paper:
     - the codes are drawn after Fig. 3's description (7x12, one stylised bitmap per class), and
       for the ten digits only;
     - the scaling of the input (background -0.1, ink 1.175) is the caller's.
 
-    Raises ValueError for an unknown activation, another image size, or classes other than 10.
+    Raises ValueError for an unknown activation or choice, another image size, or classes other
+    than 10.
     """
 
     LACKS: ClassVar = {
@@ -192,12 +198,24 @@ class LeNet5Original(layers.Net):
         'overlap': 'its subsampling layers S2 and S4 read disjoint 2x2 blocks by definition',
         'norm': 'it has no normalisation layers',
     }
-    # Multiply-adds of layers that are computed densely: the links of Table I, and the distances
-    MACS: ClassVar = {'C3': 60 * 25 * 10 * 10, 'OUT': 84 * 10}
+    CHOICES: ClassVar = {
+        'links': ('table', 'full'),
+        'subsampling': ('trainable', 'average', 'max'),
+        'head': ('codes', 'linear'),
+    }
 
     activation: str = 'scaled_tanh'
     classes: int = 10
     channels: int = 1
+    links: str = 'table'  # of C3: those of Table I; 'full': all
+    subsampling: str = 'trainable'  # S2 and S4; 'average', 'max'
+    head: str = 'codes'  # 'linear'
+
+    @property
+    def MACS(self) -> dict[str, int]:
+        """Multiply-adds of what is computed densely: the links of Table I, and the distances."""
+        links = {'C3': 60 * 25 * 10 * 10} if self.links == 'table' else {}
+        return links | ({'OUT': 84 * 10} if self.head == 'codes' else {})
 
     @nn.compact
     def __call__(self, x: Array, train: bool, features: bool | str = False) -> Array:
@@ -215,11 +233,23 @@ class LeNet5Original(layers.Net):
             )
         types: dict[str, Any] = dict(dtype=self.dtype, param_dtype=self.param_dtype, fast=self.fast)
         x = layer.conv('C1', x, 6, 5, **_paper(fan_in=25))
-        x = layer.activate('S2', Subsampling(**types, name='S2')(x))
-        x = layer.activate('C3', PartialConv(**types, name='C3')(x))
-        x = layer.activate('S4', Subsampling(**types, name='S4')(x))
+
+        def subsample(name, x):
+            if self.subsampling == 'trainable':
+                return layer.activate(name, Subsampling(**types, name=name)(x))
+            return layer.pool(name, x, kind=self.subsampling, overlap=False)
+
+        x = subsample('S2', x)
+        if self.links == 'full':
+            x = layer.conv('C3', x, 16, 5, **_paper(fan_in=150))
+        else:
+            x = layer.activate('C3', PartialConv(**types, name='C3')(x))
+        x = subsample('S4', x)
         x = layer.conv('C5', x, 120, 5, **_paper(fan_in=400))
         x = layer.dense('F6', x, 84, **_paper(fan_in=120))
+        if self.head == 'linear':
+            x = layer.dense('OUT', x, self.classes, linear=True, **_paper(fan_in=84))
+            return layer.result(x, features)
         with jax.named_scope('OUT'):
             distances = jnp.square(x.astype(jnp.float32)[:, None] - CODES).sum(-1)
         return layer.result(layer.keep('OUT', -distances), features)

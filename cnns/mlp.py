@@ -20,6 +20,8 @@ from jax import Array
 from cnns import layers
 from cnns.lenet import uniform
 
+_NO_ORDER = 'its units have no order, so none is the neighbour of another'
+
 
 class MLP(layers.Net):
     """Fully connected layers fc1, fc2, ... and a linear output: x [N, 28, 28, 1] -> [N, classes].
@@ -27,7 +29,8 @@ class MLP(layers.Net):
     Any other image size works too; it is fixed by the variables.
 
     Axes: `activation` and norm='batch' cover every hidden layer. initialiser='paper' is uniform in
-    +-2.4 / fan-in (1998), 'gaussian' normal with standard deviation 0.1 and biases 0.
+    +-2.4 / fan-in (1998), 'gaussian' normal with standard deviation 0.1 and biases 0,
+    'gaussian_0.01' with AlexNet's 0.01.
 
     Differences from the papers:
     - 1998: the output is linear, for softmax and cross-entropy, instead of ten squashed units and
@@ -38,9 +41,10 @@ class MLP(layers.Net):
     LACKS: ClassVar = {
         'pool': 'it has no maps',
         'overlap': 'it has no pooling',
-        'norm=lrn': 'its units have no order, so none is the neighbour of another',
+        'norm=lrn': _NO_ORDER,
+        'norm=batch+lrn': _NO_ORDER,
     }
-    OWN_INITS: ClassVar = ('paper', 'gaussian')
+    OWN_INITS: ClassVar = ('paper', 'gaussian', 'gaussian_0.01')
 
     activation: str = 'scaled_tanh'
     norm: str = 'none'
@@ -50,7 +54,8 @@ class MLP(layers.Net):
 
     @nn.compact
     def __call__(self, x: Array, train: bool, features: bool | str = False) -> Array:
-        layer = layers.Layers(self, x, train=train, weights=nn.initializers.normal(0.1))
+        deviation = 0.01 if self.initialiser == 'gaussian_0.01' else 0.1
+        layer = layers.Layers(self, x, train=train, weights=nn.initializers.normal(deviation))
         layers.check_counts('hidden', self.hidden)
 
         def initialisers(x):

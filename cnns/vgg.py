@@ -22,6 +22,8 @@ arXiv 1409.1556, 2014, Sec. 2, Tables 1 and 2.
     parameters, millions 132.9  132.9  133.0  133.6   138.4  143.7
 """
 
+from typing import ClassVar
+
 import flax.linen as nn
 from jax import Array
 
@@ -39,6 +41,18 @@ KERNELS = {
 }
 # fmt: on
 HEADS = ('dense', 'convolutional', 'adaptive', 'average')
+STACKS = ('nonlinear', 'linear', 'one')
+
+
+def kernels_of(column: str, stack: str) -> tuple[tuple[int, ...], ...]:
+    """The kernels of each block: of the table above, or with stack='one' its 3x3 ones as one.
+
+    k of them see 2k + 1 pixels, which is the side of the one.
+    """
+    if stack != 'one':
+        return KERNELS[column]
+    counts = [(kernels.count(3), kernels.count(1)) for kernels in KERNELS[column]]
+    return tuple((2 * threes + 1, *(1,) * ones) for threes, ones in counts)
 
 
 class VGG(layers.Net):
@@ -53,6 +67,11 @@ class VGG(layers.Net):
     'adaptive' is torchvision's way with any side from 32, with the variables and, at 224, the
     numbers of 'dense': the maps of pool5 are averaged to 7x7 windows.
     head='average' replaces pool5's flattening, fc6 and fc7 by a global average: any side from 32.
+    fc6_side=1 is for 'dense' on images of 32x32, 'convolutional' on these and larger ones.
+
+    stack='linear' has an activation behind the last convolution of each block alone; 'one' has one
+    convolution in the place of a block's 3x3 ones, of the same receptive field: 5x5 for two, 7x7
+    for three (Sec. 2.3 and 4.1).
 
     initialiser='glorot' is the default here (footnote 1 of the paper found that it needs no
     pre-training); 'paper' is normal with variance 0.01, which explodes in the deep columns unless
@@ -66,6 +85,8 @@ class VGG(layers.Net):
     take.
     """
 
+    CHOICES: ClassVar = {'stack': STACKS}
+
     activation: str = 'relu'
     pool: str = 'max'
     overlap: bool = False
@@ -75,6 +96,9 @@ class VGG(layers.Net):
     head: str = 'dense'
     widths: tuple[int, ...] = WIDTHS  # of the five blocks
     units: int = 4096  # of fc6 and fc7
+    fc6_side: int = 7  # of the maps that fc6 reads
+    dropout: float = 0.5  # share of units of fc6 and fc7 that it zeroes; 0: none
+    stack: str = 'nonlinear'  # of the convolutions of a block, see above
     bias: bool | None = None  # of the convolutions; None: unless norm='batch'; torchvision: True
 
     @nn.compact
@@ -83,32 +107,40 @@ class VGG(layers.Net):
         if self.column not in KERNELS:
             raise unknown('unknown column', self.column, KERNELS)
         layers.check_counts('widths', self.widths, len(WIDTHS))
-        _check_size(x, self.head)
-        for block, (width, kernels) in enumerate(zip(self.widths, KERNELS[self.column]), start=1):
+        _check_size(x, self)
+        blocks = kernels_of(self.column, self.stack)
+        for block, (width, kernels) in enumerate(zip(self.widths, blocks), start=1):
             for number, kernel in enumerate(kernels, start=1):
                 first = (block, number) == (1, 1)
+                linear = self.stack == 'linear' and number < len(kernels)
+                pad = kernel // 2
                 name = f'conv{block}_{number}'
-                x = layer.conv(name, x, width, kernel, padding=kernel // 2, lrn=first)
+                x = layer.conv(name, x, width, kernel, padding=pad, linear=linear, lrn=first)
             x = layer.pool(f'pool{block}', x)
         slides = self.head == 'convolutional'
         if self.head == 'average':
             x = layer.global_average('average', x)
         else:
-            x = layers.adaptive_average(x, 7) if self.head == 'adaptive' else x
-            for name, window in (('fc6', 7), ('fc7', 1)):
+            side = self.fc6_side
+            x = layers.adaptive_average(x, side) if self.head == 'adaptive' else x
+            for name, window in (('fc6', side), ('fc7', 1)):
                 x = layer.dense(name, x, self.units, window=window if slides else None)
-                x = nn.Dropout(0.5, deterministic=not train)(x)
+                x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = layer.dense('fc8', x, self.classes, window=1 if slides else None, linear=True)
         return layer.result(x.mean((1, 2)) if slides else x, features)
 
 
-def _check_size(x, head):
-    if head not in HEADS:
-        raise unknown('unknown head', head, HEADS)
-    low, high = {'dense': (224, 255), 'convolutional': (224, None)}.get(head, (32, None))
+def _check_size(x, net):
+    if net.head not in HEADS:
+        raise unknown('unknown head', net.head, HEADS)
+    layers.check_counts('fc6_side', (net.fc6_side,))
+    dense = 32 * net.fc6_side
+    low, high = {'dense': (dense, dense + 31), 'convolutional': (dense, None)}.get(
+        net.head, (32, None)
+    )
     if any(side < low or (high and side > high) for side in x.shape[1:3]):
         raise ValueError(
-            f'VGG with head={head!r} takes sides from {low}'
+            f'VGG with head={net.head!r} takes sides from {low}'
             f'{f" to {high}" if high else ""}, it was given {x.shape[1]}x{x.shape[2]}. '
             "head='convolutional' takes larger images, 'adaptive' and 'average' any from 32."
         )

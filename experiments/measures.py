@@ -123,6 +123,21 @@ def response_percentiles(net, variables, images, labels):
 
 
 @measure
+def channel_correlations(net, variables, images, labels):
+    """How alike the channels of a layer are: mean size of the correlation of two of them.
+
+    Over images and places, of the outputs of every hidden layer; constant channels are left out.
+    """
+    found = {}
+    for name, value in _outputs(net, variables, images).items():
+        channels = value.reshape(-1, value.shape[-1]).astype(jnp.float32)
+        sizes = jnp.abs(jnp.corrcoef(channels, rowvar=False)).reshape(channels.shape[1:] * 2)
+        pairs = sizes[jnp.triu_indices(channels.shape[1], 1)]
+        found[name] = jnp.nanmean(pairs)
+    return found
+
+
+@measure
 def dead_units(net, variables, images, labels):
     """Share of units by layer that no image makes positive, of channels in convolutions."""
     found = {}

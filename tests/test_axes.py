@@ -165,10 +165,10 @@ def test_no_axis_leaks(name, changes):
         assert ('reduce_window_max by 2' in found) == (settings['pool'] in ('max', 'mixed'))
         assert ('reduce_window_sum by 2' in found) == (settings['pool'] in ('average', 'mixed'))
     if 'norm' in settings:
-        assert ('batch_stats' in variables) == (settings['norm'] == 'batch')
-        assert ('rsqrt' in found) == (settings['norm'] == 'batch')
+        assert ('batch_stats' in variables) == (settings['norm'] in ('batch', 'batch+lrn'))
+        assert ('rsqrt' in found) == (settings['norm'] in ('batch', 'batch+lrn'))
         lrn = 'reduce_window_sum by 1' if '18pct' in name else 'reduce_window_sum over channels'
-        assert (lrn in found) == (settings['norm'] == 'lrn')
+        assert (lrn in found) == (settings['norm'] in ('lrn', 'batch+lrn'))
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,26 @@ def test_norm_changes_the_parameters_of_lenet5_by_scale_and_shift_less_the_bias(
         for norm in axes.NORMS
     }
     channels = 6 + 16 + 120
-    assert counts == {'none': 61706, 'lrn': 61706, 'batch': 61706 - channels + 2 * channels}
+    batch = 61706 - channels + 2 * channels
+    assert counts == {'none': 61706, 'lrn': 61706, 'batch': batch, 'batch+lrn': batch}
+
+
+def test_batch_norm_and_lrn_together_are_one_after_the_other_with_the_activation_between():
+    x = np.random.default_rng(0).normal(size=(3, 4, 4, 5)).astype(np.float32)
+    layer = layers.Conv(7, 3, 'relu', 'batch+lrn', fast=False)
+    variables = layer.init(jax.random.PRNGKey(0), x, train=True)
+    got, _ = layer.apply(variables, x, train=True, mutable=['batch_stats'])
+    kernel = variables['params']['conv']['kernel']
+    sums = np.zeros((3, 2, 2, 7), np.float32)
+    for r, c in itertools.product(range(2), range(2)):
+        sums[:, r, c] = np.tensordot(x[:, r : r + 3, c : c + 3], kernel, 3)
+    active = (sums - sums.mean((0, 1, 2))) / np.sqrt(sums.var((0, 1, 2)) + 1e-5)
+    active = np.maximum(active, 0)
+    wanted = np.zeros_like(active)
+    for i in range(7):
+        near = (active[..., max(i - 2, 0) : i + 3] ** 2).sum(-1)
+        wanted[..., i] = active[..., i] / (2 + 1e-4 * near) ** 0.75
+    np.testing.assert_allclose(got, wanted, atol=1e-5)
 
 
 # A step is run once: compiling it well would cost more than it saves.

@@ -121,12 +121,19 @@ def test_a_claim_is_trained_by_its_config_at_the_scale_asked_for(
     assert capsys.readouterr().out.strip() == f'python -m experiments.run --config {config}'
 
 
+def test_a_claim_whose_config_is_not_written_says_so(monkeypatch, capsys):
+    claim = ledger.CLAIMS['V6']._replace(config='ablate_more.py')
+    monkeypatch.setitem(ledger.CLAIMS, 'V6', claim)
+    assert command.main(['V6', '--run']) == 2
+    words = 'ablate_more.py, which would measure V6, is not written yet'
+    assert words in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     'words, message',
     [
         (['--run'], 'name it'),
         (['L4', '--run'], 'L4 is computed, it trains nothing'),
-        (['V6', '--run'], 'ablate_vgg_depth.py, which would measure V6, is not written yet'),
         (['A3d', '--scale', 'full'], '--scale full is of --run'),
         (['A3d', '--run', '--scale', 'huge'], 'huge'),
     ],

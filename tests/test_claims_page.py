@@ -6,7 +6,18 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
-from test_trained_claims import curve, deviations, experiment, poolings, shifts, sizes
+from test_trained_claims import (
+    branches,
+    colours,
+    curve,
+    deviations,
+    experiment,
+    norms,
+    norms_of,
+    poolings,
+    shifts,
+    sizes,
+)
 
 from experiments.claims import command, figures, judge, ledger, page, trained
 from experiments.claims.claim import Verdict
@@ -122,6 +133,82 @@ def test_depth_has_a_panel_for_each_family(monkeypatch):
         dashed, solid = axes.get_lines()
         np.testing.assert_allclose(dashed.get_ydata(), [50, 25])
         np.testing.assert_allclose(solid.get_ydata(), [60, 30])
+
+
+def test_the_errors_of_all_learning_rates_are_drawn_and_a_diverged_one_at_the_top():
+    trials = [('norm lrn', 0.1, 0.24), ('norm lrn', 0.01, 0.26), ('norm lrn', 0.3, None)]
+    _, draw = figures.PAPERS['A4c']
+    line = lines_of(draw(norms((25, 24, 20, 20), trials=trials)))['norm lrn (n = 1)']
+    np.testing.assert_allclose(line.get_xydata(), [[0.01, 26], [0.1, 24], [0.3, 100]])
+
+
+def test_rows_of_another_config_have_their_figure_beside_a_claim(monkeypatch):
+    arms = {'norm none': (2.5, {}), 'norm batch': (2.0, {})}
+    at = {'response_percentiles': {'0': {'fc3': [-1, 0, 1]}, '2': {'fc3': [-3, 0, 2]}}}
+    made = experiment({name: (error, {'measures': at}) for name, (error, _) in arms.items()})
+    for place, row in enumerate(made.rows):
+        row['point'] = f'{place:012}'
+        made.curves[row['point']] = [{'step': 900, 'validation/error': 0.02}]
+    only = {'batchnorm_mnist.py:full': made}
+    monkeypatch.setattr(trained, 'stored', only.get)
+    ((caption, figure),) = page.pictures(ledger.CLAIMS['A4c'], FOUND, None)
+    assert 'Fig. 1' in caption and len(figure.axes) == 3
+    np.testing.assert_allclose(figure.axes[2].get_lines()[2].get_ydata(), [1, 2])
+    assert page.pictures(ledger.CLAIMS['A4b'], FOUND, None) == []
+
+
+def test_what_each_branch_costs_is_a_map_of_blocks_and_branches():
+    made = experiment({'GoogLeNet': (30, branches(1, 9, 4, 2))})
+    _, draw = figures.PAPERS['G4']
+    axes = draw(made).axes[0]
+    np.testing.assert_allclose(axes.get_images()[0].get_array(), [[1, 9, 4, 2]] * 2)
+    assert [text.get_text() for text in axes.texts[:4]] == ['+1.0', '+9.0', '+4.0', '+2.0']
+    assert [label.get_text() for label in axes.get_xticklabels()][3] == 'pool_proj'
+
+
+def test_how_alike_maps_are_is_drawn_in_the_order_of_the_layers():
+    layers = {'C1': 0.1, 'C3': 0.3, 'C5': 0.5, 'F6': 0.6, 'S2': 0.2, 'S4': 0.4}  # as stored
+    made = {'all links': (2, {'measures': {'channel_correlations': {'4': layers}}})}
+    _, draw = figures.PAPERS['L6']
+    axes = draw(experiment(made)).axes[0]
+    np.testing.assert_allclose(axes.get_lines()[0].get_ydata(), [0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    assert [label.get_text() for label in axes.get_xticklabels()] == 'C1 S2 C3 S4 C5 F6'.split()
+
+
+@pytest.mark.parametrize(
+    'name, arms, threshold',
+    [
+        ('A2a', ('no dropout', 'dropout 0.5'), 50),
+        ('V5', ('no dropout', 'dropout 0.5'), 50),
+        ('R7', ('no warm-up', 'warm-up'), 80),
+        ('A4b', ('norm none', 'norm lrn'), 25),
+    ],
+)
+def test_curves_are_solid_without_and_dashed_with_what_is_tested(name, arms, threshold):
+    more = {'epochs': 4, 'steps': 80}
+    _, draw = figures.PAPERS[name]
+    axes = draw(experiment({arm: (20, curve(10) | more) for arm in arms})).axes[0]
+    assert [line.get_linestyle() for line in axes.get_lines()] == ['-', '--', ':']
+    assert axes.get_lines()[-1].get_ydata()[0] == threshold
+
+
+def test_the_colours_of_two_columns_are_drawn_for_each_seed():
+    arms = {'two columns': (30, colours(0.1, 0.6)), 'one column, equal width': (29, colours(0, 0))}
+    _, draw = figures.PAPERS['A6']
+    axes, _ = draw(experiment(arms)).axes
+    first, second, *others = axes.get_lines()
+    np.testing.assert_allclose(first.get_xydata(), [[0, 0.1]] * 3)
+    np.testing.assert_allclose(second.get_ydata(), [0.6] * 3)
+    assert len(others) == 8  # two of each of the other four seeds
+
+
+def test_gradients_are_drawn_on_a_logarithm_in_the_order_of_the_layers():
+    names = ['fc1', 'fc10', 'fc2']  # as rows are stored
+    made = {'30 layers, relu, he, norm none': (90, norms_of(1, 100, 10, names=names))}
+    _, draw = figures.PAPERS['V3']
+    axes = draw(experiment(made)).axes[0]
+    assert axes.get_yscale() == 'log'
+    np.testing.assert_allclose(axes.get_lines()[0].get_ydata(), [1, 10, 100])
 
 
 def test_an_effect_is_drawn_with_interval_margin_and_the_value_of_the_paper():

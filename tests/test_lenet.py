@@ -1,5 +1,6 @@
 """LeNet-5: the paper's table, number by number."""
 
+import functools
 import itertools
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 
 import cnns
 from cnns import lenet
+from experiments.models import description as models
 
 IMAGES = np.random.default_rng(0).normal(size=(2, 32, 32, 1)).astype(np.float32)
 
@@ -193,3 +195,41 @@ def test_the_original_refuses_what_its_codes_cannot_express():
         shapes(lenet.LeNet5Original(classes=7))
     with pytest.raises(ValueError, match='3 channels'):
         shapes(lenet.LeNet5Original(), np.zeros((1, 32, 32, 3)))
+
+
+def test_each_choice_of_1998_can_be_taken_back_alone():
+    own = dict(C1=156, S2=12, C3=1516, S4=32, C5=48120, F6=10164)
+    plain = {name: own[name] for name in own if name not in ('S2', 'S4')}
+    assert shapes(lenet.LeNet5Original(links='full')) == own | dict(C3=2416)
+    for kind in ('average', 'max'):
+        assert shapes(lenet.LeNet5Original(subsampling=kind)) == plain
+    assert shapes(lenet.LeNet5Original(head='linear')) == own | dict(OUT=850)
+
+
+def test_plain_pools_have_neither_coefficient_nor_activation():
+    numbers = np.random.default_rng(0)
+    for kind, reduce in (('average', np.mean), ('max', np.max)):
+        net = lenet.LeNet5Original(subsampling=kind)
+        made = jax.eval_shape(
+            functools.partial(net.init, train=False), jax.random.PRNGKey(0), IMAGES
+        )
+        variables = jax.tree.map(
+            lambda leaf: numbers.uniform(-0.5, 0.5, leaf.shape).astype(np.float32), made
+        )
+        before, after = (
+            net.apply(variables, IMAGES, train=False, features=f) for f in ('C1', 'S2')
+        )
+        blocks = np.asarray(before).reshape(2, 14, 2, 14, 2, 6)
+        np.testing.assert_allclose(after, reduce(blocks, axis=(2, 4)), rtol=1e-4, atol=1e-5)
+
+
+def test_multiply_adds_follow_the_links_and_the_head():
+    macs = {'links': 'full', 'head': 'linear'}
+    found = [models.describe('lenet5_1998', **{f: v})['macs'] for f, v in macs.items()]
+    assert found == [326_520 + 36 * 25 * 100, 326_520]  # a linear head has as many as the codes
+
+
+@pytest.mark.parametrize('field', ['links', 'subsampling', 'head'])
+def test_an_unknown_choice_names_those_there_are(field):
+    with pytest.raises(ValueError, match=f"unknown {field} 'none'.*Allowed: "):
+        cnns.build('lenet5_1998', **{field: 'none'})

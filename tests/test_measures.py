@@ -76,6 +76,22 @@ def test_gradient_norms_are_without_dropout_and_with_the_statistics_of_the_batch
     assert float(got['fc2']) == pytest.approx(wanted, rel=1e-4)
 
 
+def test_the_correlation_of_channels_is_that_of_each_pair_by_hand():
+    net, variables, images, labels = made(**MLP)
+    variables['params']['fc1']['bias'] = jnp.ones(5)  # no unit is dead
+    _, _, _, hidden, _ = by_hand(variables, images)
+    wanted = np.mean(
+        [
+            abs(np.corrcoef(hidden[:, i], hidden[:, j])[0, 1])
+            for i in range(5)
+            for j in range(i)
+            if hidden[:, i].std() and hidden[:, j].std()
+        ]
+    )
+    got = measures.channel_correlations(net, variables, images, labels)
+    assert float(got['fc1']) == pytest.approx(wanted, rel=1e-3)
+
+
 def test_responses_are_the_sums_before_the_activation():
     net, variables, images, labels = made(**MLP)
     _, _, sums, _, logits = by_hand(variables, images)
@@ -218,6 +234,6 @@ def test_a_grey_filter_has_no_colour_and_one_of_opposite_colours_is_all_colour()
 
 
 def test_every_measure_says_what_it_is_in_one_line():
-    assert len(measures.MEASURES) == 9
+    assert len(measures.MEASURES) == 10
     for name in measures.MEASURES:
         assert 20 < len(measures.first_line(name)) < 100

@@ -114,6 +114,21 @@ CHOICES = [
     ('googlenet', dict(norm='batch'), 13_385_816),
     ('googlenet', dict(), 13_378_280),
     ('googlenet', dict(aux=False), 6_998_552),
+    # 9 D N + 9 N^2 weights of a pair of 3x3 become 25 D N of a 5x5
+    (
+        'vgg11_32px',
+        dict(column='B', stack='one', widths=(2, 2, 2, 2, 2)),
+        25 * (3 * 2 + 4 * 4) + 5 * 2 + 30,
+    ),
+    ('vgg11_32px', dict(column='B', stack='linear', widths=(2,) * 5), 54 + 9 * 36 + 20 + 30),
+    # D with one 7x7 for three 3x3, in three of its blocks
+    ('vgg16_32px', dict(stack='one', widths=(1,) * 5), 25 * (3 + 1) + 49 * 3 + 5 + 20),
+    # the fully connected head of VGG on the 1x1 maps of images of 32x32
+    (
+        'vgg11_32px',
+        dict(head='dense', fc6_side=1, units=7, widths=(1,) * 5),
+        27 + 7 * 9 + 8 + (7 + 7) + (49 + 7) + 80,
+    ),
 ]
 
 
@@ -500,3 +515,86 @@ def test_option_a_pads_its_zero_channels_at_the_end_and_takes_the_even_pixels():
     expected = np.zeros((1, 2, 2, 4))
     expected[0, ..., 0] = [[0, 4], [32, 36]]
     np.testing.assert_array_equal(last, expected)
+
+
+def test_a_linear_stack_is_linear_inside_of_a_block():
+    fields = dict(column='B', stack='linear', widths=(4,) * 5, fast=False)
+    net, images, shapes = variables_of('vgg11_32px', **fields)
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+    x = rng.normal(size=images.shape).astype(np.float32)
+    get = lambda net, name: np.asarray(net.apply(variables, x, train=False, features=name))
+    assert get(net, 'conv1_1').min() < 0 and get(net, 'conv1_2').min() == 0
+    plain = net.clone(stack='nonlinear')
+    assert get(plain, 'conv1_1').min() == 0  # which is the ReLU of the linear one
+    np.testing.assert_allclose(get(plain, 'conv1_1'), np.maximum(get(net, 'conv1_1'), 0), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    'name, fields',
+    [
+        ('alexnet_32px', dict(widths=(2,) * 5, units=50)),
+        ('vgg11_32px', dict(head='dense', fc6_side=1, widths=(2,) * 5, units=50)),
+    ],
+)
+def test_dropout_zeroes_its_share_of_the_units_and_none_at_0(name, fields):
+    net, images, shapes = variables_of(name, **fields)
+    variables = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.1, np.float32), shapes)
+    x = np.ones((4, *images.shape[1:]), np.float32)
+
+    def scores(dropout, key):
+        rngs = {'dropout': jax.random.PRNGKey(key)}
+        return np.asarray(net.clone(dropout=dropout).apply(variables, x, train=True, rngs=rngs))
+
+    calm = np.asarray(net.apply(variables, x, train=False))
+    np.testing.assert_allclose(scores(0.0, 0), calm, rtol=1e-5)
+    assert not np.allclose(scores(0.5, 0), scores(0.5, 1))
+    assert not np.allclose(scores(0.5, 0), calm)
+
+
+def test_the_small_googlenet_has_auxiliary_classifiers_on_maps_of_16():
+    fields = dict(shrink=32, aux=True)
+    net, images, variables = variables_of('googlenet_32px', **fields)
+    # 4a has 6 + 6 + 1 + 2 channels; averaged to 4x4, 4 of them, 32 units
+    one = variables['params']['aux_4a']
+    assert count(one['conv']) == 15 * 4 + 4 and count(one['fc1']) == (16 * 4 + 1) * 32
+    rngs = {'dropout': jax.random.PRNGKey(0)}
+    _, state = jax.eval_shape(
+        lambda v, x: net.apply(v, x, train=True, rngs=rngs, mutable=['auxiliary']),
+        variables,
+        images,
+    )
+    assert {name: leaf.shape for name, leaf in state['auxiliary'].items()} == {
+        'logits_4a': (1, 10),
+        'logits_4d': (1, 10),
+    }
+    # maps of 8x8 are averaged to 2x2
+    params = variables_of('googlenet_32px', 16, **fields)[2]['params']
+    assert count(params['aux_4d']['fc1']) == (4 * 4 + 1) * 32
+    with pytest.raises(ValueError, match='sides from 10 give; it was given 9x9'):
+        variables_of('googlenet_32px', 9, **fields)
+
+
+def test_shrink_divides_the_widths_of_every_layer_of_googlenet_but_the_last():
+    whole, eighth = (
+        variables_of('googlenet_32px', shrink=shrink)[2]['params'] for shrink in (1, 8)
+    )
+    flat = [jax.tree_util.tree_leaves_with_path(tree) for tree in (whole, eighth)]
+    for (path, one), (_, other) in zip(*flat, strict=True):
+        if path[-1].key == 'bias':
+            last = path[0].key == 'fc'
+            assert other.shape[0] == (10 if last else max(one.shape[0] // 8, 1)), path
+
+
+def test_the_fully_connected_head_of_googlenet_reads_every_place_of_the_last_maps():
+    params = variables_of('googlenet_32px', shrink=32, head='dense')[2]['params']
+    channels = 12 + 12 + 4 + 4
+    assert params['fc1']['kernel'].shape == (8 * 8 * channels, 32)
+    assert params['fc']['kernel'].shape == (32, 10)
+
+
+def test_the_small_gaussian_of_an_mlp_is_alexnets():
+    net = cnns.build('mlp_300', initialiser='gaussian_0.01')
+    params = net.init(jax.random.PRNGKey(0), np.zeros((1, 28, 28, 1)), train=False)['params']
+    assert float(params['fc1']['kernel'].std()) == pytest.approx(0.01, rel=0.02)
+    assert not params['fc1']['bias'].any()

@@ -2,10 +2,16 @@
 
 import itertools
 
+import numpy as np
 import pytest
 
 from experiments.claims import ledger, trained
 from experiments.workdir import Experiment
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr('gc.collect', lambda: 0)  # statsmodels calls it every time
 
 
 def experiment(arms, comparisons=(), **more):
@@ -40,6 +46,87 @@ def test_a_convolutional_net_must_win_against_both_and_under_shifts(monkeypatch)
     mixed = {'lenet5': (3.3, {}), 'mlp_300': (3.0, {})}
     found = judged('L1', experiment(arms), monkeypatch, lambda config: experiment(mixed))
     assert 'With permuted pixels: mlp_300 minus lenet5: -0.30' in found.text
+
+
+def outcome(name, arms, monkeypatch, trouble=None):
+    """The verdict on a claim; trouble: (arm, change of its rows), None: the last one is missing."""
+    made = experiment(arms)
+    if trouble:
+        arm, change = trouble
+        own = [row for row in made.rows if row['arm'] == arm]
+        if change is None:
+            made.rows.remove(own[-1])
+        else:
+            own[-1].update(change)
+    return judged(name, made, monkeypatch)
+
+
+DIVERGED = {'status': 'diverged'}
+
+
+def test_a_run_that_is_missing_or_diverged_leaves_a_claim_open(monkeypatch):
+    arms = {'trainable': (1.5, {}), 'average': (2.5, {}), 'max': (1.5, {})}
+    for change, words in (
+        (None, '4 of 5 runs of average have finished'),
+        (DIVERGED, '1 of 5 runs of average diverged'),
+    ):
+        found = outcome('L5', arms, monkeypatch, ('average', change))
+        assert found.verdict == 'not resolved' and words in found.text
+    # what is said beside the claim does not decide
+    assert outcome('L5', arms, monkeypatch, ('max', None)).verdict == 'contradicted'
+
+
+def wide(made, arm):
+    """The experiment with a noise of the seeds of this arm that no margin is above."""
+    for row in made.rows:
+        if row['arm'] == arm and row['phase'] == 'final':
+            row['test/error'] += (row['seed'] - 2) / 100
+    return made
+
+
+@pytest.mark.parametrize(
+    'tanh, verdict', [(1.5, 'equivalent'), (2.5, 'contradicted'), (0.7, 'contradicted')]
+)
+def test_plain_tanh_is_judged_against_scaled_tanh_and_the_rest_is_said(tanh, verdict, monkeypatch):
+    arms = {'scaled_tanh': (1.5, {}), 'tanh': (tanh, {}), 'relu': (3.5, {})}
+    arms |= {f'{arm}, linear output': (1.4, {}) for arm in arms}
+    found = outcome('L3', arms, monkeypatch)
+    assert (found.verdict, found.effect) == (verdict, pytest.approx(tanh - 1.5))
+    assert 'relu minus scaled_tanh: +2.00' in found.text
+    assert 'tanh, linear output minus scaled_tanh, linear output: +0.00' in found.text
+    assert 'scaled_tanh, linear output minus scaled_tanh: -0.10' in found.text
+    found = judged('L3', wide(experiment(arms), 'tanh'), monkeypatch)
+    assert found.verdict == 'not resolved' or tanh == 2.5 and found.low > 0
+
+
+@pytest.mark.parametrize(
+    'average, verdict', [(1.5, 'equivalent'), (2.5, 'contradicted'), (0.5, 'contradicted')]
+)
+def test_subsampling_is_judged_by_plain_average_pooling(average, verdict, monkeypatch):
+    arms = {'trainable': (1.5, {}), 'average': (average, {}), 'max': (1.0, {})}
+    found = outcome('L5', arms, monkeypatch)
+    assert (found.verdict, found.effect) == (verdict, pytest.approx(average - 1.5))
+    assert 'max minus trainable: -0.50' in found.text
+    made = wide(experiment(arms), 'average')
+    assert judged('L5', made, monkeypatch).verdict == 'not resolved'
+
+
+def alike(value):
+    return {'measures': {'channel_correlations': {'4': {'C1': 0.9, 'C3': value}}}}
+
+
+@pytest.mark.parametrize(
+    'table, verdict', [(2.0, 'equivalent'), (1.0, 'contradicted'), (3.0, 'contradicted')]
+)
+def test_the_links_of_table_i_are_judged_by_the_error_and_the_maps_said(
+    table, verdict, monkeypatch
+):
+    arms = {'all links': (2.0, alike(0.3)), 'links of Table I': (table, alike(0.2))}
+    found = outcome('L6', arms, monkeypatch)
+    assert (found.verdict, found.effect) == (verdict, pytest.approx(table - 2.0))
+    assert 'two maps of C3: links of Table I minus all links: -0.10 of correlation' in found.text
+    made = wide(experiment(arms), 'all links')
+    assert judged('L6', made, monkeypatch).verdict == 'not resolved'
 
 
 def sizes(few, some, many):
@@ -78,6 +165,80 @@ def test_the_speed_of_relu_is_a_ratio_of_steps_at_every_threshold(tanh, verdict,
     assert found.verdict == verdict and found.effect == pytest.approx(tanh / 10)
     for threshold in (50, 40, 30, 25, 10):
         assert f'To {threshold} % training error tanh takes' in found.text
+
+
+NORMS = ('norm none', 'norm lrn', 'norm batch', 'norm batch+lrn')
+
+
+def norms(errors, steps=(10, 10, 10, 10), trials=()):
+    made = experiment(
+        {arm: (error, curve(own)) for arm, error, own in zip(NORMS, errors, steps, strict=True)}
+    )
+    for arm, rate, error in trials:
+        row = dict(arm=arm, phase='select', seed=1000, status='done', learning_rate=rate)
+        row |= {'validation/error': error} if error else {'status': 'diverged'}
+        made.rows.append(row)
+    return made
+
+
+def never(made, arm):
+    """The experiment with runs of this arm that never get below 30 % training error."""
+    for row in made.rows:
+        if row['arm'] == arm:
+            row['train/curve'] = row['train/curve'][:3]
+    return made
+
+
+@pytest.mark.parametrize(
+    'none, verdict', [(20, 'supported'), (11, 'equivalent'), (5, 'contradicted')]
+)
+def test_the_speed_of_lrn_is_a_ratio_of_steps_without_and_with_it(none, verdict, monkeypatch):
+    made = norms((25, 24, 20, 20), (none, 10, 6, 6))
+    found = judged('A4b', made, monkeypatch)
+    assert found.verdict == verdict and found.effect == pytest.approx(none / 10)
+    assert 'With batch norm, to 25 %: norm batch takes 1.00 times as long' in found.text
+    assert 'the paper claims: norm none minus norm lrn: +1.00' in found.text
+
+
+def test_what_never_gets_to_25_percent_counts_as_longer(monkeypatch):
+    found = judged('A4b', never(norms((25, 24, 20, 20)), 'norm none'), monkeypatch)
+    assert found.verdict == 'supported' and '5 of 5 runs of norm none never got' in found.text
+    made = never(never(norms((25, 24, 20, 20)), 'norm none'), 'norm lrn')
+    found = judged('A4b', made, monkeypatch)
+    assert found.verdict == 'not resolved' and found.effect is None
+    made = norms((25, 24, 20, 20))
+    made.rows.remove(made.rows[0])
+    found = judged('A4b', made, monkeypatch)
+    assert found.verdict == 'not resolved' and '4 of 5 runs of norm none' in found.text
+
+
+@pytest.mark.parametrize(
+    'lrn, verdict', [(24, 'supported'), (20.1, 'equivalent'), (18, 'contradicted')]
+)
+def test_batch_norm_is_judged_against_lrn_and_the_rest_is_said(lrn, verdict, monkeypatch):
+    trials = [('norm lrn', 0.03, 0.26), ('norm lrn', 0.1, 0.24), ('norm lrn', 0.3, None)]
+    trials += [('norm batch', rate, 0.2) for rate in (0.03, 0.1, 0.3)]
+    made = norms((25, lrn, 20, 20), (20, 10, 6, 6), trials)
+    found = judged('A4c', made, monkeypatch)
+    assert found.verdict == verdict and found.effect == pytest.approx(lrn - 20)
+    assert 'norm none minus norm batch: +5.00' in found.text
+    assert 'norm batch+lrn minus norm batch: +0.00' in found.text
+    assert 'To 25 % training error: norm lrn takes 1.67 times as long' in found.text
+    assert 'norm lrn bears learning rates from 0.03 to 0.1.' in found.text
+    assert 'norm batch bears learning rates from 0.03 to 0.3.' in found.text
+    if verdict == 'equivalent':
+        assert judged('A4c', wide(made, 'norm lrn'), monkeypatch).verdict == 'not resolved'
+
+
+def test_the_mnist_net_has_its_say_on_batch_norm_whether_or_not_lrn_was_trained(monkeypatch):
+    mnist = experiment({'norm none': (2.5, curve(10)), 'norm batch': (2.0, curve(10))})
+    only = lambda config: mnist if config == 'batchnorm_mnist.py:full' else None
+    words = 'MNIST net, which never had LRN: norm none minus norm batch: +0.50'
+    found = judged('A4c', norms((25, 24, 20, 20)), monkeypatch, only)
+    assert found.verdict == 'supported' and words in found.text
+    found = ledger.verdict(ledger.CLAIMS['A4c'])
+    assert found.verdict == 'not resolved' and found.effect is None
+    assert words in found.text and 'Not run yet' in found.text
 
 
 def poolings(overlap, maximum):
@@ -147,9 +308,185 @@ def test_a_comparison_declared_the_other_way_round_is_of_the_same_family(monkeyp
     assert family.effect == alone.effect and family.high >= alone.high
 
 
+# Claims that one difference of two arms decides: the arms, a first, and those said beside it.
+# 'b minus a' is what the claim says is above zero.
+DIFFERENCES = {
+    'V1c': ('3x3 pairs', '5x5', ['5x5, equal parameters']),
+    'V2': ('3x3 pairs', '3x3 pairs, linear', ['5x5', 'column C', 'column D']),
+    'V6': (
+        'VGG-19, batch norm',
+        'VGG-11, batch norm',
+        ['VGG-16, batch norm', 'VGG-19, no norm', 'VGG-11, no norm'],
+    ),
+    'G6': ('auxiliary classifiers', 'no auxiliary classifiers', []),
+    'G7': ('global average', 'fully connected', []),
+}
+
+
+@pytest.mark.parametrize(
+    'change, verdict', [(2.0, 'supported'), (0.1, 'equivalent'), (-2.0, 'contradicted')]
+)
+@pytest.mark.parametrize('name', DIFFERENCES)
+def test_the_difference_of_two_arms_decides_a_claim(name, change, verdict, monkeypatch):
+    a, b, others = DIFFERENCES[name]
+    arms = {a: (30, {'parameters': 10}), b: (30 + change, {'parameters': 2000})}
+    arms |= {other: (40, {}) for other in others}
+    found = outcome(name, arms, monkeypatch)
+    assert (found.verdict, found.effect) == (verdict, pytest.approx(change))
+    for other in others:
+        assert other in found.text
+    if verdict == 'equivalent':
+        assert judged(name, wide(experiment(arms), a), monkeypatch).verdict == 'not resolved'
+        for trouble in (None, DIVERGED):
+            assert outcome(name, arms, monkeypatch, (b, trouble)).verdict == 'not resolved'
+
+
+def test_the_sizes_of_the_two_heads_are_said(monkeypatch):
+    arms = {
+        'global average': (30, {'parameters': 10}),
+        'fully connected': (31, {'parameters': 2000}),
+    }
+    assert outcome('G7', arms, monkeypatch).text.endswith('Parameters: 10 and 2,000.')
+
+
+@pytest.mark.parametrize(
+    'gaps, verdict', [((30, 20), 'supported'), ((20, 20), 'equivalent'), ((20, 30), 'contradicted')]
+)
+@pytest.mark.parametrize('name', ['A2a', 'V5'])
+def test_dropout_is_judged_by_the_gap_and_its_steps_are_said(name, gaps, verdict, monkeypatch):
+    none, half = ({'train/error': (40 - gap) / 100} for gap in gaps)
+    arms = {'no dropout': (40, none | curve(10)), 'dropout 0.5': (40, half | curve(20))}
+    found = outcome(name, arms, monkeypatch)
+    assert (found.verdict, found.effect) == (verdict, pytest.approx(gaps[0] - gaps[1]))
+    assert 'dropped: dropout 0.5 takes 2.00 times as long as no dropout' in found.text
+    arms['dropout 0.5'] = (40, half | {'train/curve': [[20, 0.9], [40, 0.8]]})
+    assert '5 of 5 runs of dropout 0.5 never got there' in outcome(name, arms, monkeypatch).text
+    for trouble in (None, DIVERGED):
+        found = outcome(name, arms, monkeypatch, ('no dropout', trouble))
+        assert found.verdict == 'not resolved'
+
+
+@pytest.mark.parametrize(
+    'cold, verdict', [(20, 'supported'), (11, 'equivalent'), (5, 'contradicted')]
+)
+def test_the_warm_up_is_judged_by_the_steps_to_80_percent(cold, verdict, monkeypatch):
+    line = lambda steps: {'train/curve': [[steps, 0.85], [2 * steps, 0.79]]}
+    arms = {'no warm-up': (50, line(cold)), 'warm-up': (50, line(10))}
+    found = outcome('R7', arms, monkeypatch)
+    assert (found.verdict, found.effect) == (verdict, pytest.approx(cold / 10))
+    assert 'calls similar: no warm-up minus warm-up: +0.00' in found.text
+    arms['no warm-up'] = (90, {'train/curve': [[10, 0.9], [20, 0.9]]})
+    found = outcome('R7', arms, monkeypatch)
+    assert found.verdict == 'supported' and found.effect is None
+    assert '5 of 5 runs of no warm-up never got there' in found.text
+    found = outcome('R7', arms, monkeypatch, ('warm-up', None))
+    assert found.verdict == 'not resolved'
+
+
+def branches(*costs, jitter=0.0):
+    """The measure of a run: errors with a branch of each of two blocks at zero."""
+    names = ('1x1', '3x3', '5x5', 'pool_proj')
+    errors = {f'{block}/{n}': 0.3 + c / 100 for block in 'ab' for n, c in zip(names, costs)}
+    errors['a/3x3'] += jitter
+    return {'measures': {'branch_errors': {'0': {}, '10': {'whole': 0.3} | errors}}}
+
+
+@pytest.mark.parametrize(
+    'costs, verdict', [((1, 9, 4, 2), 'supported'), ((5.0, 5.2, 5.0, 5.0), 'equivalent')]
+)
+def test_branches_are_judged_by_the_most_and_the_least_important_one(costs, verdict, monkeypatch):
+    made = experiment({'GoogLeNet': (30, {})})
+    for row in made.rows:
+        row |= branches(*costs, jitter=0.001 * row['seed'])
+    found = judged('G4', made, monkeypatch)
+    # a seed's own jitter is in one of two blocks
+    assert found.effect == pytest.approx(
+        max(costs) - min(costs) + 0.5 * np.mean([0, 1, 2, 3, 4]) / 10
+    )
+    assert (found.verdict, found.seeds, found.covers) == (verdict, 5, 'seeds')
+    assert '1x1 +' in found.text
+    made.rows[0]['status'] = 'diverged'
+    found = judged('G4', made, monkeypatch)
+    assert found.verdict == 'not resolved' and '1 of 5 runs of GoogLeNet diverged' in found.text
+    del made.rows[2:]
+    assert judged('G4', made, monkeypatch).verdict == 'not resolved'
+
+
+def test_branches_that_differ_by_chance_alone_are_not_called_different(monkeypatch):
+    rng, verdicts = np.random.default_rng(0), []
+    for _ in range(60):
+        made = experiment({'GoogLeNet': (30, {})})
+        for row in made.rows:
+            row |= branches(*rng.normal(5, 3, 4))
+        verdicts.append(judged('G4', made, monkeypatch).verdict)
+    assert verdicts.count('supported') <= 6  # 2.5 % of them on average
+    assert 'takes about' in judged('G4', made, monkeypatch).text or verdicts[-1] != 'not resolved'
+
+
+def colours(first, second):
+    return {'measures': {'colour_index': {'10': {'conv1': [first] * 3 + [second] * 3}}}}
+
+
+def test_columns_are_compared_at_each_size_and_by_the_colour_of_their_halves(monkeypatch):
+    sizes = {'equal width': 29, 'equal parameters': 30.2, 'half the width': 32}
+    arms = {f'one column, {size}': (error, colours(0.4, 0.5)) for size, error in sizes.items()}
+    arms['two columns'] = (30, colours(0.1, 0.6))
+    found = outcome('A6', arms, monkeypatch)
+    for words in (
+        'equal width minus two columns: -1.00',
+        'half the width minus two columns: +2.00',
+    ):
+        assert words in found.text
+    assert 'two columns minus one column, equal width: +0.40 of colour' in found.text
+    found = outcome('A6', arms, monkeypatch, ('two columns', DIVERGED))
+    assert '1 of 5 runs of two columns diverged' in found.text
+
+
+def test_blocks_without_reductions_are_compared_by_their_error(monkeypatch):
+    found = outcome('G2', {'reduced': (30, {}), 'naive': (28, {})}, monkeypatch)
+    assert 'Test error: naive minus reduced: -2.00' in found.text
+
+
+def norms_of(*values, names):
+    return {'measures': {'gradient_norms': {'0': dict(zip(names, values, strict=True))}}}
+
+
+def test_the_gradient_of_a_layer_is_read_in_the_order_of_the_layers(monkeypatch):
+    names = [f'fc{number}' for number in range(1, 13)]
+    falling = [100.0, *(0.5 ** (10 - place) for place in range(11))]
+    given = dict(sorted(norms_of(*falling, names=names)['measures']['gradient_norms']['0'].items()))
+    assert list(given)[1] == 'fc10' and trained.in_order(given) == names
+    own = {'measures': {'gradient_norms': {'0': given}}}
+    flat = norms_of(*[1.0] * 12, names=names)
+    arms = {
+        f'30 layers, {activation}, {initialiser}, norm {norm}': (
+            90,
+            own if norm == 'none' else flat,
+        )
+        for activation in ('sigmoid', 'tanh', 'relu')
+        for initialiser in ('gaussian_0.01', 'glorot', 'he')
+        for norm in ('none', 'batch')
+    }
+    assert 'relu, he: 0.50 and 1.00' in outcome('V3', arms, monkeypatch).text
+    names = ['conv1', 'conv2_1/conv1', 'conv2_1/conv2', 'conv10_1/conv1', 'fc']
+    arms = {'plain56, norm batch': (90, norms_of(9, 0.1, 2, 4, 7, names=names))}
+    assert 'that of the last: 0.025 (plain56, norm batch).' in outcome('R3', arms, monkeypatch).text
+    assert 'no finished run' in outcome('R3', {}, monkeypatch).text
+    assert 'no finished run' in outcome('V3', {}, monkeypatch).text
+
+
 def test_every_rule_is_of_a_claim_that_names_its_config():
     for name in trained.RULES:
-        assert ledger.CLAIMS[name].config and ledger.CLAIMS[name].compute is None
+        assert ledger.CLAIMS[name].config and trained.exists(ledger.CLAIMS[name].config)
+
+
+def test_what_is_trained_beside_a_computed_claim_is_said_and_does_not_decide(monkeypatch):
+    made = experiment({'reduced': (30, {}), 'naive': (28, {})})
+    claim = ledger.CLAIMS['G2']._replace(compute=lambda: ledger.Verdict('corrected', 'Cost.', 9.0))
+    monkeypatch.setattr(trained, 'stored', lambda config: made)
+    found = ledger.verdict(claim)
+    assert (found.verdict, found.effect) == ('corrected', 9.0)
+    assert found.text.startswith('Cost. Test error: naive minus reduced: -2.00')
 
 
 def test_the_verdict_of_a_claim_comes_from_its_stored_rows(monkeypatch):

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import style
-from experiments.claims import judge
+from experiments.claims import judge, trained
 from experiments.claims.claim import Claim, Verdict
 from experiments.report import statistics
 from experiments.report.intervals import interval
@@ -105,6 +105,27 @@ def depth_curves(experiment: Experiment, families: Mapping[str, Sequence[str]]) 
     return figure
 
 
+def rate_curves(experiment: Experiment, arms: Sequence[str]) -> Figure:
+    """Validation error over the learning rates that were tried, a line for each arm: one point for
+    each selection seed, the line through their means. A run that diverged is at the top."""
+    figure = style.canvas(5, 4)
+    axes = figure.subplots()
+    for place, arm in enumerate(arms):
+        tried = judge.trials(experiment, arm)
+        rates = sorted(tried)
+        if not rates:
+            continue
+        look: dict[str, Any] = {'color': style.colour(place)}
+        means = [float(np.mean(tried[rate])) for rate in rates]
+        label = f'{arm} (n = {min(map(len, tried.values()))})'
+        axes.plot(rates, means, lw=1.5, label=style.plain(label), **look)
+        points = [(rate, error) for rate in rates for error in tried[rate]]
+        axes.plot(*zip(*points), 'os^d'[place % 4], ms=4, **look)
+    axes.set_xscale('log')
+    _done(axes, 'learning rate', 'validation error, %')
+    return figure
+
+
 # --- values over a quantity ----------------------------------------------------------------------
 
 
@@ -141,17 +162,23 @@ def over(
 
 
 def over_key(
-    experiment: Experiment, arms: Sequence[str], name: str, xlabel: str, ylabel: str, scale=1.0
+    experiment: Experiment,
+    arms: Sequence[str],
+    name: str,
+    xlabel: str,
+    ylabel: str,
+    scale=1.0,
+    order: Callable[[str], Any] = lambda key: 0,
 ) -> Figure:
     """A measure of several values after the last epoch, a line for each arm: the values in their
-    order, as the error over the pixels that images are shifted by."""
+    order, or that of `order`, as the error over the pixels that images are shifted by."""
     figure = style.canvas(5, 4)
     axes = figure.subplots()
     for place, arm in enumerate(arms):
         rows = {s: row for s, row in finished(experiment, arm).items() if name in _measures(row)}
         if not rows:
             continue
-        keys = list(_last(next(iter(rows.values())), name))
+        keys = sorted(_last(next(iter(rows.values())), name), key=order)
         values = [[scale * _last(row, name)[key] for key in keys] for row in rows.values()]
         look = {'color': style.colour(place), 'marker': 'os^d'[place % 4], 'ms': 4}
         label, level = f'{arm} ({_seeds(rows)})', experiment.plan['level']
@@ -188,7 +215,7 @@ def by_layer(
         if not rows:
             continue
         own = [row['measures'][name].get(epoch) or _last(row, name) for row in rows.values()]
-        layers = [layer for layer in own[0] if keep(layer)]
+        layers = [layer for layer in trained.in_order(own[0]) if keep(layer)]
         values = [[found[layer] for layer in layers] for found in own]
         x = np.linspace(0, 1, len(layers)) if len(arms) > 1 else range(1, len(layers) + 1)
         ls = '--' if arm.startswith('plain') else '-'
@@ -200,6 +227,51 @@ def by_layer(
     else:
         axes.set_ylim(bottom=0)
     _done(axes, 'depth of the layer, from the first to the last', ylabel)
+    return figure
+
+
+def branch_map(experiment: Experiment, arm: str) -> Figure:
+    """What the absence of each branch of each block costs: points of error, mean over seeds."""
+    figure = style.canvas(6, 4)
+    axes = figure.subplots()
+    rows = {s: row for s, row in finished(experiment, arm).items() if _measures(row)}
+    costs = [trained.branch_costs(row) for row in rows.values()]
+    if costs:
+        blocks, branches = list(costs[0]), list(next(iter(costs[0].values())))
+        every = np.array([[[c[b][k] for k in branches] for b in blocks] for c in costs])
+        means = every.mean(axis=0)
+        middle = (np.min(means) + np.max(means)) / 2
+        image = axes.imshow(means, cmap='cividis', aspect='auto')
+        for (y, x), value in np.ndenumerate(means):
+            shade = 'black' if value > middle else 'white'
+            axes.text(x, y, f'{value:+.1f}', ha='center', va='center', fontsize=8, color=shade)
+        axes.set_xticks(range(len(branches)), [style.plain(name) for name in branches])
+        axes.set_yticks(range(len(blocks)), [style.plain(name[10:]) for name in blocks])
+        label = f'points of validation error without it ({_seeds(rows)})'
+        figure.colorbar(image, ax=axes, label=label)
+    axes.set_xlabel('branch')
+    axes.set_ylabel('block')
+    return figure
+
+
+def colours_by_half(experiment: Experiment, arms: Sequence[str]) -> Figure:
+    """Colour of the filters of conv1, those of the first column and of the second, a line of dots
+    for each seed (AlexNet, Fig. 3)."""
+    figure = style.canvas(4 * len(arms), 3.6)
+    for axes, arm in zip(figure.subplots(1, len(arms), sharey=True, squeeze=False)[0], arms):
+        rows = {s: row for s, row in finished(experiment, arm).items() if _measures(row)}
+        for place, row in enumerate(rows.values()):
+            colours = np.array(_last(row, 'colour_index')['conv1'])
+            for half, values in enumerate(np.array_split(colours, 2)):
+                label = f'{("first", "second")[half]} half ({_seeds(rows)})' if not place else '_'
+                x = np.full(len(values), place + 0.3 * half)
+                axes.plot(x, values, 'os'[half], color=style.colour(half), ms=4, label=label)
+        axes.set_xticks(range(len(rows)), [str(seed) for seed in rows])
+        axes.set_ylim(-0.05, 1.2)  # room for the legend
+        axes.set_title(style.plain(arm))
+        _done(axes, 'seed', 'colour of a filter, 0: grey')
+        if rows:
+            axes.legend(fontsize=8, frameon=False, loc='upper center', ncols=2)
     return figure
 
 
@@ -299,6 +371,12 @@ def effects(found: Sequence[statistics.Effect], margin: float, unit: str) -> Fig
 
 # --- which claim has which -----------------------------------------------------------------------
 
+
+def _dropout(experiment: Experiment) -> Figure:
+    looks = {'no dropout': {'ls': '-'}, 'dropout 0.5': {'ls': '--'}}
+    return training_curves(experiment, looks, threshold=0.5)
+
+
 _SIZES = (15_000, 30_000, 54_000)
 PAPERS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
     'L1': (
@@ -310,6 +388,17 @@ PAPERS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
             'pixels that the images are shifted by',
             'validation error, %',
             100,
+        ),
+    ),
+    'L6': (
+        'How alike the maps of a layer are: mean size of the correlation of two of them.',
+        lambda experiment: over_key(
+            experiment,
+            ('links of Table I', 'all links'),
+            'channel_correlations',
+            'layer',
+            'correlation of two maps or units',
+            order=lambda layer: int(layer[1:]),  # C1, S2, C3, ...
         ),
     ),
     'L9': (
@@ -337,6 +426,68 @@ PAPERS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
             },
         ),
     ),
+    'A2a': (
+        'Training error without dropout (solid) and with it, of the units that are not dropped.',
+        _dropout,
+    ),
+    'A4b': (
+        'Training error without normalisation (solid) and with it.',
+        lambda experiment: training_curves(
+            experiment,
+            {
+                'norm none': {'ls': '-'},
+                'norm lrn': {'ls': '--'},
+                'norm batch': {'ls': '-.'},
+                'norm batch+lrn': {'ls': ':'},
+            },
+        ),
+    ),
+    'A4c': (
+        'Validation error over the learning rates that were tried.',
+        lambda experiment: rate_curves(
+            experiment, [f'norm {norm}' for norm in ('none', 'lrn', 'batch', 'batch+lrn')]
+        ),
+    ),
+    'A6': (
+        'Colour of the filters of conv1 by column, as Fig. 3 of Krizhevsky et al. 2012.',
+        lambda experiment: colours_by_half(experiment, ('two columns', 'one column, equal width')),
+    ),
+    'V3': (
+        'Norm of the gradient of each of 30 layers before training, without batch norm.',
+        lambda experiment: by_layer(
+            experiment,
+            [
+                f'30 layers, {activation}, {initialiser}, norm none'
+                for activation in ('sigmoid', 'tanh', 'relu')
+                for initialiser in ('gaussian_0.01', 'he')
+            ],
+            'gradient_norms',
+            'norm of the gradient',
+            epoch='0',
+            log=True,
+        ),
+    ),
+    'V5': (
+        'Training error without dropout (solid) and with it, of the units that are not dropped.',
+        _dropout,
+    ),
+    'V6': (
+        'Test error over the number of layers, as Table 3 of Simonyan & Zisserman 2014.',
+        lambda experiment: over(
+            experiment,
+            {
+                'batch norm': [(depth, f'VGG-{depth}, batch norm') for depth in (11, 16, 19)],
+                'no norm': [(depth, f'VGG-{depth}, no norm') for depth in (11, 19)],
+            },
+            judge.test_error,
+            'layers of the column',
+            'test error, %',
+        ),
+    ),
+    'G4': (
+        'What the absence of a branch costs, by block.',
+        lambda experiment: branch_map(experiment, 'GoogLeNet'),
+    ),
     'R1': (
         'Plain and residual nets, as Fig. 6 of He et al. 2015.',
         lambda experiment: depth_curves(
@@ -345,6 +496,21 @@ PAPERS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
                 'plain': [f'plain-{depth}' for depth in (20, 32, 56)],
                 'residual': [f'resnet-{depth}' for depth in (20, 32, 56)],
             },
+        ),
+    ),
+    'R3': (
+        'Norm of the gradient of each layer before training, with batch norm and without.',
+        lambda experiment: by_layer(
+            experiment,
+            [
+                f'{net}, norm {norm}'
+                for net in ('plain56', 'resnet56')
+                for norm in ('batch', 'none')
+            ],
+            'gradient_norms',
+            'norm of the gradient',
+            epoch='0',
+            log=True,
         ),
     ),
     'R4': (
@@ -357,4 +523,19 @@ PAPERS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
             lambda layer: '/conv' in layer,
         ),
     ),
+    'R7': (
+        'Training error of the first steps without a warm-up (solid) and with it.',
+        lambda experiment: training_curves(
+            experiment, {'no warm-up': {'ls': '-'}, 'warm-up': {'ls': '--'}}, threshold=0.8
+        ),
+    ),
+}
+
+# Of claims that rows of another config say something of: trained.PARTS
+PARTS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
+    'A4c': (
+        'The net of sigmoids on MNIST: accuracy in training, and the input of a typical sigmoid, '
+        'as Fig. 1 of Ioffe & Szegedy 2015.',
+        lambda experiment: percentiles(experiment, ('norm none', 'norm batch'), 'fc3'),
+    )
 }

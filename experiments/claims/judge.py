@@ -98,6 +98,15 @@ def edge(experiment: Experiment, arm: str) -> str:
     return ''
 
 
+def trials(experiment: Experiment, arm: str) -> dict[float, list[float]]:
+    """Validation errors in percent by learning rate, of its trials: 100 if diverged."""
+    found: dict[float, list[float]] = {}
+    for row in arm_rows(experiment, arm, 'select'):
+        error = 100 * row['validation/error'] if row['status'] == 'done' else 100.0
+        found.setdefault(row['learning_rate'], []).append(error)
+    return found
+
+
 def comparisons(
     experiment: Experiment,
     metric: Callable[[Row], float | None],

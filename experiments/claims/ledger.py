@@ -52,7 +52,7 @@ LENET = (
         POINTS,
         'no value',
         margin=0.3,
-        config='lenet_activation.py',
+        config='lenet_activation.py:small',
         facts=lenet.l3_activations,
         correction='It is the scaled tanh 1.7159 tanh(2x/3), up to F6; the output is Euclidean '
         'distances to fixed codes.',
@@ -75,7 +75,7 @@ LENET = (
         POINTS,
         'no value',
         margin=0.3,
-        config='lenet_subsampling.py',
+        config='lenet_subsampling.py:small',
         facts=lenet.l5_counts,
         correction='Each unit is the sum of four inputs times a trainable coefficient plus a bias, '
         'squashed: 12 and 32 parameters, not a filter.',
@@ -89,7 +89,7 @@ LENET = (
         POINTS,
         'no value: reasons, no ablation',
         margin=0.3,
-        config='lenet_c3.py',
+        config='lenet_c3.py:small',
         facts=lenet.l6_counts,
         correction='Each map of C3 reads 3, 4 or 6 of the 6 maps; with all links it is another '
         'net.',
@@ -161,7 +161,7 @@ ALEXNET = (
         'no value: "substantial overfitting" without; about twice the steps with',
         margin=1.0,
         direction=1,
-        config='ablate_dropout.py',
+        config='ablate_dropout.py:small',
     ),
     Claim(
         'A2b',
@@ -281,7 +281,7 @@ ALEXNET = (
         'multiply-adds that two groups save; two separate shards against a convolution in 2 groups',
         '% of multiply-adds',
         '1.7 points top-1 better than one column of half the width',
-        config='ablate_groups.py',
+        config='ablate_groups.py:small',
         compute=alexnet.a6,
     ),
     Claim(
@@ -339,7 +339,7 @@ VGG = (
         '7 (top-1, ImageNet)',
         margin=0.5,
         direction=1,
-        config='ablate_kernel.py',
+        config='ablate_kernel.py:small',
         facts=vgg.v1c_weights,
     ),
     Claim(
@@ -352,7 +352,7 @@ VGG = (
         'B 28.7, C 28.1, D 27.0 (top-1)',
         margin=0.5,
         direction=1,
-        config='ablate_kernel.py',
+        config='ablate_kernel.py:small',
         facts=vgg.v2_linear,
     ),
     Claim(
@@ -364,7 +364,7 @@ VGG = (
         'weights of standard deviation 0.01, at the start',
         'times per layer',
         'no value',
-        config='gradient_flow.py',
+        config='gradient_flow.py:small',
         compute=gradients.v3,
         correction='1/4 bounds one of two factors, the weights are the other: with standard '
         'deviation 0.01 ReLU vanishes too. AlexNet had ReLU before VGG.',
@@ -390,7 +390,7 @@ VGG = (
         'no value',
         margin=1.0,
         direction=1,
-        config='ablate_dropout.py',
+        config='ablate_dropout.py:small_vgg',
     ),
     Claim(
         'V6',
@@ -402,7 +402,7 @@ VGG = (
         '29.6 - 27.3 = 2.3 (top-1)',
         margin=0.5,
         direction=1,
-        config='ablate_vgg_depth.py',
+        config='ablate_vgg_depth.py:small',
         facts=vgg.v6_sizes,
     ),
 )
@@ -427,6 +427,7 @@ GOOGLENET = (
         'reduction',
         'times',
         'no value',
+        config='ablate_bottleneck.py:small',
         compute=googlenet.g2,
         correction='The cost is as said. The information is not kept: fewer channels are a lower '
         'rank; only the spatial grid is kept.',
@@ -450,7 +451,7 @@ GOOGLENET = (
         'no value',
         margin=1.0,
         direction=1,
-        config='ablate_branches.py',
+        config='ablate_branches.py:small',
     ),
     Claim(
         'G5',
@@ -471,7 +472,7 @@ GOOGLENET = (
         'no value here: no table',
         margin=0.5,
         direction=1,
-        config='ablate_auxiliary.py',
+        config='ablate_auxiliary.py:small',
     ),
     Claim(
         'G7',
@@ -482,7 +483,7 @@ GOOGLENET = (
         '0.6 (top-1)',
         margin=0.3,
         direction=1,
-        config='ablate_head.py',
+        config='ablate_head.py:small',
         facts=googlenet.g7_heads,
     ),
 )
@@ -520,7 +521,7 @@ RESNET = (
         'at the start; it vanishes below 1/1000',
         'times',
         'no value: "healthy norms"',
-        config='gradient_flow.py',
+        config='gradient_flow.py:small',
         compute=gradients.r3,
     ),
     Claim(
@@ -566,7 +567,7 @@ RESNET = (
         'about 400 steps of warm-up; without it "still reaches similar accuracy"',
         margin=1.25,
         direction=1,
-        config='ablate_warmup.py',
+        config='ablate_warmup.py:small',
     ),
 )
 
@@ -584,11 +585,14 @@ def verdict(claim: Claim) -> Verdict:
     """What is known of a claim: computed, of stored rows, or what it takes to know it."""
     found = trained.verdict(claim) if claim.config else None
     facts = f' {claim.facts()}' if claim.facts else ''
+    if claim.config and found is None:
+        text = f'{trained.part(claim)} {_pending(claim)}'.strip()
+        found = Verdict(NOT_RESOLVED, text)
     if claim.compute is None:
-        found = found or Verdict(NOT_RESOLVED, _pending(claim))
+        assert found  # a claim is computed or has a config
         return found._replace(text=found.text + facts)
-    found = claim.compute()
-    return found._replace(text=f'{found.text} {_pending(claim)}') if claim.config else found
+    computed = claim.compute()
+    return computed._replace(text=f'{computed.text} {found.text}') if found else computed
 
 
 def _pending(claim: Claim) -> str:

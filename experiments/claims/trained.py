@@ -4,14 +4,19 @@ A rule takes the claim and the experiment of its config, and gives a verdict (ju
 comparison of a claim has its effect; the others are said beside it.
 """
 
+import re
 import statistics
 from collections.abc import Callable
 from pathlib import Path
 
 from configs import base
 from experiments.claims import judge
-from experiments.claims.claim import Claim, Verdict
+from experiments.claims import statistics as tests
+from experiments.claims.claim import NOT_RESOLVED, Claim, Verdict
+from experiments.claims.computed.gradients import per_layer
 from experiments.plan.runs import steps_to_error
+from experiments.report.intervals import interval
+from experiments.report.summary import finished
 from experiments.workdir import Experiment, read_experiment
 
 STORED = Path(__file__).parent.parent / 'stored'
@@ -38,7 +43,12 @@ def stored(config: str) -> Experiment | None:
 
 def _beside(verdict: Verdict, *others: Verdict) -> Verdict:
     """A verdict with what else was compared in its text."""
-    return verdict._replace(text=' '.join(one.text for one in (verdict, *others)))
+    return verdict._replace(text=' '.join(one.text for one in (verdict, *others) if one.text))
+
+
+def _said(words: str, verdict: Verdict) -> Verdict:
+    """A verdict whose text begins with these words."""
+    return verdict._replace(text=f'{words}: {verdict.text}')
 
 
 # --- LeNet-5 --------------------------------------------------------------------------------------
@@ -53,13 +63,39 @@ def l1(claim: Claim, experiment: Experiment) -> Verdict:
     nets = ('mlp_300', 'mlp_300_100')
     parts = [judge.difference(claim, experiment, 'lenet5', net) for net in nets]
     moved = judge.difference(claim, experiment, 'lenet5', 'mlp_300', shifted)
-    moved = moved._replace(text=f'Validation images shifted by 2 pixels: {moved.text}')
+    moved = _said('Validation images shifted by 2 pixels', moved)
     found = judge.all_of([*parts, moved])
     other = stored('lenet_shift.py:small_permuted')
     if other:
         mixed = judge.difference(claim, other, 'lenet5', 'mlp_300')
-        found = _beside(found, mixed._replace(text=f'With permuted pixels: {mixed.text}'))
+        found = _beside(found, _said('With permuted pixels', mixed))
     return found
+
+
+def l3(claim: Claim, experiment: Experiment) -> Verdict:
+    """Plain tanh against scaled tanh; beside it ReLU, and a linear output."""
+    pairs = [('scaled_tanh', 'tanh'), ('scaled_tanh', 'relu')]
+    pairs += [(f'{a}, linear output', f'{b}, linear output') for a, b in pairs]
+    pairs.append(('scaled_tanh', 'scaled_tanh, linear output'))
+    return _beside(*(judge.difference(claim, experiment, *pair) for pair in pairs))
+
+
+def l5(claim: Claim, experiment: Experiment) -> Verdict:
+    pairs = (('trainable', 'average'), ('trainable', 'max'))
+    return _beside(*(judge.difference(claim, experiment, *pair) for pair in pairs))
+
+
+def l6(claim: Claim, experiment: Experiment) -> Verdict:
+    """The links of Table I against all links; beside it how alike the maps of C3 are."""
+    pair = ('all links', 'links of Table I')
+
+    def alike(row: judge.Row) -> float:
+        return judge.measured(row, 'channel_correlations', 'C3')
+
+    found = judge.difference(claim, experiment, *pair)
+    own = claim._replace(unit='of correlation', margin=0.05)
+    maps = judge.difference(own, experiment, *pair, alike)
+    return _beside(found, _said('Correlation of two maps of C3', maps))
 
 
 def l9(claim: Claim, experiment: Experiment) -> Verdict:
@@ -83,12 +119,16 @@ def _error(experiment: Experiment, arm: str) -> Verdict:
 # --- AlexNet --------------------------------------------------------------------------------------
 
 
+def _at(threshold: float) -> Callable[[judge.Row], float | None]:
+    """The steps of a row to this training error."""
+    return lambda row: steps_to_error(row, threshold)
+
+
 def a1(claim: Claim, experiment: Experiment) -> Verdict:
     """Steps of tanh over those of ReLU, to 25 % and to the other thresholds."""
 
     def at(threshold: float) -> Verdict:
-        times = lambda row: steps_to_error(row, threshold)
-        found = judge.ratio(claim, experiment, 'relu', 'tanh', times)
+        found = judge.ratio(claim, experiment, 'relu', 'tanh', _at(threshold))
         return found._replace(text=f'To {100 * threshold:g} % training error {found.text}')
 
     others = [at(threshold) for threshold in THRESHOLDS if threshold != 0.25]
@@ -98,8 +138,19 @@ def a1(claim: Claim, experiment: Experiment) -> Verdict:
         'relu',
         'tanh',
     )
-    errors = errors._replace(text=f'Test error, which the paper does not claim: {errors.text}')
+    errors = _said('Test error, which the paper does not claim', errors)
     return _beside(at(0.25), *others, errors)
+
+
+def a2a(claim: Claim, experiment: Experiment) -> Verdict:
+    """The gap without dropout minus that with it; V5 too."""
+    pair = ('dropout 0.5', 'no dropout')
+    found = judge.difference(claim, experiment, *pair, judge.gap)
+    errors = judge.difference(claim, experiment, *pair)
+    times = claim._replace(unit='times', margin=1.25)
+    steps = judge.ratio(times, experiment, 'no dropout', 'dropout 0.5', _at(0.5))
+    words = 'To 50 % training error, measured with the units that are dropped'
+    return _beside(found, _said('Test error', errors), _said(words, steps))
 
 
 def a3b(claim: Claim, experiment: Experiment) -> Verdict:
@@ -114,10 +165,65 @@ def a3d(claim: Claim, experiment: Experiment) -> Verdict:
     pair = ('overlapping max pooling', 'non-overlapping max pooling')
     found = judge.difference(claim, experiment, *pair)
     gaps = judge.difference(claim, experiment, *pair, judge.gap)
-    gaps = gaps._replace(text=f'Gap of test and training error: {gaps.text}')
+    gaps = _said('Gap of test and training error', gaps)
     others = ('overlapping average pooling', 'non-overlapping average pooling')
     average = judge.difference(claim, experiment, *others)
     return _beside(found, gaps, average)
+
+
+def a4b(claim: Claim, experiment: Experiment) -> Verdict:
+    """Steps without LRN over those with it; beside it the errors, and LRN on top of batch norm."""
+    pair = ('norm lrn', 'norm none')
+    found = judge.ratio(claim, experiment, *pair, _at(0.25))
+    others = [
+        _said(f'To {100 * at:g} %', judge.ratio(claim, experiment, *pair, _at(at)))
+        for at in (0.5, 0.4, 0.3)
+    ]
+    both = judge.ratio(claim, experiment, 'norm batch+lrn', 'norm batch', _at(0.25))
+    points = claim._replace(unit='percentage points', margin=0.5, direction=0)
+    errors = judge.difference(points, experiment, *pair)
+    return _beside(
+        _said('To 25 % training error', found),
+        *others,
+        _said('With batch norm, to 25 %', both),
+        _said('Test error, which the paper claims', errors),
+    )
+
+
+def a4c(claim: Claim, experiment: Experiment) -> Verdict:
+    """LRN minus batch norm; beside it none and both, the speed, and the rates that each bears."""
+    found = judge.difference(claim, experiment, 'norm batch', 'norm lrn')
+    none = judge.difference(claim, experiment, 'norm batch', 'norm none')
+    same = claim._replace(direction=0)
+    both = judge.difference(same, experiment, 'norm batch', 'norm batch+lrn')
+    times = claim._replace(unit='times', margin=1.25)
+    speed = judge.ratio(times, experiment, 'norm batch', 'norm lrn', _at(0.25))
+    rates = [_borne(experiment, f'norm {norm}') for norm in ('none', 'lrn', 'batch', 'batch+lrn')]
+    mnist = Verdict('', part(claim))
+    return _beside(found, none, both, _said('To 25 % training error', speed), *rates, mnist)
+
+
+def _a4c_mnist(claim: Claim, experiment: Experiment) -> Verdict:
+    """Batch norm against none in the net of batch norm's own paper; it has no LRN."""
+    pair = ('norm batch', 'norm none')
+    found = judge.difference(claim, experiment, *pair)
+    times = claim._replace(unit='times', margin=1.25)
+    speed = judge.ratio(times, experiment, *pair, _at(0.05))
+    rates = [_borne(experiment, arm) for arm in reversed(pair)]
+    found = _beside(found, _said('To 5 % training error', speed), *rates)
+    return _said("In the paper's MNIST net, which never had LRN", found)
+
+
+NEAR = 2.0  # percentage points of validation error from an arm's best learning rate
+
+
+def _borne(experiment: Experiment, arm: str) -> Verdict:
+    """The learning rates with which an arm is within NEAR points of its best, in words."""
+    tried = judge.trials(experiment, arm)
+    means = {rate: statistics.fmean(errors) for rate, errors in tried.items()}
+    near = [rate for rate, mean in means.items() if mean <= min(means.values()) + NEAR]
+    text = f'{arm} bears learning rates from {min(near):g} to {max(near):g}.' if near else ''
+    return Verdict('', text)
 
 
 def a5a(claim: Claim, experiment: Experiment) -> Verdict:
@@ -126,7 +232,163 @@ def a5a(claim: Claim, experiment: Experiment) -> Verdict:
     pairs = [('flip and crop', 'none'), ('flip', 'none'), ('crop', 'none')]
     pairs.append(('flip, crop and colour', 'flip and crop'))
     errors = [judge.difference(claim, experiment, *pair) for pair in pairs]
-    return _beside(found, errors[0]._replace(text=f'Test errors: {errors[0].text}'), *errors[1:])
+    return _beside(found, _said('Test errors', errors[0]), *errors[1:])
+
+
+def a6(claim: Claim, experiment: Experiment) -> Verdict:
+    """One column minus two, of each size; and how far apart the two are in colour."""
+    points = claim._replace(unit='percentage points', margin=0.5)
+    sizes = ('equal width', 'equal parameters', 'half the width')
+    pairs = [('two columns', f'one column, {size}') for size in sizes]
+
+    def apart(row: judge.Row) -> float:
+        values = judge.values_of(row, 'colour_index')['conv1']
+        colours, half = list(values), len(values) // 2
+        return abs(statistics.fmean(colours[:half]) - statistics.fmean(colours[half:]))
+
+    colours = judge.difference(
+        claim._replace(unit='of colour', margin=0.05), experiment, *pairs[0][::-1], apart
+    )
+    errors = [judge.difference(points, experiment, *pair) for pair in pairs]
+    return _beside(
+        _said('Test errors', errors[0]),
+        *errors[1:],
+        _said('Difference in colour of the two halves of the filters of conv1', colours),
+    )
+
+
+# --- VGG ------------------------------------------------------------------------------------------
+
+
+def v1c(claim: Claim, experiment: Experiment) -> Verdict:
+    pairs = [('3x3 pairs', '5x5'), ('3x3 pairs', '5x5, equal parameters')]
+    return _beside(*(judge.difference(claim, experiment, *pair) for pair in pairs))
+
+
+def v2(claim: Claim, experiment: Experiment) -> Verdict:
+    """The inner ReLU; beside it whether one large kernel is the same without, and the columns."""
+    found = judge.difference(claim, experiment, '3x3 pairs', '3x3 pairs, linear')
+    one = judge.difference(claim._replace(direction=0), experiment, '3x3 pairs, linear', '5x5')
+    columns = [('column C', '3x3 pairs'), ('column D', 'column C')]
+    return _beside(found, one, *(judge.difference(claim, experiment, *pair) for pair in columns))
+
+
+def v6(claim: Claim, experiment: Experiment) -> Verdict:
+    pairs = [(f'VGG-{depth}, batch norm', 'VGG-11, batch norm') for depth in (19, 16)]
+    pairs.append(('VGG-19, no norm', 'VGG-11, no norm'))
+    return _beside(*(judge.difference(claim, experiment, *pair) for pair in pairs))
+
+
+def in_order(layers: dict[str, float]) -> list[str]:
+    """Names of layers by the numbers in them: fc2 before fc10."""
+    pieces = lambda name: [int(own) if own.isdigit() else own for own in re.split(r'(\d+)', name)]
+    return sorted(layers, key=pieces)
+
+
+def _flow(experiment: Experiment, arm: str) -> list[list[float]]:
+    """Norms of the gradient before training, of each run: hidden layers, the first left out."""
+    found = []
+    for row in finished(experiment, arm).values():
+        norms = judge.values_of(row, 'gradient_norms', '0')
+        found.append([norms[layer] for layer in in_order(norms)[1:-1]])
+    return found
+
+
+def v3(claim: Claim, experiment: Experiment) -> Verdict:
+    """By what a layer multiplies the gradient on images instead of noise, and with batch norm."""
+    said = []
+    for activation in ('sigmoid', 'tanh', 'relu'):
+        for initialiser in ('gaussian_0.01', 'glorot', 'he'):
+            arms = [f'30 layers, {activation}, {initialiser}, norm {n}' for n in ('none', 'batch')]
+            runs = [_flow(experiment, arm) for arm in arms]
+            if all(runs):
+                pair = [statistics.fmean(per_layer(tuple(norms)) for norms in own) for own in runs]
+                said.append(f'{activation}, {initialiser}: {pair[0]:.2f} and {pair[1]:.2f}')
+    text = 'On CIFAR-10, in 30 layers, without and with batch norm a layer multiplies by: '
+    return Verdict('', f'{text}{"; ".join(said)}.' if said else 'The rows hold no finished run.')
+
+
+def r3(claim: Claim, experiment: Experiment) -> Verdict:
+    """The least gradient of a convolution, of that of the last one, on images."""
+    said = []
+    for net in ('plain56', 'resnet56'):
+        for norm in ('batch', 'none'):
+            runs = _flow(experiment, f'{net}, norm {norm}')
+            if runs:
+                least = statistics.median(min(norms) / norms[-1] for norms in runs)
+                said.append(f'{least:.2g} ({net}, norm {norm})')
+    text = 'On CIFAR-10 the least gradient of a convolution is so many times that of the last: '
+    return Verdict('', f'{text}{", ".join(said)}.' if said else 'The rows hold no finished run.')
+
+
+# --- GoogLeNet ------------------------------------------------------------------------------------
+
+
+def g2(claim: Claim, experiment: Experiment) -> Verdict:
+    own = claim._replace(unit='percentage points', margin=0.5)
+    return _said('Test error', judge.difference(own, experiment, 'reduced', 'naive'))
+
+
+def branch_costs(row: judge.Row) -> dict[str, dict[str, float]]:
+    """By block and branch, how many percentage points of error its absence adds."""
+    errors = judge.values_of(row, 'branch_errors')
+    found: dict[str, dict[str, float]] = {}
+    for name, error in errors.items():
+        block, _, branch = name.partition('/')
+        if branch:
+            found.setdefault(block, {})[branch] = 100 * (error - errors['whole'])
+    return found
+
+
+def g4(claim: Claim, experiment: Experiment) -> Verdict:
+    """The cost of the most important branch of a block minus that of the least important one.
+
+    Which these are is read off the other seeds: the two ends of a row's own noise would always lie
+    apart.
+    """
+    arm, level = 'GoogLeNet', experiment.plan['level']
+    data = experiment.plan.get('dataset', '')
+    costs = [branch_costs(row) for row in finished(experiment, arm).values()]
+    trouble = judge.sample(experiment, arm, judge.test_error).trouble
+    if len(costs) <= judge.LEAST:
+        return Verdict(NOT_RESOLVED, f'{trouble or "too few seeds"}.', seeds=len(costs), data=data)
+    values = []
+    for place, own in enumerate(costs):
+        others = costs[:place] + costs[place + 1 :]
+        spreads = []
+        for block, branches in own.items():
+            mean = {name: statistics.fmean(one[block][name] for one in others) for name in branches}
+            least, most = min(mean, key=mean.__getitem__), max(mean, key=mean.__getitem__)
+            spreads.append(branches[most] - branches[least])
+        values.append(statistics.fmean(spreads))
+    found = interval(values, level)
+    verdict = judge.decided(found.low, found.high, claim.margin or 0.0, claim.direction)
+    kinds = {name: [one[block][name] for one in costs for block in one] for name in costs[0][block]}
+    shares = ', '.join(f'{name} {statistics.fmean(own):+.1f}' for name, own in kinds.items())
+    text = (
+        f'Without the most important branch of a block the error is {found.mean:.2f} points higher '
+        f'than without the least important one, [{found.low:+.2f}, {found.high:+.2f}], mean of '
+        f'{len(costs[0])} blocks, validation images. Mean cost of each branch: {shares}.'
+    )
+    if trouble:
+        verdict, text = NOT_RESOLVED, f'{text} {trouble}.'
+    elif verdict == NOT_RESOLVED and claim.margin:
+        needed = tests.seeds_needed(statistics.stdev(values), claim.margin, level, True)
+        text += f' To find {claim.margin:g} {claim.unit} takes about {needed} seeds.'
+    return Verdict(verdict, text, found.mean, found.low, found.high, len(costs), data, 'seeds')
+
+
+def g6(claim: Claim, experiment: Experiment) -> Verdict:
+    pair = ('auxiliary classifiers', 'no auxiliary classifiers')
+    return judge.difference(claim, experiment, *pair)
+
+
+def g7(claim: Claim, experiment: Experiment) -> Verdict:
+    pair = ('global average', 'fully connected')
+    rows = [finished(experiment, arm) for arm in pair]
+    sizes = [next((row['parameters'] for row in own.values()), None) for own in rows]
+    said = f'Parameters: {sizes[0]:,} and {sizes[1]:,}.' if all(sizes) else ''
+    return _beside(judge.difference(claim, experiment, *pair), Verdict('', said))
 
 
 # --- ResNet ---------------------------------------------------------------------------------------
@@ -136,14 +398,14 @@ def r1(claim: Claim, experiment: Experiment) -> Verdict:
     pair = ('plain-20', 'plain-56')
     found = judge.difference(claim, experiment, *pair, judge.train_error)
     test = judge.difference(claim, experiment, *pair)
-    return _beside(found, test._replace(text=f'Test error: {test.text}'))
+    return _beside(found, _said('Test error', test))
 
 
 def r2(claim: Claim, experiment: Experiment) -> Verdict:
     pair = ('resnet-56', 'resnet-20')
     found = judge.difference(claim, experiment, *pair)
     train = judge.difference(claim, experiment, *pair, judge.train_error)
-    return _beside(found, train._replace(text=f'Training error: {train.text}'))
+    return _beside(found, _said('Training error', train))
 
 
 def r4(claim: Claim, experiment: Experiment) -> Verdict:
@@ -172,17 +434,44 @@ def r5(claim: Claim, experiment: Experiment) -> Verdict:
     return _beside(found, *(judge.difference(same, experiment, *pair) for pair in pairs))
 
 
+def r7(claim: Claim, experiment: Experiment) -> Verdict:
+    pair = ('warm-up', 'no warm-up')
+    found = judge.ratio(claim, experiment, *pair, _at(0.8))
+    points = claim._replace(unit='percentage points', margin=1.0, direction=0)
+    errors = judge.difference(points, experiment, *pair, judge.train_error)
+    words = 'Training error at the end, which the paper calls similar'
+    return _beside(_said('To 80 % training error', found), _said(words, errors))
+
+
 RULES: dict[str, Rule] = {
     'L1': l1,
+    'L3': l3,
+    'L5': l5,
+    'L6': l6,
     'L9': l9,
     'A1': a1,
+    'A2a': a2a,
     'A3b': a3b,
     'A3d': a3d,
+    'A4b': a4b,
+    'A4c': a4c,
     'A5a': a5a,
+    'A6': a6,
+    'V1c': v1c,
+    'V2': v2,
+    'V3': v3,
+    'V5': a2a,
+    'V6': v6,
+    'G2': g2,
+    'G4': g4,
+    'G6': g6,
+    'G7': g7,
     'R1': r1,
     'R2': r2,
+    'R3': r3,
     'R4': r4,
     'R5': r5,
+    'R7': r7,
 }
 
 
@@ -190,3 +479,14 @@ def verdict(claim: Claim) -> Verdict | None:
     """The verdict of stored rows, or None where there is no rule, or are no rows."""
     rule, experiment = RULES.get(claim.id), stored(claim.config)
     return rule(claim, experiment) if rule and experiment else None
+
+
+# What rows of another config say of a claim, whether or not it has rows of its own
+PARTS: dict[str, tuple[str, Rule]] = {'A4c': ('batchnorm_mnist.py:full', _a4c_mnist)}
+
+
+def part(claim: Claim) -> str:
+    """What stored rows of another config say of a claim; '' where there are none."""
+    config, rule = PARTS.get(claim.id, ('', None))
+    experiment = stored(config) if config else None
+    return rule(claim, experiment).text if rule and experiment else ''

@@ -1,0 +1,61 @@
+"""How far the gradient gets in deep nets at the start: activation, initial weights, batch norm.
+
+    python -m experiments.run --config configs/gradient_flow.py:small
+
+Two claims under test. ReLU solves the vanishing gradient, because sigmoid multiplies it by at most
+1/4 in every layer (the notes on VGG; not in the paper): that is one of two factors of a layer, its
+weights are the other. And the degradation of deep plain nets is not one of vanishing gradients,
+since batch norm keeps their norms healthy (He et al. 2015, Sec. 4.1).
+
+Nothing is trained: each run takes one step. The norm of the gradient of every layer is a measure,
+read before this step, on CIFAR-10.
+
+    nets      fully connected, 128 units in each of 30 hidden layers (full: 5 too): sigmoid, tanh and ReLU;
+              weights of standard deviation 0.01 (AlexNet's), Glorot's, He's; with and without batch
+              norm. Plain and residual nets of 56 layers, with and without it.
+    argument  width of the nets of 56 layers   images
+    small     8                                100
+    full      16                               500
+
+Expected: see experiments/stored/README.md where it is measured, else not measured here.
+"""
+
+from configs import base
+
+ARGUMENTS = ('small', 'full')
+DEPTHS = {'small': (30,), 'full': (5, 30)}  # a net is compiled for each of the arms
+INITIALISERS = ('gaussian_0.01', 'glorot', 'he')
+
+
+def get_config(arg='small'):
+    config = base.get_config()
+    config.title = 'Gradients at the start of a training'
+    config.data.name = 'cifar10'
+    config.data.limit = 1_000 if arg == 'small' else 5_000
+    config.model.name = 'mlp_300'
+    config.train.steps = 1
+    config.train.rate = 0.001
+    config.train.schedule = 'constant'
+    config.measure.names = ('gradient_norms',)
+    config.measure.epochs = (0,)
+    config.measure.images = 100 if arg == 'small' else 500
+    return config
+
+
+def sweep(add, arg):
+    for depth in DEPTHS[arg]:
+        for activation in ('sigmoid', 'tanh', 'relu'):
+            for initialiser in INITIALISERS:
+                for norm in ('none', 'batch'):
+                    fields = dict(hidden=(128,) * depth, initialiser=initialiser)
+                    model = dict(activation=activation, norm=norm, fields=fields)
+                    label = f'{depth} layers, {activation}, {initialiser}, norm {norm}'
+                    for seed in range(3):
+                        add(label, model=model, seed=seed)
+    for net in ('plain56', 'resnet56'):
+        for norm in ('none', 'batch'):
+            fields = dict(width=8 if arg == 'small' else 16)
+            for seed in range(3):
+                add(
+                    f'{net}, norm {norm}', model=dict(name=net, norm=norm, fields=fields), seed=seed
+                )
