@@ -366,6 +366,8 @@ class Net(nn.Module):
 def check_fields(name: str, net: type[Net], fields: dict) -> None:
     """Raises ValueError for an axis that the net lacks, or a value that it cannot take."""
     for field, value in fields.items():
+        if field in ('classes', 'channels') and not (type(value) is int and value > 0):
+            raise ValueError(f'{name}: {field} is {value!r}, it must be a whole number from 1.')
         for lacked, what in ((field, 'axis'), (f'{field}={value}', 'choice')):
             if lacked in net.LACKS:
                 raise ValueError(

@@ -11,8 +11,6 @@ each arm chooses its own.
     argument   steps
     small      9,000
     full       50,000
-
-Expected: see experiments/stored/README.md where it is measured, else not measured here.
 """
 
 from configs import base

@@ -13,11 +13,10 @@ read before this step, on CIFAR-10.
     nets      fully connected, 128 units in each hidden layer: sigmoid, tanh and ReLU; weights of
               standard deviation 0.01 (AlexNet's), Glorot's, He's; with and without batch norm.
               Plain and residual nets of 56 layers, with and without it.
+
     argument  hidden layers   width of the nets of 56 layers   images
     small     30              8                                100
     full      5 and 30        16                               500
-
-Expected: see experiments/stored/README.md where it is measured, else not measured here.
 """
 
 from configs import base

@@ -12,8 +12,6 @@ with its 60 links and with all 96; how alike the maps of C3 are is a measure of 
     full       54,000    20       the same
 
 Everything else is as in lenet_mnist.py:1998: codes as outputs and their loss.
-
-Expected: see experiments/stored/README.md where it is measured, else not measured here.
 """
 
 from configs import base

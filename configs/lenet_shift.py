@@ -16,8 +16,6 @@ a fully connected net cannot tell, LeNet-5 loses what it knows of neighbours.
     full_permuted    54,000    20
 
 LeNet-5 is the modern form with 61,706 weights; the others have 238,510 and 266,610.
-
-Expected: see experiments/stored/README.md where it is measured, else not measured here.
 """
 
 from configs import base

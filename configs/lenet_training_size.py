@@ -12,8 +12,6 @@ paper trained on, a tenth is held out here: 54,000 are left.
     full       20       one arm of six
 
 Every arm sees its images equally often, so fewer images are fewer steps, as in the paper.
-
-Expected: see experiments/stored/README.md where it is measured, else not measured here.
 """
 
 from configs import base

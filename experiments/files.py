@@ -49,18 +49,25 @@ def read(path: str | os.PathLike) -> list[dict[str, Any]]:
     A line that is not a JSON object (what a crash leaves), or that was changed since it was
     written, is skipped with a warning that names file and line.
     """
+    return read_from(path, 0)[0]
+
+
+def read_from(path: str | os.PathLike, start: int) -> tuple[list[dict[str, Any]], int]:
+    """`read` from a byte on, and the byte after the last whole line, where to go on later."""
     try:
-        lines = Path(path).read_bytes().split(b'\n')
+        with open(path, 'rb') as file:
+            file.seek(start)
+            content = file.read()
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        return [], 0
     rows = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(content.split(b'\n'), start=1):
         try:
             if line.strip():
                 rows.append(unsealed(line, 'row'))
         except ValueError as error:
-            warnings.warn(f'{path}, line {number}: {error}, skipped', stacklevel=2)
-    return rows
+            warnings.warn(f'{path}, line {number}: {error}, skipped', stacklevel=3)
+    return rows, start + content.rfind(b'\n') + 1
 
 
 def sealed(content: dict[str, Any]) -> dict[str, Any]:
@@ -115,7 +122,7 @@ def _temporary(path: Path) -> tuple[Path, BinaryIO]:
     while True:
         temporary = path.with_name(f'.{path.name}.{secrets.token_hex(8)}.part')
         file = open(temporary, 'xb')  # 'x' follows no link and takes no file that exists
-        _lock(file.fileno(), wait=True)
+        lock(file.fileno(), wait=True)
         if os.fstat(file.fileno()).st_nlink:  # else swept before it was locked
             return temporary, file
         file.close()
@@ -138,14 +145,15 @@ def _remove_unlocked(path: Path) -> None:
     with contextlib.suppress(OSError):  # it is gone, or no file
         found = os.open(path, os.O_RDONLY | getattr(os, 'O_NOFOLLOW', 0) | os.O_NONBLOCK)
         try:
-            if _lock(found, wait=False):
+            if lock(found, wait=False):
                 path.unlink()
         finally:
             os.close(found)
 
 
-def _lock(file: int, wait: bool) -> bool:
-    """Locks an open file; False where another process has, or where there are no locks."""
+def lock(file: int, wait: bool) -> bool:
+    """Locks an open file until it is closed; False where another process has, or where there are
+    no locks."""
     try:
         import fcntl  # of Unix
 

@@ -4,7 +4,8 @@
     python -m experiments.run --config configs/ablate_pooling.py:mnist --only pool=max,seed=0
     python -m experiments.run --config configs/lenet_mnist.py --config.train.epochs=2 --dry_run
 
-The same command again continues where it stopped: finished runs are skipped.
+The same command again continues where it stopped: finished runs are skipped. Started several times
+on one work directory, here or on other machines that see it, it shares the runs.
 """
 
 import argparse
@@ -27,7 +28,8 @@ from experiments.workdir import check_name
 _WORKDIRS = 'runs'
 _STATUSES = (
     'Exit status: 0 all well, 1 some run diverged or failed, 2 a mistake in what was asked, '
-    '130 interrupted, 141 nobody reads the output any more.'
+    f'{interrupts.CONTINUE} ended by SIGTERM after a step and its checkpoint: run the same command '
+    'again to continue, 130 interrupted, 141 nobody reads the output any more.'
 )
 
 
@@ -39,6 +41,11 @@ def main(argv: list[str] | None = None) -> int:
     with interrupts.handled():
         try:
             return _main(argv, console)
+        except KeyboardInterrupt:
+            if not interrupts.stops():
+                raise
+            print('interrupted. Run the same command again to continue.', file=sys.stderr)
+            return interrupts.CONTINUE
         except OSError as error:  # of the terminal or a file; the work directory words its own
             raise UserError(
                 f'the output cannot be written ({reason(error)}). Run the same '
@@ -50,8 +57,7 @@ def _main(argv: list[str], console: tables.Console) -> int:
     args, assignments = parse(argv)
     whole = runs.plan_of(config.read_config(args.config), assignments)
     plan = runs.only(whole, ','.join(args.only or ()))
-    folder = pathlib.Path(args.workdir or pathlib.Path(_WORKDIRS) / plan.name)
-    check_name(folder)
+    folder = workdir_of(args, plan)
     _print_plan(plan, folder, console)
     if args.dry_run:
         _print_runs(plan, console)
@@ -69,16 +75,23 @@ def _main(argv: list[str], console: tables.Console) -> int:
         return runner.finish()
     except KeyboardInterrupt:
         names = workdir.kept()
-        kept = sum(run.name in names for run in runner.asked)
+        kept = sum(name in names for name in runner.asked)
         end = f'finished runs kept in {folder}: {kept}. Run the same command again to continue.'
         print(f'\ninterrupted in {runner.current}; {end}', file=sys.stderr)
-        return 130
+        return interrupts.CONTINUE if interrupts.stops() else 130
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     """Splits the command line into its flags and the `--config.field=value` overrides."""
     words = 'Trains every run of a config and ends with a table, a figure and a report.'
     parser = config.parser('python -m experiments.run', words, _STATUSES)
+    add_arguments(parser)
+    parser.add_argument('--dry_run', action='store_true', help='print the runs and stop')
+    return config.parse(parser, argv)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of whoever trains a plan."""
     parser.add_argument('--workdir', metavar='DIR', help=f'default: {_WORKDIRS}/CONFIG-ARGUMENT')
     parser.add_argument(
         '--only',
@@ -91,8 +104,17 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
         metavar='DIR',
         help="folder of compiled programs, or 'off'; default: the user's cache",
     )
-    parser.add_argument('--dry_run', action='store_true', help='print the runs and stop')
-    return config.parse(parser, argv)
+
+
+def workdir_of(args: argparse.Namespace, plan: runs.Plan) -> pathlib.Path:
+    """The work directory that is asked for, or the default.
+
+    Raises:
+      UserError: its name cannot be printed.
+    """
+    folder = pathlib.Path(args.workdir or pathlib.Path(_WORKDIRS) / plan.name)
+    check_name(folder)
+    return folder
 
 
 def _print_plan(plan: runs.Plan, folder: pathlib.Path, console: tables.Console) -> None:

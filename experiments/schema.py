@@ -157,6 +157,7 @@ PLAN = Schema(
         'threshold': FRACTION,
         'arm_rates': dict_of(list_of(POSITIVE)),
         'runs': dict_of(OBJECT),
+        'drawn': COUNT,  # bytes of results.jsonl that table and figures are of
         'digest': TEXT,
     },
 )
@@ -231,6 +232,9 @@ def plan_fault(plan: Any) -> str:
         strange = set(plan.get(name, plan['arms'])) ^ set(plan['arms'])
         if strange:
             return f'{name} and arms differ in {shown(sorted(strange)[0])}'
+    for pair in plan.get('comparisons', ()):
+        if len(pair) != 2 or not {*pair} <= {*plan['arms']}:
+            return f'comparisons has {shown(pair)}, which are not two arms'
     if 'runs' in plan and set(plan['runs']) != set(plan['points']):
         return 'runs and points differ'
     for name, run in plan.get('runs', {}).items():

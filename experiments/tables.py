@@ -1,5 +1,6 @@
 """Tables for a terminal and for Markdown, and the console that they are printed on."""
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -18,8 +19,12 @@ from experiments.errors import Unread, printable
 _WORDS = (
     'net', 'layer', 'kind', 'paper', 'arm', 'changes', 'learning rates', 'final seeds',
     'claim', 'verdict', 'effect', 'the notes say',
+    'supported', 'contradicted', 'equivalent', 'not resolved', 'corrected',
 )
 # fmt: on
+_MARKS = re.compile(  # what Markdown acts on
+    r'[|`~]|<(?=[A-Za-z/!?])|\*(?=\S)|(?<!\w)_|_(?!\w)|\[(?=[^\]]*\][(\[])|\\(?=[^\w\s])'
+)
 _GAP = 2  # between two columns
 _WIDTH = 200  # columns, where no terminal says how wide it is
 
@@ -57,8 +62,16 @@ class Console(rich.console.Console):
 def markdown(headings: Sequence[str], lines: Lines) -> str:
     """A table as GitHub reads it, with a newline at its end."""
     rules = ['---' if heading in _WORDS else '---:' for heading in headings]
-    cells = ([printable(cell).replace('|', r'\|') for cell in line] for line in lines)
+    cells = ([as_markdown(cell) for cell in line] for line in lines)
     return ''.join(f'| {" | ".join(line)} |\n' for line in (headings, rules, *cells))
+
+
+def as_markdown(text: str) -> str:
+    """The text in one line, so that GitHub shows it as it is: no tag, link, emphasis or formula."""
+    text = re.sub('&(?=#?[0-9A-Za-z]+;)', '&amp;', printable(text))
+    text = _MARKS.sub(r'\\\g<0>', text)
+    # GitHub looks for formulas before it looks for backslashes
+    return text.replace('$', '<span>$</span>')
 
 
 class Terminal:

@@ -1,8 +1,10 @@
 """The files of a work directory: its plan, its rows, and the files of each run."""
 
+import collections
 import contextlib
 import json
 import os
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +29,10 @@ class Experiment(NamedTuple):
     curves: dict[str, list[dict[str, Any]]]
 
 
-_FILES = 'plan.json results.jsonl results.csv figure.png figure.svg report.html points'.split()
+_FILES = (
+    'plan.json results.jsonl results.csv figure.png figure.svg report.html points leases jobs'
+).split()
+_LONG = 10.0  # seconds of waiting for the lock of the rows, after which it is said
 _ANEW = 'run the experiment again to replace it; finished runs are kept'
 
 
@@ -38,18 +43,39 @@ def folder_of(run: str) -> str:
 
 def read_rows(workdir: str | os.PathLike) -> list[dict[str, Any]]:
     """Rows of results.jsonl in order, without those that do not fit the schema, with a warning."""
-    path = Path(workdir) / 'results.jsonl'
+    return _rows_from(Path(workdir), 0)[0]
+
+
+def _rows_from(workdir: Path, start: int) -> tuple[list[dict[str, Any]], int]:
+    """`read_rows` from a byte on, and the byte where to go on later."""
+    path = workdir / 'results.jsonl'
+    found, end = files.read_from(path, start)
     rows = []
-    for row in read(path):
+    for row in found:
         fault = schema.row_fault(row)
         if fault:
-            warnings.warn(f'{path}: a row is left out: {fault}', stacklevel=2)
+            name = row.get('point') if isinstance(row, dict) else None
+            of = f' of run {name}' if schema.NAME.fits(name) else ''
+            warnings.warn(f'{path}: a row{of} is left out: {fault}', stacklevel=3)
         else:
             rows.append(row)
-    return rows
+    return rows, end
 
 
-def read_experiment(workdir: str | os.PathLike) -> Experiment:
+def read_curve(workdir: Path, run: str) -> list[dict[str, Any]]:
+    """The epochs of a run, ascending; what does not fit the schema is left out with a warning."""
+    metrics = workdir / folder_of(run) / 'metrics.jsonl'
+    epochs = {}
+    for line in read(metrics):
+        fault = schema.fault(line, schema.CURVE)
+        if fault:
+            warnings.warn(f'{metrics}: an epoch is left out: {fault}', stacklevel=2)
+        else:
+            epochs[line['epoch']] = line
+    return [epochs[epoch] for epoch in sorted(epochs)]
+
+
+def read_experiment(workdir: str | os.PathLike, with_curves: bool = True) -> Experiment:
     """Reads a work directory, without rows and curves of runs that the plan does not name.
 
     Raises UserError if there is no plan.json, or one that cannot be used.
@@ -70,17 +96,9 @@ def read_experiment(workdir: str | os.PathLike) -> Experiment:
     last = {row['point']: row for row in read_rows(workdir)}
     rows = [_of_plan(last[name], plan, path) for name in plan['points'] if name in last]
     curves = {}
-    for run in plan['points']:
-        metrics = workdir / folder_of(run) / 'metrics.jsonl'
-        epochs = {}
-        for line in read(metrics):
-            fault = schema.fault(line, schema.CURVE)
-            if fault:
-                warnings.warn(f'{metrics}: an epoch is left out: {fault}', stacklevel=2)
-            else:
-                epochs[line['epoch']] = line
-        if epochs:
-            curves[run] = [epochs[epoch] for epoch in sorted(epochs)]
+    for run in plan['points'] if with_curves else ():
+        if curve := read_curve(workdir, run):
+            curves[run] = curve
     return Experiment(plan, [row for row in rows if row], curves)
 
 
@@ -105,13 +123,14 @@ def _strange(folder: Path) -> list[str]:
     return sorted(name for name in names if name not in ours and not files.is_temporary(name))
 
 
-def _state_of(path: Path) -> tuple[int, int] | None:
-    """What changes when a row is added to a file; None if there is no file."""
+def _state_of(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a row is added to a file, the file and its size first; None without one."""
     try:
-        found = path.stat()
+        with open(path, 'rb') as file:  # opened, since a network file system asks its server then
+            found = os.fstat(file.fileno())
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def check_name(folder: Path) -> None:
@@ -126,7 +145,8 @@ def check_name(folder: Path) -> None:
 class WorkDir:
     """A work directory that is written to. It only ever adds: nothing finished is overwritten.
 
-    `rows` holds the last row of every run, by the name of the run.
+    `rows` holds the last row of every run, by the name of the run; `counts` how many it has;
+    `read` so many bytes of their file hold them.
     """
 
     def __init__(self, folder: Path, experiment: str):
@@ -142,7 +162,7 @@ class WorkDir:
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter('always')
-                rows = read_rows(folder)
+                rows, self.read = _rows_from(folder, 0)
             try:
                 found = str(schema.parse(plan.read_bytes())['experiment'])
             except (FileNotFoundError, NotADirectoryError):
@@ -168,7 +188,9 @@ class WorkDir:
             )
         for warning in caught:
             note(str(warning.message))
-        self.rows: dict[str, dict[str, Any]] = {row['point']: row for row in rows}
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.counts: collections.Counter[str] = collections.Counter()
+        self._take(rows)
         self._made = False
         with self.writing():
             folder.mkdir(parents=True, exist_ok=True)
@@ -198,21 +220,52 @@ class WorkDir:
     def kept(self) -> set[str]:
         """The runs that have a row in the folder now: it may have been removed meanwhile."""
         with contextlib.suppress(OSError):
-            return {row['point'] for row in self._stored()}
+            return {row['point'] for row in self._stored(0)[0]}
         return set()
 
     def refresh(self) -> bool:
-        """Reads the rows again, which other processes add to; whether the file has changed."""
+        """Reads the rows that other processes have added; whether the file has changed."""
         before, self._seen = self._seen, _state_of(self.folder / 'results.jsonl')
         if self._seen == before:
             return False
-        self.rows |= {row['point']: row for row in self._stored()}
+        same = before and self._seen and before[0] == self._seen[0] and before[1] <= self._seen[1]
+        if not same:
+            self.read = 0
+            self.counts.clear()
+        rows, self.read = self._stored(self.read)
+        self._take(rows)
         return True
 
-    def _stored(self) -> list[dict[str, Any]]:
+    def _stored(self, start: int) -> tuple[list[dict[str, Any]], int]:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # damaged lines were named when the folder was opened
-            return read_rows(self.folder)
+            return _rows_from(self.folder, start)
+
+    def _take(self, rows: list[dict[str, Any]]) -> None:
+        self.rows |= {row['point']: row for row in rows}
+        self.counts.update(row['point'] for row in rows)
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """No other process adds rows meanwhile, and all that are there have been read.
+
+        Where the file system has no locks, they may all the same.
+
+        Raises:
+          UserError: the folder cannot be written to.
+        """
+        path = self.folder / 'results.jsonl'
+        words = f'waits for another process, which has locked {path}'
+        timer = threading.Timer(_LONG, note, [words])
+        timer.daemon = True
+        with self.writing(), open(path, 'ab') as file:
+            timer.start()
+            try:
+                files.lock(file.fileno(), wait=True)
+            finally:
+                timer.cancel()
+            self.refresh()
+            yield
 
     def write(self, name: str, text: str | bytes) -> None:
         """Writes a whole file, or leaves the old one as it was."""
@@ -231,4 +284,4 @@ class WorkDir:
     def add(self, row: dict[str, Any]) -> None:
         """Adds the row of a run."""
         self.append('results.jsonl', row)
-        self.rows[row['point']] = row
+        self.rows[row['point']] = row  # counted when it is read

@@ -1,5 +1,6 @@
 """The command that shows the claims: its table, its JSON and its errors."""
 
+import configparser
 import io
 import json
 
@@ -141,3 +142,12 @@ def test_what_cannot_be_trained_is_one_line(words, message, capsys):
     assert command.main(words) == 2
     error = capsys.readouterr().err
     assert error.startswith('error: ') and message in error and error.count('\n') == 1
+
+
+def test_an_installed_copy_has_the_rows_that_claims_are_judged_by(root):
+    given = configparser.ConfigParser()
+    given.read(root / 'setup.cfg')
+    patterns = given['options.package_data']['experiments'].split(', ')
+    packed = {path for one in patterns for path in (root / 'experiments').glob(one)}
+    kept = {path for path in (root / 'experiments/stored').rglob('*.json*')}
+    assert len(kept) > 100 and kept == packed

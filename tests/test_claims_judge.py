@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from experiments import bits
-from experiments.claims import judge, statistics
+from experiments.claims import judge
 from experiments.claims.claim import Claim
 from experiments.plan.runs import steps_to_error
+from experiments.report import statistics
 from experiments.workdir import Experiment
 
 

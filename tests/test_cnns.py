@@ -130,6 +130,8 @@ def test_a_side_that_does_not_fit_is_refused_with_those_that_do(name, side, mess
         ('vgg11', dict(widths=(8, 8, 8, 8, 0)), 'widths'),
         ('resnet18', dict(blocks=()), 'blocks is .*one or more numbers'),
         ('resnet20', dict(blocks=0), 'blocks is'),
+        ('lenet5', dict(classes=-1), 'classes is -1, it must be a whole number from 1'),
+        ('lenet5', dict(channels=1.0), 'channels is 1.0'),
         ('mlp_300', dict(hidden=()), 'hidden is'),
         ('alexnet', dict(groups=7), 'which 7 groups do not divide'),
     ],

@@ -8,7 +8,7 @@ from rows import experiment, row, with_runs
 from experiments import files
 from experiments.errors import UserError
 from experiments.report import compare, figures, page
-from experiments.report.sentences import sentences
+from experiments.report.sentences import data_note, sentences
 from experiments.report.summary import summarise
 from experiments.workdir import Experiment
 
@@ -146,3 +146,9 @@ def test_two_arms_that_cannot_be_told_apart_are_refused():
     one, two = made('a', [0.1], arms=('net', 'net (b)')), made('b', [0.1])
     with pytest.raises(UserError, match=r"two work directories have an arm 'net \(b\)'"):
         compare.together(['a', 'b'], [one, two])
+
+
+def test_the_images_of_every_experiment_are_said():
+    one, two = (made(name, [0.1], dataset_note=f'{name} of 10 images') for name in 'ab')
+    summary = summarise(compare.together(['a', 'b'], [one, two]))
+    assert data_note(summary) == 'Data: a of 10 images; b of 10 images.'

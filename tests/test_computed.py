@@ -325,3 +325,19 @@ def test_norms_of_kernels_run_from_the_first_convolution_to_the_last():
 )
 def test_facts_beside_trained_claims_are_those_of_the_papers(facts, words):
     assert words in facts()
+
+
+def test_the_table_of_verdicts_in_the_readme_is_what_the_command_finds(root):
+    text = (root / 'README.md').read_text()
+    head, _, *lines = text[text.index('| paper | supported') :].split('\n\n')[0].splitlines()
+    cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in (head, *lines)]
+    said = {
+        name: kind
+        for line in cells[1:]
+        for kind, cell in zip(cells[0], line)
+        for name in cell.split()
+    }
+    assert all(said[name] == found(name).verdict for name in COMPUTED)
+    trained = {one.id: ledger.verdict(one) for one in ledger.CLAIMS.values() if not one.compute}
+    assert all(said[name] == one.verdict for name, one in trained.items())
+    assert set(ledger.CLAIMS) == set(said) - {*ledger.SECTIONS}

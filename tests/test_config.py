@@ -280,11 +280,27 @@ def test_a_file_of_the_user_comes_before_a_packaged_config_of_its_name(project):
     (project / 'configs/base.py').write_text('def get_config(): 1 / 0')
     with pytest.raises(UserError, match='ZeroDivisionError'):
         configs.read_config('configs/base.py').make()
+    with pytest.raises(UserError, match='There are: .*configs/mine.py'):
+        (project / 'configs/mine.py').write_text('')
+        configs.read_config('lenet')
     with pytest.raises(UserError, match="'configs/ablate_poolin.py'.*mean 'configs/ablate_pooling"):
         configs.read_config('configs/ablate_poolin.py')
     for elsewhere in ('other/ablate_pooling.py', str(project / 'ablate_pooling.py')):
         with pytest.raises(UserError, match='no config file'):
             configs.read_config(elsewhere)
+
+
+def test_with_python_P_a_package_experiments_of_the_user_does_not_hide_ours(project):
+    (project / 'experiments.py').write_text('')
+    for flags in ([], ['-P']):
+        done = subprocess.run(
+            [sys.executable, *flags, '-c', 'import experiments; print(experiments.__file__)'],
+            env=os.environ | {'PYTHONPATH': str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        found = pathlib.Path(done.stdout.strip())
+        assert found == (ROOT / 'experiments/__init__.py' if flags else project / 'experiments.py')
 
 
 @pytest.mark.parametrize('first, status', [('', 0), ('import configs; ', 1)])

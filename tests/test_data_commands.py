@@ -104,7 +104,7 @@ def test_check_names_a_truncated_shard_once(tfds_dir, tmp_path, capsys):
     shard.write_bytes(shard.read_bytes()[:500_000])
     assert commands.main(['check', 'mnist', '--data_dir', str(tmp_path / 'tfds')]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 and 'is damaged' in ''.join(lines)
+    assert sum('is damaged' in line for line in lines) == 1
     assert 'test: 10,000 records read, 0 of them broken' in lines
 
 

@@ -32,12 +32,14 @@ ORDER = (
     'experiments.models',
     'experiments.report',
     'experiments.runner',
+    'experiments.status',
     'experiments.claims',
     'experiments.benchmark',
     'experiments.figures',
     'experiments.sheets',
     'experiments.predict',
     'experiments.run',
+    'experiments.launch',
 )
 
 

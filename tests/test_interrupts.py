@@ -29,3 +29,16 @@ def test_a_signal_takes_effect_after_what_may_not_be_interrupted(number):
             done.append('rows')
         done.append('more')
     assert done == ['rows']
+
+
+def test_sigterm_waits_where_the_code_asks_for_it_and_ctrl_c_does_not():
+    with interrupts.handled():
+        with interrupts.patient():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert interrupts.stops()
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # a second one ends at once
+        with pytest.raises(KeyboardInterrupt), interrupts.patient():
+            os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), interrupts.handled():
+        assert not interrupts.stops()
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import experiments
-from experiments import options
+from experiments import launch, options, status
 from experiments.benchmark import command as benchmark
 from experiments.claims import command as claims
 from experiments.data import commands as data
@@ -23,10 +23,14 @@ OPTIONS = {
     '--against': 'what is measured beside ours',
     '--ablation': 'what is measured',
     '--batch': 'images a step',
+    '--cancel': 'ends what was started',
     '--class_names': 'file of names, one a line',
+    '--cluster': 'where workers are started',
     '--compilation_cache': 'folder',
     '--compile': 'cases that torch.compile is tried on',
     '--config': 'config file',
+    '--constraint': "Slurm's",
+    '--cpus': 'processors of a worker',
     '--data_dir': 'folder of TFDS sets, as data.dir',
     '--devices': 'number of devices that share a batch, as train.devices',
     '--draws': 'draws of an image',
@@ -35,23 +39,33 @@ OPTIONS = {
     '--each': 'which sheet',
     '--epochs': 'number of epochs',
     '--figure': 'file of a figure that is drawn instead',
+    '--gpus': 'GPUs of a worker',
     '--images': 'number of images of a sheet',
     '--json': 'prints JSON',
     '--markdown': 'prints a GitHub table',
+    '--memory': 'of a worker, GB',
     '--model': "a net by torchvision's name",
     '--only': 'part of a plan',
     '--operations': 'what is measured',
     '--out': 'where the result is written',
+    '--parallel': 'workers at a time',
+    '--partition': "Slurm's",
+    '--print_script': 'prints what would be submitted',
     '--page': 'folder that a page is written to',
     '--profile': 'what is measured',
     '--resize': 'pixels of the shorter side, as data.resize',
     '--rounds': 'repetitions of a measurement',
     '--run': 'trains what is shown',
+    '--runs_per_task': 'how many workers are started',
     '--scale': 'how large what is trained is',
     '--seconds': 'length of a measurement',
+    '--setup': 'line of shell before a worker',
     '--show': 'prints what is stored',
     '--side': 'pixels of an image',
     '--sizes': 'what is measured',
+    '--slurm': 'other fields of sbatch',
+    '--status': 'prints how far a sweep is',
+    '--time': 'of a worker, minutes',
     '--torch_python': 'interpreter',
     '--views': 'which sheet',
     '--weights': 'file of weights',
@@ -69,7 +83,8 @@ def parsers(monkeypatch):
         config, 'parse', lambda parser, argv: made.append(parser) or plain(parser, argv)
     )
     run.parse(['--config', 'a.py'])
-    made += [command.parser() for command in (benchmark, claims, models, predict, sheets)]
+    launch.parse(['--config', 'a.py'])
+    made += [command.parser() for command in (benchmark, claims, models, predict, sheets, status)]
     top = data.parser()
     (several,) = (one for one in top._actions if isinstance(one, argparse._SubParsersAction))
     return [*made, top, *several.choices.values()]

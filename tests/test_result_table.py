@@ -135,3 +135,10 @@ def test_a_metric_that_only_rows_know_is_a_column_of_table_and_csv(tmp_path):
     values = dict(zip(head.split(','), first.split(',')))
     assert float(values['test_confidence_mean']) == 0.55
     assert dict(zip(head.split(','), second.split(',')))['test_confidence_mean'] == ''
+
+
+def test_table_and_markdown_say_which_images_and_how_many():
+    note = 'mnist 3.0.1; only the first 500 of 54,000 train images'
+    summary = summarise(experiment([row('average', 0, 0.1)], dataset_note=note))
+    assert note in result_table.terminal(summary).caption
+    assert f'- Data: {note}.' in result_table.markdown(summary).splitlines()

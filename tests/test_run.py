@@ -538,8 +538,10 @@ def test_a_full_disk_keeps_the_finished_runs(tiny, tmp_path, capsys, monkeypatch
     assert len(rows_of(workdir)) == 8
 
 
-@pytest.mark.parametrize('sent', [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_sweep_continues_where_it_stopped(sent, tiny, tmp_path, finished, root):
+@pytest.mark.parametrize('sent, status', [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_an_interrupted_sweep_continues_where_it_stopped(
+    sent, status, tiny, tmp_path, finished, root
+):
     workdir = tmp_path / 'w'
     command = [sys.executable, '-m', 'experiments.run', '--config', tiny, '--workdir', str(workdir)]
     process = subprocess.Popen(
@@ -558,7 +560,7 @@ def test_an_interrupted_sweep_continues_where_it_stopped(sent, tiny, tmp_path, f
         _, err = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130, err
+    assert process.returncode == status, err
     assert 'finished runs kept in' in err and 'Run the same command again' in err
     assert 'Traceback' not in err
     kept = (workdir / 'results.jsonl').read_bytes()
@@ -601,7 +603,7 @@ def test_a_run_interrupted_between_its_epochs_continues_and_ends_the_same(
     capsys.readouterr()
     assert run.main([*words, str(tmp_path / 'w')]) == 0
     assert (
-        'max pooling (final, seed 0, learning rate 0.05): continues after epoch 2'
+        'max pooling (final, seed 0, learning rate 0.05): continues after epoch 2, step 12'
         in capsys.readouterr().out
     )
     assert rows_of(tmp_path / 'w') == [whole]
@@ -732,12 +734,35 @@ def test_weights_are_kept_of_the_final_runs(finished):
     assert net.apply(variables, np.zeros((2, 32, 32, 1)), train=False).shape == (2, 10)
 
 
+def test_sigterm_inside_of_an_epoch_saves_the_step_and_the_same_command_goes_on(
+    tiny, tmp_path, capsys, monkeypatch
+):
+    words = ['--config', tiny, '--config.protocol.rates=()', '--only', 'pool=max,seed=0']
+    assert run.main([*words, '--workdir', str(tmp_path / 'whole')]) == 0
+    (whole,) = rows_of(tmp_path / 'whole')
+    plain = progress.Reporter.step
+
+    def step(self, step, *more):
+        plain(self, step, *more)
+        if step == 5:  # of 8, four an epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(progress.Reporter, 'step', step)
+        assert run.main([*words, '--workdir', str(tmp_path / 'w')]) == 75
+    assert 'Run the same command again to continue' in capsys.readouterr().err
+    assert rows_of(tmp_path / 'w') == [] and list((tmp_path / 'w/leases').iterdir()) == []
+    assert run.main([*words, '--workdir', str(tmp_path / 'w')]) == 0
+    assert 'continues after epoch 1, step 6' in capsys.readouterr().out
+    assert rows_of(tmp_path / 'w') == [whole]
+
+
 def test_an_interrupt_that_comes_back_as_an_error_of_the_run_is_still_an_interrupt(
     tiny, tmp_path, capsys, monkeypatch
 ):
     def fit(*_, **__):  # as C++ code does it
         try:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
         except KeyboardInterrupt:
             raise RuntimeError('INTERNAL: callback failed') from None
 
@@ -1206,7 +1231,7 @@ def test_a_learning_rate_that_diverges_beside_another_is_reported_by_run_and_ste
 
 
 def test_an_interrupt_names_all_runs_of_the_group(tiny, tmp_path, capsys, monkeypatch):
-    grouped(monkeypatch, lambda configs: os.kill(os.getpid(), signal.SIGTERM))
+    grouped(monkeypatch, lambda configs: os.kill(os.getpid(), signal.SIGINT))
     words = ['--config', tiny, '--workdir', str(tmp_path / 'w'), '--config.train.together=2']
     assert run.main(words) == 130
     err = capsys.readouterr().err

@@ -1,6 +1,8 @@
 """Sentences claim what the intervals support, and no more."""
 
+import numpy as np
 import pytest
+import scipy.stats
 from rows import compared, experiment, row
 
 from experiments.report.sentences import notes, sentences, top5_notes, views_notes
@@ -130,3 +132,18 @@ def test_the_small_print_says_what_the_intervals_leave_out():
     text = ' '.join(notes(compared({0: 0.1}, {0: 0.1})))
     for words in ('95 %', 'not the sampling of test images', 'not corrected', 'paired by seed'):
         assert words in text
+
+
+def test_declared_comparisons_have_intervals_that_hold_for_all_of_them():
+    errors = {'a': (0.10, 0.12, 0.11), 'b': (0.08, 0.10, 0.10), 'c': (0.13, 0.13, 0.15)}
+    rows = [row(arm, seed, one) for arm, own in errors.items() for seed, one in enumerate(own)]
+    made = experiment(rows, arms=errors, comparisons=[['a', 'b'], ['a', 'c']])
+    lines = sentences(summarise(made))[-3:]
+    # Welch's test alone; c is first, so Bonferroni over two: level 1 - 0.05 / 2
+    one, two = np.array(errors['a']), np.array(errors['c'])
+    test = scipy.stats.ttest_ind(two, one, equal_var=False)
+    low, high = (100 * value for value in test.confidence_interval(1 - 0.05 / 2))
+    alone = [100 * value for value in test.confidence_interval(0.95)]
+    assert lines[0].startswith('Declared comparisons')
+    assert f'c minus a: +2.67 [{low:+.2f}, {high:+.2f}], p = {2 * test.pvalue:.2g} ' in lines[2]
+    assert f'alone {alone[0]:+.2f} to {alone[1]:+.2f})' in lines[2] and 'b minus a' in lines[1]

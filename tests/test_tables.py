@@ -3,7 +3,9 @@
 import io
 import re
 import sys
+from html import unescape
 
+import markdown_it
 import pytest
 import rich.console
 from speeds import TWO
@@ -152,3 +154,26 @@ def run_of(path):
     console = type('Console', (), {'print': lambda self, table: seen.append(table)})()
     run._print_plan(runs.plan_of(config.read_config(path)), 'x', console)
     return seen[0].title
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '<b>max</b>',
+        'a $y$',
+        '`x` | y',
+        '[a](http://b)',
+        '*a* and **b**',
+        '_a_',
+        '~~a~~',
+        '&lt;',
+        r'\<b>',
+    ]
+    + ['max_pool', '0.03*', '0.9 [0.8, 1.0]', 'x < 3 & y'],
+)
+def test_a_markdown_table_shows_a_text_as_it_is(text):
+    made = tables.markdown(['arm', 'rate'], [[text, '1']])
+    html = markdown_it.MarkdownIt('commonmark').enable(['table', 'strikethrough']).render(made)
+    cell = re.search('<td.*?>(.*?)</td>', html)[1].replace('<span>$</span>', '$')
+    assert '<' not in cell and unescape(cell) == text
+    assert not re.search(r'(?<!<span>)\$', made)  # else GitHub sets a formula

@@ -28,7 +28,7 @@ def test_an_unknown_name_ends_with_the_nearest():
 
 
 def test_an_unprepared_set_ends_with_the_command_to_run(tmp_path):
-    with pytest.raises(UserError, match='not prepared.*\n.*experiments.data prepare mnist'):
+    with pytest.raises(UserError, match='not prepared.*experiments.data prepare mnist'):
         data.load(fields('mnist', dir=str(tmp_path)))
 
 
@@ -271,5 +271,5 @@ def test_prepare_says_what_it_needs(capsys, monkeypatch):
 
     monkeypatch.setitem(sys.modules, 'tensorflow', None)
     assert commands.main(['prepare', 'mnist']) == 2
-    assert "pip install '.[prepare]'" in capsys.readouterr().err
+    assert 'pip install tensorflow' in capsys.readouterr().err
     assert commands.main(['prepare', 'digits']) == 0

@@ -672,13 +672,16 @@ def both(images, changes, seeds, devices, rates=None):
 def test_a_training_that_continues_ends_as_one_that_was_never_interrupted(
     images, tmp_path, changes, count
 ):
-    """At every epoch, the last one included; the snapshot passes through its file."""
+    """After an epoch, inside of one and after the last; the snapshot passes through its file."""
     runs = [config_of(seed=seed, **(dict(train__epochs=3) | changes)) for seed in range(count)]
-    files, weights = [], {}
+    kept, weights = {}, {}
 
     def keep(snapshot):
-        files.append(tmp_path / f'{len(files)}.msgpack')
-        checkpoint.save(files[-1], {'x': 1}, snapshot())
+        made = snapshot()
+        whole = made.partial is None
+        if (made.epoch, whole) in kept.keys() ^ {(1, True), (1, False), (3, True)}:
+            kept[made.epoch, whole] = tmp_path / f'{len(kept)}.msgpack'
+            checkpoint.save(kept[made.epoch, whole], {'x': 1}, made)
 
     def trained(begun=None, **given):
         lines, ended = [], {}
@@ -706,10 +709,11 @@ def test_a_training_that_continues_ends_as_one_that_was_never_interrupted(
     losses = [loss for *_, loss in told if loss is not None]
     assert all(0 < loss < 10 for loss in losses)  # none, where the machine is busy
     assert {images for images, *_ in told} == {count * 16} and len(told[0][1]) == count
-    assert len(files) == 3 and len(lines) == 3 * count and len(weights) == count
-    for epoch, file in enumerate(files, start=1):
+    assert len(kept) == 3 and len(lines) == 3 * count and len(weights) == count
+    for (epoch, whole), file in kept.items():
         begun, note = checkpoint.read(file, {'x': 1})
         assert begun.epoch == epoch and not note
+        assert whole or (begun.partial['loss'].shape == (1, count) and begun.partial['seconds'] > 0)
         again, others, ended = trained(begun)
         assert again == rows and others == lines[epoch * count :]
         jax.tree.map(np.testing.assert_array_equal, ended, weights)

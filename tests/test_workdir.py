@@ -28,14 +28,16 @@ def test_loading_keeps_the_last_row_of_each_run_of_the_plan(tmp_path):
         row('average', 7, 0.5, point='ba9876543210'),
         row('average', 0, 0.25, point='0123456789ab'),
         {'no': 'point'},
+        row('average', 0, 1.25, point='0123456789ab'),
     ):
         files.append(tmp_path / 'results.jsonl', one)
     folder = tmp_path / 'points' / PLAN['points'][0]
     folder.mkdir(parents=True)
     for epoch, value in ((1, 0.9), (2, 0.8), (1, 0.7)):  # started over: the later line counts
         files.append(folder / 'metrics.jsonl', {'epoch': epoch, 'validation/error': value})
-    with pytest.warns(UserWarning, match='a row is left out: it lacks point, arm'):
+    with pytest.warns(UserWarning, match='a row is left out: it lacks point, arm') as found:
         loaded = workdirs.read_experiment(tmp_path)
+    assert 'a row of run 0123456789ab is left out: test/error is 1.25' in str(found[1].message)
     assert [one['test/error'] for one in loaded.rows] == [0.25]
     assert [line['validation/error'] for line in loaded.curves[PLAN['points'][0]]] == [0.7, 0.8]
 

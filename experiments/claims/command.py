@@ -19,7 +19,7 @@ from experiments import tables
 from experiments.claims import page, trained
 from experiments.claims.claim import VERDICTS, Claim, Verdict
 from experiments.claims.ledger import CLAIMS, verdict
-from experiments.claims.words import HEADINGS, full, table
+from experiments.claims.words import HEADINGS, by_paper, full, table
 from experiments.errors import UserError, check_writable, command, one_of
 from experiments.options import Parser
 from experiments.progress import note
@@ -124,5 +124,6 @@ def main(argv: list[str] | None = None) -> int:
         kinds = ', '.join(f'{counts[kind]} {kind}' for kind in VERDICTS if counts[kind])
         title = f'{len(pairs)} claims: {kinds}'
         tables.show(tables.Terminal(HEADINGS, table(pairs), title))
+        tables.show(tables.Terminal(*by_paper(pairs)))
         print('python -m experiments.claims ID shows one in full.', file=sys.stderr)
     return 0

@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import style
-from experiments.claims import judge, statistics, trained
+from experiments.claims import judge, trained
 from experiments.claims.claim import Claim, Verdict
+from experiments.report import statistics
 from experiments.report.intervals import interval
 from experiments.report.summary import finished
 from experiments.style import GREY

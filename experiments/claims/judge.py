@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments import bits
-from experiments.claims import statistics
 from experiments.claims.claim import (
     CONTRADICTED,
     EQUIVALENT,
@@ -30,11 +29,12 @@ from experiments.claims.claim import (
     Claim,
     Verdict,
 )
+from experiments.report import family, statistics
+from experiments.report.family import LEAST, Comparison
 from experiments.report.summary import arm_rows, seeds_of
 from experiments.workdir import Experiment
 
 Row = dict[str, Any]
-LEAST = 2  # seeds of an arm, below which there is no interval
 
 
 def test_error(row: Row) -> float | None:
@@ -107,41 +107,15 @@ def trials(experiment: Experiment, arm: str) -> dict[float, list[float]]:
     return found
 
 
-class Comparison(NamedTuple):
-    """Arm b minus arm a, alone and as one of a family."""
-
-    a: str
-    b: str
-    raw: statistics.Difference
-    corrected: statistics.Difference  # at the level of Holm's procedure
-    p: float  # Holm's
-
-
 def comparisons(
     experiment: Experiment,
     metric: Callable[[Row], float | None],
-    family: Sequence[tuple[str, str]] = (),
-) -> dict[tuple[str, str], Comparison]:
-    """The family of comparisons that the experiment declares, of the arms that have seeds enough.
-
-    family: of the plan, unless others are given. Holm's correction counts all of the family, those
-    without rows as well.
-    """
-    pairs = [tuple(pair) for pair in family or experiment.plan.get('comparisons', ())]
-    level = experiment.plan['level']
+    pairs: Sequence[tuple[str, str]] = (),
+) -> dict[tuple[str, str], family.Comparison]:
+    """The family of comparisons that the experiment declares, unless other pairs are given."""
+    pairs = [(a, b) for a, b in pairs or experiment.plan.get('comparisons', ())]
     arms = {arm: sample(experiment, arm, metric).values for pair in pairs for arm in pair}
-    known = [pair for pair in pairs if min(len(arms[arm]) for arm in pair) >= LEAST]
-    raw = {(a, b): statistics.difference(arms[a], arms[b], level) for a, b in known}
-    p = [raw[pair].p if pair in raw else 1.0 for pair in pairs]
-    adjusted, levels = statistics.holm(p, level) if pairs else ([], [])
-    found = {}
-    for pair, own, own_level in zip(pairs, adjusted, levels):
-        if pair in raw:
-            a, b = pair
-            paired = raw[pair].paired
-            corrected = statistics.difference(arms[a], arms[b], own_level, paired)
-            found[pair] = Comparison(a, b, raw[pair], corrected, own)
-    return found
+    return family.comparisons(pairs, arms, experiment.plan['level'])
 
 
 def decided(low: float, high: float, margin: float, direction: int) -> str:
@@ -170,9 +144,9 @@ def difference(
         return Verdict(NOT_RESOLVED, f'{text}.', seeds=least, data=data)
     # the same comparison may be declared the other way round
     declared = [tuple(pair) for pair in experiment.plan.get('comparisons', ())]
-    family = [(a, b) if {a, b} == set(pair) else pair for pair in declared]
-    family = family if (a, b) in family else [(a, b)]
-    found = comparisons(experiment, metric, family)[a, b]
+    pairs = [(a, b) if {a, b} == set(pair) else pair for pair in declared]
+    pairs = pairs if (a, b) in pairs else [(a, b)]
+    found = comparisons(experiment, metric, pairs)[a, b]
     margin, level = claim.margin or 0.0, experiment.plan['level']
     own = found.corrected
     verdict = decided(own.low, own.high, margin, claim.direction)

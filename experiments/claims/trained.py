@@ -11,10 +11,10 @@ from pathlib import Path
 
 from configs import base
 from experiments.claims import judge
-from experiments.claims import statistics as tests
 from experiments.claims.claim import NOT_RESOLVED, Claim, Verdict
 from experiments.claims.computed.gradients import per_layer
 from experiments.plan.runs import steps_to_error
+from experiments.report import statistics as tests
 from experiments.report.intervals import interval
 from experiments.report.summary import finished
 from experiments.workdir import Experiment, read_experiment

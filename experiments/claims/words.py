@@ -1,6 +1,7 @@
 """Claims and verdicts as the lines of tables, for the terminal, the page and Markdown."""
 
-from experiments.claims.claim import Claim, Verdict
+from experiments.claims.claim import VERDICTS, Claim, Verdict
+from experiments.claims.ledger import SECTIONS
 
 HEADINGS = ('claim', 'verdict', 'effect', 'the notes say')
 
@@ -23,6 +24,17 @@ def _number(value: float) -> str:
 def table(pairs: list[tuple[Claim, Verdict]]) -> list[tuple[str, ...]]:
     """The lines of the table of all claims, in the order of HEADINGS."""
     return [(one.id, found.verdict, effect(one, found), one.sentence) for one, found in pairs]
+
+
+def by_paper(pairs: list[tuple[Claim, Verdict]]) -> tuple[list[str], list[list[str]]]:
+    """A table of one screen: for each paper, the claims of every verdict that was given."""
+    found = {claim.id: one.verdict for claim, one in pairs}
+    kinds = [kind for kind in VERDICTS if kind in found.values()]
+    lines = [
+        [paper, *(' '.join(c.id for c in claims if found.get(c.id) == kind) for kind in kinds)]
+        for paper, claims in SECTIONS.items()
+    ]
+    return ['paper', *kinds], lines
 
 
 def full(claim: Claim, found: Verdict) -> list[tuple[str, str]]:

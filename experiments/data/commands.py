@@ -264,7 +264,7 @@ def parser() -> Parser:
 
     add('list', 'the data sets that are ready to use')
     words = 'download a TFDS data set and write it as array_record files'
-    add('prepare', f'{words} (needs TensorFlow: .[prepare])')
+    add('prepare', f'{words} (needs TensorFlow)')
     show = add('show', 'classes, counts, sizes, mean and deviation, and a sheet of images')
     show.add_argument('--resize', type=int, default=0, metavar='PIXELS', help='as data.resize')
     show.add_argument('--out', metavar='FILE', help='the sheet, a .png; default: NAME.png')

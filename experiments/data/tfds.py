@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from experiments.errors import UserError, nearest, reason
 from experiments.files import digest
 
 _DIR = '~/tensorflow_datasets'
+# The extra [prepare] by its content: a name of it would need to know how this was installed
+_TENSORFLOW = f'pip install {"tensorflow" if sys.platform == "darwin" else "tensorflow-cpu"}'
 
 
 def prepared(fields: ConfigDict) -> Source:
@@ -224,9 +227,9 @@ def open_builder(name: str, folder: str | None = None):
     if not builder.is_prepared():
         raise UserError(
             f'data set {name!r} is not prepared in {where(folder)}.{_variants(name, folder)} '
-            "Prepare it once with\n    pip install '.[prepare]' && python -m experiments.data "
-            f'prepare {name}{_into(folder)}\n'
-            'or point TFDS_DATA_DIR (or --config.data.dir) to a data_dir that holds it.'
+            f'Prepare it once with "{_TENSORFLOW} && python -m experiments.data prepare '
+            f'{name}{_into(folder)}", or point TFDS_DATA_DIR (or --config.data.dir) to a data_dir '
+            'that holds it.'
         )
     return builder
 
@@ -257,7 +260,7 @@ def prepare(name: str, folder: str | None = None) -> str:
         import tensorflow  # noqa: F401
     except ImportError as error:
         words = 'preparing a data set needs TensorFlow (reading one does not)'
-        raise UserError(f"{words}: pip install '.[prepare]'") from error
+        raise UserError(f'{words}: {_TENSORFLOW}') from error
     import tensorflow_datasets as tfds  # start-up cost
 
     try:

@@ -140,7 +140,8 @@ def _existing(text: str) -> pathlib.Path:
     elif path.parent in (pathlib.Path('.'), pathlib.Path('configs')) and name in _configs(packaged):
         return packaged / name
     else:
-        own = [str(path.parent / name) for name in _configs(path.parent)]
+        folders = dict.fromkeys((path.parent, pathlib.Path('configs')))
+        own = [str(folder / name) for folder in folders for name in _configs(folder)]
         known = dict.fromkeys([*own, *(f'configs/{name}' for name in _configs(packaged))])
         raise UserError(
             f'no config file {text!r}.{nearest(text, known)} There are: {", ".join(known)}.'

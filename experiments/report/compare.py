@@ -1,10 +1,11 @@
 """Work directories to report on: one as it is, several side by side as one experiment."""
 
 import argparse
+import contextlib
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,21 @@ def read(folders: Sequence[str | os.PathLike]) -> Experiment:
     Raises:
       UserError: a folder is no work directory, or was given twice.
     """
+    with noted():
+        found = [read_experiment(folder) for folder in folders]
+    return together(folders, found)
+
+
+@contextlib.contextmanager
+def noted() -> Iterator[None]:
+    """Every warning inside becomes a note on standard error, once."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         try:
-            found = [read_experiment(folder) for folder in folders]
+            yield
         finally:
             for text in dict.fromkeys(str(warning.message) for warning in caught):
                 note(text)
-    return together(folders, found)
 
 
 def names(folders: Sequence[str | os.PathLike], experiments: Sequence[Experiment]) -> list[str]:
@@ -98,7 +106,11 @@ def together(folders: Sequence[str | os.PathLike], experiments: Sequence[Experim
             plan['arm_seeds'][label[arm]] = own.get('arm_seeds', {}).get(arm, own['seeds'])
             plan['arm_rates'][label[arm]] = own.get('arm_rates', {}).get(arm, own['rates'])
             plan['arm_epochs'][label[arm]] = own.get('epochs')
-            plan['origin'][label[arm]] = {'name': name, 'data': data[index]}
+            plan['origin'][label[arm]] = {
+                'name': name,
+                'data': data[index],
+                'images': own['dataset_note'],
+            }
         for run, what in own.get('runs', {}).items():
             plan['runs'][f'{index}-{run}'] = what | {'arm': label[what['arm']]}
         rows += [

@@ -10,7 +10,14 @@ from experiments import tables
 from experiments.errors import printable
 from experiments.files import write_whole
 from experiments.report.intervals import Interval, interval
-from experiments.report.sentences import difference_text, error_text, notes, sentences, views_notes
+from experiments.report.sentences import (
+    data_note,
+    difference_text,
+    error_text,
+    notes,
+    sentences,
+    views_notes,
+)
 
 HEADINGS = (
     'arm',
@@ -61,14 +68,14 @@ def _plain(value: Interval) -> str:
 
 def terminal(summary: list[dict[str, Any]]) -> tables.Terminal:
     """The table for a console, with the notes as its caption."""
-    caption = '\n'.join(notes(summary))
+    caption = '\n'.join([data_note(summary), *notes(summary)])
     return tables.Terminal(*table(summary), caption=caption)
 
 
 def markdown(summary: list[dict[str, Any]]) -> str:
     """The table and its sentences as Markdown."""
-    lines = sentences(summary) + views_notes(summary)
-    listed = ''.join(f'- {printable(line)}\n' for line in lines)
+    lines = [data_note(summary), *sentences(summary), *views_notes(summary)]
+    listed = ''.join(f'- {tables.as_markdown(line)}\n' for line in lines)
     return f'{tables.markdown(*table(summary))}\n{listed}'
 
 

@@ -1,5 +1,6 @@
 """The summary in sentences: what the test errors support, and the notes on a table."""
 
+import math
 from typing import Any
 
 from experiments.errors import printable
@@ -69,7 +70,31 @@ def sentences(summary: list[dict[str, Any]]) -> list[str]:
         printable(sentence(arm, named[other]))
         for arm in summary[1:]
         for other in (summary[0]['arm'], *arm['neighbours'])
+    ] + [printable(line) for line in _family(summary)]
+
+
+def _family(summary: list[dict[str, Any]]) -> list[str]:
+    """The declared comparisons, with intervals that hold for all of them together."""
+    found = [one for arm in summary for one in arm['declared'].values()]
+    if not found:
+        return []
+    level = percent(summary[0]['level'])
+    lines = [
+        f'Declared comparisons, in percentage points, with {level} intervals that hold for all of '
+        "them together (Holm's correction):"
     ]
+    for one in found:
+        low, high = (100 * value for value in one.corrected[1:3])
+        how = 'paired by seed' if one.raw.paired else 'unpaired'
+        if not math.isnan(one.raw.correlation):
+            how += f', correlation {one.raw.correlation:+.2f}'
+        if one.raw[1:3] != one.corrected[1:3]:
+            how += f'; alone {100 * one.raw.low:+.2f} to {100 * one.raw.high:+.2f}'
+        lines.append(
+            f'{one.b} minus {one.a}: {100 * one.raw.effect:+.2f} [{low:+.2f}, {high:+.2f}], '
+            f'p = {one.p:.2g} ({how})'
+        )
+    return lines
 
 
 def notes(summary: list[dict[str, Any]]) -> list[str]:
@@ -93,6 +118,12 @@ def notes(summary: list[dict[str, Any]]) -> list[str]:
         )
     texts += [f'{arm["arm"]}: {failure}' for arm in summary for failure in arm['failures']]
     return texts
+
+
+def data_note(summary: list[dict[str, Any]]) -> str:
+    """Which images the numbers are about, and how many of them where their number was limited."""
+    images = dict.fromkeys(arm['images'].strip().rstrip('.') for arm in summary)
+    return f'Data: {"; ".join(images)}.'
 
 
 def views_notes(summary: list[dict[str, Any]]) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from experiments.errors import printable
+from experiments.report.family import comparisons
 from experiments.report.intervals import Interval, interval
 from experiments.schema import METRICS
 from experiments.workdir import Experiment
@@ -145,12 +146,14 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
         arms (same seed, same data order: paired); None for the baseline itself.
     neighbours: {arm: Interval}, the same against every earlier arm but the baseline from which this
         one differs in one field: the other comparisons of a grid that change one factor.
+    declared: {arm a: Comparison of this arm with a}, of the comparisons that the config declares.
     further: {metric: Interval over finished seeds} of the test split, of metrics that are none of
         the above, as they are stored.
     seconds_per_epoch: median, None if unknown. parameters: count, None if unknown.
     failures: list of strings, e.g. 'seed 3 diverged: loss is nan at step 40'.
     unfinished: list of strings, e.g. 'seed 3, epoch 4 of 10', of runs that are running or stopped.
     data: the data set, where several experiments are compared; arms of another one have no pairs.
+    images: which images it has, with the limit on their number where there is one.
     rate_at_edge: the chosen learning rate is the lowest or highest of several tried: a better one
         may lie beyond.
     """
@@ -171,6 +174,11 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
             level,
         )
 
+    pairs = [(a, b) for a, b in plan.get('comparisons', ())]
+    errors = {
+        arm: {seed: row['test/error'] for seed, row in rows.items()} for arm, rows in done.items()
+    }
+    family = comparisons(pairs, errors, level)
     summary = []
     for place, arm in enumerate(plan['arms']):
         rows = list(done[arm].values())
@@ -202,6 +210,7 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
                 'test_error5': interval(column(rows, 'test/error5'), level),
                 'difference': paired(arm, plan['arms'][0]) if place else None,
                 'neighbours': {other: paired(arm, other) for other in neighbours},
+                'declared': {a: found for (a, b), found in family.items() if b == arm},
                 'further': {
                     name: interval(column(rows, f'test/{name}'), level)
                     for name in _further(experiment)
@@ -211,6 +220,7 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
                 'failures': _failures(experiment, arm),
                 'unfinished': unfinished_words(experiment, arm),
                 'data': data_of(arm),
+                'images': origin.get(arm, {}).get('images', plan['dataset_note']),
                 'rate_at_edge': bool(chosen)
                 and len(rates) > 1
                 and any(math.isclose(chosen[0], edge) for edge in (min(rates), max(rates))),

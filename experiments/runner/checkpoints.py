@@ -34,10 +34,10 @@ class Checkpoint:
         self.begun, self.note = checkpoint.read(self.path, self.made_of)
         self._last, self._took = time.monotonic(), 0.0  # the last writing: its end, its length
 
-    def keep(self, snapshot: Callable[[], checkpoint.Snapshot]) -> None:
-        """Writes snapshot(), unless the last writing was a short while ago."""
+    def keep(self, snapshot: Callable[[], checkpoint.Snapshot], now: bool = False) -> None:
+        """Writes snapshot(), unless the last writing was a short while ago; now: always."""
         start = time.monotonic()
-        if start - self._last < max(KEEP, KEEP_TIMES * self._took):
+        if not now and start - self._last < max(KEEP, KEEP_TIMES * self._took):
             return
         with self.workdir.writing():
             checkpoint.save(self.path, self.made_of, snapshot())

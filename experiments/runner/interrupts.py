@@ -1,17 +1,41 @@
-"""Ctrl-C and SIGTERM: an interrupted call ends in one line, never between two rows of a group."""
+"""Ctrl-C and SIGTERM: an interrupted call ends in one line, never between two rows of a group.
+
+SIGTERM is what a cluster sends before it takes a machine away: a training finishes its step first,
+and writes its checkpoint. A second signal ends the process at once.
+"""
 
 import contextlib
 import signal
 from collections.abc import Callable, Iterator
 
+CONTINUE = 75  # exit status after SIGTERM: EX_TEMPFAIL, run the same command again
+
 interrupted: list[int] = []  # signals that came
+_patient = False  # whether SIGTERM waits for the end of a step
 
 
 def interrupt(number: int, frame) -> None:
     """Handler of Ctrl-C and SIGTERM. A second one ends the process at once."""
     interrupted.append(number)
     signal.signal(number, signal.SIG_DFL)
-    raise KeyboardInterrupt
+    if number != signal.SIGTERM or not _patient:
+        raise KeyboardInterrupt
+
+
+def stops() -> bool:
+    """Whether SIGTERM has come."""
+    return signal.SIGTERM in interrupted
+
+
+@contextlib.contextmanager
+def patient() -> Iterator[None]:
+    """SIGTERM raises nothing inside: the code asks `stops` where it can end."""
+    global _patient
+    before, _patient = _patient, True
+    try:
+        yield
+    finally:
+        _patient = before
 
 
 @contextlib.contextmanager

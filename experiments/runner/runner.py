@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
+import signal
 import sys
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,20 @@ from experiments import train
 from experiments.data import Dataset
 from experiments.environment import environment
 from experiments.errors import UserError
-from experiments.files import sealed
+from experiments.files import sealed, unsealed
 from experiments.plan.runs import FINAL, SELECT, Arm, Plan, Run, choose_learning_rate
 from experiments.progress import Reporter, note
 from experiments.report import figures, page, result_table
 from experiments.report.sentences import sentences
 from experiments.report.summary import summarise
-from experiments.runner import checkpoints, interrupts, lengths
+from experiments.runner import checkpoints, interrupts, leases, lengths
 from experiments.runner.rows import Row, label, outcome_columns, plan_file, row_of, words
 from experiments.train import checkpoint
 from experiments.workdir import WorkDir, folder_of, read_experiment
 
+_LOOK = 2.0  # seconds between two looks at what other workers do
+_NAMED = 3  # runs that are waited for, in a note
+_DRAWING = 'drawing'  # the lease of what is drawn
 _DRAWN = 3  # times at most, where another process adds rows while table and figure are drawn
 
 
@@ -42,20 +47,38 @@ class Runner:
     console: Console
     command: str
     environment: dict[str, Any] = dataclasses.field(default_factory=environment)
-    asked: list[Run] = dataclasses.field(default_factory=list)  # so far, by this call
+    asked: dict[str, Run] = dataclasses.field(default_factory=dict)  # so far, by this call
+    ended: set[str] = dataclasses.field(default_factory=set)  # of those
     unsound: list[str] = dataclasses.field(default_factory=list)  # weights of finished runs
+    shared: bool = False  # whether other workers were seen at work
     current: str = 'the first run'
+    # runs that had failed before this call, and how many rows each had
+    _again: dict[str, int] = dataclasses.field(default_factory=dict)
+    _waited: set[str] = dataclasses.field(default_factory=set)  # what was said to be waited for
+
+    def __post_init__(self):
+        self.leases = leases.Leases(self.workdir.folder / leases.FOLDER)
 
     def run(self) -> None:
-        """Trains all runs, an arm at a time: its runs share one compilation."""
+        """Trains all runs, an arm at a time: its runs share one compilation.
+
+        Other workers may train runs of the same work directory meanwhile. What they have is waited
+        for, or taken over where they end.
+        """
         self.workdir.refresh()
         self._write_plan()
         self._check_phases()
         if shorter := lengths.not_continued(self.plan, self.workdir):
             note(shorter)
+        # What failed before is tried again once, by one of the workers that begin together
+        if not self._held(self.plan.arms):
+            names = [name for name, row in self.workdir.rows.items() if row['status'] == 'failed']
+            self._again = {name: self.workdir.counts[name] for name in names}
         with Reporter(self.console, self.plan.size) as self.reporter:
-            for arm in self.plan.arms:
-                self._run_arm(arm)
+            try:
+                self._run_arms()
+            finally:
+                self.leases.close()
         self.current = 'the table and figures'
         if self.unsound:
             more = f' (and {len(self.unsound) - 1} more)' if len(self.unsound) > 1 else ''
@@ -64,18 +87,58 @@ class Runner:
                 '--workdir to train it again.'
             )
 
+    def _run_arms(self) -> None:
+        """Trains arms that no other worker is at first, then helps with the others."""
+        left = list(self.plan.arms)
+        while left:
+            trained = len(self.ended)
+            held = {arm.label: bool(self._held([arm])) for arm in left}
+            for arm in sorted(left, key=lambda arm: held[arm.label]):  # in order, but for that
+                if self._run_arm(arm):
+                    left.remove(arm)
+                if len(self.ended) > trained:
+                    break
+            else:
+                if left:
+                    self._wait(left)
+
+    def _held(self, arms: Iterable[Arm]) -> dict[str, str]:
+        """The runs of arms that other workers train: {label of the run: its worker}."""
+        runs: dict[str, Run] = {}
+        if not self.leases.any():
+            return {}
+        for arm in arms:
+            trials = self.plan.trials(arm, self.workdir.rows)
+            rates = {run.learning_rate for run in trials} or {None}
+            finals = [run for rate in rates for run in self.plan.finals(arm, rate)]
+            runs |= {run.name: run for run in (*trials, *finals)}
+        held = self.leases.others(runs)
+        return {label([runs[name]]): leases.where(holder) for name, holder in held.items()}
+
+    def _wait(self, arms: Sequence[Arm]) -> None:
+        """Waits a moment for what other workers train, and says so once."""
+        self._check_phases()
+        self.shared = True
+        if held := self._held(arms):
+            self.current = f'waiting for {next(iter(held))}'
+            new = {name: worker for name, worker in held.items() if name not in self._waited}
+            if new:
+                self._waited |= new.keys()
+                words = [f'{name} by {worker}' for name, worker in new.items()]
+                more = f' and {len(words) - _NAMED} more' if len(words) > _NAMED else ''
+                note(f'waits for runs of other workers: {"; ".join(words[:_NAMED])}{more}')
+        time.sleep(min(_LOOK, self.leases.interval))
+
     def _check_phases(self) -> None:
         """UserError if the final runs alone are asked for before their learning rates are known."""
         if SELECT in self.plan.phases:
             return
-        missing = [
-            arm.label
-            for arm in self.plan.arms
-            if any(
-                run.name not in self.workdir.rows
-                for run in self.plan.trials(arm, self.workdir.rows)
-            )
-        ]
+        missing = []
+        for arm in self.plan.arms:
+            trials = self.plan.trials(arm, self.workdir.rows)
+            left = [run.name for run in trials if run.name not in self.workdir.rows]
+            if len(left) > len(self.leases.others(left)):  # others are at work on the rest
+                missing.append(arm.label)
         if missing:
             raise UserError(
                 f'the learning rates of {len(missing)} arms (such as {missing[0]}) are not chosen '
@@ -83,30 +146,37 @@ class Runner:
                 f'with --only phase={SELECT} first.'
             )
 
-    def _run_arm(self, arm: Arm) -> None:
+    def _run_arm(self, arm: Arm) -> bool:
+        """Trains what no other worker has of an arm; whether all of it has ended."""
         learning_rate = None
         if arm.learning_rates:
             trials = self._run_trials(arm)
+            if trials is None:
+                return False
             learning_rate = choose_learning_rate(
                 trials, self.workdir.rows, self.plan.config.protocol
             )
             if learning_rate is None:
                 if FINAL in self.plan.phases:
                     self._no_learning_rate(arm)
-                return
+                return True
             self._write_plan()  # names the final runs, so that their curves can be drawn meanwhile
-        if FINAL in self.plan.phases:
-            self._run_phase(self.plan.finals(arm, learning_rate))
+        return FINAL not in self.plan.phases or self._run_phase(
+            self.plan.finals(arm, learning_rate)
+        )
 
-    def _run_trials(self, arm: Arm) -> list[Run]:
-        """Trains the trials of an arm, those that widen its grid too; returns them all."""
-        trials: list[Run] = []
+    def _run_trials(self, arm: Arm) -> list[Run] | None:
+        """Trains the trials of an arm, those that widen its grid too.
+
+        Returns them all, None where other workers have some of them.
+        """
         while True:
             self.workdir.refresh()
-            found = self.plan.trials(arm, self.workdir.rows)
-            new = found[len(trials) :]
-            if not new or SELECT not in self.plan.phases:
-                return found
+            trials = self.plan.trials(arm, self.workdir.rows)
+            if SELECT not in self.plan.phases:
+                rows = self.workdir.rows
+                return trials if all(run.name in rows for run in trials) else None
+            new = [run for run in trials if run.name not in self.asked]
             beyond = [run for run in new if run.learning_rate not in arm.learning_rates]
             if beyond:
                 self.reporter.more(len(beyond))
@@ -114,31 +184,57 @@ class Runner:
                 note(
                     f'{arm.label}: the edge of the grid won, so learning rate {rates} is tried too'
                 )
-            trials = found
-            self._run_phase(new)
+            if not self._run_phase(trials):
+                return None
+            if not new:
+                return trials
 
-    def _run_phase(self, runs: list[Run]) -> None:
-        """Trains runs of one arm and phase and adds their rows; repeats only those that failed."""
+    def _run_phase(self, runs: list[Run]) -> bool:
+        """Trains runs of one arm and phase that no other worker has, and adds their rows.
+
+        Repeats only those that had failed before. Returns whether all have ended.
+        """
         waiting = []
         for run in runs:
-            self.asked.append(run)
-            self._start([run])
-            self.workdir.refresh()  # another process may have trained it meanwhile
-            old = self.workdir.rows.get(run.name)
-            if old and old['status'] in ('done', 'diverged'):
-                end = 'finished before, skipped'
-                if old['status'] == 'diverged':
-                    end = f'diverged before: {old["reason"]}'
-                self.reporter.finish(end)
-                checkpoints.remove(self.workdir, run)  # of a group that it was once the first of
-                self._check_weights(run, old)
+            before = run.name not in self.asked
+            self.asked[run.name] = run
+            if self._has_ended(run, before):
                 continue
-            waiting.append(run)
+            with self.workdir.writing():
+                claimed = self.leases.claim(run.name)
+            if claimed and self._has_ended(run, before):  # between the look and the claim
+                self.leases.release([run.name])
+            elif claimed:
+                waiting.append(run)
             if len(waiting) == run.config.train.together:
                 self._train(waiting)
                 waiting = []
         if waiting:
             self._train(waiting)
+        return all(run.name in self.ended for run in runs)
+
+    def _has_ended(self, run: Run, before: bool) -> bool:
+        """Whether a run has a row that stands; says so at the first time.
+
+        before: this call has not looked at it yet.
+        """
+        if run.name in self.ended:
+            return True
+        self.workdir.refresh()  # another process may have trained it meanwhile
+        row = self.workdir.rows.get(run.name)
+        if row is None or self.workdir.counts[run.name] == self._again.get(run.name):
+            return False
+        self.ended.add(run.name)
+        self._start([run])
+        self.shared |= not before
+        end = 'finished before, skipped' if before else f'{words(row)}, by another worker'
+        if row['status'] == 'diverged':
+            end = f'diverged before: {row["reason"]}'
+        self.reporter.finish(end)
+        if row['status'] != 'failed':  # of a group that it was once the first of
+            checkpoints.remove(self.workdir, run)
+        self._check_weights(run, row)
+        return True
 
     def _check_weights(self, run: Run, row: Row) -> None:
         """Notes where the weights of a finished run are not there, or not those of its row."""
@@ -162,23 +258,58 @@ class Runner:
                 self.workdir.write(f'{folder_of(run.name)}/{name}.json', text)
         kept = self._checkpoint(runs)
         weights: dict[int, Any] = {}
-        outcomes = self._outcomes(runs, kept, weights)
-        rows = [outcome_columns(outcome) for outcome in outcomes]
-        # The weights first: what has a row is never trained again.
-        for index, variables in weights.items():
-            if runs[index].phase == FINAL:
-                packed = checkpoint.weights(variables)
-                self.workdir.write(_weights(runs[index].name), packed)
-                rows[index]['weights'] = checkpoint.digest_of(packed)
-        # The rows of a group together: its checkpoint is of all of them.
-        with interrupts.uninterrupted():
-            for run, row in zip(runs, rows, strict=True):
-                self._add(run, row)
-            if kept.begun or all(row['status'] != 'failed' for row in rows):
-                # what failed on the way continues from its checkpoint, but only once
-                checkpoints.remove(self.workdir, runs[0])
-        for run, row in zip(runs, rows):
-            self.reporter.finish(words(row), label([run]), len(runs))
+        try:
+            outcomes = self._outcomes(runs, kept, weights)
+            added = self._keep_outcomes(runs, outcomes, kept, weights)
+        except leases.Lost:
+            added = []
+        self.leases.release([run.name for run in runs])
+        for index, row in added:
+            self.ended.add(runs[index].name)
+            self.reporter.finish(words(row), label([runs[index]]), len(runs))
+        if interrupts.stops():  # it came after the last step
+            raise KeyboardInterrupt
+        if len(added) < len(runs):
+            self.reporter.say(
+                'another worker took over meanwhile, since this one showed no sign of life; what '
+                'was trained here is dropped'
+            )
+
+    def _keep_outcomes(
+        self,
+        runs: list[Run],
+        outcomes: Sequence[Row | Exception],
+        kept: checkpoints.Checkpoint,
+        weights: dict[int, Any],
+    ) -> list[tuple[int, Row]]:
+        """Writes weights and rows of the runs that are still this worker's: (index, columns)."""
+        columns = [outcome_columns(outcome) for outcome in outcomes]
+        packed = {
+            index: checkpoint.weights(variables)
+            for index, variables in weights.items()
+            if runs[index].phase == FINAL
+        }
+        with self.workdir.exclusive():
+            # The rows of a group together: its checkpoint is of all of them.
+            with interrupts.uninterrupted():
+                own = [index for index, run in enumerate(runs) if self._is_own(run)]
+                # The weights first: what has a row is never trained again.
+                for index in own:
+                    if index in packed:
+                        self.workdir.write(_weights(runs[index].name), packed[index])
+                        columns[index]['weights'] = checkpoint.digest_of(packed[index])
+                for index in own:
+                    self._add(runs[index], columns[index])
+                if 0 in own and (kept.begun or all(row['status'] != 'failed' for row in columns)):
+                    # what failed on the way continues from its checkpoint, but only once
+                    checkpoints.remove(self.workdir, runs[0])
+        return [(index, columns[index]) for index in own]
+
+    def _is_own(self, run: Run) -> bool:
+        """Whether this worker may write the row of a run: it was not taken over."""
+        row, again = self.workdir.rows.get(run.name), self._again.get(run.name)
+        unwritten = row is None or self.workdir.counts[run.name] == again
+        return unwritten and self.leases.holds(run.name)
 
     def _checkpoint(self, runs: list[Run]) -> checkpoints.Checkpoint:
         made_of = {
@@ -192,7 +323,8 @@ class Runner:
         if kept.note:
             note(kept.note)
         if kept.begun:
-            self.reporter.say(f'continues after epoch {kept.begun.epoch}')
+            step = f', step {kept.begun.step}' if kept.begun.partial else ''
+            self.reporter.say(f'continues after epoch {kept.begun.epoch}{step}')
         return kept
 
     def _outcomes(
@@ -200,28 +332,43 @@ class Runner:
     ) -> Sequence[Row | Exception]:
         """The metrics of each run, or the reason for none; puts the variables into `weights`."""
 
+        names = [run.name for run in runs]
+
+        def on_keep(snapshot):
+            self.leases.check(names)
+            kept.keep(snapshot, now=interrupts.stops())
+
+        def on_step(*step, **given):  # after on_keep
+            self.leases.check(names)
+            if interrupts.stops():
+                raise KeyboardInterrupt
+            self.reporter.step(*step, **given)
+
         def on_epoch(index, line):
+            self.leases.check(names)
             self.workdir.append(f'{folder_of(runs[index].name)}/metrics.jsonl', line)
             self.reporter.epoch(line, label([runs[index]]))
-            if interrupts.interrupted:  # what the handler raised inside of a callback is lost
+            # what the handler raised inside of a callback is lost
+            if signal.SIGINT in interrupts.interrupted:
                 raise KeyboardInterrupt
 
         try:
-            return train.fit_together(
-                [run.config for run in runs],
-                self.datasets[runs[0].arm],
-                on_epoch,
-                read_test=runs[0].phase == FINAL,
-                on_step=self.reporter.step,
-                begun=kept.begun,
-                keep=kept.keep,
-                on_end=weights.__setitem__,
-            )
+            with interrupts.patient():
+                return train.fit_together(
+                    [run.config for run in runs],
+                    self.datasets[runs[0].arm],
+                    on_epoch,
+                    read_test=runs[0].phase == FINAL,
+                    on_step=on_step,
+                    begun=kept.begun,
+                    keep=on_keep,
+                    on_end=weights.__setitem__,
+                )
         except checkpoint.Misfit as error:  # raised only where kept.begun is given
             note(f'{kept.path} does not fit ({error}); the training starts over')
             kept.begun = None
             return self._outcomes(runs, kept, weights)
-        except UserError:
+        except (UserError, leases.Lost):
             raise
         except Exception as error:  # one bad run must not cost the others
             if interrupts.interrupted:  # some C++ code turns an interrupt into an error of its own
@@ -234,34 +381,41 @@ class Runner:
 
     def _no_learning_rate(self, arm: Arm) -> None:
         """Rows for the final runs of an arm that no learning rate of the grid trained."""
+        row = {'status': 'failed', 'reason': 'no learning rate of the grid trained'}
         for run in self.plan.finals(arm):
-            self.asked.append(run)
+            self.asked[run.name] = run
+            self.ended.add(run.name)
             self.reporter.start(label([run]), 0)
-            row = {'status': 'failed', 'reason': 'no learning rate of the grid trained'}
-            if run.name not in self.workdir.rows:
-                self._add(run, row)
+            with self.workdir.exclusive(), interrupts.uninterrupted():
+                if run.name not in self.workdir.rows:
+                    self._add(run, row)
             self.reporter.finish(words(row))
 
-    def _write_plan(self) -> None:
-        content = plan_file(self.whole, self.datasets, self.command, self.workdir.rows)
+    def _plan_file(self) -> dict[str, Any]:
+        return plan_file(self.whole, self.datasets, self.command, self.workdir.rows)
+
+    def _write_plan(self, **more: Any) -> None:
+        """more: 'drawn', how many bytes of the rows are in table and figure."""
+        content = self._plan_file() | more
         self.workdir.write('plan.json', json.dumps(sealed(content), indent=1))
 
     def finish(self) -> int:
         """Prints the table and the sentences; writes CSV, figure and report. Returns the status."""
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # damaged lines were named when the folder was opened
-            self.workdir.refresh()
-            for _ in range(_DRAWN):
-                summary, paths = self._draw()
-                if not self.workdir.refresh():
-                    break
+            try:
+                summary, paths = self._draw_once()
+            finally:
+                self.leases.close()
         self.console.print(result_table.terminal(summary))
         for sentence in sentences(summary):
             self.console.print(sentence)
-        written = ', '.join(map(str, paths))
-        self.console.print(f'written: {written}')
+        if paths:
+            self.console.print(f'written: {", ".join(map(str, paths))}')
+        else:
+            self.console.print('table, figure and report were drawn by another worker')
         status = 0
-        for run in self.asked:
+        for run in self.asked.values():
             row = self.workdir.rows[run.name]
             if row['status'] != 'done':
                 print(f'{row["status"]}: {label([run])}: {row["reason"]}', file=sys.stderr)
@@ -269,16 +423,45 @@ class Runner:
                 status |= row['phase'] == FINAL or row['status'] == 'failed'
         return int(status)
 
+    def _draw_once(self) -> tuple[list[dict[str, Any]], list[Path]]:
+        """What `_draw` returns; without files where another worker has drawn all rows."""
+        while True:
+            with self.workdir.writing():
+                if self.leases.claim(_DRAWING):
+                    break
+            self.shared = True
+            time.sleep(min(_LOOK, self.leases.interval))
+        self.workdir.refresh()
+        if self.shared and self._is_drawn():
+            return summarise(read_experiment(self.workdir.folder)), []
+        for _ in range(_DRAWN):
+            summary, paths = self._draw()
+            if not self.workdir.refresh():
+                break
+        return summary, paths
+
+    def _is_drawn(self) -> bool:
+        """Whether the files are of this plan and of all rows."""
+        content = self._plan_file() | {'drawn': self.workdir.read}
+        try:
+            found = unsealed((self.workdir.folder / 'plan.json').read_bytes(), 'plan')
+        except (OSError, ValueError):
+            return False
+        return {**found, 'command': ''} == json.loads(json.dumps({**content, 'command': ''}))
+
     def _draw(self) -> tuple[list[dict[str, Any]], list[Path]]:
         """Writes plan, CSV, figure and report; returns the summary and the files."""
+        drawn = self.workdir.read
         self._write_plan()
         folder = self.workdir.folder
         experiment = read_experiment(folder)
         summary = summarise(experiment)
         with self.workdir.writing():
             result_table.write_csv(folder / 'results.csv', summary)
-            drawn = figures.write(experiment, folder / 'figure')
-            return summary, [folder / 'results.csv', *drawn, page.write(folder)]
+            drawings = figures.write(experiment, folder / 'figure')
+            paths = [folder / 'results.csv', *drawings, page.write(folder)]
+        self._write_plan(drawn=drawn)
+        return summary, paths
 
 
 def _weights(run: str) -> str:

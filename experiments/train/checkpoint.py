@@ -1,4 +1,4 @@
-"""A training between two epochs as one file, so that an interrupted one can continue;
+"""A training between two steps as one file, so that an interrupted one can continue;
 and the weights of a finished one.
 
     points/NAME/checkpoint.msgpack    while a run is trained
@@ -34,7 +34,7 @@ class Misfit(Exception):
 
 
 class Snapshot(NamedTuple):
-    """A training between two epochs; with its config and its data, all that it needs."""
+    """A training between two steps; with its config and its data, all that it needs."""
 
     epoch: int  # epochs done
     step: int  # steps done
@@ -42,6 +42,8 @@ class Snapshot(NamedTuple):
     validation: tuple[dict[str, float], ...]  # of each, after the last epoch
     state: Any  # the trainer's State, or what flax.serialization.to_state_dict makes of it
     records: tuple[dict[str, Any], ...] = ()  # of each, what its row will hold of the epochs so far
+    # inside an epoch, of its steps: {'loss', 'error': float32 [steps, runs], 'seconds': float}
+    partial: dict[str, Any] | None = None
 
 
 def save(path: str | os.PathLike, made_of: dict[str, Any], snapshot: Snapshot) -> None:
@@ -53,7 +55,10 @@ def save(path: str | os.PathLike, made_of: dict[str, Any], snapshot: Snapshot) -
     progress = [snapshot.epoch, snapshot.step, controls, snapshot.validation, snapshot.records]
     header = json.dumps([_VERSION, made_of, *progress])
     state = _arrays(jax.device_get(snapshot.state))
-    content = serialization.msgpack_serialize({'header': header, 'state': state})
+    kept = {'header': header, 'state': state}
+    if snapshot.partial is not None:
+        kept['partial'] = snapshot.partial
+    content = serialization.msgpack_serialize(kept)
     write_whole(path, digest_of(content), content)
 
 
@@ -75,7 +80,8 @@ def read(path: str | os.PathLike, made_of: dict[str, Any]) -> tuple[Snapshot | N
         differ = [what for what, value in asked.items() if of.get(what) != value]
         controls = tuple(Control(*control) for control in controls)
         state = content['state']
-        snapshot = Snapshot(epoch, step, controls, tuple(validation), state, tuple(records))
+        kept = tuple(validation), state, tuple(records), content.get('partial')
+        snapshot = Snapshot(epoch, step, controls, *kept)
     except Exception as error:  # msgpack raises many kinds for a damaged file
         return None, f'{path} is damaged ({reason(error)}); the training starts over'
     if version != _VERSION:

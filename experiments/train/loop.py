@@ -80,9 +80,9 @@ def fit_together(
     there is none yet), which does not wait for it. `on_end` gets the index and the
     final variables, NumPy arrays, of each config that has a row.
 
-    `keep` gets, after an epoch in which no run diverged, a function that returns a Snapshot. Given
-    as `begun`, later or elsewhere, the training continues after that epoch and ends with the same
-    rows, bit for bit on the same machine.
+    `keep` gets, after each step and each epoch as long as no epoch found that a run diverged, a
+    function that returns a Snapshot. Given as `begun`, later or elsewhere, the training continues
+    after that step and ends with the same rows, bit for bit on the same machine.
 
     Raises:
       ValueError: the configs differ in something else.
@@ -91,12 +91,12 @@ def fit_together(
     """
     group = _Group(configs, dataset, begun)
     while group.epoch < group.length.epochs:
-        metrics = group.train_epoch(on_step)
+        metrics = group.train_epoch(on_step, keep)
         if not group.running():
             return group.outcomes
         group.validate(metrics, on_epoch)
         group.read_measures()
-        if len(group.running()) == len(configs):
+        if group.is_whole():
             keep(group.snapshot)
     group.finish(read_test, on_end)
     return group.outcomes
@@ -125,12 +125,14 @@ class _Group:
         # of each run, what its row will hold of the epochs so far
         self.records: list[dict[str, Any]] = [{} for _ in configs]
         self.epoch = self.done = 0  # epochs and steps
+        self.partial: dict[str, Any] | None = None  # of the steps that a snapshot had in its epoch
         self.state = self.program.init(*(config.seed for config in configs))
         if begun:
             self.state = checkpoint.restored(begun, self.state)
             self.epoch, self.done = begun.epoch, begun.step
             self.controls, self.validation = list(begun.controls), list(begun.validation)
             self.records = copy.deepcopy(list(begun.records))
+            self.partial = begun.partial
         else:
             self.read_measures()
 
@@ -138,38 +140,43 @@ class _Group:
         """Indices of the runs that have no outcome yet."""
         return [index for index in range(self.count) if self.outcomes[index] is None]
 
-    def snapshot(self) -> checkpoint.Snapshot:
+    def is_whole(self) -> bool:
+        """Whether no run has an outcome yet."""
+        return len(self.running()) == self.count
+
+    def snapshot(self, partial: dict[str, Any] | None = None) -> checkpoint.Snapshot:
+        """partial: what `train_epoch` has of the epoch's steps so far, inside of one."""
         kept = tuple(self.controls), tuple(self.validation), self.state
         records = copy.deepcopy(tuple(self.records))
-        return checkpoint.Snapshot(self.epoch, self.done, *kept, records)
+        epoch = self.epoch - (partial is not None)
+        return checkpoint.Snapshot(epoch, self.done, *kept, records, partial)
 
-    def train_epoch(self, on_step) -> dict[str, Any]:
+    def train_epoch(self, on_step, keep) -> dict[str, Any]:
         """Trains one epoch; a run whose loss is not finite gets its outcome.
 
         Returns {'loss', 'error': float64 [steps, models], 'rates': of the last step, 'seconds'}.
         """
         self.epoch += 1
-        start, metrics, rates = time.perf_counter(), [], []
-        batches = _train_batches(self.configs, self.dataset, self.program, self.epoch)
+        start, metrics = time.perf_counter(), []
+        before, self.partial = self.partial, None
+        first = self.done - (self.epoch - 1) * self.length.steps_per_epoch
+        batches = _train_batches(self.configs, self.dataset, self.program, self.epoch, first)
         images = self.count * self.configs[0].train.batch
         # One step is one dispatch. The host's part of it is under 3 % even of LeNet-5's step on a
         # CPU, and in a loop on the device XLA's CPU convolutions are many times slower.
         for batch in itertools.islice(batches, self.length.steps - self.done):
-            factor = self.schedule(self.done)
-            pairs = zip(self.configs, self.controls)
-            rates = [config.train.rate * control.scale * factor for config, control in pairs]
+            rates = self._rates(self.done)
             given = np.asarray(rates, np.float32).reshape(self.program.shape)
             self.state, values = self.program.step(self.state, batch, given)
             metrics.append(values)  # stays on the device until the epoch ends
             self.done += 1
+            if self.is_whole() and self.done < self.length.steps:
+                keep(lambda: self.snapshot(self._partial(metrics, start, before)))
             latest = functools.partial(_latest_loss, metrics)
             on_step(self.done, self.length.steps, images, rates, latest)
-        metrics = jax.device_get(metrics)
-        seconds = (time.perf_counter() - start) / self.count
-        found = {
-            name: np.array([np.ravel(values[name]) for values in metrics], np.float64)
-            for name in ('loss', 'error')
-        }
+        found = self._partial(metrics, start, before)
+        seconds = found.pop('seconds') / self.count
+        found = {name: values.astype(np.float64) for name, values in found.items()}
         for index in self.running():
             losses = found['loss'][:, index]
             if not np.isfinite(losses).all():
@@ -177,7 +184,30 @@ class _Group:
                 step = self.done - len(losses) + bad + 1
                 self._diverged(index, f'is {losses[bad]} at step {step} (epoch {self.epoch})')
         self._extend_curves(found['error'])
-        return found | {'rates': rates, 'seconds': seconds}
+        return found | {'rates': self._rates(self.done - 1), 'seconds': seconds}
+
+    def _rates(self, step: int) -> list[float]:
+        """The learning rate of each run in a step of this epoch."""
+        factor = self.schedule(step)
+        pairs = zip(self.configs, self.controls)
+        return [config.train.rate * control.scale * factor for config, control in pairs]
+
+    def _partial(self, metrics: list, start: float, before: dict[str, Any] | None):
+        """{'loss', 'error': float32 [steps, models], 'seconds'} of the epoch's steps so far.
+
+        metrics: of those since `start`; before: the same of those before them, if there are any.
+        """
+        metrics = jax.device_get(metrics)
+        found: dict[str, Any] = {
+            name: np.array([np.ravel(values[name]) for values in metrics], np.float32)
+            for name in ('loss', 'error')
+        }
+        found = {name: values.reshape(-1, self.count) for name, values in found.items()}
+        found['seconds'] = time.perf_counter() - start
+        if before is None:
+            return found
+        joined = {name: np.concatenate([before[name], found[name]]) for name in ('loss', 'error')}
+        return joined | {'seconds': before['seconds'] + found['seconds']}
 
     def _extend_curves(self, errors: np.ndarray) -> None:
         """Adds the points of an epoch, whose errors are [steps, models], to the curves."""
@@ -306,12 +336,14 @@ def _check_alike(configs) -> None:
             )
 
 
-def _train_batches(configs, dataset, program, epoch: int) -> Iterator[dict[str, Any]]:
-    """One epoch's batches for `program.step`; each of several models in the order of its seed."""
+def _train_batches(configs, dataset, program, epoch: int, start: int) -> Iterator[dict[str, Any]]:
+    """One epoch's batches for `program.step` from step `start` on; each of several models in the
+    order of its seed."""
     batch, seeds = configs[0].train.batch, [config.seed for config in configs]
     # a seed is read once, however many learning rates it is tried with
     read = list(dict.fromkeys(seeds))
-    own = [data.train_batches(dataset.train, batch, program.shared, seed, epoch) for seed in read]
+    fixed = dataset.train, batch, program.shared
+    own = [data.train_batches(*fixed, seed, epoch, start=start) for seed in read]
     if not program.shape:
         return own[0]
     places = [read.index(seed) for seed in seeds]

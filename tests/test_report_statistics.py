@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments.claims import statistics
+from experiments.report import statistics
 
 A = dict(enumerate([0.20, 0.22, 0.19, 0.25, 0.21]))
 B = dict(enumerate([0.23, 0.24, 0.20, 0.30, 0.22]))
