@@ -201,17 +201,19 @@ def shift_errors(net, variables, images, labels):
 @measure
 def branch_errors(net, variables, images, labels):
     """Error with one branch of a block at zero, for each branch of each block; 'whole' without."""
-    found = {'whole': _error(net, variables, images, labels)}
     flat = flatten_dict(variables['params'])
-    for branch in branches(variables['params']):
-        mine = (*branch.split('/'), '')[:-1]
-        cut = {
-            path: jnp.zeros_like(leaf) if path[: len(mine)] == mine else leaf
-            for path, leaf in flat.items()
-        }
+    names = branches(variables['params'])
+    owners = [tuple(name.split('/')) for name in names]
+    kept = {path: jnp.array([path[: len(owner)] != owner for owner in owners]) for path in flat}
+
+    def error(keep):
+        cut = {path: jnp.where(keep[path], leaf, 0) for path, leaf in flat.items()}
         changed = {**variables, 'params': unflatten_dict(cut)}
-        found[branch] = _error(net, changed, images, labels)
-    return found
+        return _error(net, changed, images, labels)
+
+    # one program for all branches: a copy of the net for each takes minutes to compile
+    errors = jax.lax.map(error, kept)
+    return {'whole': _error(net, variables, images, labels), **dict(zip(names, errors))}
 
 
 def branches(params) -> list[str]:
