@@ -235,6 +235,7 @@ READ = {  # a value, and the fields with which it is read
     'train.bias_decay': (0.5, {'train.weight_decay': 0.1}),
     'train.epochs': (3, {}),
     'train.rate': (0.5, {}),
+    'data.whole': (True, {'augment.crop': 'area'}),
     'augment.pad': (2, {'augment.crop': 'pad'}),
     'augment.scales': ((40, 50), {'augment.crop': 'scale', 'augment.size': 32}),
     'augment.interpolation': ('random', {'augment.crop': 'area'}),
