@@ -76,7 +76,7 @@ class Crop(NamedTuple):
     def draw(self, rng: np.random.Generator, height: int, width: int) -> tuple[Region, int]:
         """A region of an image of these sides, and the place in WAYS of its interpolation."""
         if self.kind == 'area':
-            _, region = area_region(rng.random(4), height, width)
+            _, region = area_region(rng.random(4).tolist(), height, width)
             way = int(rng.integers(len(WAYS))) if self.interpolation == 'random' else BILINEAR
             return tuple(region.tolist()), way
         scale = int(rng.integers(self.scales[0], self.scales[1], endpoint=True))

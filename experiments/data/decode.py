@@ -123,13 +123,16 @@ def cut(
 
 
 def sides_of(raw: bytes | np.ndarray, upright: bool) -> tuple[int, int]:
-    """Height and width of an image, turned as its EXIF orientation says; from its header alone.
+    """Height and width of an image, turned as its EXIF orientation says; mostly from its header.
 
     Raises as `decode` does.
     """
     if isinstance(raw, np.ndarray):
         return raw.shape[0], raw.shape[1]
-    return _upright_sides(_open(raw), upright)
+    image = _open(raw)
+    if image.format == 'TIFF':  # whose size Pillow turns, but not its orientation, before it loads
+        image.load()
+    return _upright_sides(image, upright)
 
 
 def _upright_sides(image, upright) -> tuple[int, int]:
