@@ -79,6 +79,14 @@ def test_a_value_no_run_could_use_is_refused(path, value, message):
         checks.resolve(config)
 
 
+@pytest.mark.parametrize('field, value', [('stream', 'never'), ('side', 300)])
+def test_what_keeps_whole_images_from_being_cropped_is_refused(field, value):
+    config = base()
+    config.data.whole, config.data[field], config.augment.crop = True, value, 'area'
+    with pytest.raises(UserError, match=f'data.{field}=.*[Ss]et .*'):
+        checks.resolve(config)
+
+
 @pytest.mark.parametrize(
     'name, field, value, message',
     [

@@ -2,14 +2,20 @@
 
 import io
 import itertools
+import pickle
 
+import jax
 import numpy as np
 import pytest
 import scipy.stats
 from PIL import Image, ImageOps
 
-from experiments import data
+import cnns
+from configs import base
+from experiments import bits, data, train
 from experiments.data import crops, readahead
+from experiments.data.batch_plan import BatchPlan
+from experiments.data.batches import Steps
 from experiments.data.crops import Crop, Cut, Drawn, Whole
 from experiments.data.decode import WAYS, Decoding, cut, sides_of
 from experiments.data.sources import fields_of
@@ -216,7 +222,7 @@ def load(photographs, **changes):
     return data.load(fields_of(f'folder:{photographs}', **given))
 
 
-def test_crops_are_the_same_for_all_workers_and_processes_and_after_a_resume(photographs):
+def test_crops_are_the_same_in_all_processes_and_after_a_resume(photographs):
     crop, batch, seed = Crop('area', (12, 12)), 4, 5
     split = load(photographs).train
     given = split, batch, 1, seed
@@ -242,9 +248,25 @@ def test_crops_are_the_same_for_all_workers_and_processes_and_after_a_resume(pho
         for index in (0, 1)
     ]
     np.testing.assert_array_equal(np.concatenate(shares, 1), whole)
-    other = load(photographs, workers=2).train
-    resumed = data.train_batches(other, batch, 1, seed, 2, crop=crop, start=1)
-    np.testing.assert_array_equal(images(resumed), whole[1:])
+    plan = BatchPlan(len(split), batch, seed)
+    sent = pickle.loads(pickle.dumps(Steps(split, plan, crop)))  # as to a worker process
+    for step in (1, 0):  # in any order
+        np.testing.assert_array_equal(sent[2 * plan.steps + step]['image'], whole[step])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('workers', [1, 2])
+def test_worker_processes_give_the_same_crops_from_the_start_and_after_a_resume(
+    photographs, workers
+):
+    crop, split = Crop('area', (12, 12)), load(photographs).train
+    whole = list(data.train_batches(split, 4, 1, 5, 2, crop=crop))
+    other = load(photographs, workers=workers).train
+    for start in (0, 2):
+        found = list(data.train_batches(other, 4, 1, 5, 2, crop=crop, start=start))
+        for one, same in zip(found, whole[start:], strict=True):
+            np.testing.assert_array_equal(one['image'], same['image'])
+        readahead.close()
 
 
 def test_the_same_split_is_evaluated_in_centre_squares(photographs):
@@ -344,3 +366,31 @@ def test_a_split_seen_whole_has_every_image_once_in_batches_of_one_shape(photogr
             )
             want = by_pillow(Image.fromarray(whole), (top, left, height, width), part.shape[:2])
             np.testing.assert_array_equal(image, want)
+
+
+def test_a_training_on_whole_images_is_tested_on_all_of_each(photographs):
+    """Against the net applied to every image alone: its whole, mirrored too, in any shape."""
+    config = base.get_config()
+    config.data.update(name=f'folder:{photographs}', resize=32, whole=True, cache='off')
+    config.model.name, config.model.fields = 'resnet20', dict(blocks=1, width=2, fast=False)
+    config.augment.update(crop='scale', size=32, scales=(32, 32))
+    config.evaluation.views = 'dense'
+    config.train.update(batch=4, devices=1, steps=1)
+    dataset, kept = data.load(config.data), []
+    (row,) = train.fit_together(
+        [config], dataset, read_test=True, on_end=lambda index, variables: kept.append(variables)
+    )
+    net = cnns.build('resnet20', blocks=1, width=2, classes=2, fast=False)
+    apply = jax.jit(lambda images: net.apply(kept[0], images, train=False))
+    losses, right = [], []
+    for image, label in zip(dataset.test.whole(np.arange(22)), dataset.test.labels):
+        sides = crops.whole_sides(*image.shape[:2], 32)
+        ((region, _),) = Whole(HOW, sides).region(*image.shape[:2])
+        seen = by_pillow(Image.fromarray(image), region, sides) / 255
+        seen = ((seen - dataset.mean) / dataset.std).astype(np.float32)
+        chances = np.mean([jax.nn.softmax(apply(x[None]))[0] for x in (seen, seen[:, ::-1])], 0)
+        losses.append(-np.log(chances[label]))
+        right.append(chances.argmax() == label)
+    assert row['test/loss'] == pytest.approx(np.mean(losses), abs=1e-5)
+    assert row['test/error'] == pytest.approx(1 - np.mean(right))
+    assert (bits.unpack(row['test/right'], 22) == right).all() and 'test/centre_error' in row
