@@ -42,6 +42,51 @@ def test_speed_stores_every_round_and_the_environment(folder, monkeypatch):
     assert stored['shape'] == [8, 8, 3] and stored['batch'] == 4
 
 
+def test_crops_of_enlarged_images_are_measured(folder, monkeypatch, capsys):
+    monkeypatch.setattr(speed, 'WORKERS', ())
+    words = f'speed folder:{folder} --batch 4 --rounds 1 --seconds 0.1 --out out.json'.split()
+    assert commands.main([*words, '--crops', '--resize', '8', '--enlarge', '30x40']) == 0
+    found = json.loads(open('out.json').read())
+    assert found['images a second'].keys() == {'decode', 'streamed, 0'}
+    assert found['crops'] and found['set'].endswith(', enlarged to 30x40')
+    assert 300 < found['bytes of an image'] < 3000  # a JPEG of 30x40
+    assert 'crops of whole images to 8×8' in speed.markdown(['out.json'])
+    for more, message in (
+        (['--crops'], '--crops are scaled to --resize'),
+        (['--enlarge', '30'], "--enlarge is '30', it must be HEIGHTxWIDTH"),
+        (['--enlarge', '0x9'], "--enlarge is '0x9', it must be HEIGHTxWIDTH"),
+    ):
+        assert commands.main([*words, *more]) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('sides', [(375, 500), (30, 400), (400, 30)])
+def test_pillows_crop_has_the_areas_and_aspects_of_torchvisions(sides):
+    crop, boxes = speed.PillowCrop(16), []
+
+    class Spy:
+        size = sides[::-1]
+
+        def crop(self, box):
+            boxes.append(box)
+            return self
+
+        def resize(self, size, way):
+            assert size == (16, 16)
+
+    for _ in range(300):
+        crop(Spy())
+    left, top, right, bottom = np.array(boxes).T
+    assert left.min() >= 0 and top.min() >= 0
+    assert right.max() <= sides[1] and bottom.max() <= sides[0]
+    width, height = right - left, bottom - top
+    assert (np.abs(np.log(width / height)) < np.log(4 / 3) + 2 / min(sides)).all()
+    if sides == (375, 500):
+        share = width * height / (375 * 500)
+        # even from 8 to 100 %, but large ones are often drawn again, for they rarely fit
+        assert 0.07 < share.min() < 0.2 and 0.38 < share.mean() < 0.48
+
+
 def stored(path, rates, memory=None, **environment):
     path.write_text(
         json.dumps(
