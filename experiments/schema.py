@@ -123,7 +123,7 @@ ROW = Schema(
         'git_revision': or_none(TEXT),
         'code': TEXT,
         'model': TEXT,
-        'weights': TEXT,  # digest of weights.msgpack
+        'weights': TEXT,  # digest of the file of weights
         'epochs': COUNT,
         'steps': COUNT,
         'devices': COUNT,

@@ -31,11 +31,13 @@ ORDER = (
     'experiments.train',
     'experiments.models',
     'experiments.report',
+    'experiments.evaluation',
     'experiments.runner',
     'experiments.claims',
     'experiments.benchmark',
     'experiments.figures',
     'experiments.sheets',
+    'experiments.evaluate',
     'experiments.predict',
     'experiments.run',
 )

@@ -15,6 +15,7 @@ from experiments.data import Dataset
 from experiments.environment import environment
 from experiments.errors import UserError
 from experiments.files import sealed
+from experiments.plan import start
 from experiments.plan.runs import FINAL, SELECT, Arm, Plan, Run, choose_learning_rate
 from experiments.progress import Reporter, note
 from experiments.report import figures, page, result_table
@@ -22,7 +23,7 @@ from experiments.report.sentences import sentences
 from experiments.report.summary import summarise
 from experiments.runner import checkpoints, interrupts, lengths
 from experiments.runner.rows import Row, label, outcome_columns, plan_file, row_of, words
-from experiments.train import checkpoint
+from experiments.train import checkpoint, saved
 from experiments.workdir import WorkDir, folder_of, read_experiment
 
 _DRAWN = 3  # times at most, where another process adds rows while table and figure are drawn
@@ -143,7 +144,8 @@ class Runner:
     def _check_weights(self, run: Run, row: Row) -> None:
         """Notes where the weights of a finished run are not there, or not those of its row."""
         if run.phase == FINAL and row['status'] == 'done':
-            path = self.workdir.folder / _weights(run.name)
+            folder = self.workdir.folder / folder_of(run.name)
+            path = start.weights_of(folder) or self.workdir.folder / _weights(run.name)
             fault = checkpoint.weights_fault(path, row.get('weights'))
             if fault:
                 self.unsound.append(f'{path} is {fault}')
@@ -167,7 +169,7 @@ class Runner:
         # The weights first: what has a row is never trained again.
         for index, variables in weights.items():
             if runs[index].phase == FINAL:
-                packed = checkpoint.weights(variables)
+                packed = self._packed(runs[index], variables)
                 self.workdir.write(_weights(runs[index].name), packed)
                 rows[index]['weights'] = checkpoint.digest_of(packed)
         # The rows of a group together: its checkpoint is of all of them.
@@ -179,6 +181,18 @@ class Runner:
                 checkpoints.remove(self.workdir, runs[0])
         for run, row in zip(runs, rows):
             self.reporter.finish(words(row), label([run]), len(runs))
+
+    def _packed(self, run: Run, variables: Any) -> bytes:
+        made_by = {
+            'title': self.whole.title,
+            'experiment': self.plan.name,
+            'arm': run.arm,
+            'phase': run.phase,
+            'seed': run.seed,
+            'learning_rate': run.learning_rate,
+            'name': run.name,
+        }
+        return saved.pack(variables, run.config, self.datasets[run.arm], made_by)
 
     def _checkpoint(self, runs: list[Run]) -> checkpoints.Checkpoint:
         made_of = {
@@ -283,4 +297,4 @@ class Runner:
 
 def _weights(run: str) -> str:
     """The file of a run's weights, inside of the work directory."""
-    return f'{folder_of(run)}/weights.msgpack'
+    return f'{folder_of(run)}/weights.safetensors'
