@@ -28,6 +28,7 @@ class Experiment(NamedTuple):
 
 
 _FILES = 'plan.json results.jsonl results.csv figure.png figure.svg report.html points'.split()
+_FILES += ['evaluation.html', 'mistakes.png']
 _ANEW = 'run the experiment again to replace it; finished runs are kept'
 
 

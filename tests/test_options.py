@@ -12,6 +12,7 @@ from experiments.benchmark import command as benchmark
 from experiments.claims import command as claims
 from experiments.data import commands as data
 from experiments.errors import UserError
+from experiments.evaluation import command as evaluate
 from experiments.evaluation import predict
 from experiments.models import command as models
 from experiments.plan import config
@@ -46,6 +47,7 @@ OPTIONS = {
     '--operations': 'what is measured',
     '--out': 'where the result is written',
     '--page': 'folder that a page is written to',
+    '--part': 'train, validation or test',
     '--profile': 'what is measured',
     '--resize': 'pixels of the shorter side, as data.resize',
     '--rounds': 'repetitions of a measurement',
@@ -73,7 +75,7 @@ def parsers(monkeypatch):
         config, 'parse', lambda parser, argv: made.append(parser) or plain(parser, argv)
     )
     run.parse(['--config', 'a.py'])
-    made += [command.parser() for command in (benchmark, claims, models, predict, sheets)]
+    made += [command.parser() for command in (benchmark, claims, evaluate, models, predict, sheets)]
     top = data.parser()
     (several,) = (one for one in top._actions if isinstance(one, argparse._SubParsersAction))
     return [*made, top, *several.choices.values()]

@@ -66,7 +66,7 @@ def test_a_file_alone_prepares_images_as_the_training_did(tmp_path, fields):
     np.testing.assert_array_equal(seen(images.test.images)[0], theirs)
     own = cnns.build('mlp_300', classes=3, channels=3)
     expected = own.apply(variables, theirs, train=False)
-    got = ready.scorer(net, seen)(net.variables, images.test.images)
+    got = ready.jitted(ready.scorer(net, seen), net)(net.variables, images.test.images)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
     assert net.classes == ('a', 'b', 'c') and net.run == RUN | {'data': 'made'}
 

@@ -127,7 +127,7 @@ def probabilities(
     Raises:
       UserError: an image that cannot be read, or whose scores are not finite.
     """
-    scores = ready.scorer(net, seen)
+    scores = ready.jitted(ready.scorer(net, seen), net)
     variables = jax.device_put(net.variables)
     shape, turned = net.trained.shape, 0
     batch = min(batch, len(paths))  # images of a step: each batch has as many, so one compilation

@@ -118,7 +118,7 @@ class Ready:
 def scorer(
     ready: Ready, seen: views.Views
 ) -> Callable[[dict[str, Any], np.ndarray | jax.Array], jax.Array]:
-    """(variables, images uint8 [n, H, W, C]) -> scores float32 [n, classes], in jax.jit.
+    """(variables, images uint8 [n, H, W, C]) -> scores float32 [n, classes], for `jitted`.
 
     A score is a logit; with several views the logarithm of the mean probability.
 
@@ -133,7 +133,12 @@ def scorer(
         apply = functools.partial(net.apply, variables, train=False)
         return seen.logits(apply, images).astype(jnp.float32)
 
-    return jax.jit(scores, compiler_options=machine.options(net.fast) or None)
+    return scores
+
+
+def jitted(function: Callable, ready: Ready) -> Callable:
+    """jax.jit with the compiler options of evaluation steps."""
+    return jax.jit(function, compiler_options=machine.options(ready.net.fast) or None)
 
 
 def _check_size(net, seen, ready) -> None:
