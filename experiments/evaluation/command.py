@@ -78,7 +78,7 @@ def config_of(
                 f'--config.{path} would have no effect: an evaluation reads the groups data and '
                 'evaluation.'
             )
-    given = dict(assignments)
+    given, side = dict(assignments), 0
     if file is not None:
         config = configs.read_config(file).make()
     else:
@@ -99,6 +99,10 @@ def config_of(
     for path, value in assignments:
         configs.set_field(config, path, value)
     resolve(config)
+    if side and resize is None and 'data.resize' not in given:
+        _, found = data.open_splits(config.data)
+        if found['train'].size[:2] == (side, side):  # they are of that size
+            config.data.resize = 0
     return config
 
 
@@ -303,5 +307,5 @@ def _sheet(images, found, wrong, names, path, title) -> pathlib.Path:
     for axis, image, place in zip(axes.flat, images, wrong):
         contact.show(axis, image / 255)
         right, guess = (names[of[place]] for of in (found.labels, found.guesses))
-        axis.set_xlabel(f'{contact.short(right)}\nnot {contact.short(guess)}', fontsize=7)
+        axis.set_xlabel(f'{contact.short(right)}\ntaken for {contact.short(guess)}', fontsize=7)
     return contact.write(figure, path)

@@ -27,7 +27,7 @@ def _name(text: str, length: int = 18) -> str:
 def _worst(classes: Sequence[Class]) -> list[Class]:
     """The classes that have images, those with the highest error first; the first _MOST of them."""
     known = [one for one in classes if one.images]
-    return sorted(known, key=lambda one: (-one.errors / one.images, one.index))[:_MOST]
+    return sorted(known, key=lambda one: (-one.errors / one.images, one.place))[:_MOST]
 
 
 def _draw_classes(axes: Axes, classes: Sequence[Class], names: Sequence[str]) -> None:
@@ -36,7 +36,7 @@ def _draw_classes(axes: Axes, classes: Sequence[Class], names: Sequence[str]) ->
         low, high = interval(one.errors, one.images)
         axes.plot([100 * low, 100 * high], [row, row], color=_BLUE, linewidth=2)
         axes.plot(100 * one.errors / one.images, row, 'o', color=_BLUE, markersize=4)
-    axes.set_yticks(range(len(chosen)), [_name(names[one.index]) for one in chosen])
+    axes.set_yticks(range(len(chosen)), [_name(names[one.place]) for one in chosen])
     axes.set_ylim(len(chosen) - 0.4, -0.6)
     axes.set_xlim(left=0)
     axes.set_xlabel('error, %, with 95 % intervals over images')
@@ -50,7 +50,7 @@ def _draw_confusion(axes: Axes, table: np.ndarray, names: Sequence[str]) -> None
     shown[..., :3] = to_rgb(_ORANGE)
     shown[np.arange(len(table)), np.arange(len(table)), :3] = to_rgb(_BLUE)
     shown[..., 3] = 0.75 * np.sqrt(share)  # transparent, so that a page's own background is below
-    axes.imshow(shown, interpolation='nearest', aspect='equal')
+    axes.imshow(shown, interpolation='nearest', aspect='auto')
     if len(table) <= _NUMBERED:
         for (row, column), count in np.ndenumerate(table):
             if count:

@@ -103,7 +103,7 @@ def confusion(found: Measured) -> np.ndarray:
 class Class(NamedTuple):
     """What is found of the images of one class."""
 
-    index: int
+    place: int
     images: int
     errors: int
     taken_for: int | None  # the class that its errors are most often given

@@ -31,7 +31,7 @@ def class_table(
         most = '-' if one.taken_for is None else f'{names[one.taken_for]} ({one.times:,})'
         lines.append(
             [
-                names[one.index],
+                names[one.place],
                 f'{one.images:,}',
                 f'{one.errors:,}',
                 percents(one.errors, one.images),
