@@ -13,8 +13,8 @@ from experiments.benchmark import command as benchmark
 from experiments.claims import command as claims
 from experiments.claims import ledger
 from experiments.data import commands
+from experiments.evaluation import predict
 from experiments.models import command as models
-from experiments.models import predict
 from experiments.preprocess import sheets
 from experiments.report import figures, result_table
 from experiments.report import page as report
