@@ -10,12 +10,13 @@ since batch norm keeps their norms healthy (He et al. 2015, Sec. 4.1).
 Nothing is trained: each run takes one step. The norm of the gradient of every layer is a measure,
 read before this step, on CIFAR-10.
 
-    nets      fully connected, 128 units in each of 30 hidden layers (full: 5 too): sigmoid, tanh
-              and ReLU; weights of standard deviation 0.01 (AlexNet's), Glorot's, He's; with and
-              without batch norm. Plain and residual nets of 56 layers, with and without it.
-    argument  width of the nets of 56 layers   images
-    small     8                                100
-    full      16                               500
+    nets      fully connected, 128 units in each hidden layer: sigmoid, tanh and ReLU; weights of
+              standard deviation 0.01 (AlexNet's), Glorot's, He's; with and without batch norm.
+              Plain and residual nets of 56 layers, with and without it.
+
+    argument  hidden layers   width of the nets of 56 layers   images
+    small     30              8                                100
+    full      5 and 30        16                               500
 """
 
 from configs import base
