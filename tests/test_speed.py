@@ -36,8 +36,9 @@ def test_speed_stores_every_round_and_the_environment(folder, monkeypatch):
     assert commands.main(words) == 0
     stored = json.loads(open('out/speed.json').read())
     assert stored['images a second'].keys() == {'in memory', 'decode', 'streamed, 0'}
-    for values in stored['images a second'].values():
-        assert len(values) == 2 and min(values) > 0
+    for name in ('images a second', 'ms of CPU an image'):
+        for values in stored[name].values():
+            assert len(values) == 2 and min(values) > 0
     assert stored['environment']['versions']['numpy'] == np.__version__
     assert stored['shape'] == [8, 8, 3] and stored['batch'] == 4
 
@@ -119,18 +120,23 @@ def test_stored_speeds_become_one_table(tmp_path, capsys):
         {'streamed, 1': [600.4, 1601, 602]},
     )
     two = stored(tmp_path / 'two.json', {'decode': [10, 20, 30]}, cores=9)
+    costs = json.loads(pathlib.Path(two).read_text()) | {
+        'ms of CPU an image': {'decode': [4, 2, 3]}
+    }
+    pathlib.Path(two).write_text(json.dumps(costs))
     assert commands.main(['speed', '--markdown', one, two]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:6] == [
+    assert lines[:7] == [
         '| images a second | one, 8×8 | two, 8×8 |',
         '| --- | ---: | ---: |',
         '| decode | 2,000 (1,000 to 3,000) | 20 (10 to 30) |',
         '| plain, 1 | 7 (7 to 8) |  |',
+        '| ms of CPU an image, decode |  | 3 (2 to 4) |',
         '| MiB in each epoch, streamed, 1 | 600, 1,601, 602 |  |',
         '',
     ]
-    assert 'one, 8×8: batches of 4' in lines[6] and 'a chip, 2 cores' in lines[6]
-    assert '9 cores' in lines[7] and lines[8].endswith(': 1.3, 1.3.')
+    assert 'one, 8×8: batches of 4' in lines[7] and 'a chip, 2 cores' in lines[7]
+    assert '9 cores' in lines[8] and lines[9].endswith(': 1.3, 1.3.')
 
 
 def test_the_plain_loader_gives_whole_batches_of_the_files(folder):

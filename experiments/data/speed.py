@@ -1,6 +1,7 @@
 """Images a second, decoded and fed, of a data set on this machine; stored as JSON."""
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -74,7 +75,7 @@ def _speed(args, source, records) -> int:
     whole = Streamed(records, np.arange(len(records)), how, shape, len(source.classes))
     if args.out:
         check_writable(args.out)  # before minutes of measuring, not after them
-    rates, starts = _rates(args, whole)
+    rates, starts, costs = _rates(args, whole)
     version = _torch_version()
     plainly = f'torch.utils.data.DataLoader {version}'
     if args.crops:
@@ -92,6 +93,7 @@ def _speed(args, source, records) -> int:
         'batch': args.batch,
         'images a second': rates,
         'seconds to the first batch': starts,
+        'ms of CPU an image': costs,
         'plain loader': plainly,
         'highest MiB in each epoch': _memory(whole, args) if args.epochs else None,
         'environment': measured_on(),
@@ -99,15 +101,20 @@ def _speed(args, source, records) -> int:
     print(f'\nplain: {plainly}')
     for name, values in rates.items():
         low, high = min(values), max(values)
-        print(f'{name:12} median {np.median(values):12,.0f} images/s ({low:,.0f} to {high:,.0f})')
+        print(
+            f'{name:12} median {np.median(values):12,.0f} images/s ({low:,.0f} to {high:,.0f}), '
+            f'{np.median(costs[name]):.3g} ms of CPU an image'
+        )
     if args.out:
         pathlib.Path(args.out).write_text(json.dumps(result, indent=1) + '\n')
         print(f'stored in {args.out}')
     return 0
 
 
-def _rates(args, whole: Streamed) -> tuple[dict, dict]:
-    """({way: [images a second]}, {way: [seconds to the first batch]}), an entry a round."""
+def _rates(args, whole: Streamed) -> tuple[dict, dict, dict]:
+    """{way: [an entry a round]} of images a second, of seconds to the first batch, and of
+    milliseconds of CPU an image, in all processes: what other work on the machine changes little.
+    """
     batch, epochs = args.batch, itertools.count(1)
     crop = Crop('area', (args.resize, args.resize)) if args.crops else None
     with tempfile.TemporaryDirectory() as place:
@@ -126,17 +133,19 @@ def _rates(args, whole: Streamed) -> tuple[dict, dict]:
             ways[f'plain, {workers}'] = functools.partial(plain, *given)
         rates: dict[str, list[float]] = {name: [] for name in ways}
         starts: dict[str, list[float]] = {name: [] for name in ways}
+        costs: dict[str, list[float]] = {name: [] for name in ways}
         for number in range(args.rounds):
             for name, make in ways.items():
-                rate, start = _measure(make(), batch, args.seconds)
+                rate, start, cost = _measure(make(), batch, args.seconds)
                 rates[name].append(rate)
                 starts[name].append(start)
+                costs[name].append(cost)
                 print(
                     f'round {number + 1}/{args.rounds}  {name:12} {rate:12,.0f} images/s, first '
                     f'batch after {start:.2f} s',
                     flush=True,
                 )
-    return rates, starts
+    return rates, starts, costs
 
 
 def _memory(whole: Streamed, args) -> dict[str, list[float]]:
@@ -187,6 +196,8 @@ def markdown(paths: Iterable[str | os.PathLike]) -> str:
     ways = dict.fromkeys(way for one in found for way in one['images a second'])
     rows = [('images a second', *names), ('---', *['---:'] * len(found))]
     rows += [(way, *(_rounds(one, way) for one in found)) for way in ways]
+    ways = dict.fromkeys(way for one in found for way in one.get('ms of CPU an image', ()))
+    rows += [(f'ms of CPU an image, {way}', *(_cost(one, way) for one in found)) for way in ways]
     ways = dict.fromkeys(way for one in found for way in one['highest MiB in each epoch'] or ())
     rows += [(f'MiB in each epoch, {way}', *(_epochs(one, way) for one in found)) for way in ways]
     origins = {name: _origin(one) for name, one in zip(names, found)}
@@ -220,6 +231,11 @@ def _rounds(one, way) -> str:
     return f'{np.median(values):,.0f} ({min(values):,.0f} to {max(values):,.0f})' if values else ''
 
 
+def _cost(one, way) -> str:
+    values = one.get('ms of CPU an image', {}).get(way)
+    return f'{np.median(values):.3g} ({min(values):.3g} to {max(values):.3g})' if values else ''
+
+
 def _epochs(one, way) -> str:
     values = (one['highest MiB in each epoch'] or {}).get(way, ())
     return ', '.join(f'{value:,.0f}' for value in values)
@@ -239,20 +255,34 @@ def _origin(one) -> str:
 # --- measuring ---------------------------------------------------------------------------------
 
 
-def _measure(batches: Generator, batch: int, seconds: float) -> tuple[float, float]:
-    """(images a second once it runs, seconds to the first batch) of batches without an end."""
+def _measure(batches: Generator, batch: int, seconds: float) -> tuple[float, float, float]:
+    """(images a second once it runs, seconds to the first batch, milliseconds of CPU an image) of
+    batches without an end."""
     begin = time.perf_counter()
     for count, _ in enumerate(batches, 1):
         now = time.perf_counter()
         if count == 1:
             first = now - begin
         if count == _WARM:
-            begin = now
+            begin, spent = now, _spent()
         if count > _WARM and now - begin > seconds:
             break
+    images, spent = (count - _WARM) * batch, _spent() - spent
     batches.close()
     readahead.close()
-    return (count - _WARM) * batch / (now - begin), first
+    return images / (now - begin), first, 1000 * spent / images
+
+
+def _spent() -> float:
+    """Seconds of CPU that this process and those that it has started have taken."""
+    import psutil  # start-up cost; comes with grain
+
+    own, total = psutil.Process(), 0.0
+    for process in (own, *own.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 def _training(split, batch, epochs, crop=None):
