@@ -106,17 +106,16 @@ def config_of(
     return config
 
 
-def check_classes(net: Ready, dataset: data.Dataset) -> str:
+def check_classes(net: Ready, name: str, own: tuple[str, ...]) -> str:
     """A note where the weights do not name their classes, or ''.
 
     Raises:
       UserError: the data set's classes are not those of the weights.
     """
-    own = dataset.classes
     if net.classes is None and net.count == len(own):
         return (
             f'the weights do not name their {net.count} classes: taken to be those of '
-            f'{dataset.name}, in its order; --class_names names them'
+            f'{name}, in its order; --class_names names them'
         )
     if net.classes is not None and tuple(net.classes) == tuple(own):
         return ''
@@ -126,9 +125,7 @@ def check_classes(net: Ready, dataset: data.Dataset) -> str:
     remedy = 'Evaluate on a data set with the same classes'
     if net.classes is not None and set(net.classes) <= set(own):
         remedy = f'Choose them in that order: --config.data.classes={",".join(net.classes)}'
-    raise UserError(
-        f'{net.path} is for {theirs}, {dataset.name} has {len(own)} ({_some(own)}). {remedy}.'
-    )
+    raise UserError(f'{net.path} is for {theirs}, {name} has {len(own)} ({_some(own)}). {remedy}.')
 
 
 def _some(names, most: int = 10) -> str:
@@ -225,8 +222,9 @@ def main(argv: list[str] | None = None) -> int:
     name = f'evaluate-{stem}-{short}-{args.part}'
     folder = pathlib.Path(args.workdir or 'runs/' + re.sub(r'[^\w.-]+', '_', name))
     check_name(folder)
-    dataset = data.load(config.data)
-    unsaid = check_classes(net, dataset)
+    opened = data.open_splits(config.data)
+    unsaid = check_classes(net, config.data.name, tuple(opened[0].classes))
+    dataset = data.load(config.data, opened=opened)
     seen = views.views(
         config.evaluation.views, net.of_shape(dataset.shape), tuple(config.evaluation.scales)
     )

@@ -145,7 +145,7 @@ def probabilities(
                 )
             yield path, row
     if turned:
-        what = 'grey ones' if shape[-1] == 1 else 'RGB, their channel repeated'
+        what = 'grey' if shape[-1] == 1 else 'RGB, their channel repeated'
         note(f'{counted(turned, "image")} turned into {what}, as the net was trained on')
 
 
