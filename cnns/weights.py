@@ -14,7 +14,9 @@ bit is refused.
     resolution    side of the images in pixels
     run           what made the weights: free, for people
 
-All but net may be missing, and others may be added.
+All but net may be missing, and others may be added. Where the training subtracted a mean image,
+the tensor 'input/mean_image', float32 [H, W, C] of pixels in 0..1, takes the place of mean; the
+nets ignore it.
 """
 
 import hashlib

@@ -23,6 +23,7 @@ SCHEDULES = {
     'plateau': 'falls when the validation error stalls',
 }
 CROPS = ('none', 'pad', 'random', 'scale', 'area')
+OF_WHOLE = ('scale', 'area')  # those that data.whole lets see all of an image
 INTERPOLATIONS = ('bilinear', 'random')
 SUBTRACT = ('channel', 'channel_std', 'pixel')
 VIEWS = ('centre', 'ten', 'dense', 'multiscale', '144', '150')
@@ -40,6 +41,7 @@ def get_data() -> ml_collections.ConfigDict:
     data.classes = ()  # names of those that are used, labelled in this order; (): all
     data.side = 0  # pixels; smaller images get a border of zeros up to this; 0: as they are
     data.resize = 0  # pixels; shorter side scaled to this, then the centre square; 0: off
+    data.whole = False  # crops of 'scale' and 'area', and test views, of all of each image
     data.channels = 0  # 1 (grey) or 3 (colour) that images are turned into; 0: as they are
     data.stream = 'auto'  # decode while training: 'auto' (if too large), 'always', 'never'
     data.workers = 0  # processes that decode a streamed set; 0: the training process itself

@@ -16,13 +16,12 @@ crops of 224 of 256, LRN with k = 1 and alpha / n.
 
 Differences from the paper:
 - its average is 'Polyak averaging' without a number; here an exponential one with decay 0.9999;
-- crops, of training and of the test, lie in the centre square scaled to 256; the three squares of a
-  scale are then one;
 - random interpolation, which the paper began late, from the first step on; the ranges of the
   photometric distortions are Howard's (factors of 0.5 to 1.5 in random order, then AlexNet's PCA
   colour), since the paper gives only his name;
 - weights are initialised as in Caffe's copy ("xavier"), whose readme names it as a difference;
 - 2 % of the training images are held out to validate on;
+- 'quick' sees the centre square; Caffe's script squeezes the whole image into a square;
 - synchronous instead of asynchronous steps.
 """
 
@@ -37,6 +36,7 @@ def get_config(arg='paper'):
     config.data.name = 'imagenet2012'
     config.data.test = 'validation'
     config.data.validation = 0.02
+    config.data.whole = True
     config.data.resize = 256
     config.model.name = 'googlenet'
     config.augment.crop = 'area'
@@ -60,6 +60,7 @@ def get_config(arg='paper'):
         config.train.factors = (0.96,)
     else:
         config.model.fields = dict(alpha_over_n=True, lrn_k=1.0)
+        config.data.whole = False
         config.augment.crop = 'random'
         config.augment.interpolation = 'bilinear'
         config.augment.photometric = False

@@ -19,6 +19,7 @@ def get_config():
     config.model.name = 'googlenet'
     config.model.norm = 'batch'
     config.data.test = 'validation'
+    config.data.whole = True
     config.data.resize = 256
     config.augment.crop = 'area'
     config.augment.size = 224

@@ -15,7 +15,7 @@ image subtracted; batch 256, learning rate 0.1 divided by 10 when the error stal
 most, weight decay 0.0001. 18 has option A in its Table 2 and B here, as 34 and the deeper ones.
 
 Differences from the paper:
-- crops lie in the centre square of the image, not in all of it;
+- the mean image is that of the centre squares, scaled to the crop;
 - the learning rate falls after 5 epochs without a better validation error, of 2 % of the training
   images held out, three times at most; the paper gives no number;
 - the ten crops are those of a shorter side of 256.
@@ -34,7 +34,8 @@ def get_config(arg='18'):
     config.data.name = 'imagenet2012'
     config.data.test = 'validation'
     config.data.validation = 0.02
-    config.data.resize = 480
+    config.data.whole = True
+    config.data.resize = 368
     config.model.name = name
     if arg[-1] in 'AC':
         config.model.fields = dict(shortcut=arg[-1])

@@ -26,8 +26,6 @@ Differences from the paper:
   dense layers of the trained column A in runs/vgg_imagenet-A (another one: --config.train.start).
   The four are conv1_1, conv2_1, conv3_1 and conv3_2 in all columns, by their shapes. The layers
   between are Glorot's; the paper's variance of 0.01 explodes in 512 channels;
-- crops lie in the centre square of the image, not in all of it, and the dense test sees that
-  square, not all of the image: a batch has one shape;
 - the jittered forms are trained like the others, from scratch; the paper fine-tunes them from a net
   trained at a single scale of 384 (Sec. 3.1), which itself began with one of 256;
 - PCA colour is computed and added on pixels of 0 to 1, with a deviation of 0.1, before they are
@@ -62,16 +60,17 @@ def get_config(arg='D'):
     config.data.name = 'imagenet2012'
     config.data.test = 'validation'
     config.data.validation = 0.02
+    config.data.whole = True
     config.data.resize = 256
     config.model.name = NETS[column]
-    config.augment.crop = 'random'
+    config.augment.crop = 'scale'
+    config.augment.scales = (256, 256)
     config.augment.size = 224
     if arg.endswith('_from_A'):
         config.train.start = 'runs/vgg_imagenet-A'
         config.train.start_layers = FROM_A
     if arg.endswith('-jitter'):
-        config.data.resize = 512
-        config.augment.crop = 'scale'
+        config.data.resize = 384
         config.augment.scales = (256, 512)
     config.augment.flip = True
     config.augment.colour = 0.1

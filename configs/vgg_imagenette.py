@@ -32,6 +32,7 @@ def get_config(arg='A'):
         config.train.start_layers = FROM_A
     config.model.fields = dict(head='average')
     config.data.test = 'validation'
+    config.data.whole = True
     config.data.resize = 160
     config.augment.crop = 'area'
     config.augment.size = 128

@@ -2,7 +2,7 @@
 
 import sys
 
-from experiments.models.predict import main
+from experiments.evaluation.predict import main
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -123,12 +123,13 @@ ROW = Schema(
         'git_revision': or_none(TEXT),
         'code': TEXT,
         'model': TEXT,
-        'weights': TEXT,  # digest of weights.msgpack
+        'weights': TEXT,  # digest of the file of weights
         'epochs': COUNT,
         'steps': COUNT,
         'devices': COUNT,
         'parameters': COUNT,
         'measures': dict_of(dict_of(dict_of(ANY))),
+        'evaluation': OBJECT,  # of weights, without a training
     },
 )
 CURVE = Schema(
@@ -197,6 +198,8 @@ def row_fault(row: Any) -> str:
         return found
     if row['status'] == 'done':
         needed = ['train/error', 'validation/error']
+        if 'evaluation' in row:
+            return '' if _evaluated(row) else 'it is an evaluation without an error that fits'
         needed.append('test/error' if row['phase'] == 'final' else 'validation/loss')
         missing = [name for name in needed if row.get(name) is None]
         if missing:
@@ -209,6 +212,12 @@ def row_fault(row: Any) -> str:
         state = 'done' if row['status'] == 'done' else 'a trial'
         return f'it is {state}, but learning_rate is null'
     return ''
+
+
+def _evaluated(row: dict[str, Any]) -> bool:
+    """Whether the row of an evaluation has an error, and the bits of test images that give it."""
+    errors = [f'{split}/error' in row for split in ('train', 'validation', 'test')]
+    return any(errors) and ('test/right' not in row or _bits_fit(row))
 
 
 def _bits_fit(row: dict[str, Any]) -> bool:

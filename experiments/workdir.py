@@ -30,7 +30,8 @@ class Experiment(NamedTuple):
 
 
 _FILES = (
-    'plan.json results.jsonl results.csv figure.png figure.svg report.html points leases jobs'
+    'plan.json results.jsonl results.csv figure.png figure.svg report.html points leases jobs '
+    'evaluation.html mistakes.png'
 ).split()
 _LONG = 10.0  # seconds of waiting for the lock of the rows, after which it is said
 _ANEW = 'run the experiment again to replace it; finished runs are kept'

@@ -79,6 +79,14 @@ def test_a_value_no_run_could_use_is_refused(path, value, message):
         checks.resolve(config)
 
 
+@pytest.mark.parametrize('field, value', [('stream', 'never'), ('side', 300)])
+def test_what_keeps_whole_images_from_being_cropped_is_refused(field, value):
+    config = base()
+    config.data.whole, config.data[field], config.augment.crop = True, value, 'area'
+    with pytest.raises(UserError, match=f'data.{field}=.*[Ss]et .*'):
+        checks.resolve(config)
+
+
 @pytest.mark.parametrize(
     'name, field, value, message',
     [
@@ -235,6 +243,7 @@ READ = {  # a value, and the fields with which it is read
     'train.bias_decay': (0.5, {'train.weight_decay': 0.1}),
     'train.epochs': (3, {}),
     'train.rate': (0.5, {}),
+    'data.whole': (True, {'augment.crop': 'area'}),
     'augment.pad': (2, {'augment.crop': 'pad'}),
     'augment.scales': ((40, 50), {'augment.crop': 'scale', 'augment.size': 32}),
     'augment.interpolation': ('random', {'augment.crop': 'area'}),

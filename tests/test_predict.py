@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from cnns import convert, tensors
+from experiments import data
 from experiments.errors import UserError
-from experiments.models import predict
+from experiments.evaluation import predict, ready
+from experiments.preprocess import augment, views
 
 CLASSES = 7
 
@@ -41,6 +43,21 @@ def resnet(tmp_path_factory):
     return weights(tmp_path_factory.mktemp('weights') / 'resnet18.safetensors')
 
 
+def pixels_of(path, resize=256):
+    """The middle 224x224 that a net of photographs sees."""
+    shape = (resize, resize, 3)
+    (got,) = centre(predict.read_image(path, shape, whole=True)[0][None], shape)
+    return got
+
+
+def centre(images, shape):
+    unchanged = data.Statistics(np.zeros(3, np.float32), np.full(3, 1 / 255, np.float32))
+    crop = 'random' if shape[0] > 224 else 'none'
+    trained = augment.augmentation(shape, unchanged, crop=crop, size=224)
+    (got,) = views.views('centre', trained)(images)
+    return np.uint8(np.round(got))
+
+
 def photo(path, size=(300, 280), mode='RGB', **options):
     pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), np.uint8)
     Image.fromarray(pixels).convert(mode).save(path, **options)
@@ -54,7 +71,7 @@ def photo(path, size=(300, 280), mode='RGB', **options):
 def test_images_are_resized_and_cropped_as_torchvision_does(tmp_path, size):
     torch = pytest.importorskip('torch', reason='needs PyTorch')
     path = photo(tmp_path / 'a.png', size)
-    got = predict.read_image(path)
+    got = pixels_of(path)
     assert got.shape == (224, 224, 3) and got.dtype == np.uint8
     x = torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)[None].float()
     width, height = size
@@ -73,23 +90,35 @@ def test_the_middle_is_taken_and_resize_changes_how_much(tmp_path):
     pixels = np.zeros((256, 512, 3), np.uint8)
     pixels[:, 128:384] = 255
     Image.fromarray(pixels).save(tmp_path / 'a.png')
-    assert (predict.read_image(tmp_path / 'a.png') == 255).all()
+    assert (pixels_of(tmp_path / 'a.png') == 255).all()
     # At 224 the white part is 224 wide: all of it, and nothing of the black but blurred edges
-    small = predict.read_image(tmp_path / 'a.png', 224)
+    small = pixels_of(tmp_path / 'a.png', 224)
     assert (small[:, 2:-2] == 255).all()
 
 
 @pytest.mark.parametrize(
-    'model, expected',
+    'given, expected, said',
     [
-        ('resnet50', [(1 - 0.485) / 0.229, (0.2 - 0.456) / 0.224, (0 - 0.406) / 0.225]),
-        ('googlenet', [1, -0.6, -1]),
+        (
+            {},
+            [(1 - 0.485) / 0.229, (0.2 - 0.456) / 0.224, -0.406 / 0.225],
+            "mean and std: ImageNet's",
+        ),
+        (dict(mean='0.5', std='0.5'), [1, -0.6, -1], 'std 0.5, 0.5, 0.5 (--mean and --std)'),
+        (dict(mean='1,0.2,0'), [0, 0, 0], "std: ImageNet's"),
     ],
 )
-def test_normalisation_is_that_of_the_training_of_the_weights(model, expected):
-    mean, std = predict.NORMALISATION.get(model, predict.IMAGENET)
-    got = predict.normalise(np.uint8([255, 51, 0]), np.float32(mean), np.float32(std))
-    np.testing.assert_allclose(got, expected, atol=1e-6)
+def test_what_images_are_normalised_by_can_be_given_and_is_said(resnet, given, expected, said):
+    net = ready.read(ready.Asked(resnet, 'resnet18', **given))
+    images = np.broadcast_to(np.uint8([255, 51, 0]), (1, 256, 256, 3))
+    (got,) = views.views('centre', net.trained)(images)
+    assert got.shape == (1, 224, 224, 3)
+    np.testing.assert_allclose(got[0, 0, 0], expected, atol=1e-6)
+    assert any(said in line for line in net.used(views.views('centre', net.trained)))
+
+
+def test_the_normalisation_of_torchvisions_googlenet_is_another():
+    assert ready.NORMALISATION['googlenet'] == ((0.5,) * 3, (0.5,) * 3)
 
 
 def test_images_of_every_kind_are_read_alike(tmp_path):
@@ -99,32 +128,32 @@ def test_images_of_every_kind_are_read_alike(tmp_path):
     square.convert('RGBA').save(tmp_path / 'alpha.png')
     square.convert('CMYK').save(tmp_path / 'cmyk.jpg', quality=100)
     for name in ('rgb.png', 'palette.gif', 'alpha.png', 'cmyk.jpg'):
-        got = predict.read_image(tmp_path / name).astype(int)
+        got = pixels_of(tmp_path / name).astype(int)
         assert np.abs(got - (200, 120, 40)).max() <= 3, name
     Image.new('L', (256, 256), 77).save(tmp_path / 'grey.png')
     Image.fromarray(np.full((256, 256), 77 * 257, np.uint16)).save(tmp_path / 'grey16.png')
     Image.new('1', (256, 256), 1).save(tmp_path / 'bilevel.png')
     for name, level in (('grey.png', 77), ('grey16.png', 77), ('bilevel.png', 255)):
-        assert (predict.read_image(tmp_path / name) == level).all(), name
+        assert (pixels_of(tmp_path / name) == level).all(), name
 
 
 def test_a_palette_with_a_transparent_colour_is_read_without_a_warning(tmp_path):
     image = Image.new('P', (256, 256), 1)
     image.putpalette([0, 0, 0, 10, 20, 30])
     image.save(tmp_path / 'a.png', transparency=bytes([255, 0]))
-    assert (predict.read_image(tmp_path / 'a.png') == (10, 20, 30)).all()
+    assert (pixels_of(tmp_path / 'a.png') == (10, 20, 30)).all()
 
 
 def test_pixels_without_a_known_white_are_refused(tmp_path):
     Image.fromarray(np.full((300, 300), 0.5, np.float32)).save(tmp_path / 'image.tiff')
     with pytest.raises(UserError, match='its pixels have 32 bits, whose white is not known'):
-        predict.read_image(tmp_path / 'image.tiff')
+        pixels_of(tmp_path / 'image.tiff')
 
 
 def test_a_portable_grey_map_of_16_bits_is_scaled(tmp_path):
     pixels = np.full((256, 256), 77 * 257, '>u2').tobytes()
     (tmp_path / 'a.pgm').write_bytes(b'P5 256 256 65535\n' + pixels)
-    assert (predict.read_image(tmp_path / 'a.pgm') == 77).all()
+    assert (pixels_of(tmp_path / 'a.pgm') == 77).all()
 
 
 def test_no_program_is_run_and_no_pipe_waited_for_whatever_the_images_name(tmp_path, monkeypatch):
@@ -134,14 +163,14 @@ def test_no_program_is_run_and_no_pipe_waited_for_whatever_the_images_name(tmp_p
     os.mkfifo(tmp_path / 'b.jpg')
     for name, words in (('a.jpg', 'none of JPEG, PNG'), ('b.jpg', 'no regular file')):
         with pytest.raises(UserError, match=f'{name} cannot be read as an image: {words}'):
-            predict.read_image(tmp_path / name)
+            pixels_of(tmp_path / name)
     assert not ran
 
 
 def test_warnings_of_pillow_come_with_the_files_name(tmp_path, capsys):
     exif = b'Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\xff\0\0\0\0'  # cut off
     path = photo(tmp_path / 'a.jpg', exif=exif)
-    predict.read_image(path)
+    pixels_of(path)
     lines = capsys.readouterr().err.splitlines()
     assert any('EXIF' in line for line in lines)
     assert all(line.startswith(f'note: {path}: ') for line in lines)
@@ -154,7 +183,7 @@ def test_a_rotated_photograph_is_turned_upright(tmp_path):
     exif = image.getexif()
     exif[0x0112] = 6  # turn by 90 degrees clockwise to view: the white top comes to the right
     image.save(tmp_path / 'a.jpg', exif=exif, quality=95)
-    got = predict.read_image(tmp_path / 'a.jpg').astype(int)
+    got = pixels_of(tmp_path / 'a.jpg').astype(int)
     assert got[:, 130:].min() > 240 and got[:, :90].max() < 15
 
 
@@ -174,7 +203,8 @@ def test_the_five_best_classes_are_printed_for_each_image(tmp_path, capsys, resn
     code, out, err = run(
         capsys, '--model', 'resnet18', '--weights', resnet, '--class_names', names, first, second
     )
-    assert (code, err) == (0, '')
+    assert code == 0 and all(line.startswith('note: ') for line in err.splitlines())
+    assert f'resnet18 of {resnet}' in err and 'mean 0.485, 0.456, 0.406' in err
     lines = out.splitlines()
     assert lines[0] == first and lines[6] == second and len(lines) == 12
     powers = np.exp(np.arange(CLASSES))  # the logits are 0 to 6
@@ -196,7 +226,7 @@ def test_a_whole_net_sees_the_prepared_image(tmp_path, capsys):
     image = photo(tmp_path / 'a.png')
     code, out, _ = run(capsys, '--model', 'resnet18', '--weights', tmp_path / 'a.pth', image)
     assert code == 0
-    x = predict.read_image(image) / 255
+    x = pixels_of(image) / 255
     x = (x - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     with torch.no_grad():
         logits = theirs(torch.tensor(x.transpose(2, 0, 1)[None], dtype=torch.float32))
@@ -222,10 +252,11 @@ def test_mistakes_are_one_line_and_status_2(tmp_path, capsys, resnet):
     fails(capsys, 'text.jpg cannot be read as an image', *model, good, text)
     text.write_bytes((tmp_path / 'a.jpg').read_bytes()[:3000])
     fails(capsys, 'text.jpg cannot be read as an image', *model, text)
-    fails(capsys, 'cannot be read as an image', *model, tmp_path)
+    (tmp_path / 'empty').mkdir()
+    fails(capsys, 'empty has no images: files that end in .jpg', *model, tmp_path / 'empty')
     fails(
         capsys,
-        "unknown --model 'resnet51'. Did you mean 'resnet50'? Allowed: alexnet, googlenet, vgg11",
+        "unknown --model 'resnet51'. Did you mean 'resnet56'? Allowed: alexnet, googlenet, vgg11",
         '--model',
         'resnet51',
         '--weights',
@@ -234,7 +265,7 @@ def test_mistakes_are_one_line_and_status_2(tmp_path, capsys, resnet):
     )
     fails(
         capsys,
-        'there is no file of weights',
+        "none.pth': there is no such file or folder.",
         '--model',
         'resnet18',
         '--weights',
@@ -243,7 +274,7 @@ def test_mistakes_are_one_line_and_status_2(tmp_path, capsys, resnet):
     )
     fails(
         capsys,
-        'it is a folder, not a file',
+        'it has no weights.safetensors or weights.msgpack',
         '--model',
         'resnet18',
         '--weights',
@@ -280,7 +311,10 @@ def test_weights_that_cannot_be_used_are_refused(tmp_path, capsys):
         fails(capsys, match, '--model', 'resnet18', '--weights', path, good)
 
     refused('missing: bn1.running_mean.', **{'bn1.running_mean': None})
-    refused('for images of 1 channels', **{'conv1.weight': np.zeros((64, 1, 7, 7), np.float32)})
+    refused(
+        'images of resnet18 of 1 channel were normalised by: give --mean',
+        **{'conv1.weight': np.zeros((64, 1, 7, 7), np.float32)},
+    )
     refused('not finite: fc.bias (7 of 7 values)', bias=[np.nan] * CLASSES)
     large = {'layer4.1.bn2.bias': (512,), 'fc.weight': (CLASSES, 512)}
     large = {name: np.full(shape, 3e38, np.float32) for name, shape in large.items()}

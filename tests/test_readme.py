@@ -8,13 +8,14 @@ import pytest
 
 import cnns
 from cnns.layers import Net
-from experiments import run, workdir
+from experiments import launch, run, status, workdir
 from experiments.benchmark import command as benchmark
 from experiments.claims import command as claims
 from experiments.claims import ledger
 from experiments.data import commands
+from experiments.evaluation import command as evaluate
+from experiments.evaluation import predict
 from experiments.models import command as models
-from experiments.models import predict
 from experiments.preprocess import sheets
 from experiments.report import figures, result_table
 from experiments.report import page as report
@@ -52,7 +53,15 @@ def test_every_command_is_one_the_program_takes(command, root, tmp_path, monkeyp
         assert models.main(words) == 0
     elif module == 'experiments.predict':
         assert predict.main(words) == 2  # takes the words, and finds no such image here
-        assert 'image.jpg' in capsys.readouterr().err
+        assert re.search(r'image.jpg|no weights', capsys.readouterr().err)
+    elif module == 'experiments.evaluate':
+        assert evaluate.main(words) == 2  # takes the words; nothing was trained here
+        assert 'lenet_mnist-modern' in capsys.readouterr().err
+    elif module == 'experiments.launch':
+        assert launch.main([*words, '--workdir', str(tmp_path / 'w')]) == 0
+        assert '#SBATCH' in capsys.readouterr().out
+    elif module == 'experiments.status':
+        assert status.main(words) == 0
     elif module == 'experiments.claims':
         # test_claims.py computes all
         monkeypatch.setattr(claims, 'CLAIMS', {name: ledger.CLAIMS[name] for name in ('L4', 'V1b')})

@@ -155,14 +155,14 @@ def test_the_update_has_the_papers_numbers(recipe, numbers):
     [
         ('alexnet_imagenet:paper', (256, 'random', 227, True, 0.1, False, 'pixel', 255, 'ten')),
         ('alexnet_imagenet:caffe', (256, 'random', 227, True, 0, False, 'pixel', 255, 'centre')),
-        ('vgg_imagenet:D', (256, 'random', 224, True, 0.1, False, 'channel', 255, 'dense')),
-        ('vgg_imagenet:E-jitter', (512, 'scale', 224, True, 0.1, False, 'channel', 255, 'dense')),
+        ('vgg_imagenet:D', (256, 'scale', 224, True, 0.1, False, 'channel', 255, 'dense')),
+        ('vgg_imagenet:E-jitter', (384, 'scale', 224, True, 0.1, False, 'channel', 255, 'dense')),
         ('googlenet_imagenet:paper', (256, 'area', 224, True, 0.1, True, 'channel', 255, '144')),
         (
             'googlenet_imagenet:quick',
             (256, 'random', 224, True, 0, False, 'channel', 255, 'centre'),
         ),
-        ('resnet_imagenet:34', (480, 'scale', 224, True, 0.1, False, 'pixel', 1, 'ten')),
+        ('resnet_imagenet:34', (368, 'scale', 224, True, 0.1, False, 'pixel', 1, 'ten')),
         ('resnet_cifar10:20', (0, 'pad', 0, True, 0, False, 'pixel', 1, 'centre')),
         ('cuda_convnet_cifar10:80sec', (0, 'none', 0, False, 0, False, 'pixel', 255, 'centre')),
         ('cuda_convnet_cifar10:11pct', (0, 'random', 24, True, 0, False, 'pixel', 255, 'ten')),
@@ -187,6 +187,7 @@ def test_the_net_sees_what_the_papers_let_it_see(recipe, numbers):
 
 def test_ranges_and_lengths_that_a_single_recipe_has():
     make = lambda recipe: config_file(recipe).make()
+    assert tuple(make('vgg_imagenet:D').augment.scales) == (256, 256)
     assert tuple(make('vgg_imagenet:D-jitter').augment.scales) == (256, 512)
     assert tuple(make('resnet_imagenet:50').augment.scales) == (256, 480)
     assert make('resnet_imagenet:50').train.steps == 600_000

@@ -12,13 +12,13 @@ import subprocess
 import sys
 import time
 
-import flax.serialization
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import cnns
+from cnns import weights
 from experiments import files, progress, run, train
 from experiments import workdir as workdirs
 from experiments.data import records
@@ -608,7 +608,7 @@ def test_a_run_interrupted_between_its_epochs_continues_and_ends_the_same(
     )
     assert rows_of(tmp_path / 'w') == [whole]
     assert not (folder / 'checkpoint.msgpack').exists()
-    weights = 'points/' + whole['point'] + '/weights.msgpack'
+    weights = 'points/' + whole['point'] + '/weights.safetensors'
     assert (tmp_path / 'w' / weights).read_bytes() == (tmp_path / 'whole' / weights).read_bytes()
     curve = lambda place: [
         {k: v for k, v in line.items() if k != 'seconds'}
@@ -634,8 +634,8 @@ def test_a_disk_that_is_full_for_the_weights_costs_no_row_and_no_weights(
     plain, calls = WorkDir.write, []
 
     def full(workdir, name, content):
-        calls.extend([name] if name.endswith('weights.msgpack') else [])
-        if name.endswith('weights.msgpack') and len(calls) == together:
+        calls.extend([name] if name.endswith('weights.safetensors') else [])
+        if name.endswith('weights.safetensors') and len(calls) == together:
             with workdir.writing():
                 raise OSError(28, 'No space left on device', name)
         plain(workdir, name, content)
@@ -644,12 +644,12 @@ def test_a_disk_that_is_full_for_the_weights_costs_no_row_and_no_weights(
         patched.setattr(WorkDir, 'write', full)
         assert run.main(words) == 2
     err = capsys.readouterr().err
-    assert 'weights.msgpack: No space left' in err and rows_of(tmp_path / 'w') == []
+    assert 'weights.safetensors: No space left' in err and rows_of(tmp_path / 'w') == []
     assert run.main(words) == 0
     rows = rows_of(tmp_path / 'w')
     assert [row['seed'] for row in rows] == [0, 1]
     assert all(
-        (tmp_path / 'w' / 'points' / row['point'] / 'weights.msgpack').exists() for row in rows
+        (tmp_path / 'w' / 'points' / row['point'] / 'weights.safetensors').exists() for row in rows
     )
 
 
@@ -727,10 +727,11 @@ def test_a_finished_run_keeps_no_checkpoint(tiny, tmp_path, finished):
 def test_weights_are_kept_of_the_final_runs(finished):
     _, workdir = finished
     for row in rows_of(workdir):
-        path = workdir / 'points' / row['point'] / 'weights.msgpack'
+        path = workdir / 'points' / row['point'] / 'weights.safetensors'
         assert path.exists() == (row['phase'] == 'final')
-    variables = flax.serialization.msgpack_restore(path.read_bytes())
-    net = cnns.build('lenet5', pool=row['overrides']['model.pool'])
+    variables, metadata = weights.load(path)
+    net = weights.build(metadata)
+    assert net == cnns.build('lenet5', pool=row['overrides']['model.pool'])
     assert net.apply(variables, np.zeros((2, 32, 32, 1)), train=False).shape == (2, 10)
 
 
@@ -1051,7 +1052,7 @@ def test_weights_of_finished_runs_that_are_gone_or_damaged_are_said(
     tiny, tmp_path, finished, capsys
 ):
     shutil.copytree(finished[1], tmp_path / 'w')
-    one, two, *_ = sorted((tmp_path / 'w').glob('points/*/weights.msgpack'))
+    one, two, *_ = sorted((tmp_path / 'w').glob('points/*/weights.safetensors'))
     content = bytearray(one.read_bytes())
     content[len(content) // 2] ^= 1
     one.write_bytes(content)
@@ -1060,7 +1061,9 @@ def test_weights_of_finished_runs_that_are_gone_or_damaged_are_said(
     one.unlink(), two.unlink()
     assert run.main(['--config', tiny, '--workdir', str(tmp_path / 'w')]) == 0
     err = capsys.readouterr().err
-    assert 'weights.msgpack is missing (and 1 more). The row of' in err and err.count('note') == 1
+    assert (
+        'weights.safetensors is missing (and 1 more). The row of' in err and err.count('note') == 1
+    )
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,32 @@ def test_the_columns_after_the_image_are_draws_of_it_of_the_nets_size():
     assert 'the net sees 9x9' in words
 
 
+def test_crops_of_whole_images_stand_beside_all_of_each_image(tmp_path):
+    rng = np.random.default_rng(0)
+    for part, name in (('train', 'a'), ('train', 'b'), ('test', 'a'), ('test', 'b')):
+        (tmp_path / part / name).mkdir(parents=True)
+        for index in range(6):
+            image = Image.fromarray(rng.integers(0, 256, (20, 44, 3), np.uint8))
+            image.save(tmp_path / part / name / f'{index}.png')
+    config = config_of(crop='area', size=8)
+    config.data.update(name=f'folder:{tmp_path}', resize=10, whole=True, cache='off')
+    dataset = data.load(config.data, look=True)
+    pictures, words = content(sheets.augmented(config, dataset, count=2, draws=3))
+    assert [picture.shape[:2] for picture in pictures] == [(20, 44), *[(8, 8)] * 3] * 2
+    assert len({picture.tobytes() for picture in pictures}) == 8
+    text = ' '.join(' '.join(words).split())
+    assert "a crop of 8 to 100 % of the whole image's area, scaled to 8x8" in text
+    assert 'image 20x44' in words
+    for name, shapes in (
+        ('ten', [(20, 44), *[(8, 8)] * 10]),
+        ('dense', [(20, 44), *[(10, 10)] * 2]),
+    ):
+        config.evaluation.views = name
+        pictures, _ = content(sheets.viewed(config, dataset))
+        assert [picture.shape[:2] for picture in pictures] == shapes
+    assert 'crop' in {kind.name for _, kind in sheets.every_kind(config, dataset)}
+
+
 @pytest.fixture(scope='module')
 def figure_of_each():
     return sheets.each(config_of(crop='area', size=8, colour=0.2), dataset_of(12, 14), draws=2)

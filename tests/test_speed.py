@@ -36,10 +36,56 @@ def test_speed_stores_every_round_and_the_environment(folder, monkeypatch):
     assert commands.main(words) == 0
     stored = json.loads(open('out/speed.json').read())
     assert stored['images a second'].keys() == {'in memory', 'decode', 'streamed, 0'}
-    for values in stored['images a second'].values():
-        assert len(values) == 2 and min(values) > 0
+    for name in ('images a second', 'ms of CPU an image'):
+        for values in stored[name].values():
+            assert len(values) == 2 and min(values) > 0
     assert stored['environment']['versions']['numpy'] == np.__version__
     assert stored['shape'] == [8, 8, 3] and stored['batch'] == 4
+
+
+def test_crops_of_enlarged_images_are_measured(folder, monkeypatch, capsys):
+    monkeypatch.setattr(speed, 'WORKERS', ())
+    words = f'speed folder:{folder} --batch 4 --rounds 1 --seconds 0.1 --out out.json'.split()
+    assert commands.main([*words, '--crops', '--resize', '8', '--enlarge', '30x40']) == 0
+    found = json.loads(open('out.json').read())
+    assert found['images a second'].keys() == {'decode', 'streamed, 0'}
+    assert found['crops'] and found['set'].endswith(', enlarged to 30x40')
+    assert 300 < found['bytes of an image'] < 3000  # a JPEG of 30x40
+    assert 'crops of whole images to 8×8' in speed.markdown(['out.json'])
+    for more, message in (
+        (['--crops'], '--crops are scaled to --resize'),
+        (['--enlarge', '30'], "--enlarge is '30', it must be HEIGHTxWIDTH"),
+        (['--enlarge', '0x9'], "--enlarge is '0x9', it must be HEIGHTxWIDTH"),
+    ):
+        assert commands.main([*words, *more]) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('sides', [(375, 500), (30, 400), (400, 30)])
+def test_pillows_crop_has_the_areas_and_aspects_of_torchvisions(sides):
+    crop, boxes = speed.PillowCrop(16), []
+
+    class Spy:
+        size = sides[::-1]
+
+        def crop(self, box):
+            boxes.append(box)
+            return self
+
+        def resize(self, size, way):
+            assert size == (16, 16)
+
+    for _ in range(300):
+        crop(Spy())
+    left, top, right, bottom = np.array(boxes).T
+    assert left.min() >= 0 and top.min() >= 0
+    assert right.max() <= sides[1] and bottom.max() <= sides[0]
+    width, height = right - left, bottom - top
+    assert (np.abs(np.log(width / height)) < np.log(4 / 3) + 2 / min(sides)).all()
+    if sides == (375, 500):
+        share = width * height / (375 * 500)
+        # even from 8 to 100 %, but large ones are often drawn again, for they rarely fit
+        assert 0.07 < share.min() < 0.2 and 0.38 < share.mean() < 0.48
 
 
 def stored(path, rates, memory=None, **environment):
@@ -74,18 +120,23 @@ def test_stored_speeds_become_one_table(tmp_path, capsys):
         {'streamed, 1': [600.4, 1601, 602]},
     )
     two = stored(tmp_path / 'two.json', {'decode': [10, 20, 30]}, cores=9)
+    costs = json.loads(pathlib.Path(two).read_text()) | {
+        'ms of CPU an image': {'decode': [4, 2, 3]}
+    }
+    pathlib.Path(two).write_text(json.dumps(costs))
     assert commands.main(['speed', '--markdown', one, two]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:6] == [
+    assert lines[:7] == [
         '| images a second | one, 8×8 | two, 8×8 |',
         '| --- | ---: | ---: |',
         '| decode | 2,000 (1,000 to 3,000) | 20 (10 to 30) |',
         '| plain, 1 | 7 (7 to 8) |  |',
+        '| ms of CPU an image, decode |  | 3 (2 to 4) |',
         '| MiB in each epoch, streamed, 1 | 600, 1,601, 602 |  |',
         '',
     ]
-    assert 'one, 8×8: batches of 4' in lines[6] and 'a chip, 2 cores' in lines[6]
-    assert '9 cores' in lines[7] and lines[8].endswith(': 1.3, 1.3.')
+    assert 'one, 8×8: batches of 4' in lines[7] and 'a chip, 2 cores' in lines[7]
+    assert '9 cores' in lines[8] and lines[9].endswith(': 1.3, 1.3.')
 
 
 def test_the_plain_loader_gives_whole_batches_of_the_files(folder):

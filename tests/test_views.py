@@ -262,3 +262,39 @@ def test_other_views_leave_the_net_alone():
 def test_views_that_do_not_fit_are_named_with_the_remedy(name, scales, fields, words):
     with pytest.raises(UserError, match=words):
         made(name, at=scales, **fields)
+
+
+def test_views_cut_out_where_images_are_decoded_are_averaged_with_their_mirrors():
+    """Images come as three views each; a mean image is scaled to them."""
+    mean_image = np.random.default_rng(1).random((14, 14, 3)).astype(np.float32)
+    for subtract in ('channel_std', 'pixel'):
+        training = augment.augmentation(
+            (14, 14, 3),
+            data.Statistics(MEAN, STD, mean_image),
+            whole=True,
+            crop='area',
+            size=7,
+            subtract=subtract,
+        )
+        given = pictures(6, 7, 7).reshape(2, 3, 7, 7, 3)
+        group = views.Group((7, 7), np.repeat(np.arange(3), 2), np.arange(6) % 2 > 0, np.ones(6))
+        seen = views.CutViews('ten', (group,), training)
+        small = np.asarray(augment.resize_box(mean_image, np.array([0, 0, 14, 14]), (7, 7)))
+        softmax = []
+        for view in np.moveaxis(given, 1, 0):
+            whole = normalise(view, MEAN, STD) if subtract != 'pixel' else view / 255 - small
+            for mirror in (whole, whole[:, :, ::-1]):
+                scores = np.exp(np.asarray(linear(mirror), np.float64))
+                softmax.append(scores / scores.sum(1, keepdims=True))
+        got = jax.jit(lambda x, seen=seen: seen.logits(linear, x))(given)
+        np.testing.assert_allclose(got, np.log(np.mean(softmax, 0)), atol=1e-4)
+        assert len(seen(given)) == seen.count == 6
+
+
+def test_crops_of_whole_images_are_not_cropped_again_on_the_device():
+    training = trained(16, 20, whole=True, crop='area', size=9, flip=True, affine=True)
+    assert [kind.name for kind in training.kinds] == ['affine', 'flip']
+    assert training.cut == data.Crop('area', (9, 9)) and training.size == (9, 9)
+    assert trained(16, 20, crop='area', size=9).cut is None
+    assert trained(16, 20, whole=True, crop='random', size=9).cut is None
+    assert training(jax.random.PRNGKey(0), pictures(2, 9, 9)).shape == (2, 9, 9, 3)

@@ -5,6 +5,7 @@ Worker processes import this package: it imports neither jax nor matplotlib.
 
 from experiments.data.batch_plan import order, shard, steps_per_epoch
 from experiments.data.batches import eval_batches, train_batches
+from experiments.data.crops import Crop
 from experiments.data.dataset import Dataset
 from experiments.data.loading import asked, found_of, load, open_splits
 from experiments.data.memory import InMemory
@@ -17,6 +18,7 @@ __all__ = [
     'SOURCES',
     'Arrays',
     'Components',
+    'Crop',
     'Dataset',
     'InMemory',
     'Records',

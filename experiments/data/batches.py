@@ -10,6 +10,7 @@ import numpy as np
 
 from experiments.data import readahead
 from experiments.data.batch_plan import BatchPlan, shard
+from experiments.data.crops import Crop, Drawn
 from experiments.data.memory import InMemory
 from experiments.data.stream import Split, Streamed
 from experiments.errors import UserError
@@ -22,6 +23,7 @@ def train_batches(
     seed: int,
     epoch: int,
     *,
+    crop: Crop | None = None,
     start: int = 0,
     process_index: int = 0,
     process_count: int = 1,
@@ -31,7 +33,9 @@ def train_batches(
     image: uint8 [devices, n, H, W, C]; label: int32 [devices, n]; mask: float32 ones. `batch` is
     that of all processes together, `devices` those of this one: n = batch / process_count /
     devices. The last, partial batch of the epoch's order is left out; another epoch leaves out
-    others. `start` is the first step, to continue inside an epoch: no image before it is read.
+    others. `crop`: of a streamed split, how the images are cut out of the whole ones while they
+    are decoded; the draws follow from seed, epoch and record alone. `start` is the first step, to
+    continue inside an epoch: no image before it is read.
     On a CPU the arrays are NumPy's, on accelerators they are there already, a slice on each.
 
     Raises:
@@ -46,7 +50,7 @@ def train_batches(
             'Change train.batch.'
         )
     plan = BatchPlan(len(split.labels), batch, seed, process_index, process_count)
-    return _batches(split, plan, devices, epoch * plan.steps + start, plan.steps - start)
+    return _batches(split, plan, devices, epoch * plan.steps + start, plan.steps - start, crop)
 
 
 def eval_batches(
@@ -60,7 +64,9 @@ def eval_batches(
     return _batches(split, plan, devices, 0, plan.steps)
 
 
-def _batches(split, plan: BatchPlan, devices: int, first: int, count: int) -> Iterator[dict]:
+def _batches(
+    split, plan: BatchPlan, devices: int, first: int, count: int, crop: Crop | None = None
+) -> Iterator[dict]:
     # here, not above: it imports jax, and worker processes, which import this module, must not
     from experiments.data import resident
 
@@ -77,6 +83,8 @@ def _batches(split, plan: BatchPlan, devices: int, first: int, count: int) -> It
 
     indices = range(first, first + count)
     if isinstance(split, InMemory):
+        if crop:
+            raise ValueError('crops of whole images need a streamed split')
         if targets and (on_device := resident.resident(split, targets)):
             return (resident.gather(on_device, plan.rows(index), targets) for index in indices)
         # a gather takes less time than handing its result from thread to thread
@@ -85,13 +93,22 @@ def _batches(split, plan: BatchPlan, devices: int, first: int, count: int) -> It
     evaluates = plan.seed is None
     workers = 0 if evaluates and plan.examples < readahead.FEW else split.workers
     period = plan.steps if evaluates else 0  # evaluation repeats itself with every epoch
-    steps = readahead.stream(Steps(split, plan), workers, first, count, period)
+    steps = readahead.stream(Steps(split, plan, crop), workers, first, count, period)
     return readahead.ahead(placed(steps))
 
 
-def read_step(split: Split, plan: BatchPlan, index: int) -> dict[str, np.ndarray]:
-    """{'image': uint8 [n, H, W, C], 'label': int32 [n], 'mask': float32 [n]} of one step."""
+def read_step(
+    split: Split, plan: BatchPlan, index: int, crop: Crop | None = None
+) -> dict[str, np.ndarray]:
+    """{'image': uint8 [n, H, W, C], 'label': int32 [n], 'mask': float32 [n]} of one step.
+
+    crop: of the training images of a streamed split.
+    """
     rows = plan.rows(index)
+    if crop and isinstance(split, Streamed) and plan.seed is not None:
+        drawn = Drawn(split.how, crop, plan.seed, index // plan.steps)
+        images, labels = split.read(rows, drawn)  # a training has no padding examples
+        return {'image': images, 'label': labels, 'mask': np.ones(len(rows), np.float32)}
     if rows[-1] >= 0:
         images, labels = split.read(rows)
         return {'image': images, 'label': labels, 'mask': np.ones(len(rows), np.float32)}
@@ -106,12 +123,12 @@ def read_step(split: Split, plan: BatchPlan, index: int) -> dict[str, np.ndarray
 class Steps:
     """The steps of a plan by index, for grain, which reads them in any process."""
 
-    def __init__(self, split: Streamed, plan: BatchPlan):
-        self.split, self.plan = split, plan
-        self.key = (id(split), plan)
+    def __init__(self, split: Streamed, plan: BatchPlan, crop: Crop | None = None):
+        self.split, self.plan, self.crop = split, plan, crop
+        self.key = (id(split), plan, crop)
 
     def __len__(self):
         return 2**40  # epochs have no last one
 
     def __getitem__(self, index):
-        return read_step(self.split, self.plan, int(index))
+        return read_step(self.split, self.plan, int(index), self.crop)

@@ -275,6 +275,10 @@ def parser() -> Parser:
     speed.add_argument('--batch', type=int, default=128)
     speed.add_argument('--rounds', type=int, default=5, help='repetitions of each measurement')
     speed.add_argument('--seconds', type=float, default=10.0, help='length of each at most')
+    words = 'random crops of whole images, scaled to --resize, not their centre squares'
+    speed.add_argument('--crops', action='store_true', help=words)
+    words = 'of the first images, enlarged to HEIGHTxWIDTH and saved as JPEG'
+    speed.add_argument('--enlarge', metavar='SIDES', help=words)
     words = 'also: memory in each of so many epochs of the streamed set'
     speed.add_argument('--epochs', type=int, default=0, help=words)
     speed.add_argument('--out', metavar='FILE', help='where the numbers are stored, a .json')

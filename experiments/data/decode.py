@@ -5,7 +5,7 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,18 @@ if Image.MAX_IMAGE_PIXELS is not None:
 warnings.filterwarnings('ignore', module=r'PIL\.')
 
 _DRAFT = 2  # a JPEG may be decoded at 1/2, 1/4 or 1/8 while it stays this many times too large
+_GAP = 3.0  # other images are averaged over whole pixels while they stay this many times too large
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that make the height the width
+
+# Interpolations of `cut`; antialiased, but for the third
+WAYS = (
+    Image.Resampling.BILINEAR,
+    Image.Resampling.BOX,
+    Image.Resampling.NEAREST,
+    Image.Resampling.BICUBIC,
+)
+BILINEAR = 0  # its place there
+Region = tuple[float, float, float, float]  # top, left, height, width, in pixels
 
 
 class Unfit(ValueError):
@@ -39,6 +51,10 @@ class Decoding(NamedTuple):
     side: int = 0  # pixels; a border of zeros up to this; 0: none
     upright: bool = False  # turn photographs as their EXIF orientation says
     grey_only: bool = False  # with one channel: refuse colour instead of turning it into grey
+
+    def __call__(self, raw: bytes | np.ndarray, index: int) -> np.ndarray:
+        """`decode`, of the record at any place."""
+        return decode(raw, self)
 
 
 def decode(raw: bytes | np.ndarray, how: Decoding) -> np.ndarray:
@@ -56,11 +72,7 @@ def decode(raw: bytes | np.ndarray, how: Decoding) -> np.ndarray:
       ValueError, OSError, SyntaxError and others of Pillow: the bytes are not an image it reads.
     """
     if isinstance(raw, np.ndarray):
-        if raw.dtype != np.uint8 or raw.ndim != 3 or raw.shape[-1] not in (1, 3):
-            raise Unfit(
-                f'is an array of {raw.dtype} {list(raw.shape)}, its source must give uint8 '
-                '[h, w, 1 or 3]'
-            )
+        _check_array(raw)
         ready = raw.shape[-1] == how.channels and not how.resize
         array = raw if ready else _from_image(image_of(raw), how)
     else:
@@ -68,6 +80,78 @@ def decode(raw: bytes | np.ndarray, how: Decoding) -> np.ndarray:
     if how.side and array.shape[:2] != (how.side, how.side):
         array = border(array, how.side)
     return array
+
+
+def cut(
+    raw: bytes | np.ndarray,
+    how: Decoding,
+    size: tuple[int, int],
+    choose: Callable[[int, int], Sequence[tuple[Region, int]]],
+) -> np.ndarray:
+    """Regions of the whole upright image, each scaled to `size`: uint8 [k, h, w, how.channels].
+
+    choose: (height, width) of the image -> k regions inside it, each with a place in WAYS. A JPEG
+    is decoded at 1/2, 1/4 or 1/8 where every region is then still at least twice `size`; what is
+    left is done by the interpolation, its filter widened to the scale. `how`: its channels, and
+    whether photographs are turned; its sizes are not read. Raises as `decode` does.
+    """
+    if isinstance(raw, np.ndarray):
+        _check_array(raw)
+        image: Image.Image = image_of(raw)
+    else:
+        image = _open(raw)
+    scalable = image.format in ('JPEG', 'MPO')  # before it is loaded, which takes its orientation
+    if not scalable:
+        turn_upright(image) if how.upright else image.load()
+    sides = _upright_sides(image, how.upright and scalable)
+    chosen = choose(*sides)
+    factor = 1
+    if scalable:
+        spare = min(region[2 + axis] / size[axis] for region, _ in chosen for axis in (0, 1))
+        factor = max(n for n in (1, 2, 4, 8) if n == 1 or n * _DRAFT <= spare)
+        image.draft(None, (image.width // factor, image.height // factor))
+        if how.upright:
+            turn_upright(image)
+    image = _coloured(image, how)
+    found = np.empty((len(chosen), *size, how.channels), np.uint8)
+    for place, ((top, left, height, width), way) in enumerate(chosen):
+        ends = min((left + width) / factor, image.width), min((top + height) / factor, image.height)
+        box = (max(left, 0) / factor, max(top, 0) / factor, *ends)
+        piece = image.resize(size[::-1], WAYS[way], box, reducing_gap=_GAP)
+        found[place] = np.asarray(piece).reshape(found.shape[1:])
+    return found
+
+
+def sides_of(raw: bytes | np.ndarray, upright: bool) -> tuple[int, int]:
+    """Height and width of an image, turned as its EXIF orientation says; mostly from its header.
+
+    Raises as `decode` does.
+    """
+    if isinstance(raw, np.ndarray):
+        return raw.shape[0], raw.shape[1]
+    image = _open(raw)
+    if image.format == 'TIFF':  # whose size Pillow turns, but not its orientation, before it loads
+        image.load()
+    return _upright_sides(image, upright)
+
+
+def _upright_sides(image, upright) -> tuple[int, int]:
+    width, height = image.size
+    if not upright:
+        return height, width
+    try:
+        turned = image.getexif().get(0x0112) in _TURNED
+    except Exception:  # damaged EXIF raises many kinds, and turns nothing
+        turned = False
+    return (width, height) if turned else (height, width)
+
+
+def _check_array(raw: np.ndarray) -> None:
+    if raw.dtype != np.uint8 or raw.ndim != 3 or raw.shape[-1] not in (1, 3):
+        raise Unfit(
+            f'is an array of {raw.dtype} {list(raw.shape)}, its source must give uint8 '
+            '[h, w, 1 or 3]'
+        )
 
 
 def channels_of(raw: bytes) -> int:
@@ -183,11 +267,15 @@ def _converted(image, mode):
     return image if image.mode == mode else image.convert(mode)
 
 
-def _from_image(image, how: Decoding) -> np.ndarray:
+def _coloured(image, how: Decoding) -> Image.Image:
     image = plain(image)
     if how.channels == 1 and how.grey_only and image.mode != 'L':
         raise Unfit('is in colour, the first images are grey. Set data.channels to 1 or 3')
-    image = _converted(image, 'L' if how.channels == 1 else 'RGB')
+    return _converted(image, 'L' if how.channels == 1 else 'RGB')
+
+
+def _from_image(image, how: Decoding) -> np.ndarray:
+    image = _coloured(image, how)
     size = (how.resize, how.resize)
     if how.resize and image.size != size:
         width, height = image.size

@@ -78,7 +78,8 @@ def load(
     seed and arm. Equal images in two splits are refused in a folder, and said of other sources
     (`copies`); those of all splits are looked for, before `limit`. The mean and standard deviation
     are those of the images trained on. A set whose decoded images fit is read into memory, a larger
-    one streamed (`stream`); batches, mean and standard deviation are the same both ways.
+    one streamed (`stream`); batches, mean and standard deviation are the same both ways. Whole
+    images are always streamed.
 
     look: for whoever needs a few images only. Nothing is decoded beforehand. The mean and
     standard deviation are then those that a training has kept on disk, or else those of a fixed
@@ -105,13 +106,15 @@ def load(
     )
     if how.channels != native:
         notes.append(_TURNED[native])
+    if fields.whole:
+        notes.append('crops and test views of whole images')
     if how.resize:
-        notes.append(f'centre squares scaled to {how.resize}x{how.resize}')
+        words = ' for mean, validation and train error' if fields.whole else ''
+        notes.append(f'centre squares scaled to {how.resize}x{how.resize}{words}')
     shape = reading.shape(first, how)
     size = sum(len(records) for records in found.values()) * math.prod(shape)
-    streams = (
-        look or fields.stream == 'always' or fields.stream == 'auto' and size > memory.budget()
-    )
+    streams = look or fields.whole or fields.stream == 'always'
+    streams = streams or fields.stream == 'auto' and size > memory.budget()
     known = look and not fields.skip_broken
     read: Callable = functools.partial(stream.streamed, known=known) if streams else memory.decoded
     splits: dict[str, stream.Split] = {}

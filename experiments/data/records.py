@@ -4,13 +4,20 @@ import contextlib
 import hashlib
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from experiments.data.decode import Decoding, Unfit, channels_of, decode, said
+from experiments.data.decode import Decoding, Unfit, channels_of, said
 from experiments.errors import UserError, reason, shown
 from experiments.files import digest
+
+
+class Decode(Protocol):
+    """What decodes a record; it can be sent to worker processes."""
+
+    def __call__(self, raw: bytes | np.ndarray, index: int) -> np.ndarray:
+        """What `fetch` gave of the record at this place -> uint8 pixels, or views of them."""
 
 
 class Broken(UserError):
@@ -172,7 +179,7 @@ def shape(records: Records, how: Decoding) -> tuple[int, int, int]:
     raise first if len(records) else UserError(f'{records.name} is empty.')
 
 
-def one(records: Records, index: int, how: Decoding) -> tuple[np.ndarray, int]:
+def one(records: Records, index: int, how: Decode) -> tuple[np.ndarray, int]:
     """The decoded image and label of one record.
 
     Raises:
@@ -182,7 +189,7 @@ def one(records: Records, index: int, how: Decoding) -> tuple[np.ndarray, int]:
     """
     try:
         ((raw, label),) = records.fetch([index])
-        return decode(raw, how), label
+        return how(raw, index), label
     except UserError:
         raise
     except Unfit as error:
@@ -206,7 +213,7 @@ def _broken(records, index, error):
 def each(
     records: Records,
     indices: Sequence[int] | np.ndarray,
-    how: Decoding,
+    how: Decode,
     heard: list[tuple[str, str]] | None = None,
 ) -> Iterator[tuple]:
     """Yields (image, label, fault, raw) of every record.
@@ -228,7 +235,7 @@ def each(
                 with listen() as texts:
                     try:
                         ((raw, label),) = [fetched[place]] if fetched else records.fetch([index])
-                        image = decode(raw, how)
+                        image = how(raw, index)
                     except Exception:
                         image, label = one(records, index, how)  # again, for the message
                 label = _whole(records, index, label)
@@ -242,7 +249,7 @@ def each(
 def many(
     records: Records,
     indices: Sequence[int] | np.ndarray,
-    how: Decoding,
+    how: Decode,
     shape: tuple,
     classes: int,
     hashes: list[bytes] | None = None,

@@ -1,6 +1,7 @@
 """A split that is decoded while it is used, after all its records were checked."""
 
 import dataclasses
+import math
 import time
 
 import numpy as np
@@ -8,7 +9,8 @@ from ml_collections import ConfigDict
 
 from experiments.data import cache, scan
 from experiments.data import records as reading
-from experiments.data.decode import Decoding
+from experiments.data.crops import Cut, Drawn, Whole, whole_sides
+from experiments.data.decode import Decoding, sides_of
 from experiments.data.memory import InMemory
 from experiments.data.records import Broken, Found, Records
 
@@ -22,10 +24,11 @@ class Streamed:
     records: Records
     rows: np.ndarray  # places of its images among the records
     how: Decoding
-    shape: tuple[int, ...]  # (H, W, C) of an image
+    shape: tuple[int, ...]  # (H, W, C) of an image, or (k, h, w, C) of its views
     classes: int
     workers: int = 0
     read_labels: np.ndarray | None = None  # int32, of all records, where one reading found them
+    seen: reading.Decode | None = None  # in place of `how`, for an evaluation of whole images
 
     def __len__(self):
         return len(self.rows)
@@ -36,19 +39,66 @@ class Streamed:
         labels = self.records.labels if self.read_labels is None else self.read_labels
         return Unread(self) if labels is None else labels[self.rows]
 
-    def read(self, rows: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 [n, H, W, C] and int32 [n] of the images at these places.
+    def read(
+        self, rows: np.ndarray | slice, drawn: Drawn | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 [n, H, W, C] and int32 [n] of the images at these places, or crops of them.
 
         Raises:
           UserError: one does not decode (named), has another shape or a label of no class.
         """
+        how, shape = self.seen or self.how, self.shape
+        if drawn:
+            how, shape = drawn, (*drawn.crop.size, drawn.how.channels)
         images, labels, faults = reading.many(
-            self.records, self.rows[rows], self.how, self.shape, self.classes
+            self.records, self.rows[rows], how, shape, self.classes
         )
         if faults:
             error = faults[0][1]
             raise error.advised() if isinstance(error, Broken) else error
         return images, labels
+
+    def whole(self, rows: np.ndarray) -> list[np.ndarray]:
+        """uint8 [h, w, C], the images at these places as they are, upright.
+
+        Raises UserError: one does not decode.
+        """
+        how = Decoding(self.how.channels, upright=self.how.upright)
+        return [reading.one(self.records, int(row), how)[0] for row in self.rows[rows]]
+
+    def seen_whole(self, short: int) -> list[tuple[np.ndarray, 'Streamed']]:
+        """Its images scaled to a shorter side of `short`, as splits of one shape each.
+
+        Each with the places of its images in this split; the largest image last. The longer side is
+        that of `crops.whole_sides`.
+
+        Raises:
+          UserError: a record that cannot be read.
+        """
+        groups: dict[tuple[int, int], list[int]] = {}
+        size = lambda raw, index: np.array(sides_of(raw, self.how.upright))
+        found = reading.each(self.records, self.rows, size)
+        for place, (sides, _, fault, _) in enumerate(found):
+            if fault is not None:
+                raise fault
+            groups.setdefault(whole_sides(int(sides[0]), int(sides[1]), short), []).append(place)
+        return [
+            (
+                np.array(groups[sides]),
+                dataclasses.replace(
+                    self,
+                    rows=self.rows[groups[sides]],
+                    seen=Whole(self.how, sides),
+                    shape=(*sides, self.shape[-1]),
+                ),
+            )
+            for sides in sorted(groups, key=math.prod)
+        ]
+
+    def seen_as(self, name: str, size: tuple[int, int], scales: tuple[int, ...]) -> 'Streamed':
+        """Its images as the views of `crops.Cut` of them, uint8 [n, k, h, w, C]."""
+        views = Cut(self.how, name, size, scales)
+        return dataclasses.replace(self, seen=views, shape=(views.views, *size, self.shape[-1]))
 
     def cut(self, low: int, high: int) -> 'Streamed':
         """The images from place low to place high."""

@@ -202,6 +202,16 @@ def _check_augment(flat: dict[str, Any]) -> None:
             f'augment.scales starts at {low_high[0]} pixels, where augment.size='
             f'{flat["augment.size"]} does not fit.'
         )
+    if flat['data.whole'] and flat['data.stream'] == 'never':
+        raise UserError(
+            "data.whole cuts crops out of images while they are decoded, so data.stream='never' "
+            "cannot keep them. Set it to 'auto'."
+        )
+    if flat['data.whole'] and flat['data.side']:
+        raise UserError(
+            f'data.side={flat["data.side"]} adds a border to the whole image, data.whole crops it. '
+            'Set data.side=0, or data.whole=false.'
+        )
     white = flat['augment.white']
     _must(flat, 'augment.white', 0 < white < math.inf, 'a positive number: 1 or 255')
     if white != 1 and flat['augment.subtract'] == 'channel_std':
@@ -362,6 +372,7 @@ _READ: dict[str, _Read] = {
         'without a grid of learning rates. Set --config.protocol.rates=RATE for a single one, or '
         '--config.protocol.rates=() for train.rate as it is',
     ),
+    'data.whole': _with('augment.crop', *base.OF_WHOLE),
     'augment.pad': _with('augment.crop', 'pad'),
     'augment.scales': _with('augment.crop', 'scale'),
     'augment.interpolation': _with('augment.crop', 'area'),

@@ -33,8 +33,10 @@ def check(flat: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def file_of(given: str) -> pathlib.Path:
+def file_of(given: str, what: str = 'train.start') -> pathlib.Path:
     """The file of weights that a file, a work directory or a run of it means.
+
+    what: the field or option that names it, for messages.
 
     Raises:
       UserError: there is none, or there are several.
@@ -42,16 +44,16 @@ def file_of(given: str) -> pathlib.Path:
     path = pathlib.Path(given)
     if path.is_file():
         return path
-    what = f'train.start is {shown(given)}'
+    what = f'{what} is {shown(given)}'
     if not path.is_dir():
         close = nearest(path.name, [one.name for one in path.parent.glob('*')])
         raise UserError(
             f'{what}: there is no such file or folder.{close} It takes a file of weights, or a '
             'work directory whose final runs are done.'
         )
-    if own := _weights(path):
+    if own := weights_of(path):
         return own
-    found = [file for run in sorted(path.glob('points/*')) if (file := _weights(run))]
+    found = [file for run in sorted(path.glob('points/*')) if (file := weights_of(run))]
     if len(found) == 1:
         return found[0]
     if found:
@@ -65,7 +67,8 @@ def file_of(given: str) -> pathlib.Path:
     )
 
 
-def _weights(folder: pathlib.Path) -> pathlib.Path | None:
+def weights_of(folder: pathlib.Path) -> pathlib.Path | None:
+    """The file of weights in the folder of a run; older code wrote .msgpack."""
     return next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
 
 

@@ -24,6 +24,9 @@ The mean is subtracted before the crop, so that the zeros around a padded image 
 black, and so that a mean per pixel belongs to the place in the image and not to the place in the
 crop: this is the order of the papers that have it (Krizhevsky et al. 2012, Sec. 2; He et al. 2015,
 Sec. 4.2).
+
+With config.data.whole, crops of 'scale' and 'area' are drawn and cut out where the image is decoded
+(experiments/data/crops.py), before all of these. A mean image is then scaled to the crop.
 """
 
 import dataclasses
@@ -36,16 +39,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import base
-from experiments.data import Components, Statistics
+from experiments.data import Components, Crop, Dataset, Statistics, statistics_of
+from experiments.data.crops import area_region
 from experiments.errors import UserError, one_of, shown
 from experiments.preprocess import photometric, resample
 
 ORDER = ('photometric', 'affine', 'crop', 'flip', 'colour')
 # Each kind's key is fold_in(key, its number): numbers stay when kinds are added
 KEYS = {'affine': 0, 'crop': 1, 'flip': 2, 'colour': 3, 'photometric': 4}
-
-AREA = (0.08, 1.0)  # of the image (Szegedy et al. 2014, Sec. 6)
-ASPECT = (3 / 4, 4 / 3)  # width / height, the same place
 
 # LeCun et al. 1998 give no ranges; these are ours. A few digits of MNIST then touch the edge of
 # 32x32 pixels, where they may be cut.
@@ -148,34 +149,20 @@ def scale_jitter(shape: Sequence[int], size: tuple[int, int], scales: Sequence[i
 
 
 def area_crop(shape: Sequence[int], size: tuple[int, int], interpolation: str = 'bilinear') -> Kind:
-    """A crop of 8 to 100 % of the image's area, all areas as likely, its width / height between
-    3/4 and 4/3, at any place, scaled to `size` (h, w) (Szegedy et al. 2014, Sec. 6).
+    """A crop of 8 to 100 % of the image's area (`data.crops.area_region`), scaled to `size` (h, w)
+    (Szegedy et al. 2014, Sec. 6).
 
-    The logarithm of the aspect is uniform over what fits at the drawn area, so that upright and
-    lying crops are as likely. In an image longer than 4:3 no crop of such an aspect has the whole
-    area; there the area ends at the largest that fits. Linear interpolation, the filter widened
-    where it shrinks, or with 'random' one of resample.WAYS, all as likely (the same place).
+    Linear interpolation, the filter widened where it shrinks, or with 'random' one of
+    resample.WAYS, all as likely (the same place).
 
     Draws: area, float32, a fraction; box, float32 [4]: top, left, height, width in pixels; with
     'random' way, int32, a place in resample.WAYS.
     """
-    height, width = shape[:2]
-    whole = width / height
-    largest = min(AREA[1], ASPECT[1] / whole, whole / ASPECT[0])
-    smallest = min(AREA[0], largest)
 
     def draw(key):
-        keys = jax.random.split(key, 4)
-        area = jax.random.uniform(keys[0], (), minval=smallest, maxval=largest)
-        low = jnp.log(jnp.maximum(ASPECT[0], whole * area))
-        high = jnp.log(jnp.minimum(ASPECT[1], whole / area))
-        aspect = jnp.exp(low + (high - low) * jax.random.uniform(keys[1], ()))
-        pixels = area * height * width
-        h = jnp.minimum(jnp.sqrt(pixels / aspect), height)
-        w = jnp.minimum(jnp.sqrt(pixels * aspect), width)
-        top = jax.random.uniform(keys[2], ()) * (height - h)
-        left = jax.random.uniform(keys[3], ()) * (width - w)
-        draws = {'area': area, 'box': jnp.stack([top, left, h, w])}
+        uniform = [jax.random.uniform(own) for own in jax.random.split(key, 4)]
+        area, box = area_region(uniform, shape[0], shape[1], jnp)
+        draws = {'area': area, 'box': box}
         if interpolation == 'random':  # a key apart, so that the crop is the same without it
             draws['way'] = jax.random.randint(jax.random.fold_in(key, 1), (), 0, len(resample.WAYS))
         return draws
@@ -301,12 +288,13 @@ class Augmentation:
     images[0] in the global batch, axis_index * n where devices share it.
     """
 
-    kinds: tuple[Kind, ...]  # in their order
+    kinds: tuple[Kind, ...]  # in their order; without the crop where the feed gives crops
     shape: tuple[int, ...]  # (H, W, C) of the images
     size: tuple[int, int]  # (h, w) that the net sees
     scales: tuple[int, ...]  # lowest and highest shorter side that the images are scaled to
     prepare: Callable  # images [n, H, W, C] on 0 to 255 -> images / 255 minus the mean: step 2
     finish: Callable  # steps 7 and 8
+    cut: Crop | None = None  # of the whole images, which the feed draws and cuts out
 
     def __call__(self, key, images, first=0):
         def drawn(kind, images):
@@ -325,6 +313,7 @@ def augmentation(
     shape: tuple[int, ...],
     statistics: Statistics,
     *,
+    whole: bool = False,
     crop: str = 'none',
     size: int = 0,
     pad: int = 4,
@@ -340,21 +329,26 @@ def augmentation(
 ) -> Augmentation:
     """The augmentation of images [H, W, C]; the values are the fields of config.augment.
 
-    statistics: of the train split, with the fields that `needs` names.
+    statistics: of the train split, with the fields that `needs` names. whole: config.data.whole;
+    what is given are then crops of the size that the net sees, as the feed cuts them out (`cut`).
 
     Raises:
       UserError: values that are unknown or do not fit the images.
     """
-    _check(shape, crop, size, pad, scales, interpolation, colour, subtract)
+    _check(shape, crop, size, pad, scales, interpolation, colour, subtract, whole)
     height, width, _ = shape
     short = min(height, width)
     seen = (size, size) if size else (short, short) if crop == 'scale' else (height, width)
-    kinds = []
+    kinds, cut = [], None
+    if whole and crop in base.OF_WHOLE:
+        cut = Crop(crop, seen, tuple(scales) if crop == 'scale' else (), interpolation)
     if photometric:
         kinds.append(photometric_distortion())
     if affine:
-        kinds.append(affine_distortion(shape))
-    if crop in ('pad', 'random'):
+        kinds.append(affine_distortion(seen if cut else shape))
+    if cut:
+        pass
+    elif crop in ('pad', 'random'):
         kinds.append(random_crop(shape, seen, pad if crop == 'pad' else 0))
     elif crop == 'scale':
         kinds.append(scale_jitter(shape, seen, tuple(scales)))
@@ -364,8 +358,16 @@ def augmentation(
         kinds.append(mirror())
     if colour:
         kinds.append(pca_colour(needed(statistics, 'components'), colour))
-    mean = needed(statistics, 'mean_image' if subtract == 'pixel' else 'mean')
+    mean = np.asarray(needed(statistics, 'mean_image' if subtract == 'pixel' else 'mean'))
+    mean = mean.astype(np.float32)
     std = np.asarray(statistics.std, np.float32)
+
+    def prepare(images):
+        own: Any = mean
+        if mean.ndim == 3 and images.shape[1:3] != mean.shape[:2]:  # crops of whole images
+            box = np.array([0, 0, *mean.shape[:2]])
+            own = resize_box(jnp.asarray(mean), box, images.shape[1:3])
+        return images.astype(jnp.float32) / 255 - own
 
     def finish(images):
         if subtract == 'channel_std':
@@ -379,9 +381,21 @@ def augmentation(
         tuple(shape),
         seen,
         tuple(scales) if crop == 'scale' else (short, short),
-        lambda images: images.astype(jnp.float32) / 255 - np.asarray(mean, np.float32),
+        prepare,
         finish,
+        cut,
     )
+
+
+def of_config(config: Any, dataset: Dataset) -> Augmentation:
+    """The augmentation of a config's training on a data set.
+
+    Raises:
+      UserError: as `augmentation` does, before any statistics are computed.
+    """
+    given = dict(config.augment, whole=config.data.whole)
+    statistics = statistics_of(dataset, needs(dataset.shape, **given))
+    return augmentation(dataset.shape, statistics, **given)
 
 
 def needs(shape: tuple[int, ...], *, colour: float, subtract: str, **others: Any) -> set[str]:
@@ -420,7 +434,9 @@ def needed(statistics: Statistics, name: str) -> Any:
     return value
 
 
-def _check(shape, crop, size, pad, scales, interpolation, colour, subtract, **others) -> None:
+def _check(
+    shape, crop, size, pad, scales, interpolation, colour, subtract, whole=False, **others
+) -> None:
     """UserError for values that are unknown or do not fit the images; `others` need no check."""
     allowed = base.CROPS, base.SUBTRACT, base.INTERPOLATIONS
     given = {'crop': crop, 'subtract': subtract, 'interpolation': interpolation}

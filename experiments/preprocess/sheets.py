@@ -14,6 +14,7 @@ outside 0 to 1 cut off.
 """
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from ml_collections import ConfigDict
 
 from experiments import data, machine
 from experiments.data import contact
+from experiments.data.crops import Drawn
 from experiments.errors import UserError, command
 from experiments.options import Parser
 from experiments.plan import checks
@@ -43,30 +45,34 @@ _SUBTRACTED = {
 # --- sheets ----------------------------------------------------------------------------------
 
 
-def augmentation_of(config: ConfigDict, dataset: data.Dataset) -> augment.Augmentation:
-    """The augmentation of a config's training on a data set."""
-    needs = augment.needs(dataset.shape, **config.augment)
-    statistics = data.statistics_of(dataset, needs)
-    return augment.augmentation(dataset.shape, statistics, **config.augment)
-
-
 def augmented(config: ConfigDict, dataset: data.Dataset, count: int = 4, draws: int = 7) -> Figure:
     """A row for each of `count` images of the train split: the image, then `draws` draws of it."""
-    images, labels = chosen(dataset, count, config.seed)
-    augmentation = augmentation_of(config, dataset)
+    augmentation = augment.of_config(config, dataset)
     function = jax.jit(augmentation)
     keys = jax.random.split(jax.random.PRNGKey(config.seed), draws)
-    seen = np.stack([as_shown(function(key, images), config, dataset) for key in keys], 1)
-    drawn = '; then '.join(kind.title for kind in augmentation.kinds)
+    images, labels = chosen(dataset, count, config.seed)
+    given: list[np.ndarray] = [images] * draws
+    shown = list(images)
+    titles = [kind.title for kind in augmentation.kinds]
+    if cut := augmentation.cut:
+        split, rows = dataset.train, chosen_rows(dataset, count, config.seed)
+        assert isinstance(split, data.Streamed)
+        shown, titles = split.whole(rows), [cut.title, *titles]
+        given = [
+            split.read(rows, Drawn(split.how, cut, config.seed, epoch))[0] for epoch in range(draws)
+        ]
+    made = [as_shown(function(*each), config, dataset) for each in zip(keys, given)]
+    seen = np.stack(made, 1)
+    drawn = '; then '.join(titles)
     words = f'{dataset.name}, {_SUBTRACTED[config.augment.subtract]}; '
     words += drawn or 'nothing is drawn at random'
     figure, axes, _ = contact.grid(count, draws + 1, words)
-    for row, image, draws_of_it, label in zip(axes, images, seen, labels):
+    for row, image, draws_of_it, label in zip(axes, shown, seen, labels):
         contact.show(row[0], image / 255)
         row[0].set_ylabel(contact.short(dataset.classes[label]), fontsize=8)
         for axis, drawn in zip(row[1:], draws_of_it):
             contact.show(axis, drawn)
-    axes[0, 0].set_title(f'image {augment.times(images.shape[1:3])}', fontsize=8)
+    axes[0, 0].set_title(f'image {augment.times(shown[0].shape)}', fontsize=8)
     axes[0, 1].set_title(f'the net sees {augment.times(seen.shape[2:4])}', fontsize=8, loc='left')
     return figure
 
@@ -107,8 +113,15 @@ def each(config: ConfigDict, dataset: data.Dataset, draws: int = 7) -> Figure:
 def viewed(config: ConfigDict, dataset: data.Dataset) -> Figure:
     """The views of config.evaluation of one image of the train split, the image first."""
     images, labels = chosen(dataset, 1, config.seed)
-    given = config.evaluation
-    made = views.views(given.views, augmentation_of(config, dataset), given.scales)
+    given, trained = config.evaluation, augment.of_config(config, dataset)
+    shown, split = images[0], dataset.train
+    if trained.cut and given.views != 'centre' and isinstance(split, data.Streamed):
+        rows = chosen_rows(dataset, 1, config.seed)
+        one = dataclasses.replace(split, rows=split.rows[rows])
+        ((_, part, made),) = views.parts(given.views, trained, given.scales, one)
+        images, (shown,) = part.read(np.arange(1))[0], split.whole(rows)
+    else:
+        made = views.views(given.views, trained, given.scales)
     counts = np.concatenate([group.counts for group in made.groups])
     different = jax.jit(lambda x: made(x))(images)
     title = f'{dataset.name}, {dataset.classes[labels[0]]}: evaluation views {made.name!r}, '
@@ -120,8 +133,8 @@ def viewed(config: ConfigDict, dataset: data.Dataset) -> Figure:
     cells = len(different[:MOST]) + 1
     columns = min(cells, 12)
     figure, axes, _ = contact.grid(-(-cells // columns), columns, title, captions=1)
-    contact.show(axes.flat[0], images[0] / 255)
-    axes.flat[0].set_xlabel(f'image {augment.times(images.shape[1:3])}', fontsize=7)
+    contact.show(axes.flat[0], shown / 255)
+    axes.flat[0].set_xlabel(f'image {augment.times(shown.shape)}', fontsize=7)
     for axis, view, count in zip(list(axes.flat)[1:], different, counts):
         contact.show(axis, as_shown(view, config, dataset)[0])
         times = f' x{count}' if count > 1 else ''
@@ -133,7 +146,7 @@ def every_kind(config: ConfigDict, dataset: data.Dataset) -> list[tuple[str, aug
     """[(paper, kind)] of all kinds: with a config's values where it switches them on, else with
     the papers' in proportion to the image."""
     height, width, _ = shape = dataset.shape
-    short, own = min(height, width), augmentation_of(config, dataset)
+    short, own = min(height, width), augment.of_config(config, dataset)
     on = {kind.name: kind for kind in own.kinds}
     padding, part = max(short // 8, 1), max(short * 7 // 8, 1)
     scales = -(-short * 8 // 7), short * 16 // 7
@@ -143,7 +156,7 @@ def every_kind(config: ConfigDict, dataset: data.Dataset) -> list[tuple[str, aug
         'scale': ('VGG', augment.scale_jitter(shape, (short, short), scales)),
         'area': ('GoogLeNet', augment.area_crop(shape, own.size, 'random')),
     }
-    if config.augment.crop in crops:
+    if config.augment.crop in crops and 'crop' in on:  # not drawn in the feed
         crops[config.augment.crop] = crops[config.augment.crop][0], on['crop']
     components = augment.needed(data.statistics_of(dataset, {'components'}), 'components')
     return [
@@ -155,11 +168,15 @@ def every_kind(config: ConfigDict, dataset: data.Dataset) -> list[tuple[str, aug
     ]
 
 
+def chosen_rows(dataset: data.Dataset, count: int, seed: int) -> np.ndarray:
+    """int64 [n], places of the images that `chosen` gives."""
+    total = len(dataset.train.labels)
+    return np.random.default_rng(seed).choice(total, min(count, total), replace=False)
+
+
 def chosen(dataset: data.Dataset, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """uint8 [n, H, W, C] and int32 [n]: images of the train split, other ones for another seed."""
-    total = len(dataset.train.labels)
-    rows = np.random.default_rng(seed).choice(total, min(count, total), replace=False)
-    images, labels = dataset.train.read(rows)
+    images, labels = dataset.train.read(chosen_rows(dataset, count, seed))
     return np.asarray(images), np.asarray(labels)
 
 

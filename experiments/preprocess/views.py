@@ -19,14 +19,19 @@ Views are made one at a time, so memory does not grow with their number, and a n
 for each size of a view. Where the feed delivers squares, GoogLeNet's three squares of a scale are
 one and the same; equal views are computed once and counted as often as they occur.
 
+With config.data.whole, test images are seen whole, whatever their shapes (`parts`): the views are
+cut out while they are decoded, and 'dense' and 'multiscale' see images of one shape a batch. The
+longer side is then cut to a multiple of 32 pixels, the stride of the nets, at both ends, and to
+three times the shorter one.
+
 Scales are shorter sides in pixels. Those not given are the papers': of training with a shorter side
 from low to high, (low + high) / 2 and for 'multiscale' and '150' low, middle and high (Sec. 4.1 and
 4.2 of VGG); of training with one shorter side that one, and for 'multiscale' and '150' 32 pixels
 less and more (Sec. 4.2; below 256 pixels an eighth, which is ours); for '144' 8/7, 9/7, 10/7 and
 11/7 of the side the net sees (256, 288, 320, 352 for 224).
 
-Difference from the papers: images of several shapes reach the net as centre squares (data.resize),
-since a batch has one shape. 'dense' sees all of that square, where VGG saw all of the image.
+Difference from the papers, without data.whole: images of several shapes reach the net as centre
+squares (data.resize). 'dense' sees all of that square, where VGG saw all of the image.
 """
 
 import dataclasses
@@ -39,6 +44,7 @@ import numpy as np
 from flax import linen as nn
 
 from configs import base
+from experiments.data import Streamed, crops
 from experiments.errors import UserError, one_of, shown
 from experiments.preprocess import augment
 from experiments.preprocess.augment import Augmentation
@@ -72,7 +78,7 @@ class Views:
     def __call__(self, images) -> list[jax.Array]:
         """All different views of images uint8 [n, H, W, C]: float32 [n, h, w, C], ready for the
         net. For looking and for tests: an evaluation never holds more than one."""
-        images = self.trained.prepare(images)
+        images = self._prepared(images)
         return [
             self._view(images, group, box, mirrored)
             for group in self.groups
@@ -85,7 +91,7 @@ class Views:
 
         apply: float32 [n, h, w, C] -> logits [n, classes]. images: uint8 [n, H, W, C].
         """
-        images = self.trained.prepare(images)
+        images = self._prepared(images)
         if self.count == 1:
             (group,) = self.groups
             return apply(self._view(images, group, group.boxes[0], group.mirrored[0]))
@@ -107,6 +113,9 @@ class Views:
             total, _ = jax.lax.scan(add, total, views)
         return total - np.log(self.count)
 
+    def _prepared(self, images):
+        return self.trained.prepare(images)
+
     def _view(self, images, group, box, mirrored):
         if _exact(group):
             top, left = jnp.round(box[:2]).astype(jnp.int32)
@@ -114,6 +123,20 @@ class Views:
             view = jax.lax.dynamic_slice(images, (0, top, left, 0), size)
         else:
             view = jax.vmap(lambda image: augment.resize_box(image, box, group.size))(images)
+        return self.trained.finish(jnp.where(mirrored, view[:, :, ::-1], view))
+
+
+class CutViews(Views):
+    """Views that were cut out where the images were decoded: images are uint8 [n, k, h, w, C].
+
+    The boxes of its group are places on the second axis.
+    """
+
+    def _prepared(self, images):
+        return images  # all views of a batch in float32 would take four times its memory
+
+    def _view(self, images, group, box, mirrored):
+        view = self.trained.prepare(jax.lax.dynamic_index_in_dim(images, box, 1, keepdims=False))
         return self.trained.finish(jnp.where(mirrored, view[:, :, ::-1], view))
 
 
@@ -141,12 +164,12 @@ def views(name: str, trained: Augmentation, scales: Sequence[int] = ()) -> Views
     scales = scales_of(name, trained, scales)
     if name not in DENSE:
         _check_fit(name, size, shape, scales)
-    boxes = {'centre': _middle, 'ten': _ten, '144': _squares, '150': _grid}.get(name, _whole)
+    boxes = crops.PLACES.get(name, lambda sides, size: [(0, 0, *sides)])
     counts: dict[tuple, dict] = {}  # {size of a view: {(box, mirrored): how often}}
     for scale in scales:
         # the image's sides at this scale, and pixels of the image for one pixel there
         factor = min(shape[:2]) / scale
-        sides = _sides(shape, scale)
+        sides = crops.scaled_sides(shape[:2], scale)
         own = counts.setdefault(sides if name in DENSE else size, {})
         for place in boxes(sides, size):
             box = tuple(np.asarray(place, np.float32) * np.float32(factor))
@@ -166,14 +189,42 @@ def views(name: str, trained: Augmentation, scales: Sequence[int] = ()) -> Views
     return Views(name, groups, trained)
 
 
-def _sides(shape, scale: int) -> tuple[int, int]:
-    """Height and width of images of this shape with a shorter side of `scale`."""
-    return tuple(n * scale // min(shape[:2]) for n in shape[:2])
+class Part(NamedTuple):
+    """Images of a split that are evaluated in batches of one shape."""
+
+    places: np.ndarray  # int64 [n], in the split
+    split: Streamed
+    seen: Views  # of its images
+
+
+def parts(name: str, trained: Augmentation, scales: Sequence[int], split: Streamed) -> list[Part]:
+    """Where the images of a streamed split are seen whole: its parts, and the views of each.
+
+    Raises:
+      UserError: as `views` does, or a record that cannot be read.
+    """
+    scales = scales_of(name, trained, scales)
+    if name in DENSE:
+        return [
+            Part(places, part, views(name, dataclasses.replace(trained, shape=part.shape), scales))
+            for places, part in split.seen_whole(max(scales))
+        ]
+    _check_fit(name, trained.size, trained.shape, scales)
+    part = split.seen_as(name, trained.size, scales)
+    count = part.shape[0]
+    mirrors = 1 if name == 'centre' else 2
+    group = Group(
+        trained.size,
+        np.repeat(np.arange(count), mirrors),
+        np.tile(np.arange(mirrors) > 0, count),
+        np.ones(count * mirrors, int),
+    )
+    return [Part(np.arange(len(split)), part, CutViews(name, (group,), trained))]
 
 
 def _check_fit(name, size, shape, scales) -> None:
     """UserError unless views of `size` fit into the images at every scale."""
-    sides = _sides(shape, min(scales))
+    sides = crops.scaled_sides(shape[:2], min(scales))
     if name == '144':  # views are taken of squares
         sides = (min(sides),) * 2
     if size[0] <= sides[0] and size[1] <= sides[1]:
@@ -212,33 +263,6 @@ def scales_of(name: str, trained: Augmentation, given: Sequence[int] = ()) -> tu
         side = max(trained.size)
         return tuple(round(side * sevenths / 7) for sevenths in (8, 9, 10, 11))
     return (low, middle, high) if name in MANY else (middle,)
-
-
-def _middle(sides, size):
-    return [(*((n - m) // 2 for n, m in zip(sides, size)), *size)]
-
-
-def _ten(sides, size):
-    down, right = (n - m for n, m in zip(sides, size))
-    corners = [(0, 0), (0, right), (down, 0), (down, right)]
-    return [*((*corner, *size) for corner in corners), *_middle(sides, size)]
-
-
-def _whole(sides, size):
-    return [(0, 0, *sides)]
-
-
-def _squares(sides, size):
-    side = min(sides)
-    for third in range(3):  # left, middle, right; of an upright image top, middle, bottom
-        top, left = ((n - side) * third // 2 for n in sides)
-        for down, right, *box in (*_ten((side, side), size), (0, 0, side, side)):
-            yield top + down, left + right, *box
-
-
-def _grid(sides, size):
-    down, right = (n - m for n, m in zip(sides, size))
-    return [(down * i // 4, right * j // 4, *size) for i in range(5) for j in range(5)]
 
 
 # --- the net that looks at them --------------------------------------------------------------

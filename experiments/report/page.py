@@ -18,6 +18,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from experiments import schema, style, tables
 from experiments.errors import UserError, check_writable, command, printable
 from experiments.files import write_whole
@@ -68,7 +70,7 @@ def escape(text: str) -> str:
     return html.escape(printable(text))
 
 
-def _html_table(headings: Sequence[str], rows: Iterable[Sequence[str]], texts: bool = False) -> str:
+def html_table(headings: Sequence[str], rows: Iterable[Sequence[str]], texts: bool = False) -> str:
     """HTML table of escaped strings; the first column heads its row. texts: cells may be broken."""
     head = ''.join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
     kind = ' class="texts pairs"' if len(headings) == 2 else ' class="texts"' if texts else ''
@@ -82,19 +84,33 @@ def _html_table(headings: Sequence[str], rows: Iterable[Sequence[str]], texts: b
     return '\n'.join(lines) + '</tbody></table></div>'
 
 
-def _html_list(texts: Iterable[str]) -> str:
+def html_list(texts: Iterable[str]) -> str:
     """HTML list of escaped strings."""
     return '<ul>' + '\n'.join(f'<li>{escape(text)}</li>' for text in texts) + '</ul>'
+
+
+def document(title: str, body: Iterable[str]) -> str:
+    """A page of these pieces of HTML, which needs nothing else."""
+    text = '\n'.join(body)
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<title>{escape(title)}</title><style>{style.variables(STYLE + text)}{STYLE}'
+        f'</style></head>\n<body>\n{text}\n</body></html>\n'
+    )
+
+
+def panel(heading: str, of: str, figure: Figure) -> str:
+    """A figure as an svg element under its heading; of: what it is about, for its label."""
+    label = escape(f'{heading}: {of}')
+    svg = style.inline(figure).replace('<svg', f'<svg role="img" aria-label="{label}"', 1)
+    return f'<figure><figcaption>{escape(heading)}</figcaption>{svg}</figure>'
 
 
 def _figure(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
     """The panels as svg elements, with legend and small print as text."""
     title, colours = experiment.plan['title'], figures.colours_of(experiment)
-    drawn = []
-    for heading, figure in figures.panels(experiment):
-        label = escape(f'{heading}: {title}')
-        svg = style.inline(figure).replace('<svg', f'<svg role="img" aria-label="{label}"', 1)
-        drawn.append(f'<figure><figcaption>{escape(heading)}</figcaption>{svg}</figure>')
+    drawn = [panel(heading, title, figure) for heading, figure in figures.panels(experiment)]
     key = ''.join(
         f'<li><span style="background: var(--c{colours[arm["arm"]][1:].lower()})"></span>'
         f'{escape(figures.arm_words(arm))}</li>'
@@ -138,7 +154,7 @@ def _selection(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
     return (
         '<p>The learning rate was chosen for each arm by its validation error at the end of '
         f'training ({seeds}), in percent:</p>'
-        + _html_table(['arm', *(f'rate {rate:g}' for rate in rates)], lines)
+        + html_table(['arm', *(f'rate {rate:g}' for rate in rates)], lines)
     )
 
 
@@ -184,7 +200,7 @@ def _made_by(parts: dict[str, tuple[Path, Experiment]]) -> list[str]:
     headings = ('what', *parts) if len(parts) > 1 else ('what', 'value')
     body = [
         '<h2>Environment</h2>',
-        _html_table(headings, environment, texts=True) if environment else '<p>None stored.</p>',
+        html_table(headings, environment, texts=True) if environment else '<p>None stored.</p>',
     ]
     for name, (folder, one) in parts.items():
         config = json.dumps(_stored(folder, one, 'config.json'), indent=2, sort_keys=True)
@@ -223,12 +239,12 @@ def write(
         f'<h1>{escape(plan["title"])}</h1>',
         f'<p>{escape("; ".join(filter(None, (net, plan.get("dataset")))))}.</p>',
         f'<p>Made by <code>{escape(plan["command"])}</code></p>' if plan.get('command') else '',
-        *(['<h2>Running or interrupted</h2>', _html_list(unfinished)] if unfinished else []),
+        *(['<h2>Running or interrupted</h2>', html_list(unfinished)] if unfinished else []),
         '<h2>What the runs support</h2>',
-        _html_list(findings + remarks),
+        html_list(findings + remarks),
         '<h2>Table</h2>',
-        _html_table(*result_table.table(summary)),
-        f'<div class="notes">{_html_list(small)}</div>' if small else '',
+        html_table(*result_table.table(summary)),
+        f'<div class="notes">{html_list(small)}</div>' if small else '',
         '<h2>Figure</h2>',
         _figure(experiment, summary),
         '<h2>Protocol</h2>',
@@ -236,19 +252,12 @@ def write(
         '<h2>Data</h2>',
         f'<p>{escape(plan["dataset_note"])}</p>',
         '<h2>Failures</h2>',
-        _html_list(failures) if failures else '<p>None.</p>',
+        html_list(failures) if failures else '<p>None.</p>',
         *_made_by(parts),
     ]
-    text = '\n'.join(body)
-    page = (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<title>{escape(plan["title"])}</title><style>{style.variables(STYLE + text)}{STYLE}'
-        f'</style></head>\n<body>\n{text}\n</body></html>\n'
-    )
     path = Path(folders[0] if out is None else out) / 'report.html'
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, page)
+    write_whole(path, document(plan['title'], body))
     return path
 
 

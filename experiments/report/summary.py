@@ -187,7 +187,9 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
         chosen = column(arm_rows(experiment, arm, 'final'), 'learning_rate')
         counts = column([row for row in experiment.rows if row['arm'] == arm], 'parameters')
         gaps = [
-            row.get('test/centre_error', row['test/error']) - row['train/error'] for row in rows
+            row.get('test/centre_error', row['test/error']) - row['train/error']
+            for row in rows
+            if 'train/error' in row  # an evaluation has none
         ]
         neighbours = [
             other

@@ -32,7 +32,7 @@ def not_continued(plan: Plan, workdir: WorkDir) -> str:
         f'{field} {old[field]}, now {new[field]}' for field in _LENGTH if old[field] != new[field]
     )
     schedule = new['train.schedule']
-    why = 'weights.msgpack holds no velocity of the update'
+    why = 'weights.safetensors holds no velocity of the update'
     if schedule in ('cosine', 'polynomial'):
         why = f'train.schedule={schedule!r} depends on the length, and {why}'
     return (

@@ -17,6 +17,7 @@ from experiments.data import Dataset
 from experiments.environment import environment
 from experiments.errors import UserError
 from experiments.files import sealed, unsealed
+from experiments.plan import start
 from experiments.plan.runs import FINAL, SELECT, Arm, Plan, Run, choose_learning_rate
 from experiments.progress import Reporter, note
 from experiments.report import figures, page, result_table
@@ -24,7 +25,7 @@ from experiments.report.sentences import sentences
 from experiments.report.summary import summarise
 from experiments.runner import checkpoints, interrupts, leases, lengths
 from experiments.runner.rows import Row, label, outcome_columns, plan_file, row_of, words
-from experiments.train import checkpoint
+from experiments.train import checkpoint, saved
 from experiments.workdir import WorkDir, folder_of, read_experiment
 
 _LOOK = 2.0  # seconds between two looks at what other workers do
@@ -239,7 +240,8 @@ class Runner:
     def _check_weights(self, run: Run, row: Row) -> None:
         """Notes where the weights of a finished run are not there, or not those of its row."""
         if run.phase == FINAL and row['status'] == 'done':
-            path = self.workdir.folder / _weights(run.name)
+            folder = self.workdir.folder / folder_of(run.name)
+            path = start.weights_of(folder) or self.workdir.folder / _weights(run.name)
             fault = checkpoint.weights_fault(path, row.get('weights'))
             if fault:
                 self.unsound.append(f'{path} is {fault}')
@@ -285,7 +287,7 @@ class Runner:
         """Writes weights and rows of the runs that are still this worker's: (index, columns)."""
         columns = [outcome_columns(outcome) for outcome in outcomes]
         packed = {
-            index: checkpoint.weights(variables)
+            index: self._packed(runs[index], variables)
             for index, variables in weights.items()
             if runs[index].phase == FINAL
         }
@@ -310,6 +312,18 @@ class Runner:
         row, again = self.workdir.rows.get(run.name), self._again.get(run.name)
         unwritten = row is None or self.workdir.counts[run.name] == again
         return unwritten and self.leases.holds(run.name)
+
+    def _packed(self, run: Run, variables: Any) -> bytes:
+        made_by = {
+            'title': self.whole.title,
+            'experiment': self.plan.name,
+            'arm': run.arm,
+            'phase': run.phase,
+            'seed': run.seed,
+            'learning_rate': run.learning_rate,
+            'name': run.name,
+        }
+        return saved.pack(variables, run.config, self.datasets[run.arm], made_by)
 
     def _checkpoint(self, runs: list[Run]) -> checkpoints.Checkpoint:
         made_of = {
@@ -466,4 +480,4 @@ class Runner:
 
 def _weights(run: str) -> str:
     """The file of a run's weights, inside of the work directory."""
-    return f'{folder_of(run)}/weights.msgpack'
+    return f'{folder_of(run)}/weights.safetensors'

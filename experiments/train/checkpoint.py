@@ -1,14 +1,9 @@
-"""A training between two steps as one file, so that an interrupted one can continue;
-and the weights of a finished one.
+"""A training between two steps as one file, so that an interrupted one can continue.
 
     points/NAME/checkpoint.msgpack    while a run is trained
-    points/NAME/weights.msgpack       of a finished run: {'params': ..., 'batch_stats': ...}
 
-Both are trees of arrays, written by flax.serialization; a checkpoint begins with a digest of what
-follows, and that of the weights is in the run's row. The weights are read with
-
-    variables = flax.serialization.msgpack_restore(pathlib.Path(FILE).read_bytes())
-    logits = net.apply(variables, images, train=False)
+It is a tree of arrays, written by flax.serialization, after a digest of what follows. The weights
+of a finished run are written by saved.py; the digest of that file is in the run's row.
 """
 
 import hashlib
@@ -124,11 +119,6 @@ def weights_fault(path: str | os.PathLike, digest: str | None) -> str:
     except OSError as error:
         return reason(error)
     return '' if digest in (None, digest_of(content)) else 'damaged'
-
-
-def weights(variables: Any) -> bytes:
-    """The content of a file of weights: {'params': ..., 'batch_stats': ...}, of arrays."""
-    return serialization.msgpack_serialize(_arrays(variables))
 
 
 def _arrays(tree: Any) -> Any:

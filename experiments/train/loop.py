@@ -251,6 +251,15 @@ class _Group:
             for run in range(self.count)
         ]
 
+    def measure_test(self) -> list[dict[str, Any]]:
+        """The numbers of `measure` of the test split, joined where it is read in parts."""
+        parts = self.program.parts(self.dataset.test)
+        found = [self.measure(part, self.program.test, size) for _, part, size in parts]
+        if len(found) == 1:
+            return found[0]
+        places = np.concatenate([own for own, _, _ in parts])
+        return [_joined(each, places) for each in zip(*found, strict=True)]
+
     def centre(self, split) -> list[dict[str, float]]:
         """The numbers of `measure` with the centre view, as between epochs."""
         found = self.measure(split, self.program.evaluate, self.program.eval_batch)
@@ -285,7 +294,7 @@ class _Group:
                 self._diverged(index, how)
         test = centre = None
         if read_test and self.running():
-            test = self.measure(dataset.test, program.test, program.test_batch)
+            test = self.measure_test()
             centre = self.centre(dataset.test) if program.test is not program.evaluate else None
         variables = jax.device_get(program.variables(self.state))
         for index in self.running():
@@ -311,6 +320,19 @@ def _plain(value: Any) -> Any:
     if np.ndim(value):
         return [_plain(one) for one in value]
     return float(value) if np.isfinite(value) else None
+
+
+def _joined(parts: Sequence[dict[str, Any]], places: np.ndarray) -> dict[str, Any]:
+    """Means and 'right' of a split from those of its parts; places: of their images, in order."""
+    count = len(places)
+    means = {
+        name: sum(part[name] * part['count'] for part in parts) / count
+        for name in parts[0]
+        if name != 'right'
+    }
+    right = np.empty(count, bool)
+    right[places] = np.concatenate([part['right'] for part in parts])
+    return means | {'count': count, 'right': right}
 
 
 def _latest_loss(metrics: Sequence[dict[str, Any]]) -> float | None:
@@ -343,7 +365,8 @@ def _train_batches(configs, dataset, program, epoch: int, start: int) -> Iterato
     # a seed is read once, however many learning rates it is tried with
     read = list(dict.fromkeys(seeds))
     fixed = dataset.train, batch, program.shared
-    own = [data.train_batches(*fixed, seed, epoch, start=start) for seed in read]
+    given = dict(start=start, crop=program.crop)
+    own = [data.train_batches(*fixed, seed, epoch, **given) for seed in read]
     if not program.shape:
         return own[0]
     places = [read.index(seed) for seed in seeds]

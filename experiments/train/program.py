@@ -24,6 +24,7 @@ from experiments.train.step import State, loss_of, train_step
 
 # Of evaluation, over all devices: 500 images, or fewer where they have more pixels together
 _EVAL_BATCH, _EVAL_PIXELS = 500, 2**22
+_EVAL_BYTES = 2**26  # of a batch of views that were cut out where the images were decoded, about
 
 
 class Program(NamedTuple):
@@ -37,6 +38,7 @@ class Program(NamedTuple):
     step: Parallel  # (State, batch [devices, n, ...], learning rate) -> (State, {'loss', 'error'})
     evaluate: Callable  # (variables, batch [devices, n, ...]) -> sums, of the centre alone
     test: Callable  # the same of config.evaluation.views
+    parts: Callable  # test split -> [(places in it, what `test` reads of them, images of a batch)]
     measure: Callable  # (variables of one model, batch) -> {measure: {name: value}}
     variables: Callable  # State -> the variables to evaluate, averaged ones with train.ema
     shape: tuple[int, ...]  # (): one model, on all devices
@@ -44,7 +46,7 @@ class Program(NamedTuple):
     shared: int  # devices that share a batch
     parameters: int
     eval_batch: int  # images of `evaluate`, over all devices
-    test_batch: int
+    crop: data.Crop | None  # of the batches of `step`, where the feed cuts out crops
     notes: tuple[str, ...] = ()  # on the weights that the training begins with
 
 
@@ -117,8 +119,7 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
     devices = device_count(config, models)
     shape = (devices, models // devices) if _whole(config, models) else ()
     axis = None if shape else AXIS
-    statistics = data.statistics_of(dataset, augment.needs(dataset.shape, **config.augment))
-    augmented = augment.augmentation(dataset.shape, statistics, **config.augment)
+    augmented = augment.of_config(config, dataset)
     size = (*augmented.size, dataset.shape[-1])
     net, parameters = _net(config, dataset, size, axis if devices > 1 else None)
     update = start.held(config, optim.update_of(config, parameters), parameters)
@@ -140,9 +141,16 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
     # changes the errors that a plateau depends on
     centre = views.views('centre', augmented, ())
     evaluate, eval_batch = test, test_batch = _evaluation(config, net, centre, devices, shape)
-    if config.evaluation.views != 'centre' or config.evaluation.scales:
-        seen = views.views(config.evaluation.views, augmented, config.evaluation.scales)
-        test, test_batch = _evaluation(config, net, seen, devices, shape)
+    name, scales = config.evaluation.views, config.evaluation.scales
+    if name != 'centre' and augmented.cut:
+        # raises before the training, not after it
+        views.net_for(views.views(name, augmented, scales), net, config.model.name)
+        test, parts = _of_whole(config, net, augmented, devices, shape)
+    else:
+        if name != 'centre' or scales:
+            seen = views.views(name, augmented, scales)
+            test, test_batch = _evaluation(config, net, seen, devices, shape)
+        parts = lambda split: [(np.arange(len(split.labels)), split, test_batch)]
     init = functools.partial(_init, net=net, size=size, **common)
     measure = functools.partial(_measure, tuple(config.measure.names), net, centre)
     if shape:
@@ -154,6 +162,7 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
         step=mapped,
         evaluate=evaluate,
         test=test,
+        parts=parts,
         measure=jax.jit(measure),
         variables=functools.partial(_variables, ema=config.train.ema),
         shape=shape,
@@ -161,7 +170,7 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
         shared=1 if shape else devices,
         parameters=sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(parameters)),
         eval_batch=eval_batch,
-        test_batch=test_batch,
+        crop=augmented.cut,
         notes=begun.notes,
     )
 
@@ -243,6 +252,8 @@ def _evaluation(
     pixels = max(math.prod(group.size) for group in seen.groups)
     pixels *= shape[1] if shape else 1  # every model of a device has its own activations
     batch = max(min(_EVAL_BATCH, _EVAL_PIXELS // pixels), 1)
+    if isinstance(seen, views.CutViews):
+        batch = max(min(batch, _EVAL_BYTES // (len(seen.groups[0].boxes) * pixels)), 1)
     if not shape:
         return parallel(function, devices, donate=False, fast=net.fast), batch
 
@@ -250,6 +261,30 @@ def _evaluation(
         return function(variables, jax.tree.map(lambda leaf: leaf[0], batch))
 
     return side_by_side(first, devices, (0, None), donate=False, fast=net.fast), batch
+
+
+def _of_whole(
+    config, net, augmented: augment.Augmentation, devices: int, shape: tuple[int, ...]
+) -> tuple[Callable, Callable]:
+    """`test` and `parts` of a Program whose test images are seen whole.
+
+    There is a mapped evaluation for every shape of the images.
+    """
+    evaluations: dict[tuple[int, ...], tuple[Callable, int]] = {}
+
+    def parts(split):
+        found = []
+        name, scales = config.evaluation.views, config.evaluation.scales
+        for places, part, seen in views.parts(name, augmented, scales, split):
+            if part.shape not in evaluations:
+                evaluations[part.shape] = _evaluation(config, net, seen, devices, shape)
+            found.append((places, part, evaluations[part.shape][1]))
+        return found
+
+    def test(variables, batch):
+        return evaluations[batch['image'].shape[2:]][0](variables, batch)  # [devices, n, ...]
+
+    return test, parts
 
 
 def stacked(trees: Sequence[Any], shape: tuple[int, ...]) -> Any:

@@ -243,6 +243,7 @@ def _own(path: pathlib.Path) -> _Read | None:
     if not ours:
         return None
     variables, metadata = weights.load(path)
+    variables.pop('input', None)  # the mean image: the new training subtracts its own
     names = metadata.get('class_names')
     notes = (f'weights of {metadata["net"]}',)
     return _Read(_flat(variables), tuple(names) if names else None, notes)
@@ -272,7 +273,7 @@ def _of_torch(path: pathlib.Path, net: layers.Net, name: str) -> _Read:
     loaded = convert.load(path)
     own = [model for model, layout in convert.LAYOUTS.items() if layout.net == name]
     first = None
-    for model in dict.fromkeys([*own, *_likely(loaded)]):
+    for model in dict.fromkeys([*own, *likely(loaded)]):
         layout = convert.LAYOUTS[model]
         unsaid = {field: getattr(net, field) for field in layout.unsaid if hasattr(net, field)}
         if len(unsaid) < len(layout.unsaid):
@@ -294,7 +295,7 @@ def _of_torch(path: pathlib.Path, net: layers.Net, name: str) -> _Read:
     raise ValueError(f'{path}: {first or known}')
 
 
-def _likely(loaded: Iterable[str]) -> list[str]:
+def likely(loaded: Iterable[str]) -> list[str]:
     """The models all of whose layers the names have, the largest first."""
     ends = {
         '.'.join(parts[start:])
