@@ -11,6 +11,8 @@ each arm chooses its own.
     argument   steps
     small      9,000
     full       50,000
+
+The results are in experiments/stored/README.md.
 """
 
 from configs import base

@@ -17,6 +17,8 @@ read before this step, on CIFAR-10.
     argument  hidden layers   width of the nets of 56 layers   images
     small     30              8                                100
     full      5 and 30        16                               500
+
+Its results are not measured here.
 """
 
 from configs import base

@@ -13,6 +13,8 @@ them with a linear output and cross-entropy, which asks for no codes.
     full       54,000    20
 
 The two kinds of output have losses of another size, and so learning rates of their own.
+
+Its results are not measured here.
 """
 
 from configs import lenet_c3

@@ -12,6 +12,8 @@ with its 60 links and with all 96; how alike the maps of C3 are is a measure of 
     full       54,000    20       the same
 
 Everything else is as in lenet_mnist.py:1998: codes as outputs and their loss.
+
+The results are in experiments/stored/README.md.
 """
 
 from configs import base

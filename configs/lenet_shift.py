@@ -16,6 +16,8 @@ a fully connected net cannot tell, LeNet-5 loses what it knows of neighbours.
     full_permuted    54,000    20
 
 LeNet-5 is the modern form with 61,706 weights; the others have 238,510 and 266,610.
+
+The results are in experiments/stored/README.md.
 """
 
 from configs import base

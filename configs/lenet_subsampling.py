@@ -11,6 +11,8 @@ it is the sum of four inputs times a trainable coefficient, plus a bias, squashe
     full       54,000    20
 
 Everything else is as in lenet_mnist.py:1998: codes as outputs and their loss.
+
+Its results are not measured here.
 """
 
 from configs import lenet_c3

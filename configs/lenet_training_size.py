@@ -12,6 +12,8 @@ paper trained on, a tenth is held out here: 54,000 are left.
     full       20       one arm of six
 
 Every arm sees its images equally often, so fewer images are fewer steps, as in the paper.
+
+The results are in experiments/stored/README.md.
 """
 
 from configs import base
