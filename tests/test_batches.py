@@ -131,7 +131,7 @@ def test_what_was_read_before_the_start_is_not_read_again(monkeypatch):
     monkeypatch.setattr(
         feeding,
         'read_step',
-        lambda split, plan, index: (read.append(index), plain(split, plan, index))[1],
+        lambda split, plan, index, *crop: (read.append(index), plain(split, plan, index, *crop))[1],
     )
     list(data.train_batches(dataset.train, 8, 1, 0, 1, start=5))
     assert min(read) == 1 * (63 // 8) + 5
