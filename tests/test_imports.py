@@ -37,6 +37,7 @@ ORDER = (
     'experiments.figures',
     'experiments.sheets',
     'experiments.predict',
+    'experiments.export',
     'experiments.run',
 )
 

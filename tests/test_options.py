@@ -13,7 +13,7 @@ from experiments.claims import command as claims
 from experiments.data import commands as data
 from experiments.errors import UserError
 from experiments.models import command as models
-from experiments.models import predict
+from experiments.models import export, predict
 from experiments.plan import config
 from experiments.preprocess import sheets
 
@@ -34,11 +34,12 @@ OPTIONS = {
     '--dtype': 'of the computation',
     '--each': 'which sheet',
     '--epochs': 'number of epochs',
+    '--field': 'a field of a net, NAME=VALUE',
     '--figure': 'file of a figure that is drawn instead',
     '--images': 'number of images of a sheet',
     '--json': 'prints JSON',
     '--markdown': 'prints a GitHub table',
-    '--model': "a net by torchvision's name",
+    '--model': "the net of PyTorch's weights",
     '--only': 'part of a plan',
     '--operations': 'what is measured',
     '--out': 'where the result is written',
@@ -52,6 +53,7 @@ OPTIONS = {
     '--show': 'prints what is stored',
     '--side': 'pixels of an image',
     '--sizes': 'what is measured',
+    '--to': 'format',
     '--torch_python': 'interpreter',
     '--views': 'which sheet',
     '--weights': 'file of weights',
@@ -69,7 +71,7 @@ def parsers(monkeypatch):
         config, 'parse', lambda parser, argv: made.append(parser) or plain(parser, argv)
     )
     run.parse(['--config', 'a.py'])
-    made += [command.parser() for command in (benchmark, claims, models, predict, sheets)]
+    made += [command.parser() for command in (benchmark, claims, export, models, predict, sheets)]
     top = data.parser()
     (several,) = (one for one in top._actions if isinstance(one, argparse._SubParsersAction))
     return [*made, top, *several.choices.values()]

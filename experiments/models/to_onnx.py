@@ -123,7 +123,9 @@ class _Graph:
         shapes = [out.aval.shape for out in equation.outvars]
         if not any(isinstance(value, str) for value in inputs) and _whole(*shapes):
             found = equation.primitive.bind(*inputs, **fields)
-            return [np.asarray(x) for x in (found if equation.primitive.multiple_results else [found])]
+            return [
+                np.asarray(x) for x in (found if equation.primitive.multiple_results else [found])
+            ]
         if name in SAME:
             return [self.add(SAME[name], *inputs)]
         if name not in OPERATIONS:
