@@ -50,7 +50,8 @@ def images(count, size=(32, 32, 1)):
 
 def ours(path, x):
     variables, metadata = weights.load(path)
-    return np.asarray(weights.build(metadata).apply(variables, x, train=False))
+    net = weights.build(metadata)
+    return np.asarray(jax.jit(lambda v, x: net.apply(v, x, train=False))(variables, x))
 
 
 def onnx_logits(data, x):
@@ -62,25 +63,26 @@ def onnx_logits(data, x):
 NETS = [
     ('lenet5_1998', {}, (32, 32, 1)),
     ('mlp_batchnorm', {'norm': 'batch'}, (28, 28, 1)),
-    ('cuda_convnet_18pct', {}, (32, 32, 3)),
+    ('cuda_convnet_18pct', {'activation': 'sigmoid'}, (16, 16, 3)),
     ('cuda_convnet_11pct', {}, (24, 24, 3)),
     ('alexnet_32px', {'norm': 'lrn', 'units': 8, 'adaptive': True}, (40, 40, 3)),
-    ('googlenet_32px', {}, (32, 32, 3)),
+    pytest.param('googlenet_32px', {}, (32, 32, 3), marks=pytest.mark.long),
     ('resnet20', {'blocks': 1}, (32, 32, 3)),
     ('resnet18', {'blocks': (1, 1, 1, 1), 'width': 8, 'classes': 3}, (33, 47, 3)),
 ]
 
 
-@pytest.mark.parametrize('name, fields, size', NETS, ids=[name for name, *_ in NETS])
+@pytest.mark.parametrize('name, fields, size', NETS)
 def test_an_onnx_model_gives_our_logits_for_every_batch(name, fields, size):
     pytest.importorskip('onnx', reason='needs onnx, extra [onnx]')
     net = cnns.build(name, **fields)
     variables = drawn(net, size)
     data = to_onnx(net.clone(fast=False), variables, size, {})
+    x = images(3, size)
+    expected = np.asarray(jax.jit(lambda v, x: net.apply(v, x, train=False))(variables, x))
     for count in (1, 3):
-        x = images(count, size)
-        expected = np.asarray(net.apply(variables, x, train=False))
-        assert np.abs(onnx_logits(data, x) - expected).max() < 2e-5 * np.abs(expected).max()
+        apart = np.abs(onnx_logits(data, x[:count]) - expected[:count]).max()
+        assert apart < 2e-5 * np.abs(expected).max()
     assert np.ptp(expected, axis=0).max() > 1e-3 * np.abs(expected).max()  # images matter
 
 
@@ -138,12 +140,12 @@ def test_a_mistake_is_one_line_and_no_file(lenet, elsewhere, tmp_path, capsys, w
 
 
 def test_a_net_without_a_layout_says_what_differs(tmp_path, capsys):
-    metadata = {'net': 'resnet20', 'fields': {'activation': 'tanh', 'blocks': 3}}
-    weights.save(tmp_path / 'a.safetensors', drawn(weights.build(metadata), (32, 32, 3)), metadata)
+    metadata = {'net': 'lenet5', 'fields': {'norm': 'lrn'}}
+    weights.save(tmp_path / 'a.safetensors', drawn(weights.build(metadata), (32, 32, 1)), metadata)
     out = tmp_path / 'b.safetensors'
     words = ['--weights', str(tmp_path / 'a.safetensors'), '--to', 'torch', '--out', str(out)]
     assert export.main(words) == 2
-    assert "activation='relu'" in capsys.readouterr().err and not out.exists()
+    assert "norm='none'" in capsys.readouterr().err and not out.exists()
 
 
 def test_what_differs_by_more_than_rounding_is_not_written(lenet, tmp_path, capsys, monkeypatch):
