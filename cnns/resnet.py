@@ -31,7 +31,7 @@ from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from cnns import layers
 from cnns.axes import unknown
@@ -55,7 +55,8 @@ class Residual(nn.Module):
         if self.shortcut == 'C' or (self.shortcut == 'B' and changes):
             x = self.layer.conv('shortcut', x, y.shape[-1], 1, stride=self.stride, linear=True)
         elif changes:  # A
-            x = x[:, :: self.stride, :: self.stride]
+            # no index: that of a batch of symbolic size would become a gather
+            x = lax.slice(x, (0,) * 4, x.shape, (1, self.stride, self.stride, 1))
             x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, y.shape[-1] - x.shape[-1])))
         return x + y
 

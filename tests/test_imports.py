@@ -40,6 +40,7 @@ ORDER = (
     'experiments.sheets',
     'experiments.evaluate',
     'experiments.predict',
+    'experiments.export',
     'experiments.run',
     'experiments.launch',
 )

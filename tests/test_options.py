@@ -15,6 +15,7 @@ from experiments.errors import UserError
 from experiments.evaluation import command as evaluate
 from experiments.evaluation import predict
 from experiments.models import command as models
+from experiments.models import export
 from experiments.plan import config
 from experiments.preprocess import sheets
 
@@ -74,6 +75,7 @@ OPTIONS = {
     '--status': 'prints how far a sweep is',
     '--time': 'of a worker, minutes',
     '--std': 'of pixels in 0..1',
+    '--to': 'format',
     '--torch_python': 'interpreter',
     '--views': 'the views of a test image: which, or as a sheet',
     '--weights': 'file of weights',
@@ -92,7 +94,7 @@ def parsers(monkeypatch):
     )
     run.parse(['--config', 'a.py'])
     launch.parse(['--config', 'a.py'])
-    commands = (benchmark, claims, evaluate, models, predict, sheets, status)
+    commands = (benchmark, claims, evaluate, export, models, predict, sheets, status)
     made += [command.parser() for command in commands]
     top = data.parser()
     (several,) = (one for one in top._actions if isinstance(one, argparse._SubParsersAction))
