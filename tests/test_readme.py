@@ -16,6 +16,7 @@ from experiments.data import commands
 from experiments.evaluation import command as evaluate
 from experiments.evaluation import predict
 from experiments.models import command as models
+from experiments.models import export
 from experiments.preprocess import sheets
 from experiments.report import figures, result_table
 from experiments.report import page as report
@@ -57,6 +58,9 @@ def test_every_command_is_one_the_program_takes(command, root, tmp_path, monkeyp
     elif module == 'experiments.evaluate':
         assert evaluate.main(words) == 2  # takes the words; nothing was trained here
         assert 'lenet_mnist-modern' in capsys.readouterr().err
+    elif module == 'experiments.export':
+        assert export.main(words) == 2  # takes the words, and finds no such file here
+        assert 'resnet18.pth' in capsys.readouterr().err
     elif module == 'experiments.launch':
         assert launch.main([*words, '--workdir', str(tmp_path / 'w')]) == 0
         assert '#SBATCH' in capsys.readouterr().out
