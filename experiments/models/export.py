@@ -3,7 +3,8 @@
     python -m experiments.export --weights weights.safetensors --to onnx --out net.onnx
     python -m experiments.export --weights r.pth --model resnet18 --to onnx --out r.onnx
 
-    stablehlo  by jax.export, for CPU, CUDA, ROCm and TPU: jax.export.deserialize reads it
+    stablehlo  by jax.export, for CPU, CUDA, ROCm and TPU: jax.export.deserialize of the same jax or
+               a newer one reads it
     onnx       opset 17; needs the extra [onnx]
     torch      a state dict as .safetensors, in the layout that cnns.convert has for the net
 
