@@ -1,11 +1,12 @@
 """Command lines: every option has one name, and every mistake is one line."""
 
 import argparse
+import ast
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.errors import UserError, one_of
+from experiments.errors import UserError, one_of, shown
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,3 +47,18 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str):
         raise UserError(f'{message}. See {self.prog} --help.')
+
+
+def field(text: str) -> tuple[str, Any]:
+    """The value of --field: 'pool=max' -> ('pool', 'max').
+
+    Raises:
+      UserError: it is not NAME=VALUE.
+    """
+    name, equals, value = text.partition('=')
+    if not equals or not name.isidentifier():
+        raise UserError(f'--field is {shown(text)}, it must be NAME=VALUE such as pool=max.')
+    try:
+        return name, ast.literal_eval(value.capitalize() if value in ('true', 'false') else value)
+    except (ValueError, SyntaxError):
+        return name, value

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -147,6 +148,8 @@ def test_of_four_workers_two_are_killed_and_one_sleeps_past_its_lease(tmp_path):
         process.kill()
     same_rows(tmp_path, 8)
     outs = {path.stem: path.read_text() for path in tmp_path.glob('*.out')}
+    # training, or about to begin when it was stopped
+    assert re.search('took over meanwhile|, by another worker', outs[str(sleeper)])
     assert any(', by another worker' in out for out in outs.values())
 
 

@@ -6,7 +6,6 @@ for torchvision's weights and CIFAR's images as akamaster's programs do, unless 
 resize say otherwise. What is used is told by `Ready.used`.
 """
 
-import ast
 import dataclasses
 import functools
 import json
@@ -25,6 +24,7 @@ from cnns import convert, layers, tensors, weights
 from configs import base
 from experiments import data, machine
 from experiments.errors import UserError, counted, printable, reason, shown
+from experiments.options import field
 from experiments.plan import start
 from experiments.plan.config import flatten, set_field
 from experiments.preprocess import augment, views
@@ -371,7 +371,7 @@ def _of_torch(path: pathlib.Path, given: Asked) -> Ready:
             f"{path} holds PyTorch's weights, which do not say their net.{hint}"
             f'{"" if close else " Add --model with one of " + ", ".join(convert.LAYOUTS) + "."}'
         )
-    fields = dict(map(_field, given.fields))
+    fields = dict(map(field, given.fields))
     net, variables, notes = convert.read(path, model, **fields)
     side = cnns.NETS[convert.LAYOUTS[model].net].input[0]
     given_numbers = [_numbers(f'--{k}', getattr(given, k), net.channels) for k in ('mean', 'std')]
@@ -411,17 +411,6 @@ def _resize(pixels: int, side: int) -> int:
             f'{LARGEST}.'
         )
     return pixels
-
-
-def _field(text: str) -> tuple[str, Any]:
-    """'pool=max' -> ('pool', 'max')."""
-    name, equals, value = text.partition('=')
-    if not equals or not name.isidentifier():
-        raise UserError(f'--field is {shown(text)}, it must be NAME=VALUE such as pool=max.')
-    try:
-        return name, ast.literal_eval(value.capitalize() if value in ('true', 'false') else value)
-    except (ValueError, SyntaxError):
-        return name, value
 
 
 def _normalised(mean, std, image, given: Asked) -> str:

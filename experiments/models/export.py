@@ -14,7 +14,6 @@ computes in float32. On random images, in batches of several sizes, its logits a
 those of the weights as given; where they differ by more than rounding, nothing is written.
 """
 
-import ast
 import dataclasses
 import json
 import pathlib
@@ -28,9 +27,9 @@ import numpy as np
 import cnns
 from cnns import convert, layers, tensors, weights
 from experiments import files, machine
-from experiments.errors import UserError, check_writable, command, printable, shown
+from experiments.errors import UserError, check_writable, command, printable
 from experiments.models.to_onnx import INPUT, missing, to_onnx
-from experiments.options import Parser
+from experiments.options import Parser, field
 from experiments.progress import note
 
 SUFFIXES = {'stablehlo': '.stablehlo', 'onnx': '.onnx', 'torch': '.safetensors'}
@@ -229,16 +228,6 @@ def parser() -> Parser:
     return made
 
 
-def _field(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition('=')
-    if not equals or not name.isidentifier():
-        raise UserError(f'--field is {shown(text)}, it must be NAME=VALUE such as pool=max.')
-    try:
-        return name, ast.literal_eval({'true': 'True', 'false': 'False'}.get(value, value))
-    except (ValueError, SyntaxError):
-        return name, value
-
-
 def describe(given: Given) -> list[str]:
     """Lines on what the net takes and gives."""
     metadata, size = given.metadata, given.size
@@ -271,7 +260,7 @@ def main(argv: list[str] | None = None) -> int:
     machine.prepare()
     machine.check_devices()
     check_writable(out)
-    given = read(args.weights, args.model, dict(map(_field, args.field)), args.side)
+    given = read(args.weights, args.model, dict(map(field, args.field)), args.side)
     layout = ''
     # A CPU rounds to float32, an accelerator may not; every machine with JAX has one
     with jax.default_device(jax.local_devices(backend='cpu')[0]):
