@@ -130,6 +130,8 @@ def test_torch_and_back_are_the_same_weights(lenet, tmp_path, capsys):
         (['--to', 'stablehlo', '--out', 'a.stablehlo', '--side', '33'], 'LeNet-5 takes images'),
         (['--to', 'stablehlo', '--out', 'a.stablehlo', '--field', 'pool'], 'NAME=VALUE'),
         (['--to', 'stablehlo', '--out', 'a.stablehlo', '--field', 'pool=max'], 'leave out --field'),
+        (['--to', 'onnx', '--out', 'a.onnx', '--model', 'lenet5'], 'leave out --model'),
+        (['--to', 'onnx', '--out', 'a.onnx', '--weights', 'no.pth'], 'no such file or folder'),
     ],
 )
 def test_a_mistake_is_one_line_and_no_file(lenet, elsewhere, tmp_path, capsys, words, message):
@@ -137,6 +139,15 @@ def test_a_mistake_is_one_line_and_no_file(lenet, elsewhere, tmp_path, capsys, w
     error = capsys.readouterr().err
     assert message in error and error.count('\n') == 1
     assert not list((tmp_path / 'work').iterdir())
+
+
+def test_a_run_of_a_work_directory_is_taken_as_its_file(lenet, tmp_path):
+    run = tmp_path / 'points' / '0123456789ab'
+    run.mkdir(parents=True)
+    (run / 'weights.safetensors').write_bytes(lenet.read_bytes())
+    for folder in (run, tmp_path):
+        given = export.read(str(folder), None, {}, None)
+        assert given.metadata['net'] == 'lenet5' and given.size == (32, 32, 1)
 
 
 def test_a_net_without_a_layout_says_what_differs(tmp_path, capsys):

@@ -14,6 +14,7 @@ computes in float32. On random images, in batches of several sizes, its logits a
 those of the weights as given; where they differ by more than rounding, nothing is written.
 """
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -30,12 +31,13 @@ from experiments import files, machine
 from experiments.errors import UserError, check_writable, command, printable
 from experiments.models.to_onnx import INPUT, missing, to_onnx
 from experiments.options import Parser, field
+from experiments.plan import start
 from experiments.progress import note
 
 SUFFIXES = {'stablehlo': '.stablehlo', 'onnx': '.onnx', 'torch': '.safetensors'}
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
 BATCHES = (1, 3)
-# Of the largest logit. Float32 has 6e-8; over all nets rounding was at most 1e-5.
+# Of the largest logit. Float32 has 6e-8, and a deep net rounds hundreds of times.
 ROUNDING = 1e-4
 
 # Fields that change no logit of an inference, or not more than rounding
@@ -56,11 +58,15 @@ class Given(NamedTuple):
 def read(path: str, model: str | None, fields: dict[str, Any], side: int | None) -> Given:
     """Reads weights of our own, or those of PyTorch's net `model` with these fields.
 
+    path: a file, a work directory with one run, or a run of it.
     side: of the images in pixels; None: that of the training, or else of the net's paper.
 
     Raises:
       UserError: no such file, not the weights of the net, or a net that takes no such images.
     """
+    path = str(start.file_of(path, '--weights'))
+    if model and _is_own(path):
+        raise UserError(f'{path} says what its net is: leave out --model.')
     try:
         if model:
             net, variables, notes = convert.read(path, model, **fields)
@@ -71,8 +77,6 @@ def read(path: str, model: str | None, fields: dict[str, Any], side: int | None)
         else:
             variables, metadata = weights.load(path)
             net = weights.build(metadata)
-    except FileNotFoundError as error:
-        raise UserError(f'there is no file of weights {path}.') from error
     except (ValueError, OSError) as error:
         hint = '' if model else " --model names the net of PyTorch's weights."
         raise UserError(f'{error}{hint}') from error
@@ -195,6 +199,12 @@ def _fields(net: layers.Net, other: layers.Net) -> dict[str, Any]:
     return {
         name: getattr(net, name) for name in names if getattr(net, name) != getattr(other, name)
     }
+
+
+def _is_own(path: str) -> bool:
+    with contextlib.suppress(ValueError, OSError):
+        return bool(weights.load(path)[1])
+    return False
 
 
 def _fits(difference: float, largest: float) -> bool:
