@@ -28,9 +28,8 @@ from experiments import files, run, schema, status, tables
 from experiments.errors import UserError, command, counted, reason
 from experiments.plan import config, runs
 from experiments.runner import interrupts, leases
-from experiments.workdir import WorkDir
+from experiments.workdir import JOBS, WorkDir
 
-_FOLDER = 'jobs'  # of a work directory: logs and what was submitted
 _SUBMITTED = 'submitted.jsonl'
 _AT_ONCE = {'slurm': 256, 'local': 2}  # workers
 _YEAR = 365 * 24 * 60  # minutes: a worker on this machine has no end
@@ -134,7 +133,7 @@ def main(argv: list[str] | None = None) -> int:
     jobs = _submit(args, cluster, plan.name, words, workdir, tasks, at_once)
     console = tables.Console()
     console.print(f'{counted(tasks, "worker")} for {counted(plan.size, "run")}: {", ".join(jobs)}')
-    console.print(f'results: {workdir}, logs: {workdir / _FOLDER}')
+    console.print(f'results: {workdir}, logs: {workdir / JOBS}')
     return 0
 
 
@@ -168,7 +167,7 @@ def script(
     Slurm queues a preempted job again by itself; the script does so where its time ends. Both
     times the training has saved before.
     """
-    logs = workdir / _FOLDER
+    logs = workdir / JOBS
     fields: dict[str, Any] = {
         'job-name': name,
         'array': f'0-{tasks - 1}%{at_once}',
@@ -234,7 +233,7 @@ def _submitit() -> Any:
 def _submit(args, cluster: str, name: str, words, workdir: Path, tasks: int, at_once: int) -> list:
     """Submits the workers by submitit and notes them down; returns the names of the jobs."""
     submitit = _submitit()
-    logs = workdir / _FOLDER
+    logs = workdir / JOBS
     # A folder of its own: nothing is read that an earlier submission left
     own = logs / f'{time.strftime("%Y%m%d-%H%M%S")}-{secrets.token_hex(2)}'
     given: dict[str, Any] = {
@@ -281,7 +280,7 @@ def _submit(args, cluster: str, name: str, words, workdir: Path, tasks: int, at_
 
 def _submitted(workdir: Path) -> list[dict[str, Any]]:
     """What was started for a work directory, without what does not fit."""
-    found = files.read(workdir / _FOLDER / _SUBMITTED)
+    found = files.read(workdir / JOBS / _SUBMITTED)
     return [one for one in found if not schema.fault(one, JOB)]
 
 

@@ -29,6 +29,7 @@ class Experiment(NamedTuple):
     curves: dict[str, list[dict[str, Any]]]
 
 
+JOBS = 'jobs'  # logs of workers and what was submitted, of experiments.launch
 _FILES = (
     'plan.json results.jsonl results.csv figure.png figure.svg report.html points leases jobs '
     'evaluation.html mistakes.png'
@@ -120,7 +121,7 @@ def _of_plan(row: dict[str, Any], plan: dict[str, Any], path: Path) -> dict[str,
 def _strange(folder: Path) -> list[str]:
     """Names in a folder that are not those of a work directory, one being made included."""
     names = os.listdir(folder) if folder.is_dir() else []
-    ours = _FILES if 'plan.json' in names else []
+    ours = _FILES if 'plan.json' in names else (JOBS,)  # its logs come before the first worker
     return sorted(name for name in names if name not in ours and not files.is_temporary(name))
 
 

@@ -138,3 +138,12 @@ def test_a_work_directory_whose_name_cannot_be_printed_is_refused_before_the_pla
     out, err = capsys.readouterr()
     assert out == '' and 'its name must be text without control characters' in err
     assert err.count('\n') == 1 and name not in err and not any(tmp_path.iterdir())
+
+
+def test_a_folder_that_holds_only_the_logs_of_workers_is_a_new_work_directory(tmp_path):
+    for name in ('logs', 'diary'):
+        (tmp_path / name / 'jobs').mkdir(parents=True)
+    workdirs.WorkDir(tmp_path / 'logs', 'mine')
+    (tmp_path / 'diary' / 'diary.txt').write_text('mine')
+    with pytest.raises(UserError, match=r"holds no experiment of ours \('diary.txt'\)"):
+        workdirs.WorkDir(tmp_path / 'diary', 'mine')
