@@ -1,4 +1,4 @@
-"""A real Slurm of one node: a sweep as an array, in which tasks are queued again and one diverges."""
+"""A real Slurm of one node: an array of 12 runs, two tasks queued again, one run diverges."""
 
 import csv
 import json
