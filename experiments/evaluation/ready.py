@@ -8,6 +8,7 @@ resize say otherwise. What is used is told by `Ready.used`.
 
 import dataclasses
 import functools
+import hashlib
 import json
 import pathlib
 from collections.abc import Callable, Sequence
@@ -56,6 +57,7 @@ class Ready:
     whole: bool = False  # images are scaled as a whole and then cut, as torchvision does
     mean_image: bool = False  # that is what is subtracted
     border: int = 0  # smaller images get a border of zeros up to this side
+    content: bytes | None = None  # of a file that was not written, to `path`
 
     @property
     def count(self) -> int:
@@ -65,6 +67,8 @@ class Ready:
     @functools.cached_property
     def digest(self) -> str:
         """Of the file of weights."""
+        if self.content is not None:
+            return start.digest_of(hashlib.sha256(self.content).digest())
         return start.digest(self.path)
 
     def of_shape(self, shape: Sequence[int]) -> Augmentation:
@@ -222,6 +226,12 @@ def read(given: Asked) -> Ready:
         names = read_classes(given.class_names, made.count)
         made = dataclasses.replace(made, classes=tuple(names))
     return made
+
+
+def of_content(content: bytes, path: pathlib.Path) -> Ready:
+    """Of what experiments.train.saved packs; path: where it would lie, for messages."""
+    made = _ready(path, *weights.from_bytes(content), Asked(str(path)))
+    return dataclasses.replace(made, content=content)
 
 
 def read_classes(path: str, count: int) -> list[str]:
