@@ -11,7 +11,8 @@
 The first two hold the net with its weights. They take images float32 [N, H, W, C], any N, of one
 size and normalised as in the training, and give logits float32 [N, classes]. What is written
 computes in float32. On random images, in batches of several sizes, its logits are compared with
-those of the weights as given; where they differ by more than rounding, nothing is written.
+those of the weights as given; where they differ by more than rounding, nothing is written. The
+command ends with the lines of Python that read the file, LINES.
 """
 
 import contextlib
@@ -35,6 +36,21 @@ from experiments.plan import start
 from experiments.progress import note
 
 SUFFIXES = {'stablehlo': '.stablehlo', 'onnx': '.onnx', 'torch': '.safetensors'}
+# Python that reads a file {path} of each format; images: float32 [N, H, W, C], normalised
+LINES = {
+    'onnx': (
+        'import onnxruntime',
+        "logits = onnxruntime.InferenceSession({path!r}).run(None, {{'images': images}})[0]",
+    ),
+    'stablehlo': (
+        'import jax.export',
+        "logits = jax.export.deserialize(bytearray(open({path!r}, 'rb').read())).call(images)",
+    ),
+    'torch': (
+        'import safetensors.torch',
+        'model.load_state_dict(safetensors.torch.load_file({path!r}))',
+    ),
+}
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
 BATCHES = (1, 3)
 # Of the largest logit. Float32 has 6e-8, and a deep net rounds hundreds of times.
@@ -291,5 +307,7 @@ def main(argv: list[str] | None = None) -> int:
     batches = ' and '.join(map(str, BATCHES))
     words = f'logits of up to {largest:.3g} differ by at most {difference:.1e}'
     print(f'checked with batches of {batches}: {words}')
-    print(f'written: {printable(out)} ({len(data) / 1e6:.1f} MB)')
+    print(f'written: {printable(out)} ({len(data) / 1e6:.1f} MB). In Python:')
+    for line in LINES[args.to]:
+        print('   ', printable(line.format(path=str(out))))
     return 0
