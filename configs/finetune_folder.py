@@ -13,6 +13,7 @@ on ImageNet, which PyTorch's users have or make with
     argument   trains
     head       the last layer; the others keep their weights. For few photographs, and fast
     all        every layer, with a lower learning rate. For some hundreds a class
+    scratch    every layer, without resnet18.pth. For some thousands a class, or to try the way
 
 The last layer is drawn anew, for the folder's classes. Notes on standard error say which layers
 begin with the weights. Other weights: --config.train.start=FILE, or the work directory of another
@@ -26,7 +27,7 @@ here. Time: not measured here.
 
 from configs import base
 
-ARGUMENTS = ('head', 'all')
+ARGUMENTS = ('head', 'all', 'scratch')
 
 
 def get_config(arg='head'):
@@ -34,6 +35,7 @@ def get_config(arg='head'):
     config.title = f'ResNet-18 fine-tuned on a folder ({arg})'
     config.data.name = 'folder:photographs'
     config.data.resize = 256
+    config.data.whole = True
     config.model.name = 'resnet18'
     config.augment.crop = 'area'
     config.augment.size = 224
@@ -45,5 +47,11 @@ def get_config(arg='head'):
     config.train.rate = 0.01
     if arg == 'head':
         config.train.freeze = ('conv1', 'conv2', 'conv3', 'conv4', 'conv5')
+        config.train.rate = 0.05
+    if arg == 'scratch':
+        config.title = 'ResNet-18 trained on a folder'
+        config.train.start = None
+        config.train.new_head = False
+        config.train.epochs = 30
         config.train.rate = 0.05
     return config

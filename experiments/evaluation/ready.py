@@ -21,7 +21,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import cnns
-from cnns import convert, layers, tensors, weights
+from cnns import convert, layers, weights
 from configs import base
 from experiments import data, machine
 from experiments.errors import UserError, counted, printable, reason, shown
@@ -31,7 +31,7 @@ from experiments.plan.config import flatten, set_field
 from experiments.preprocess import augment, views
 from experiments.preprocess.augment import Augmentation
 from experiments.train import saved
-from experiments.train.start import likely
+from experiments.train.start import is_own, nameless
 
 LARGEST = 4096  # pixels of the shorter side of an image
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std, RGB
@@ -256,11 +256,7 @@ def _own(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """Variables and metadata of a file of ours; None where it is none."""
     if path.suffix == '.msgpack':
         return _older(path)
-    try:
-        ours = 'cnns' in tensors.metadata(tensors.read_bytes(path))
-    except ValueError:  # no safetensors
-        ours = False
-    return weights.load(path) if ours else None
+    return weights.load(path) if is_own(path) else None
 
 
 def _older(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -375,12 +371,7 @@ def _of_torch(path: pathlib.Path, given: Asked) -> Ready:
     loaded = convert.load(path)
     model = given.model
     if model is None:
-        close = likely(loaded)
-        hint = f' It looks like {close[0]}: add --model {close[0]}.' if close else ''
-        raise UserError(
-            f"{path} holds PyTorch's weights, which do not say their net.{hint}"
-            f'{"" if close else " Add --model with one of " + ", ".join(convert.LAYOUTS) + "."}'
-        )
+        raise nameless(path, loaded)
     fields = dict(map(field, given.fields))
     net, variables, notes = convert.read(path, model, **fields)
     side = cnns.NETS[convert.LAYOUTS[model].net].input[0]

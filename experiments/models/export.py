@@ -15,7 +15,6 @@ those of the weights as given; where they differ by more than rounding, nothing 
 command ends with the lines of Python that read the file, LINES.
 """
 
-import contextlib
 import dataclasses
 import json
 import pathlib
@@ -29,11 +28,12 @@ import numpy as np
 import cnns
 from cnns import convert, layers, tensors, weights
 from experiments import files, machine
-from experiments.errors import UserError, check_writable, command, printable
+from experiments.errors import UserError, check_writable, command, printable, reason
 from experiments.models.to_onnx import INPUT, missing, to_onnx
 from experiments.options import Parser, field
 from experiments.plan import start
 from experiments.progress import note
+from experiments.train.start import is_own, nameless
 
 SUFFIXES = {'stablehlo': '.stablehlo', 'onnx': '.onnx', 'torch': '.safetensors'}
 # Python that reads a file {path} of each format; images: float32 [N, H, W, C], normalised
@@ -81,23 +81,26 @@ def read(path: str, model: str | None, fields: dict[str, Any], side: int | None)
       UserError: no such file, not the weights of the net, or a net that takes no such images.
     """
     path = str(start.file_of(path, '--weights'))
-    if model and _is_own(path):
-        raise UserError(f'{path} says what its net is: leave out --model.')
     try:
+        own = is_own(path)
+        if own and (model or fields):
+            option = '--model' if model else '--field'
+            raise UserError(f'{path} says what its net is: leave out {option}.')
         if model:
             net, variables, notes = convert.read(path, model, **fields)
             for text in notes:
                 note(f'{path}: {text}')
             metadata: dict[str, Any] = {'net': convert.LAYOUTS[model].net}
             metadata['fields'] = _fields(net, cnns.build(metadata['net']))
-        else:
+        elif own:
             variables, metadata = weights.load(path)
             net = weights.build(metadata)
-    except (ValueError, OSError) as error:
-        hint = '' if model else " --model names the net of PyTorch's weights."
-        raise UserError(f'{error}{hint}') from error
-    if fields and not model:
-        raise UserError(f'{path} says what its net is: leave out --field.')
+        else:
+            raise nameless(path, convert.load(path))
+    except OSError as error:
+        raise UserError(f'{path} cannot be read ({reason(error)}).') from error
+    except ValueError as error:
+        raise UserError(str(error)) from error
     net = net.clone(dtype=jnp.float32, param_dtype=jnp.float32, axis_name=None, fast=False)
     # What is not the net's, such as a mean image, stays behind
     variables = {name: variables[name] for name in ('params', 'batch_stats') if name in variables}
@@ -215,12 +218,6 @@ def _fields(net: layers.Net, other: layers.Net) -> dict[str, Any]:
     return {
         name: getattr(net, name) for name in names if getattr(net, name) != getattr(other, name)
     }
-
-
-def _is_own(path: str) -> bool:
-    with contextlib.suppress(ValueError, OSError):
-        return bool(weights.load(path)[1])
-    return False
 
 
 def _fits(difference: float, largest: float) -> bool:
