@@ -26,6 +26,7 @@ from typing import Any
 import jax
 import numpy as np
 from ml_collections import ConfigDict
+from PIL import Image
 
 from experiments import data, machine
 from experiments import train as training
@@ -46,7 +47,7 @@ from experiments.train import checkpoint, saved
 from experiments.train.loop import Diverged
 
 __all__ = ['Diverged', 'Evaluation', 'Ready', 'Result', 'UserError', 'evaluate', 'load', 'predict']
-__all__ += ['train']
+__all__ += ['prepare', 'train']
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -99,14 +100,9 @@ class Result:
         """float32 [C], of the training images / 255."""
         return self.dataset.std
 
-    def prepare(self, images: np.ndarray) -> jax.Array:
-        """Images uint8 [n, H, W, C] of dataset.shape -> float32 [n, h, w, C] as the net sees them.
-
-        The middle is cut out where the training crops.
-        """
-        with jax.enable_x64(False):
-            (prepared,) = looks.views('centre', self.weights.trained)(images)
-        return prepared
+    def prepare(self, images: Any) -> np.ndarray:
+        """What the net sees of images, as `prepare` says."""
+        return prepare(self, images)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the weights as experiments.run does; every command takes the file.
@@ -263,19 +259,49 @@ def predict(
     if views not in configs.base.VIEWS:
         raise one_of('views', views, configs.base.VIEWS)
     net = _ready(weights)
-    if isinstance(images, str | os.PathLike):
-        images = [images]
-    names: Sequence[Any]
-    pixels = None
-    if any(isinstance(image, str | os.PathLike) for image in images):
-        names = prediction.files([os.fspath(image) for image in images])
-    else:
-        names, pixels = range(len(images)), [_image(image) for image in images]
+    names, pixels = _given(images)
     machine.check_devices()
     with jax.enable_x64(False):
         seen = looks.views(views, net.trained)
         found = prediction.probabilities(net, seen, names, batch, pixels)
         return [{'image': name, 'best': prediction.best(row, net.classes)} for name, row in found]
+
+
+def prepare(weights: Result | Ready | str | os.PathLike, images: Any) -> np.ndarray:
+    """What a net sees of images, which are given as in `predict`: float32 [n, h, w, C].
+
+    Scaled, their middle cut out, and normalised as in the training: what `net.apply` takes, and the
+    files that experiments.export writes.
+
+    Raises:
+      UserError: an image that cannot be read, or weights that cannot be used.
+    """
+    net = _ready(weights)
+    names, pixels = _given(images)
+    how = net.trained.shape, net.whole, net.border
+    read = (
+        [prediction.read_image(name, *how)[0] for name in names]
+        if pixels is None
+        else [prediction.fit(image, name, *how)[0] for name, image in zip(names, pixels)]
+    )
+    with jax.enable_x64(False):
+        (prepared,) = looks.views('centre', net.trained)(np.stack(read))
+        return np.asarray(prepared)
+
+
+def _given(images: Any) -> tuple[Sequence[Any], list[Image.Image] | None]:
+    """The paths of images, or their places and the images where arrays are given.
+
+    Raises:
+      UserError: no image is given, or a folder has none, or an array is none of an image.
+    """
+    if isinstance(images, str | os.PathLike):
+        images = [images]
+    if not len(images):
+        raise UserError('no image is given: name files or folders, or give arrays.')
+    if any(isinstance(image, str | os.PathLike) for image in images):
+        return prediction.files([os.fspath(image) for image in images]), None
+    return range(len(images)), [_image(image) for image in images]
 
 
 def _ready(weights: Any) -> Ready:
@@ -288,7 +314,7 @@ def _text(numbers: Sequence[float] | None) -> str | None:
     return None if numbers is None else ','.join(map(str, numbers))
 
 
-def _image(array: Any):
+def _image(array: Any) -> Image.Image:
     array = np.asarray(array)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] not in (1, 3):
         raise UserError(

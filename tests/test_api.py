@@ -90,6 +90,12 @@ def test_a_result_has_net_variables_classes_and_normalisation(result, commanded)
     images, labels = made.dataset.test.images, made.dataset.test.labels
     prepared = (np.float32(images) / 255 - made.mean) / made.std
     np.testing.assert_allclose(made.prepare(images), prepared, atol=1e-5)
+    photo = predict.Image.fromarray(np.uint8(np.arange(64 * 70).reshape(64, 70) // 18))
+    middle = photo.crop((3, 0, 67, 64)).resize((32, 32), predict.Image.Resampling.BILINEAR)
+    (seen,) = made.prepare([np.asarray(photo)[..., None]])
+    expected = (np.float32(middle) / 255 - made.mean) / made.std
+    inside = np.s_[1:-1, 1:-1]  # a filter at the edge of the crop sees what is beyond it
+    np.testing.assert_allclose(seen[..., 0][inside], expected[inside], atol=1e-5)
     guesses = np.argmax(made.net.apply(made.variables, prepared, train=False), -1)
     assert made.row['test/error'] == pytest.approx(np.mean(guesses != labels))
 
@@ -181,6 +187,7 @@ def test_mistakes_in_use_are_exceptions_of_one_line(result, tmp_path):
         (lambda: api.evaluate(made, base.get_data()), 'the config lacks'),
         (lambda: api.predict(made, np.zeros((1, 8, 8, 1))), 'it must be uint8 [H, W, 1]'),
         (lambda: api.predict(made, tmp_path / 'no.png'), 'there is no image'),
+        (lambda: api.predict(made, []), 'no image is given'),
         (lambda: api.load(tmp_path / 'no.pth'), 'there is no such file or folder'),
         (lambda: made.save(tmp_path / 'net.pth'), 'written as .safetensors; change the name'),
     ]:

@@ -263,7 +263,9 @@ def describe(given: Given) -> list[str]:
     if std:
         mean = f'mean {_numbers(mean)}' if mean else "the tensor 'input/mean_image' of the weights"
         how = f'pixels / 255, {mean} subtracted, divided by {_numbers(std)}'
-    lines.append(f'images: float32 [N, {", ".join(map(str, size))}], {how}')
+    shorter = min((metadata.get('shape') or size)[:2])
+    cut = f'the middle of images of a shorter side of {shorter}, ' if shorter > size[0] else ''
+    lines.append(f'images: float32 [N, {", ".join(map(str, size))}], {cut}{how}')
     return [printable(line) for line in lines]
 
 
