@@ -142,6 +142,15 @@ def test_a_mistake_is_one_line_and_no_file(lenet, elsewhere, tmp_path, capsys, w
     assert not list((tmp_path / 'work').iterdir())
 
 
+def test_the_crop_of_the_images_is_said():
+    net = cnns.build('lenet5')
+    given = export.Given(net, {}, METADATA | {'shape': [40, 44, 1]}, (32, 32, 1))
+    said = '[N, 32, 32, 1], the middle of images of a shorter side of 40, pixels / 255, mean 0.13'
+    assert said in export.describe(given)[-1]
+    given = given._replace(metadata=METADATA | {'shape': [32, 32, 1]})
+    assert '[N, 32, 32, 1], pixels / 255' in export.describe(given)[-1]
+
+
 def printed(capsys):
     """The lines of Python that the command ends with."""
     _, lines = capsys.readouterr().out.split('In Python:\n')
