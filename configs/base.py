@@ -45,7 +45,7 @@ def get_data() -> ml_collections.ConfigDict:
     data.channels = 0  # 1 (grey) or 3 (colour) that images are turned into; 0: as they are
     data.stream = 'auto'  # decode while training: 'auto' (if too large), 'always', 'never'
     data.workers = 0  # processes that decode a streamed set; 0: the training process itself
-    data.cache = placeholder(str)  # folder of decoded sets; None: user's; 'off': none
+    data.cache = placeholder(str)  # folder of decoded sets; None: user's; 'read': unchanged; 'off'
     data.allow_copies = False  # train on a folder that has an image in two splits
     data.skip_broken = False  # leave out records that do not decode, and count them
     return data.lock()

@@ -13,20 +13,29 @@ on ImageNet, which PyTorch's users have or make with
     argument   trains
     head       the last layer; the others keep their weights. For few photographs, and fast
     all        every layer, with a lower learning rate. For some hundreds a class
+    scratch    every layer, without resnet18.pth. For some thousands a class, or to try the way
 
 The last layer is drawn anew, for the folder's classes. Notes on standard error say which layers
 begin with the weights. Other weights: --config.train.start=FILE, or the work directory of another
 training here, with --config.model.name of their net and, for head, its layers in
 --config.train.freeze.
 
+Small nets are fast without an accelerator. From the weights for CIFAR-10 of ResNet-20 in
+github.com/akamaster/pytorch_resnet_cifar10, and with the argument all:
+
+    --config.model.name=resnet20 --config.train.start=resnet20-12fca82f.th
+    --config.data.resize=40 --config.augment.size=32 --config.train.epochs=20
+
 A tenth of the photographs is held out to watch the training and another to test the end, unless the
-folder is divided already: experiments/data/README.md. The recipe is ours. Expected: not measured
-here. Time: not measured here.
+folder is divided already: experiments/data/README.md. The recipe is ours. Expected: with those of
+ResNet-20, 3 of 20 test photographs are misread, of 200 of four classes of Imagenette, scaled to 112
+to 476 pixels; the others are not measured here. Time: for these 20 epochs 2.6 minutes on 2 CPU
+cores that did other work.
 """
 
 from configs import base
 
-ARGUMENTS = ('head', 'all')
+ARGUMENTS = ('head', 'all', 'scratch')
 
 
 def get_config(arg='head'):
@@ -34,6 +43,7 @@ def get_config(arg='head'):
     config.title = f'ResNet-18 fine-tuned on a folder ({arg})'
     config.data.name = 'folder:photographs'
     config.data.resize = 256
+    config.data.whole = True
     config.model.name = 'resnet18'
     config.augment.crop = 'area'
     config.augment.size = 224
@@ -45,5 +55,11 @@ def get_config(arg='head'):
     config.train.rate = 0.01
     if arg == 'head':
         config.train.freeze = ('conv1', 'conv2', 'conv3', 'conv4', 'conv5')
+        config.train.rate = 0.05
+    if arg == 'scratch':
+        config.title = 'ResNet-18 trained on a folder'
+        config.train.start = None
+        config.train.new_head = False
+        config.train.epochs = 30
         config.train.rate = 0.05
     return config

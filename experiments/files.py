@@ -182,12 +182,14 @@ def digest(*parts: object) -> str:
 def cache_folder(setting: str | None) -> Path | None:
     """data.cache -> the folder, or None for 'off'. Default: $XDG_CACHE_HOME/cnns, ~/.cache/cnns.
 
+    'read' is the default too; experiments.data.cache writes nothing there then.
+
     Raises UserError for the home of a user that does not exist.
     """
     if setting == 'off':
         return None
     try:
-        if setting:
+        if setting and setting != 'read':
             return Path(setting).expanduser()
         return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'cnns'
     except RuntimeError as error:  # no home, or none of that user

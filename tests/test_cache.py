@@ -60,6 +60,15 @@ def test_the_folder_is_named_or_switched_off(tmp_path, home):
     assert load('off') is None and files(home) == []
 
 
+def test_read_takes_what_is_there_and_writes_nothing(home):
+    save('read')
+    assert load('read') is None and not home.exists()
+    save()
+    assert load('read').keys() == ARRAYS.keys()
+    save('read', key=('key', 2))
+    assert len(files(home)) == 1
+
+
 @pytest.mark.parametrize('made_of', [('other', 'stamp'), ('fingerprint', 'later')])
 def test_a_stale_file_is_noticed_and_made_again(made_of, capsys, home):
     save()

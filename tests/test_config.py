@@ -161,8 +161,8 @@ START = 'from configs import base\n'
         ('import sys\ndef get_config(): sys.exit(3)', 'fails: SystemExit: 3'),
         ('import sys\nsys.exit(3)', 'does not load: SystemExit: 3'),
         ('def get_config(: pass', 'does not load: SyntaxError'),
-        ('def get_config(): pass', 'returns None; it must return a ConfigDict'),
-        ('def get_config(): return {}', 'returns {}; it must return a ConfigDict'),
+        ('def get_config(): pass', 'is None; it must be a ConfigDict made by'),
+        ('def get_config(): return {}', 'is {}; it must be a ConfigDict made by'),
         (
             'import ml_collections\ndef get_config(): return ml_collections.ConfigDict()',
             'lacks augment.affine, .* and more; start from',

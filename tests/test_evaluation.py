@@ -154,6 +154,55 @@ def test_predictions_are_those_of_the_net_on_images_of_any_size_and_kind(run, tm
     assert again == [int(row['class']) for row in rows]
 
 
+def test_a_config_says_which_data_and_views_are_evaluated(run, tmp_path, capsys):
+    folder, net, variables, dataset = run
+    (tmp_path / 'mine.py').write_text(
+        'from configs import base\n\ndef get_config():\n    config = base.get_config()\n'
+        "    config.model.name, config.data.limit = 'resnet20', 25\n    return config\n"
+    )
+    words = ['--weights', str(folder), '--config', f'{tmp_path}/mine.py', '--json']
+    words += ['--config.evaluation.views=ten', '--workdir', str(tmp_path / 'w')]
+    assert command.main(words) == 0
+    told = json.loads(capsys.readouterr().out)
+    # Views of the size of the image are all the same one, and its mirror image
+    wrong = 0
+    for image, label in zip(dataset.test.images[:25], dataset.test.labels):
+        pixels = (np.float32(image) / 255 - dataset.mean) / dataset.std
+        logits = net.apply(variables, np.stack([pixels, pixels[:, ::-1]]), train=False)
+        wrong += int(np.argmax(jax.nn.softmax(logits).mean(0))) != label
+    assert (told['row']['test/count'], told['row']['evaluation']['views']) == (25, 'ten')
+    assert told['row']['test/error'] == pytest.approx(wrong / 25)
+    assert sum(one['errors'] for one in told['classes']) == wrong
+    assert np.trace(told['confusion']) == 25 - wrong
+
+
+def test_ten_views_of_a_prediction_are_those_of_a_plain_loop(run, tmp_path, capsys):
+    _, _, _, dataset = run
+    config = base.get_config()
+    fields = {'model.name': 'mlp_300', 'augment.crop': 'random', 'augment.size': 28}
+    for name, value in fields.items():
+        configs.set_field(config, name, value)
+    net = cnns.build('mlp_300', channels=1)
+    variables = net.init(jax.random.key(1), np.zeros((1, 28, 28, 1)), train=False)
+    path = tmp_path / 'net.safetensors'
+    path.write_bytes(saved.pack(jax.tree.map(np.asarray, variables), config, dataset, {}))
+    pixels = dataset.test.images[0]
+    Image.fromarray(pixels[..., 0]).save(tmp_path / 'a.png')
+    words = ['--weights', str(path), '--json', '--views', 'ten', f'{tmp_path}/a.png']
+    assert predict.main(words) == 0
+    out, err = capsys.readouterr()
+    prepared = (np.float32(pixels) / 255 - dataset.mean) / dataset.std
+    corners = [(0, 0), (0, 4), (4, 0), (4, 4), (2, 2)]
+    cut = np.stack([prepared[y : y + 28, x : x + 28] for y, x in corners])
+    both = np.concatenate([cut, cut[:, :, ::-1]])
+    expected = np.asarray(jax.nn.softmax(net.apply(variables, both, train=False)).mean(0))
+    (found,) = json.loads(out)
+    for one in found['best']:
+        assert one['probability'] == pytest.approx(expected[one['class']], rel=1e-4)
+    assert [one['class'] for one in found['best']] == np.argsort(-expected)[:5].tolist()
+    assert '10 views (ten)' in err
+
+
 def test_weights_of_older_code_are_read_with_the_config_beside_them(run, tmp_path):
     from flax import serialization
 

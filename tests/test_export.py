@@ -1,6 +1,7 @@
 """Exported nets compute what ours do, and what does not is not written."""
 
 import json
+import textwrap
 
 import jax
 import numpy as np
@@ -139,6 +140,61 @@ def test_a_mistake_is_one_line_and_no_file(lenet, elsewhere, tmp_path, capsys, w
     error = capsys.readouterr().err
     assert message in error and error.count('\n') == 1
     assert not list((tmp_path / 'work').iterdir())
+
+
+def test_the_crop_of_the_images_is_said():
+    net = cnns.build('lenet5')
+    given = export.Given(net, {}, METADATA | {'shape': [40, 44, 1]}, (32, 32, 1))
+    said = '[N, 32, 32, 1], the middle of images of a shorter side of 40, pixels / 255, mean 0.13'
+    assert said in export.describe(given)[-1]
+    given = given._replace(metadata=METADATA | {'shape': [32, 32, 1]})
+    assert '[N, 32, 32, 1], pixels / 255' in export.describe(given)[-1]
+
+
+def printed(capsys):
+    """The lines of Python that the command ends with."""
+    _, lines = capsys.readouterr().out.split('In Python:\n')
+    return textwrap.dedent(lines)
+
+
+@pytest.mark.parametrize('kind', ['onnx', 'stablehlo'])
+def test_the_printed_lines_read_the_file(lenet, tmp_path, capsys, kind):
+    if kind == 'onnx':
+        pytest.importorskip('onnx', reason='needs onnx, extra [onnx]')
+        pytest.importorskip('onnxruntime', reason='needs onnxruntime, extra [onnx]')
+    words = ['--weights', str(lenet), '--to', kind, '--out', f"{tmp_path}/it's.{kind}"]
+    assert export.main(words) == 0
+    names = {'images': images(2)}
+    exec(printed(capsys), names)
+    np.testing.assert_allclose(names['logits'], ours(lenet, images(2)), atol=1e-5)
+
+
+def test_the_printed_lines_put_the_weights_into_a_module_of_torch(lenet, tmp_path, capsys):
+    torch = pytest.importorskip('torch', reason='needs PyTorch')
+    nn = torch.nn
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv1, self.conv2 = nn.Conv2d(1, 6, 5), nn.Conv2d(6, 16, 5)
+            self.fc1, self.fc2, self.fc3 = (
+                nn.Linear(400, 120),
+                nn.Linear(120, 84),
+                nn.Linear(84, 10),
+            )
+
+        def forward(self, x):
+            for layer in (self.conv1, self.conv2):
+                x = nn.functional.max_pool2d(layer(x).relu(), 2)
+            return self.fc3(self.fc2(self.fc1(x.flatten(1)).relu()).relu())
+
+    out = tmp_path / 'net.safetensors'
+    assert export.main(['--weights', str(lenet), '--to', 'torch', '--out', str(out)]) == 0
+    model, x = Model(), images(2)
+    exec(printed(capsys), {'model': model})
+    with torch.no_grad():
+        logits = model(torch.tensor(x.transpose(0, 3, 1, 2))).numpy()
+    np.testing.assert_allclose(logits, ours(lenet, x), atol=1e-5)
 
 
 def test_a_run_of_a_work_directory_is_taken_as_its_file(lenet, tmp_path):

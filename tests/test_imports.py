@@ -41,6 +41,7 @@ ORDER = (
     'experiments.evaluate',
     'experiments.predict',
     'experiments.export',
+    'experiments.api',
     'experiments.run',
     'experiments.launch',
 )

@@ -60,7 +60,7 @@ def read(setting: str | None, what: str, key: tuple, made_of: tuple) -> dict | N
 
 def write(setting: str | None, what: str, key: tuple, made_of: tuple, arrays: dict) -> None:
     """Keeps arrays under (what, key). Prints a note where room or rights are missing."""
-    path = _path(setting, what, key)
+    path = None if setting == 'read' else _path(setting, what, key)
     if path is None:
         return
     temporary = path.with_name(f'.{path.name}.{os.getpid()}')

@@ -14,9 +14,11 @@ import pathlib
 import re
 import shlex
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from configs import base
@@ -61,13 +63,114 @@ def parser() -> Parser:
         help=f'{", ".join(PARTS)}, as a training divides the set (default: test)',
     )
     made.add_argument('--workdir', metavar='DIR', help='default: runs/evaluate-WEIGHTS-DATA-PART')
+    made.add_argument('--json', action='store_true', help='print the same as JSON')
     return made
 
 
+class Evaluation(NamedTuple):
+    """Weights on a part of a data set."""
+
+    row: dict[str, Any]  # with the keys of a training's
+    found: Measured  # of each image
+    classes: tuple[str, ...]  # their names
+    split: Any  # the images: split.read(places) -> (uint8 [n, H, W, C], labels)
+    texts: list[str]  # what was found, in sentences
+    used: list[str]  # how the images were prepared, in lines
+    dataset: data.Dataset
+    environment: dict[str, Any]
+
+    @property
+    def title(self) -> str:
+        """'modern LeNet-5 (0123456789ab) on test of digits'."""
+        return f'{self.row["arm"]} on {self.row["evaluation"]["part"]} of {self.dataset.name}'
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """int64 [classes, classes]: images of the class of the row, guessed as the column's."""
+        return measured.confusion(self.found)
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """int64 [n]: places of the images that are misread, the most confident first."""
+        return measured.most_wrong(self.found, len(self.found.labels))
+
+
+def fitted(
+    net: Ready, config: ConfigDict, dataset: data.Dataset | None = None
+) -> tuple[data.Dataset, views.Views, list[str]]:
+    """The data set of a config, its views, and how the images are prepared for a net, in lines.
+
+    dataset: that of config.data, where it is read already.
+
+    Raises:
+      UserError: data set, weights and views do not fit together.
+    """
+    if dataset is None:
+        opened = data.open_splits(config.data)
+        check_classes(net, config.data.name, tuple(opened[0].classes))  # before images are read
+        dataset = data.load(config.data, opened=opened)
+    unsaid = check_classes(net, config.data.name, tuple(dataset.classes))
+    seen = views.views(
+        config.evaluation.views, net.of_shape(dataset.shape), tuple(config.evaluation.scales)
+    )
+    return dataset, seen, [*net.used(seen), *filter(None, [unsaid])]
+
+
+def evaluate(
+    net: Ready,
+    config: ConfigDict,
+    part: str,
+    dataset: data.Dataset,
+    seen: views.Views,
+    used: list[str],
+) -> Evaluation:
+    """Measures weights on a part of a data set; the last three are of `fitted`.
+
+    Raises:
+      UserError: the scores of an image are not finite.
+    """
+    split = getattr(dataset, part)
+    found = measured.measure(net, seen, split, loss_of(net.config or config, train=False))
+    made_by = environment()
+    run = net.run
+    where = (net.path.parent if run and net.content is None else net.path).name
+    row = row_of(
+        net,
+        found,
+        dataset,
+        part,
+        {
+            'point': digest(net.digest, dataset.found, part, seen.name, used)[:12],
+            'experiment': printable(name_of(net, config, part)),
+            'arm': printable(f'{run.get("arm", net.name)} ({where})'),
+            'seed': run.get('seed', 0),
+            'learning_rate': run.get('learning_rate'),
+            'git_revision': made_by['git_revision'],
+            'code': made_by['code'],
+            'evaluation': {'part': part, 'views': seen.name, 'used': used},
+        },
+    )
+    names = tuple(net.classes or dataset.classes)
+    return Evaluation(row, found, names, split, findings(found, part), used, dataset, made_by)
+
+
+def name_of(net: Ready, config: ConfigDict, part: str) -> str:
+    """'evaluate-0123456789ab-digits-test'."""
+    stem = net.run.get('name') or net.path.stem
+    known = config.data.name.rstrip('/')
+    short = known.rpartition('/')[2] if known.startswith('folder:') else known
+    return f'evaluate-{stem}-{short}-{part}'
+
+
 def config_of(
-    net: Ready, file: str | None, assignments: list[tuple[str, str]], resize: int | None
+    net: Ready,
+    config: ConfigDict | None,
+    assignments: Sequence[tuple[str, Any]],
+    resize: int | None = None,
 ) -> ConfigDict:
     """The config whose groups `data` and `evaluation` are used.
+
+    config: that is asked for; None: of the training, on its data set or another one.
 
     Raises:
       UserError: no data set is named, or a field of another group is set.
@@ -79,8 +182,8 @@ def config_of(
                 'evaluation.'
             )
     given, side = dict(assignments), 0
-    if file is not None:
-        config = configs.read_config(file).make()
+    if config is not None:
+        config = copy.deepcopy(config)
     else:
         known, name = net.config, given.get('data.name')
         if known is None and name is None:
@@ -184,6 +287,29 @@ def row_of(
     return row
 
 
+def as_json(made: Evaluation) -> dict[str, Any]:
+    """What --json prints: the row, each class, the confusion matrix, the calibration."""
+    table, names = made.confusion, made.classes
+    bins, calibration = measured.reliability(made.found)
+    classes = [
+        {
+            'name': names[one.place],
+            'images': one.images,
+            'errors': one.errors,
+            'taken_for': None if one.taken_for is None else names[one.taken_for],
+            'times': one.times,
+        }
+        for one in measured.per_class(table)
+    ]
+    return {
+        'row': made.row,
+        'classes': classes,
+        'confusion': table.tolist(),
+        'reliability': [one._asdict() for one in bins],
+        'calibration_error': calibration,
+    }
+
+
 def plan_of(row: dict[str, Any], title: str, words: str, dataset: data.Dataset) -> dict[str, Any]:
     """plan.json of the work directory, of one arm with one run."""
     arm, rate = row['arm'], row['learning_rate']
@@ -215,48 +341,19 @@ def main(argv: list[str] | None = None) -> int:
     machine.prepare()
     machine.check_devices()
     net = ready.read(ready.asked(args))
-    config = config_of(net, args.config, assignments, args.resize)
-    stem = net.run.get('name') or net.path.stem
-    known = config.data.name.rstrip('/')
-    short = known.rpartition('/')[2] if known.startswith('folder:') else known
-    name = f'evaluate-{stem}-{short}-{args.part}'
+    given = configs.read_config(args.config).make() if args.config else None
+    config = config_of(net, given, assignments, args.resize)
+    name = name_of(net, config, args.part)
     folder = pathlib.Path(args.workdir or 'runs/' + re.sub(r'[^\w.-]+', '_', name))
     check_name(folder)
-    opened = data.open_splits(config.data)
-    unsaid = check_classes(net, config.data.name, tuple(opened[0].classes))
-    dataset = data.load(config.data, opened=opened)
-    seen = views.views(
-        config.evaluation.views, net.of_shape(dataset.shape), tuple(config.evaluation.scales)
-    )
-    names = net.classes or dataset.classes
-    split = getattr(dataset, args.part)
+    fits = fitted(net, config)
     workdir = WorkDir(folder, printable(name))
-    used = [*net.used(seen), *filter(None, [unsaid])]
-    for line in used:
+    for line in fits[-1]:
         note(line)
-    found = measured.measure(net, seen, split, loss_of(net.config or config, train=False))
-    texts = findings(found, args.part)
-    made_by = environment()
-    run, where = net.run, net.path.parent.name if net.run else net.path.name
-    row = row_of(
-        net,
-        found,
-        dataset,
-        args.part,
-        {
-            'point': digest(net.digest, dataset.found, args.part, seen.name, used)[:12],
-            'experiment': printable(name),
-            'arm': printable(f'{run.get("arm", net.name)} ({where})'),
-            'seed': run.get('seed', 0),
-            'learning_rate': run.get('learning_rate'),
-            'git_revision': made_by['git_revision'],
-            'code': made_by['code'],
-            'evaluation': {'part': args.part, 'views': seen.name, 'used': used},
-        },
-    )
-    table, words = measured.confusion(found), shlex.join(argv)
-    title = f'{row["arm"]} on {args.part} of {dataset.name}'
-    words = f'python -m experiments.evaluate {words}'
+    made = evaluate(net, config, args.part, *fits)
+    row, found, names, split, texts, used, dataset, made_by = made
+    title = made.title
+    table, words = made.confusion, f'python -m experiments.evaluate {shlex.join(argv)}'
     workdir.write('plan.json', json.dumps(sealed(plan_of(row, title, words, dataset)), indent=1))
     workdir.add(row)
     classes = measured.per_class(table)
@@ -288,6 +385,9 @@ def main(argv: list[str] | None = None) -> int:
     written.append(folder / 'evaluation.html')
     worst = sorted(classes, key=lambda one: -one.errors / max(one.images, 1))[:_PRINTED]
     kept = [one for one in classes if one in worst]
+    if args.json:
+        print(json.dumps(as_json(made) | {'written': list(map(str, written))}, indent=1))
+        return 0
     console = tables.Console()
     console.print(tables.Terminal(*page.class_table(kept, names), title=title))
     if len(kept) < len(classes):

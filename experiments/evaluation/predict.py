@@ -43,16 +43,12 @@ def read_image(
 ) -> tuple[np.ndarray, bool]:
     """Reads an image of one of decode.FORMATS: uint8 [H, W, C] of this shape, upright.
 
-    The middle of the image, of the shape's aspect, is scaled to it; with `whole`, the image is
-    scaled to the shorter side, whose rounding is that of torchvision, and its middle is taken.
-    side: an image that fits into so many pixels gets a border of zeros instead.
-
-    Returns the pixels, and whether colour was turned into grey or grey into colour.
+    whole, side, and what is returned: as in `fit`.
 
     Raises:
       UserError: no such file, no image, or one too narrow to be resized.
     """
-    height, width, channels = shape
+    height, width, _ = shape
     try:
         with said() as texts, open_image(path) as image:
             if not whole:
@@ -67,12 +63,30 @@ def read_image(
         raise UserError(f'{path} cannot be read as an image: {error}') from error
     for text in texts:
         note(f'{path}: {text}')
+    return fit(image, path, shape, whole, side)
+
+
+def fit(
+    image: Image.Image, name: object, shape: Sequence[int], whole: bool = False, side: int = 0
+) -> tuple[np.ndarray, bool]:
+    """Scales and cuts an image: uint8 [H, W, C] of this shape.
+
+    The middle of the image, of the shape's aspect, is scaled to it; with `whole`, the image is
+    scaled to the shorter side, whose rounding is that of torchvision, and its middle is taken.
+    side: an image that fits into so many pixels gets a border of zeros instead.
+
+    Returns the pixels, and whether colour was turned into grey or grey into colour.
+
+    Raises:
+      UserError: it is too narrow to be resized; the message calls it `name`.
+    """
+    height, width, channels = shape
     mode = 'L' if channels == 1 else 'RGB'
     turned = image.mode != mode
     image = image.convert(mode)
     long, short = max(image.size), min(image.size)
     if long > 100 * short:
-        raise UserError(f'{path} is {image.width}x{image.height} pixels, too narrow to be resized.')
+        raise UserError(f'{name} is {image.width}x{image.height} pixels, too narrow to be resized.')
     if side and long <= side:
         return border(_array(image), side), turned
     if whole:
@@ -120,9 +134,15 @@ def files(given: Sequence[str]) -> list[str]:
 
 
 def probabilities(
-    net: Ready, seen: views.Views, paths: Sequence[str], batch: int
-) -> Iterator[tuple[str, np.ndarray]]:
+    net: Ready,
+    seen: views.Views,
+    paths: Sequence[Any],
+    batch: int,
+    pixels: Sequence[Image.Image] | None = None,
+) -> Iterator[tuple[Any, np.ndarray]]:
     """The path and the probabilities, float32 [classes], of each image.
+
+    pixels: the images themselves, where they are read already; `paths` are then their names.
 
     Raises:
       UserError: an image that cannot be read, or whose scores are not finite.
@@ -135,7 +155,11 @@ def probabilities(
         some = paths[start : start + batch]
         images = np.zeros((batch, *shape), np.uint8)
         for index, path in enumerate(some):
-            images[index], changed = read_image(path, shape, net.whole, net.border)
+            how = shape, net.whole, net.border
+            if pixels is None:
+                images[index], changed = read_image(path, *how)
+            else:
+                images[index], changed = fit(pixels[start + index], path, *how)
             turned += changed
         found = np.asarray(jax.nn.softmax(scores(variables, images)))
         for path, row in zip(some, found):

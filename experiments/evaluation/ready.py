@@ -8,6 +8,7 @@ resize say otherwise. What is used is told by `Ready.used`.
 
 import dataclasses
 import functools
+import hashlib
 import json
 import pathlib
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import cnns
-from cnns import convert, layers, tensors, weights
+from cnns import convert, layers, weights
 from configs import base
 from experiments import data, machine
 from experiments.errors import UserError, counted, printable, reason, shown
@@ -30,7 +31,7 @@ from experiments.plan.config import flatten, set_field
 from experiments.preprocess import augment, views
 from experiments.preprocess.augment import Augmentation
 from experiments.train import saved
-from experiments.train.start import likely
+from experiments.train.start import is_own, nameless
 
 LARGEST = 4096  # pixels of the shorter side of an image
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std, RGB
@@ -56,6 +57,7 @@ class Ready:
     whole: bool = False  # images are scaled as a whole and then cut, as torchvision does
     mean_image: bool = False  # that is what is subtracted
     border: int = 0  # smaller images get a border of zeros up to this side
+    content: bytes | None = None  # of a file that was not written, to `path`
 
     @property
     def count(self) -> int:
@@ -65,6 +67,8 @@ class Ready:
     @functools.cached_property
     def digest(self) -> str:
         """Of the file of weights."""
+        if self.content is not None:
+            return start.digest_of(hashlib.sha256(self.content).digest())
         return start.digest(self.path)
 
     def of_shape(self, shape: Sequence[int]) -> Augmentation:
@@ -224,6 +228,12 @@ def read(given: Asked) -> Ready:
     return made
 
 
+def of_content(content: bytes, path: pathlib.Path) -> Ready:
+    """Of what experiments.train.saved packs; path: where it would lie, for messages."""
+    made = _ready(path, *weights.from_bytes(content), Asked(str(path)))
+    return dataclasses.replace(made, content=content)
+
+
 def read_classes(path: str, count: int) -> list[str]:
     """The names of the classes, one a line.
 
@@ -246,11 +256,7 @@ def _own(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """Variables and metadata of a file of ours; None where it is none."""
     if path.suffix == '.msgpack':
         return _older(path)
-    try:
-        ours = 'cnns' in tensors.metadata(tensors.read_bytes(path))
-    except ValueError:  # no safetensors
-        ours = False
-    return weights.load(path) if ours else None
+    return weights.load(path) if is_own(path) else None
 
 
 def _older(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -365,12 +371,7 @@ def _of_torch(path: pathlib.Path, given: Asked) -> Ready:
     loaded = convert.load(path)
     model = given.model
     if model is None:
-        close = likely(loaded)
-        hint = f' It looks like {close[0]}: add --model {close[0]}.' if close else ''
-        raise UserError(
-            f"{path} holds PyTorch's weights, which do not say their net.{hint}"
-            f'{"" if close else " Add --model with one of " + ", ".join(convert.LAYOUTS) + "."}'
-        )
+        raise nameless(path, loaded)
     fields = dict(map(field, given.fields))
     net, variables, notes = convert.read(path, model, **fields)
     side = cnns.NETS[convert.LAYOUTS[model].net].input[0]

@@ -11,10 +11,10 @@
 The first two hold the net with its weights. They take images float32 [N, H, W, C], any N, of one
 size and normalised as in the training, and give logits float32 [N, classes]. What is written
 computes in float32. On random images, in batches of several sizes, its logits are compared with
-those of the weights as given; where they differ by more than rounding, nothing is written.
+those of the weights as given; where they differ by more than rounding, nothing is written. The
+command ends with the lines of Python that read the file, LINES.
 """
 
-import contextlib
 import dataclasses
 import json
 import pathlib
@@ -28,13 +28,29 @@ import numpy as np
 import cnns
 from cnns import convert, layers, tensors, weights
 from experiments import files, machine
-from experiments.errors import UserError, check_writable, command, printable
+from experiments.errors import UserError, check_writable, command, printable, reason
 from experiments.models.to_onnx import INPUT, missing, to_onnx
 from experiments.options import Parser, field
 from experiments.plan import start
 from experiments.progress import note
+from experiments.train.start import is_own, nameless
 
 SUFFIXES = {'stablehlo': '.stablehlo', 'onnx': '.onnx', 'torch': '.safetensors'}
+# Python that reads a file {path} of each format; images: float32 [N, H, W, C], normalised
+LINES = {
+    'onnx': (
+        'import onnxruntime',
+        "logits = onnxruntime.InferenceSession({path!r}).run(None, {{'images': images}})[0]",
+    ),
+    'stablehlo': (
+        'import jax.export',
+        "logits = jax.export.deserialize(bytearray(open({path!r}, 'rb').read())).call(images)",
+    ),
+    'torch': (
+        'import safetensors.torch',
+        'model.load_state_dict(safetensors.torch.load_file({path!r}))',
+    ),
+}
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
 BATCHES = (1, 3)
 # Of the largest logit. Float32 has 6e-8, and a deep net rounds hundreds of times.
@@ -65,23 +81,26 @@ def read(path: str, model: str | None, fields: dict[str, Any], side: int | None)
       UserError: no such file, not the weights of the net, or a net that takes no such images.
     """
     path = str(start.file_of(path, '--weights'))
-    if model and _is_own(path):
-        raise UserError(f'{path} says what its net is: leave out --model.')
     try:
+        own = is_own(path)
+        if own and (model or fields):
+            option = '--model' if model else '--field'
+            raise UserError(f'{path} says what its net is: leave out {option}.')
         if model:
             net, variables, notes = convert.read(path, model, **fields)
             for text in notes:
                 note(f'{path}: {text}')
             metadata: dict[str, Any] = {'net': convert.LAYOUTS[model].net}
             metadata['fields'] = _fields(net, cnns.build(metadata['net']))
-        else:
+        elif own:
             variables, metadata = weights.load(path)
             net = weights.build(metadata)
-    except (ValueError, OSError) as error:
-        hint = '' if model else " --model names the net of PyTorch's weights."
-        raise UserError(f'{error}{hint}') from error
-    if fields and not model:
-        raise UserError(f'{path} says what its net is: leave out --field.')
+        else:
+            raise nameless(path, convert.load(path))
+    except OSError as error:
+        raise UserError(f'{path} cannot be read ({reason(error)}).') from error
+    except ValueError as error:
+        raise UserError(str(error)) from error
     net = net.clone(dtype=jnp.float32, param_dtype=jnp.float32, axis_name=None, fast=False)
     # What is not the net's, such as a mean image, stays behind
     variables = {name: variables[name] for name in ('params', 'batch_stats') if name in variables}
@@ -201,12 +220,6 @@ def _fields(net: layers.Net, other: layers.Net) -> dict[str, Any]:
     }
 
 
-def _is_own(path: str) -> bool:
-    with contextlib.suppress(ValueError, OSError):
-        return bool(weights.load(path)[1])
-    return False
-
-
 def _fits(difference: float, largest: float) -> bool:
     return difference <= ROUNDING * largest
 
@@ -250,7 +263,9 @@ def describe(given: Given) -> list[str]:
     if std:
         mean = f'mean {_numbers(mean)}' if mean else "the tensor 'input/mean_image' of the weights"
         how = f'pixels / 255, {mean} subtracted, divided by {_numbers(std)}'
-    lines.append(f'images: float32 [N, {", ".join(map(str, size))}], {how}')
+    shorter = min((metadata.get('shape') or size)[:2])
+    cut = f'the middle of images of a shorter side of {shorter}, ' if shorter > size[0] else ''
+    lines.append(f'images: float32 [N, {", ".join(map(str, size))}], {cut}{how}')
     return [printable(line) for line in lines]
 
 
@@ -291,5 +306,7 @@ def main(argv: list[str] | None = None) -> int:
     batches = ' and '.join(map(str, BATCHES))
     words = f'logits of up to {largest:.3g} differ by at most {difference:.1e}'
     print(f'checked with batches of {batches}: {words}')
-    print(f'written: {printable(out)} ({len(data) / 1e6:.1f} MB)')
+    print(f'written: {printable(out)} ({len(data) / 1e6:.1f} MB). In Python:')
+    for line in LINES[args.to]:
+        print('   ', printable(line.format(path=str(out))))
     return 0

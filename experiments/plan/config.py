@@ -6,6 +6,7 @@ the default) and `sweep(add)`. No run starts here.
 
 import argparse
 import ast
+import copy
 import functools
 import importlib.util
 import inspect
@@ -96,7 +97,7 @@ def read_config(spec: str) -> ConfigFile:
             config = module.get_config(*([arg] if arg else []))
         except (Exception, SystemExit) as error:
             raise UserError(f'get_config() of {path} fails: {reason(error)}') from error
-        _check_shape(config, path)
+        _check_shape(config, f'get_config() of {path}')
         if small:
             base.smoke(config)
         return config.lock()
@@ -108,6 +109,17 @@ def read_config(spec: str) -> ConfigFile:
         sweep = functools.partial(_with_argument, sweep, chosen)
     pairs = _comparisons(getattr(module, 'COMPARISONS', ()), path)
     return ConfigFile(name, make, sweep, tuple(arguments), small, pairs)
+
+
+def of_config(config: ConfigDict, name: str = 'python') -> ConfigFile:
+    """The ConfigFile of a config made in Python, which is copied: one arm with one seed.
+
+    Raises:
+      UserError: it has not the fields of configs/base.py.
+    """
+    _check_shape(config, 'the config')
+    kept = copy.deepcopy(config).lock()
+    return ConfigFile(name, lambda: copy.deepcopy(kept), None)
 
 
 def _with_argument(sweep: Callable, argument: str, add: Callable) -> None:
@@ -167,12 +179,11 @@ def _module(path: pathlib.Path) -> types.ModuleType:
     return module
 
 
-def _check_shape(config, path: pathlib.Path) -> None:
+def _check_shape(config, what: str) -> None:
     """UserError unless a config has the fields of configs/base.py, each of the same type."""
     if not isinstance(config, ConfigDict):
         raise UserError(
-            f'get_config() of {path} returns {shown(config)}; it must return a '
-            'ConfigDict made by configs.base.get_config().'
+            f'{what} is {shown(config)}; it must be a ConfigDict made by configs.base.get_config().'
         )
     model = base.get_config()
     fields, given = flatten(model), flatten(config)
@@ -180,15 +191,13 @@ def _check_shape(config, path: pathlib.Path) -> None:
     missing += [name for name in OPEN if not isinstance(_look(config, name), ConfigDict)]
     if missing:
         named = ', '.join(missing[:5]) + (' and more' if len(missing) > 5 else '')
-        raise UserError(
-            f'get_config() of {path} lacks {named}; start from configs.base.get_config().'
-        )
+        raise UserError(f'{what} lacks {named}; start from configs.base.get_config().')
     for name, default in fields.items():
         group, _, leaf = name.rpartition('.')
         kind = _look(model, group).get_type(leaf)
         value = given[name]
         if not (isinstance(value, kind) or default is None and value is None):
-            raise UserError(f'field {name!r} of {path} takes {KINDS[kind]}, it is {shown(value)}.')
+            raise UserError(f'field {name!r} of {what} takes {KINDS[kind]}, it is {shown(value)}.')
 
 
 # --- the command line --------------------------------------------------------------------------

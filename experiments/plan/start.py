@@ -112,8 +112,13 @@ def _shards(path: pathlib.Path) -> list[pathlib.Path]:
 @functools.lru_cache(maxsize=32)
 def _content(files: tuple[tuple[str, int, int], ...]) -> str:
     """Read again only where the size or the time of a file has changed."""
-    whole = hashlib.sha256()
+    digests = []
     for name, *_ in files:
         with open(name, 'rb') as file:
-            whole.update(hashlib.file_digest(file, 'sha256').digest())
-    return whole.hexdigest()[:12]
+            digests.append(hashlib.file_digest(file, 'sha256').digest())
+    return digest_of(*digests)
+
+
+def digest_of(*digests: bytes) -> str:
+    """What `digest` gives of files with these SHA-256 digests."""
+    return hashlib.sha256(b''.join(digests)).hexdigest()[:12]

@@ -13,6 +13,7 @@ in training as in inference, and does not change them: so it computes the same i
 """
 
 import json
+import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -308,6 +309,24 @@ def likely(loaded: Iterable[str]) -> list[str]:
         if layout.by_order or all(f'{layer.theirs}.weight' in ends for layer in core):
             found[model] = len(core)
     return sorted(found, key=lambda model: -found[model])
+
+
+def is_own(path: str | os.PathLike) -> bool:
+    """Whether a file begins as weights of our own do, whole or not. Raises OSError."""
+    try:
+        return 'cnns' in tensors.metadata(tensors.read_bytes(path))
+    except ValueError:  # no safetensors
+        return False
+
+
+def nameless(path: object, loaded: Iterable[str]) -> UserError:
+    """The error for PyTorch's weights of these names without --model."""
+    close = likely(loaded)
+    hint = f' It looks like {close[0]}: add --model {close[0]}.' if close else ''
+    return UserError(
+        f"{path} holds PyTorch's weights, which do not say their net.{hint}"
+        f'{"" if close else " Add --model with one of " + ", ".join(convert.LAYOUTS) + "."}'
+    )
 
 
 # --- layers that do not move ---------------------------------------------------------------------
