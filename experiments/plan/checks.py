@@ -1,6 +1,7 @@
 """Which configs a run can use, and what names a run: functions of plain values."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -178,6 +179,11 @@ _RANGES = (
     ('augment.colour', 0, None, '0 (off) or a standard deviation'),
     ('seed', 0, 2**31 - 1, 'between 0 and 2147483647'),
 )
+
+
+def is_seed(value: Any) -> bool:
+    """Whether `resolve` takes it as a seed."""
+    return type(value) is int and 0 <= value < 2**31
 
 
 def _must(flat: dict[str, Any], path: str, good: bool, words: str, verb: str = 'be') -> None:
@@ -439,19 +445,24 @@ _FIRST_FIELDS = set(
 
 def digest(flat: dict[str, Any], phase: str) -> str:
     """Twelve hexadecimal digits that name a run: a hash of its resolved config and phase."""
-    defaults = flatten(base.get_config())
-    if any(f'model.{axis}' not in _FIRST_FIELDS for axis in AXES):  # a later axis
-        own = cnns.axes_of(flat['model.name'])
-        defaults |= {f'model.{axis}': own.get(axis) for axis in AXES}
-    later = [
-        key
+    later = _later(base.get_config, flat['model.name'])
+    named = {
+        key: value
         for key, value in flat.items()
-        if key in defaults and key not in _FIRST_FIELDS and value == defaults[key]
-    ]
-    left_out = NOT_IN_THE_NAME.union(later)
-    named = {key: value for key, value in flat.items() if key not in left_out}
+        if key not in NOT_IN_THE_NAME and not (key in later and value == later[key])
+    }
     text = json.dumps([phase, named], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@functools.lru_cache(maxsize=256)
+def _later(get_config: Callable, model: str) -> dict[str, Any]:
+    """The defaults of the fields that were added later, for a net."""
+    defaults = flatten(get_config())
+    if any(f'model.{axis}' not in _FIRST_FIELDS for axis in AXES):  # a later axis
+        own = cnns.axes_of(model)
+        defaults |= {f'model.{axis}': own.get(axis) for axis in AXES}
+    return {key: value for key, value in defaults.items() if key not in _FIRST_FIELDS}
 
 
 def compiled(config) -> dict[str, Any]:

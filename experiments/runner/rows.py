@@ -46,7 +46,7 @@ def row_of(run: Run, experiment: str, dataset: Dataset, environment: Row, column
         'data_found': dataset.found,
         'git_revision': environment['git_revision'],
         'code': environment['code'],
-        'model': run.config.model.name,
+        'model': run.of.config.model.name,
         **columns,
     }
 

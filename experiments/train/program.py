@@ -175,27 +175,36 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
     )
 
 
+_nets: dict[str, tuple[Any, Any]] = {}
+_NETS = 64  # at most
+
+
 def _net(config, dataset: data.Dataset, size, axis: str | None) -> tuple[Any, Any]:
     """The net of a config for images of this size, and the shapes of its parameters.
 
     Raises:
       UserError: classes, channels or a size that the net cannot take.
     """
-    try:
-        net = cnns.build(
-            config.model.name,
-            **fields_of(config),
-            classes=len(dataset.classes),
-            channels=size[-1],
-            dtype=jnp.dtype(config.model.dtype),
-            axis_name=axis,
-        )
-        init = functools.partial(net.init, train=False)
-        images = jax.ShapeDtypeStruct((1, *size), jnp.float32)
-        shapes = jax.eval_shape(init, jax.random.PRNGKey(0), images)
-    except ValueError as error:
-        raise UserError(f'{config.model.name} on {dataset.name}: {error}') from error
-    return net, shapes['params']
+    given = fields_of(config) | {
+        'classes': len(dataset.classes),
+        'channels': size[-1],
+        'dtype': config.model.dtype,
+        'axis_name': axis,
+    }
+    # Arms of a sweep that differ in the update alone share a net; tracing one takes long
+    key = json.dumps([config.model.name, given, size], sort_keys=True)
+    if key not in _nets:
+        try:
+            net = cnns.build(config.model.name, **given | {'dtype': jnp.dtype(given['dtype'])})
+            init = functools.partial(net.init, train=False)
+            images = jax.ShapeDtypeStruct((1, *size), jnp.float32)
+            shapes = jax.eval_shape(init, jax.random.PRNGKey(0), images)
+        except ValueError as error:
+            raise UserError(f'{config.model.name} on {dataset.name}: {error}') from error
+        if len(_nets) >= _NETS:
+            _nets.clear()
+        _nets[key] = net, shapes['params']
+    return _nets[key]
 
 
 def _init(seed, given: start.Arrays, *, net, size, update, average) -> State:
