@@ -15,7 +15,6 @@ from experiments.report.intervals import Interval, interval
 from experiments.schema import METRICS
 from experiments.workdir import Experiment
 
-
 MANY = 30  # arms: of more, figures and sentences leave some out
 
 
@@ -234,8 +233,7 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
                 'neighbours': {other: paired(arm, other) for other in neighbours},
                 'declared': declared.get(arm, {}),
                 'further': {
-                    name: interval(column(rows, f'test/{name}'), level)
-                    for name in further
+                    name: interval(column(rows, f'test/{name}'), level) for name in further
                 },
                 'seconds_per_epoch': _seconds_per_epoch(experiment, arm),
                 'parameters': counts[0] if counts else None,
