@@ -157,6 +157,7 @@ _RANGES = (
     ('train.epochs', 1, 10**6, 'between 1 and 1000000'),
     ('train.devices', 0, None, '0 (all) or a number of devices'),
     ('train.together', 1, None, 'a number of runs from 1'),
+    ('train.steps_per_dispatch', 1, 10**6, 'a number of steps from 1 to 1000000'),
     ('train.steps', 0, 10**9, '0 (train.epochs decides) or a number of steps'),
     ('train.warmup', 0, None, 'a number from 0'),
     ('train.warmup_error', 0, 1, 'an error between 0 (off) and 1'),
@@ -279,6 +280,15 @@ def _check_training(flat: dict[str, Any]) -> None:
         raise UserError(
             'train.label_smoothing belongs to cross-entropy; train.loss is '
             f'{flat["train.loss"]!r}. Set it to 0.'
+        )
+    if flat['train.steps_per_dispatch'] > 1 and (
+        flat['data.stream'] == 'always' or flat['data.whole']
+    ):
+        field = "data.stream='always'" if flat['data.stream'] == 'always' else 'data.whole'
+        raise UserError(
+            f'train.steps_per_dispatch={flat["train.steps_per_dispatch"]} takes its images from '
+            f'the memory of the device, {field} decodes them while training. Set '
+            'train.steps_per_dispatch=1.'
         )
     if flat['train.batch'] % flat['train.accumulate']:
         raise UserError(
@@ -413,7 +423,7 @@ def idle(path: str, flat: dict[str, Any]) -> str:
 # digest of its content does.
 NOT_IN_THE_NAME = set(
     'title data.dir data.stream data.workers data.cache data.allow_copies train.devices '
-    'train.together train.start protocol.rates protocol.selection_seeds protocol.widen '
+    'train.together train.steps_per_dispatch train.start protocol.rates protocol.selection_seeds protocol.widen '
     'protocol.criterion protocol.threshold protocol.level'.split()
 )
 

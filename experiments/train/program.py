@@ -3,7 +3,7 @@
 import functools
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +13,8 @@ from ml_collections import ConfigDict
 
 import cnns
 from experiments import data, measures
+from experiments.data import resident
+from experiments.data.batch_plan import BatchPlan
 from experiments.errors import UserError
 from experiments.plan.checks import compiled, resolve
 from experiments.plan.config import fields_of
@@ -20,7 +22,7 @@ from experiments.preprocess import augment, views
 from experiments.train import optim, start
 from experiments.train.evaluate import eval_step
 from experiments.train.parallel import AXIS, Parallel, parallel, side_by_side
-from experiments.train.step import State, loss_of, train_step
+from experiments.train.step import State, loss_of, steps, train_step
 
 # Of evaluation, over all devices: 500 images, or fewer where they have more pixels together
 _EVAL_BATCH, _EVAL_PIXELS = 500, 2**22
@@ -36,6 +38,7 @@ class Program(NamedTuple):
 
     init: Callable  # seed, or one for each model -> State
     step: Parallel  # (State, batch [devices, n, ...], learning rate) -> (State, {'loss', 'error'})
+    # with train.steps_per_dispatch several `steps`, of batches of `dispatches`
     evaluate: Callable  # (variables, batch [devices, n, ...]) -> sums, of the centre alone
     test: Callable  # the same of config.evaluation.views
     parts: Callable  # test split -> [(places in it, what `test` reads of them, images of a batch)]
@@ -153,8 +156,18 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
         parts = lambda split: [(np.arange(len(split.labels)), split, test_batch)]
     init = functools.partial(_init, net=net, size=size, **common)
     measure = functools.partial(_measure, tuple(config.measure.names), net, centre)
+    axes: Any = 0
+    if config.train.steps_per_dispatch > 1:
+        if not isinstance(dataset.train, data.InMemory):
+            raise UserError(
+                f'train.steps_per_dispatch={config.train.steps_per_dispatch} takes its images from '
+                f'the memory of the device, where {dataset.name} does not fit: it is streamed. Set '
+                'train.steps_per_dispatch=1.'
+            )
+        step = functools.partial(steps, step=step)
+        axes = {'images': None, 'rows': 0, 'label': 0}
     if shape:
-        mapped = side_by_side(step, devices, (0, 0, 0), donate=True, fast=net.fast)
+        mapped = side_by_side(step, devices, (0, axes, 0), donate=True, fast=net.fast)
     else:
         mapped = parallel(step, devices, donate=True, shared=1, fast=net.fast)
     return Program(
@@ -294,6 +307,39 @@ def _of_whole(
         return evaluations[batch['image'].shape[2:]][0](variables, batch)  # [devices, n, ...]
 
     return test, parts
+
+
+def dispatches(
+    configs: Sequence[Any], dataset: data.Dataset, program: Program, epoch: int, start: int
+) -> Iterator[dict[str, Any]]:
+    """What `program.step` takes with train.steps_per_dispatch, for an epoch from step `start` on.
+
+    {'images': of all devices; 'rows', 'label': int32 [*shape, steps, n], without a shape
+    [devices, steps, n]}. The last one of the epoch has the steps that are left.
+
+    Raises:
+      UserError: the accelerators have no room for the images.
+    """
+    fields, split = configs[0].train, dataset.train
+    images = resident.whole(split, program.devices)
+    if images is None:
+        raise UserError(
+            f'train.steps_per_dispatch={fields.steps_per_dispatch} needs the images of '
+            f'{dataset.name} in the memory of the device, which has no room for them. Set '
+            'train.steps_per_dispatch=1.'
+        )
+    count = len(split.labels)
+    plans = [BatchPlan(count, fields.batch, config.seed) for config in configs]
+    ends = range(start, plans[0].steps, fields.steps_per_dispatch)
+    for index in ends:
+        own = range(index, min(index + fields.steps_per_dispatch, plans[0].steps))
+        found = [[plan.rows(epoch * plan.steps + step) for step in own] for plan in plans]
+        rows = np.array(found, np.int32)  # [models, steps, batch]
+        if program.shape:
+            rows = rows.reshape(*program.shape, *rows.shape[1:])
+        else:
+            rows = rows[0].reshape(len(own), program.devices, -1).swapaxes(0, 1)
+        yield {'images': images, 'rows': rows, 'label': split.labels[rows]}
 
 
 def stacked(trees: Sequence[Any], shape: tuple[int, ...]) -> Any:
