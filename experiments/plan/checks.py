@@ -423,8 +423,9 @@ def idle(path: str, flat: dict[str, Any]) -> str:
 # digest of its content does.
 NOT_IN_THE_NAME = set(
     'title data.dir data.stream data.workers data.cache data.allow_copies train.devices '
-    'train.together train.steps_per_dispatch train.start protocol.rates protocol.selection_seeds protocol.widen '
-    'protocol.criterion protocol.threshold protocol.level'.split()
+    'train.together train.steps_per_dispatch train.start protocol.rates '
+    'protocol.selection_seeds protocol.widen protocol.criterion protocol.threshold '
+    'protocol.level'.split()
 )
 
 # Fields of `train` that are read on the host only, between steps: arms that differ in these alone

@@ -46,6 +46,7 @@ def row_of(run: Run, experiment: str, dataset: Dataset, environment: Row, column
         'data_found': dataset.found,
         'git_revision': environment['git_revision'],
         'code': environment['code'],
+        'deterministic': environment.get('deterministic', ''),
         'model': run.of.config.model.name,
         **columns,
     }

@@ -321,6 +321,7 @@ def dispatches(
       UserError: the accelerators have no room for the images.
     """
     fields, split = configs[0].train, dataset.train
+    assert isinstance(split, data.InMemory)  # `_build` has refused others
     images = resident.whole(split, program.devices)
     if images is None:
         raise UserError(
