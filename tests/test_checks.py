@@ -224,6 +224,7 @@ ALWAYS = set(
         'train.accumulate train.steps train.schedule train.warmup train.warmup_error '
         'train.weight_decay train.bias_rate train.clip train.ema train.curve '
         'train.devices train.together train.steps_per_dispatch train.start train.freeze '
+        'train.watch train.profile '
         'data.classes '
         'protocol.rates protocol.level seed'
     ).split()

@@ -30,6 +30,8 @@ CHOICES = {
     'protocol.criterion': ('validation_error', 'steps_to_error'),
 }
 
+WATCHERS = ('tensorboard', 'wandb')  # of experiments/runner/watch.py
+
 # --- what a run can use ------------------------------------------------------------------------
 
 _ELSEWHERE = {axis: f'model.{axis}' for axis in AXES} | dict(
@@ -128,6 +130,9 @@ def resolve(config) -> dict[str, Any]:
         value = flat[path]
         good = value >= low and (high is None or value <= high) and math.isfinite(value)
         _must(flat, path, good, words)
+    for name in flat['train.watch']:
+        if name not in WATCHERS:
+            raise one_of('name in train.watch', name, WATCHERS)
     for name in flat['measure.names']:
         if name not in MEASURES:
             raise one_of('name in measure.names', name, MEASURES)
@@ -168,6 +173,7 @@ _RANGES = (
     ('train.bias_rate', 0, None, 'a factor from 0'),
     ('train.bias_decay', 0, None, 'a factor from 0'),
     ('measure.images', 1, None, 'a number of images from 1'),
+    ('train.profile', 0, 10**6, '0 (none) or a number of steps'),
     ('train.curve', 0, None, '0 (off) or a number of points in an epoch'),
     ('train.clip', 0, None, '0 (off) or a norm'),
     ('train.weight_decay', 0, None, 'a number from 0'),
@@ -423,7 +429,7 @@ def idle(path: str, flat: dict[str, Any]) -> str:
 # digest of its content does.
 NOT_IN_THE_NAME = set(
     'title data.dir data.stream data.workers data.cache data.allow_copies train.devices '
-    'train.together train.steps_per_dispatch train.start protocol.rates '
+    'train.watch train.profile train.together train.steps_per_dispatch train.start protocol.rates '
     'protocol.selection_seeds protocol.widen protocol.criterion protocol.threshold '
     'protocol.level'.split()
 )
@@ -432,7 +438,7 @@ NOT_IN_THE_NAME = set(
 # share a compiled program.
 _ON_THE_HOST = (
     'rate schedule unit milestones every plateau drops power factors warmup warmup_error '
-    'epochs steps curve'
+    'epochs steps curve watch profile'
 )
 
 

@@ -23,7 +23,7 @@ from experiments.progress import Reporter, note
 from experiments.report import figures, page, result_table
 from experiments.report.sentences import sentences
 from experiments.report.summary import summarise
-from experiments.runner import checkpoints, interrupts, leases, lengths
+from experiments.runner import checkpoints, interrupts, leases, lengths, watch
 from experiments.runner.rows import Row, label, outcome_columns, plan_file, row_of, words
 from experiments.train import checkpoint, saved
 from experiments.workdir import WorkDir, folder_of, read_experiment
@@ -61,6 +61,7 @@ class Runner:
     _waited: set[str] = dataclasses.field(default_factory=set)  # what was said to be waited for
     _planned: set[str] = dataclasses.field(default_factory=set)  # runs that plan.json names
     _written: float = 0.0  # time.monotonic() when it was
+    _trained: bool = False  # whether this call has trained any run
     _unwritten: int = 0  # arms since, whose final runs it does not name
 
     def __post_init__(self):
@@ -75,6 +76,7 @@ class Runner:
         self.workdir.refresh()
         self._write_plan()
         self._check_phases()
+        watch.check(self.plan)
         if shorter := lengths.not_continued(self.plan, self.workdir):
             note(shorter)
         # What failed before is tried again once, by one of the workers that begin together
@@ -367,6 +369,9 @@ class Runner:
         """The metrics of each run, or the reason for none; puts the variables into `weights`."""
 
         names = [run.name for run in runs]
+        folders = [self.workdir.folder / folder_of(name) for name in names]
+        profile = 0 if self._trained else runs[0].of.config.train.profile
+        watched, self._trained = watch.Watched(runs, folders, profile), True
 
         def on_keep(snapshot):
             self.leases.check(names)
@@ -376,18 +381,20 @@ class Runner:
             self.leases.check(names)
             if interrupts.stops():
                 raise KeyboardInterrupt
+            watched.step()
             self.reporter.step(*step, **given)
 
         def on_epoch(index, line):
             self.leases.check(names)
             self.workdir.append(f'{folder_of(runs[index].name)}/metrics.jsonl', line)
+            watched.epoch(index, line)
             self.reporter.epoch(line, label([runs[index]]))
             # what the handler raised inside of a callback is lost
             if signal.SIGINT in interrupts.interrupted:
                 raise KeyboardInterrupt
 
         try:
-            with interrupts.patient():
+            with interrupts.patient(), watched:
                 return train.fit_together(
                     [run.config for run in runs],
                     self.datasets[runs[0].arm],
