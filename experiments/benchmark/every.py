@@ -16,6 +16,7 @@ import argparse
 import importlib.util
 import itertools
 import math
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> list[stored.Result]:
     if folder.suffix == '.json' or folder.is_file():
         raise UserError(f'--out {args.out} is a file: --all writes several, name a folder.')
     folder.mkdir(parents=True, exist_ok=True)
-    torch = importlib.util.find_spec('torch') or args.torch_python != _parsed('torch_python')
+    torch = importlib.util.find_spec('torch') or args.torch_python != sys.executable
     against = ['torch'] if torch else []
     if not against:
         print('PyTorch is not installed here: it is left out (or name --torch_python)', flush=True)
@@ -65,12 +66,6 @@ def run(args: argparse.Namespace) -> list[stored.Result]:
     if count := sum(map(len, left.values())):
         print(f'{count} of {3 * len(known)} left after {args.budget:g} s: the same command goes on')
     return [found[what] for what in FILES if found[what]['cases']]
-
-
-def _parsed(name: str) -> Any:
-    from experiments.benchmark.command import parser
-
-    return parser().get_default(name)
 
 
 def together(args: argparse.Namespace) -> stored.Result:
