@@ -134,6 +134,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.devices = 0  # local devices that share each batch, or `together`; 0: all
     config.train.together = 1  # runs of an arm trained at once, each whole on one device
 
+    config.train.steps_per_dispatch = 1  # steps that the device does in one call, for short ones
+    config.train.watch = ()  # told of each epoch: 'tensorboard', 'wandb' (offline); extras
+    config.train.profile = 0  # steps, or dispatches, that are profiled, of the first run; 0: none
+
     # What is read off the net beside losses and errors: experiments/measures.py.
     config.measure = ml_collections.ConfigDict()
     config.measure.names = ()  # of experiments.measures.MEASURES: ('gradient_norms', ...)

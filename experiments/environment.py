@@ -47,9 +47,16 @@ def environment() -> dict[str, Any]:
         'device_kind': jax.local_devices()[0].device_kind,
         'backend': jax.default_backend(),
         'device_count': jax.local_device_count(),
+        'deterministic': deterministic(),
         'git_revision': revision,
         'code': digest(code),  # of the Python files that can change a training, committed or not
     }
+
+
+def deterministic() -> str:
+    """The words of XLA_FLAGS that ask for repeatable sums, '' for none: GPUs need them."""
+    words = os.environ.get('XLA_FLAGS', '').split()
+    return ' '.join(word for word in words if 'determinis' in word)
 
 
 def measured_on() -> dict[str, Any]:

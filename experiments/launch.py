@@ -33,6 +33,7 @@ from experiments.workdir import JOBS, WorkDir
 _SUBMITTED = 'submitted.jsonl'
 _AT_ONCE = {'slurm': 256, 'local': 2}  # workers
 _YEAR = 365 * 24 * 60  # minutes: a worker on this machine has no end
+_MEMORY = 0.9  # of a GPU's memory, for all workers that share it
 _GRACE = 120  # seconds before the end of its time in which a worker is told to save
 
 JOB = schema.Schema(
@@ -52,8 +53,9 @@ class Worker:
     calls `checkpoint` and queues the job again.
     """
 
-    def __init__(self, words: list[str], folder: str):
-        self.words, self.folder = words, folder
+    def __init__(self, words: list[str], folder: str, sharers: int = 1):
+        """sharers: workers that share the GPUs of a machine."""
+        self.words, self.folder, self.sharers = words, folder, sharers
         self.process: subprocess.Popen | None = None
 
     def __call__(self) -> int:
@@ -61,7 +63,8 @@ class Worker:
         signal.signal(signal.SIGTERM, lambda number, frame: self._stop())
         line = [sys.executable, '-m', 'experiments.run', *self.words]
         # a session of its own, since a second signal would end it at once: only ours comes through
-        self.process = subprocess.Popen(line, cwd=self.folder, start_new_session=True)
+        own = os.environ | memory(self.sharers)
+        self.process = subprocess.Popen(line, cwd=self.folder, env=own, start_new_session=True)
         ended = self.process.wait()
         if ended not in (0, 1):
             sys.exit(ended if ended > 0 else 128 - ended)
@@ -78,7 +81,17 @@ class Worker:
         self._stop()
         if self.process:
             self.process.wait()
-        return DelayedSubmission(Worker(self.words, self.folder))
+        return DelayedSubmission(Worker(self.words, self.folder, self.sharers))
+
+
+def memory(sharers: int) -> dict[str, str]:
+    """Variables that JAX reads at its import, so that workers get equal parts of a GPU's memory.
+
+    Alone, a process takes three quarters of it at its start. What the user has set stays.
+    """
+    name = 'XLA_PYTHON_CLIENT_MEM_FRACTION'
+    known = name in os.environ or 'XLA_PYTHON_CLIENT_PREALLOCATE' in os.environ
+    return {} if sharers < 2 or known else {name: f'{_MEMORY / sharers:.3f}'}
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
@@ -259,7 +272,8 @@ def _submit(args, cluster: str, name: str, words, workdir: Path, tasks: int, at_
         executor = submitit.AutoExecutor(own, cluster=cluster, slurm_max_num_timeout=10**6)
         executor.update_parameters(**{k: v for k, v in given.items() if v is not None})
         with executor.batch():
-            jobs = [executor.submit(Worker(words, os.getcwd())) for _ in range(tasks)]
+            sharers = tasks if cluster == 'local' else 1
+            jobs = [executor.submit(Worker(words, os.getcwd(), sharers)) for _ in range(tasks)]
         ids = [job.job_id for job in jobs]
         row = {
             'cluster': cluster,

@@ -96,6 +96,10 @@ def keep_compiled(setting: str | None) -> None:
         )
         return
     jax.config.update('jax_compilation_cache_dir', str(place))
+    # What XLA found out about a GPU's kernels is kept beside the programs
+    jax.config.update(
+        'jax_persistent_cache_enable_xla_caches', 'xla_gpu_per_fusion_autotune_cache_dir'
+    )
     # Small nets compile in tenths of a second, many times
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
     jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)

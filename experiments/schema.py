@@ -122,6 +122,7 @@ ROW = Schema(
         'data_found': TEXT,
         'git_revision': or_none(TEXT),
         'code': TEXT,
+        'deterministic': TEXT,  # flags of XLA
         'model': TEXT,
         'weights': TEXT,  # digest of the file of weights
         'epochs': COUNT,

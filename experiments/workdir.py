@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 import json
 import os
 import threading
@@ -16,7 +17,13 @@ from experiments.files import append, read, unsealed, write_whole
 from experiments.progress import note
 
 
-class Experiment(NamedTuple):
+class _Content(NamedTuple):
+    plan: dict[str, Any]
+    rows: list[dict[str, Any]]
+    curves: dict[str, list[dict[str, Any]]]
+
+
+class Experiment(_Content):
     """What a work directory holds.
 
     plan: the content of plan.json.
@@ -24,9 +31,26 @@ class Experiment(NamedTuple):
     curves: {name of a run: [one dict per epoch, ascending]}, for the runs that stored any.
     """
 
-    plan: dict[str, Any]
-    rows: list[dict[str, Any]]
-    curves: dict[str, list[dict[str, Any]]]
+    @functools.cached_property
+    def rows_of(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
+        """{(arm, phase): its rows}."""
+        found = collections.defaultdict(list)
+        for row in self.rows:
+            found[row['arm'], row['phase']].append(row)
+        return dict(found)
+
+    @functools.cached_property
+    def unfinished(self) -> dict[tuple[str, str], list[str]]:
+        """{(arm, phase): names of its runs that have epochs, but no row yet}.
+
+        They are running, or were interrupted. Plans of older code do not list their runs: {} then.
+        """
+        ended, runs = {row['point'] for row in self.rows}, self.plan.get('runs', {})
+        found = collections.defaultdict(list)
+        for name, run in runs.items():
+            if name in self.curves and name not in ended:
+                found[run['arm'], run['phase']].append(name)
+        return dict(found)
 
 
 JOBS = 'jobs'  # logs of workers and what was submitted, of experiments.launch

@@ -223,7 +223,9 @@ ALWAYS = set(
         'evaluation.views evaluation.scales train.loss train.label_smoothing train.batch '
         'train.accumulate train.steps train.schedule train.warmup train.warmup_error '
         'train.weight_decay train.bias_rate train.clip train.ema train.curve '
-        'train.devices train.together train.start train.freeze data.classes '
+        'train.devices train.together train.steps_per_dispatch train.start train.freeze '
+        'train.watch train.profile '
+        'data.classes '
         'protocol.rates protocol.level seed'
     ).split()
 )

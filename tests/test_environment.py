@@ -58,3 +58,14 @@ def test_the_revision_is_of_a_repository_that_holds_the_code(tmp_path, monkeypat
     assert environment.environment()['git_revision'] == (head if known else None)
     monkeypatch.setenv('GIT_DIR', str(ROOT / '.git'))  # as in a hook
     assert environment.environment()['git_revision'] == (head if known else None)
+
+
+def test_the_flags_that_make_sums_repeatable_are_in_the_environment(monkeypatch):
+    words = (
+        '--xla_gpu_deterministic_ops=true --xla_dump_to=/x --xla_gpu_exclude_nondeterministic_ops'
+    )
+    monkeypatch.setenv('XLA_FLAGS', words)
+    own = '--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nondeterministic_ops'
+    assert environment.deterministic() == own
+    monkeypatch.delenv('XLA_FLAGS')
+    assert environment.deterministic() == ''

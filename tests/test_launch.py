@@ -165,3 +165,25 @@ def test_workers_of_this_machine_are_started_cancelled_and_started_again(tmp_pat
     capsys.readouterr()
     assert launch.main([*words, '--status']) == 0
     assert '32 of 32 runs' in capsys.readouterr().out
+
+
+def test_workers_that_share_a_gpu_get_equal_parts_of_its_memory(monkeypatch, tmp_path):
+    for name in ('XLA_PYTHON_CLIENT_MEM_FRACTION', 'XLA_PYTHON_CLIENT_PREALLOCATE'):
+        monkeypatch.delenv(name, raising=False)
+    given = {}
+
+    class Process:
+        def __init__(self, line, **more):
+            given.update(more)
+
+        def wait(self):
+            return 0
+
+    monkeypatch.setattr(launch.subprocess, 'Popen', Process)
+    monkeypatch.setattr(launch.signal, 'signal', lambda *_: None)
+    assert launch.Worker([], str(tmp_path), 3)() == 0
+    assert given['env']['XLA_PYTHON_CLIENT_MEM_FRACTION'] == '0.300'
+    launch.Worker([], str(tmp_path))()
+    assert 'XLA_PYTHON_CLIENT_MEM_FRACTION' not in given['env']  # JAX's own part of one alone
+    monkeypatch.setenv('XLA_PYTHON_CLIENT_MEM_FRACTION', '0.5')
+    assert launch.memory(3) == {}  # the user knows better

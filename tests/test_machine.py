@@ -5,6 +5,7 @@ import platform
 import re
 import subprocess
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -186,3 +187,17 @@ def test_gradients_statistics_and_metrics_are_one_sum_over_devices(sums, devices
     sizes = [len(re.findall(r'f32\[', line.split(' all-reduce')[0])) for line in found[devices]]
     leaves = len(jax.tree.leaves((state.params, state.batch_stats)))
     assert sorted(sizes) == [1] * 2 * layers + [leaves + 2]  # loss and error besides
+
+
+def test_compiled_programs_and_what_is_known_of_gpu_kernels_are_kept_in_one_folder(
+    tmp_path, monkeypatch
+):
+    set_to = {}
+    config = types.SimpleNamespace(
+        jax_compilation_cache_dir=None, jax_enable_compilation_cache=True, update=set_to.__setitem__
+    )
+    monkeypatch.setattr(machine, 'jax', types.SimpleNamespace(config=config))
+    machine.keep_compiled(str(tmp_path / 'kept'))
+    assert set_to['jax_compilation_cache_dir'] == str(tmp_path / 'kept')
+    assert 'autotune' in set_to['jax_persistent_cache_enable_xla_caches']
+    assert set_to.keys() <= jax.config.values.keys()

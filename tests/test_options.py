@@ -24,6 +24,8 @@ OPTIONS = {
     '--again': 'measures again what is stored',
     '--against': 'what is measured beside ours',
     '--ablation': 'what is measured',
+    '--all': 'what is measured',
+    '--budget': 'seconds after which nothing new is measured',
     '--batch': 'images a step',
     '--cancel': 'ends what was started',
     '--class_names': 'file of names, one a line',

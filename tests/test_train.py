@@ -13,7 +13,9 @@ import pytest
 import cnns
 from configs import base
 from experiments import bits, data, measures, train
+from experiments.data import resident
 from experiments.errors import UserError
+from experiments.plan import checks
 from experiments.plan import config as configs
 from experiments.train import checkpoint, loop, optim, parallel, program
 from experiments.train.evaluate import normalise
@@ -946,5 +948,78 @@ def test_the_loss_that_is_shown_is_of_a_step_that_is_done_and_nothing_is_waited_
             return np.array(self.value)
 
     steps = [{'loss': Value(*each)} for each in (([1.0], True), ([2.0, 4.0], True), ([9.0], False))]
-    assert loop._latest_loss(steps) == 3
-    assert loop._latest_loss(steps[2:]) is None and loop._latest_loss([]) is None
+    assert loop._latest_loss(steps, 2) == 3
+    assert loop._latest_loss(steps[2:], 1) is None and loop._latest_loss([], 1) is None
+
+
+@pytest.mark.parametrize(
+    'changes, count',
+    [
+        (dict(model__norm='batch', augment__crop='pad', train__steps=5, train__curve=2), 1),
+        (dict(train__devices=2, train__ema=0.5, train__warmup=1.0), 1),
+        (dict(train__together=2, train__curve=3), 2),
+    ],
+)
+def test_several_steps_in_one_dispatch_train_as_single_steps_do(images, tmp_path, changes, count):
+    """Two of the three steps of an epoch, then the one that is left; bit for bit on a CPU."""
+    save = functools.partial(checkpoint.save, tmp_path / 'kept', {})
+    given = dict(model__name='mlp_300', train__rate=0.01) | changes
+
+    def trained(several, begun=None):
+        (tmp_path / 'kept').unlink(missing_ok=True)
+        runs = [
+            config_of(seed=seed, train__batch=20, train__steps_per_dispatch=several, **given)
+            for seed in range(count)
+        ]
+        lines, ended, done, kept = [], {}, [], []
+        rows = train.fit_together(
+            runs,
+            images,
+            lambda index, line: lines.append((index, {**line, 'seconds': 0})),
+            read_test=True,
+            begun=begun,
+            on_step=lambda *given: done.append((given[0], given[2], list(given[3]))),
+            keep=lambda snapshot: kept or kept.append(snapshot()) or save(kept[0]),
+            on_end=ended.__setitem__,
+        )
+        return rows, lines, ended, done, kept
+
+    rows, lines, ended, done, _ = trained(1)
+    many = trained(2)
+    assert many[0] == rows and many[1] == lines
+    jax.tree.map(np.testing.assert_array_equal, many[2], ended)
+    last = rows[0]['steps']
+    ends = [step for step in range(1, last + 1) if step % 3 != 1 or step == last]
+    assert many[3] == [done[step - 1] for step in ends]
+    inside = many[4][0]
+    assert inside.step == 2 and inside.partial['loss'].shape == (2, count)
+    again = trained(2, checkpoint.read(tmp_path / 'kept', {})[0])
+    assert again[:2] == (rows, lines)
+    jax.tree.map(np.testing.assert_array_equal, again[2], ended)
+
+
+def test_two_steps_of_a_convolutional_net_in_one_dispatch_differ_by_rounding_alone(images):
+    params, _, metrics = trained(config_of(), images, steps=2)
+    config = config_of(train__steps_per_dispatch=2)
+    made = train.program_of(config, images)
+    batch = next(program.dispatches([config], images, made, 1, 0))
+    schedule = optim.schedule_of(config, train.length_of(config, images).steps_per_epoch)
+    rates = np.array([config.train.rate * schedule(step) for step in (0, 1)], np.float32)
+    state, found = made.step(made.init(0), batch, rates)
+    for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(params), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    np.testing.assert_allclose(found['loss'][1], metrics['loss'], rtol=1e-6)
+
+
+def test_several_steps_in_one_dispatch_need_images_on_the_device(images, monkeypatch):
+    config = config_of(train__steps_per_dispatch=2, model__name='mlp_300')
+    monkeypatch.setattr(data, 'InMemory', str)  # as if they were streamed
+    with pytest.raises(UserError, match='where bands does not fit: it is streamed. Set train.step'):
+        train.fit(config, images._replace(mean=images.mean + 1), read_test=False)
+    monkeypatch.undo()
+    monkeypatch.setattr(resident, 'whole', lambda split, devices: None)
+    with pytest.raises(UserError, match='which has no room for them. Set train.steps_per_dispatch'):
+        train.fit(config, images, read_test=False)
+    for field, value in (('data__stream', 'always'), ('data__whole', True)):
+        with pytest.raises(UserError, match='decodes them while training. Set train.steps_per_d'):
+            checks.resolve(config_of(train__steps_per_dispatch=2, **{field: value}))

@@ -6,6 +6,7 @@
     python -m experiments.benchmark --sizes --out runs/sizes.json     time against size and devices
     python -m experiments.benchmark --operations                      operations beside PyTorch's
     python -m experiments.benchmark --ablation                        an ablation before and after
+    python -m experiments.benchmark --all --out runs/benchmark        everything, in 9 minutes
     python -m experiments.benchmark --show FILE.json                  the table again
     python -m experiments.benchmark --markdown FILE.json              as README has it
     python -m experiments.benchmark --figure OUT.png FILE.json [FILE2.json ...]
@@ -30,6 +31,7 @@ from experiments import machine, style, tables
 from experiments.benchmark import (
     ablation,
     cases,
+    every,
     figure,
     measure,
     operations,
@@ -54,6 +56,7 @@ class Kind(NamedTuple):
 
 KINDS = {
     'benchmark': Kind(measure.run, speed_tables, figure.render),
+    'together': Kind(every.together, every),
     'profile': Kind(profile.run, profile, profile.render, profile.words),
     'sizes': Kind(sizes.run, sizes, sizes.render),
     'operations': Kind(operations.run, operations),
@@ -65,6 +68,7 @@ _OPTIONS = {
     'sizes': 'rounds seconds dtype out again'.split(),
     'operations': 'torch_python rounds seconds dtype out again'.split(),
     'ablation': ['out', 'again'],
+    'all': 'torch_python rounds seconds devices batch budget out'.split(),
     'show': [],
     'markdown': [],
     'figure': [],
@@ -123,6 +127,9 @@ def parser() -> Parser:
     )
     made.add_argument('--batch', type=int, help="images a step (default: the case's own)")
     made.add_argument('--out', metavar='FILE', help='where the numbers are stored, a .json')
+    made.add_argument(
+        '--budget', type=float, default=540.0, metavar='SECONDS', help='of --all (default: 540)'
+    )
     made.add_argument('--again', action='store_true', help='measure again what --out holds')
     what = made.add_mutually_exclusive_group()
     flag = functools.partial(what.add_argument, action='store_true')
@@ -133,6 +140,7 @@ def parser() -> Parser:
         '--ablation',
         help='run a whole ablation with plain and with fast operations; NAME is its config',
     )
+    flag('--all', help='measure everything in the time of --budget; --out is a folder')
     flag('--show', help='print stored numbers')
     flag('--markdown', help='the same as a GitHub table')
     what.add_argument('--figure', metavar='FILE', help='draw stored numbers, .png or .svg')
@@ -162,6 +170,12 @@ def check(args: argparse.Namespace) -> None:
             raise UserError(
                 f'--{name} has no use without --against torch: add that, or leave it out.'
             )
+    if args.all and not args.out:
+        raise UserError('--all stores what it measures: name a folder with --out.')
+    if plain and args.budget != parser().get_default('budget'):
+        raise UserError('--budget has no use without --all: add that, or leave it out.')
+    if not 0 < args.budget < math.inf:
+        raise UserError(f'--budget is {args.budget:g}, it must be positive and finite.')
     if args.again and not args.out:
         raise UserError('--again measures again what --out FILE.json holds: name the file.')
     if args.out:
@@ -248,11 +262,12 @@ def main(argv: list[str] | None = None) -> int:
     _start_devices(args.devices)
     (name,) = [name for name in KINDS if getattr(args, name, False)] or ['benchmark']
     try:
-        result = KINDS[name].run(args)
+        results = every.run(args) if args.all else [KINDS[name].run(args)]
     except stored.Interrupted as interrupt:
         print(interrupt, file=sys.stderr)
         return 130
-    show(result)
+    for result in results:
+        show(result)
     if args.out:
         print(f'stored in {args.out}')
     return 0

@@ -7,7 +7,9 @@ under the key that PARTS has for the kind}
 import argparse
 import contextlib
 import json
+import math
 import os
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +24,7 @@ from experiments.files import write_whole
 
 PARTS = {
     'benchmark': 'cases',
+    'together': 'cases',
     'profile': 'cases',
     'operations': 'operations',
     'sizes': 'series',
@@ -127,7 +130,8 @@ def completed(
 ) -> Result:
     """The result with all parts of these names: measures those that --out does not hold.
 
-    Each is stored as soon as it is measured; the result keeps its parts in the given order.
+    Each is stored as soon as it is measured; the result keeps its parts in the given order. None
+    is begun after `args.until`, where there is one, in seconds of time.monotonic().
 
     measure: takes a name, the result so far and, with `torch`, PyTorch's processes.
     """
@@ -145,6 +149,8 @@ def completed(
             child = stack.enter_context(contextlib.closing(pytorch.Children(args.torch_python)))
         go_on(result, child)
         for name in left:
+            if time.monotonic() > getattr(args, 'until', math.inf):
+                break
             found = result[parts] | {name: measure(name, result, child)}
             result[parts] = {known: found[known] for known in order if known in found}
             store(result, args.out)

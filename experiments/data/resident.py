@@ -17,7 +17,7 @@ _SHARE = 0.25  # of an accelerator's free memory that the images of a split may 
 class Resident(NamedTuple):
     """A split on accelerators."""
 
-    images: list[jax.Array]  # uint8 [N, H, W, C], a copy on each device
+    images: list[jax.Array]  # uint8 [1, N, H, W, C], a copy on each device
     labels: np.ndarray  # int32 [N]
 
 
@@ -40,10 +40,34 @@ def resident(split: InMemory, devices: list[jax.Device]) -> Resident | None:
     key = (id(split.images), tuple(devices))
     if key not in _residents:
         fits = all(split.images.nbytes <= _SHARE * _free(device) for device in devices)
-        copies = [jax.device_put(split.images, device) for device in devices] if fits else []
-        _residents[key] = Resident(copies, split.labels) if fits else None
+        _residents[key] = _placed(split, devices) if fits else None
         weakref.finalize(split.images, _residents.pop, key, None)
     return _residents[key]
+
+
+def _placed(split: InMemory, devices: list[jax.Device]) -> Resident:
+    copies = [jax.device_put(split.images[None], device) for device in devices]
+    return Resident(copies, split.labels)
+
+
+def whole(split: InMemory, devices: int) -> jax.Array | None:
+    """All images, uint8 [devices, N, H, W, C], a copy on each of the first devices.
+
+    None where accelerators lack the room; CPUs take them as they come.
+    """
+    if targets := accelerators(devices):
+        found = resident(split, targets)
+    else:
+        targets = jax.local_devices()[:devices]
+        key = (id(split.images), 'whole', tuple(targets))
+        if key not in _residents:
+            _residents[key] = _placed(split, targets)
+            weakref.finalize(split.images, _residents.pop, key, None)
+        found = _residents[key]
+    if found is None:
+        return None
+    shape = (len(targets), *split.images.shape)
+    return jax.make_array_from_single_device_arrays(shape, _sharding(targets), found.images)
 
 
 def gather(split: Resident, rows: np.ndarray, devices: list[jax.Device]) -> dict:
@@ -68,7 +92,7 @@ def gather(split: Resident, rows: np.ndarray, devices: list[jax.Device]) -> dict
 @jax.jit
 def _take(images, rows):
     # a place beyond the end, as padding examples have, gives zeros
-    return jnp.take(images, rows, axis=0, mode='fill', fill_value=0)[None]
+    return jnp.take(images[0], rows, axis=0, mode='fill', fill_value=0)[None]
 
 
 def _sharding(devices):

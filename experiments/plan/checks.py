@@ -1,6 +1,7 @@
 """Which configs a run can use, and what names a run: functions of plain values."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -28,6 +29,8 @@ CHOICES = {
     'train.rule': (*optimisers.OURS, *optimisers.names()),
     'protocol.criterion': ('validation_error', 'steps_to_error'),
 }
+
+WATCHERS = ('tensorboard', 'wandb')  # of experiments/runner/watch.py
 
 # --- what a run can use ------------------------------------------------------------------------
 
@@ -127,6 +130,9 @@ def resolve(config) -> dict[str, Any]:
         value = flat[path]
         good = value >= low and (high is None or value <= high) and math.isfinite(value)
         _must(flat, path, good, words)
+    for name in flat['train.watch']:
+        if name not in WATCHERS:
+            raise one_of('name in train.watch', name, WATCHERS)
     for name in flat['measure.names']:
         if name not in MEASURES:
             raise one_of('name in measure.names', name, MEASURES)
@@ -156,6 +162,7 @@ _RANGES = (
     ('train.epochs', 1, 10**6, 'between 1 and 1000000'),
     ('train.devices', 0, None, '0 (all) or a number of devices'),
     ('train.together', 1, None, 'a number of runs from 1'),
+    ('train.steps_per_dispatch', 1, 10**6, 'a number of steps from 1 to 1000000'),
     ('train.steps', 0, 10**9, '0 (train.epochs decides) or a number of steps'),
     ('train.warmup', 0, None, 'a number from 0'),
     ('train.warmup_error', 0, 1, 'an error between 0 (off) and 1'),
@@ -166,6 +173,7 @@ _RANGES = (
     ('train.bias_rate', 0, None, 'a factor from 0'),
     ('train.bias_decay', 0, None, 'a factor from 0'),
     ('measure.images', 1, None, 'a number of images from 1'),
+    ('train.profile', 0, 10**6, '0 (none) or a number of steps'),
     ('train.curve', 0, None, '0 (off) or a number of points in an epoch'),
     ('train.clip', 0, None, '0 (off) or a norm'),
     ('train.weight_decay', 0, None, 'a number from 0'),
@@ -178,6 +186,11 @@ _RANGES = (
     ('augment.colour', 0, None, '0 (off) or a standard deviation'),
     ('seed', 0, 2**31 - 1, 'between 0 and 2147483647'),
 )
+
+
+def is_seed(value: Any) -> bool:
+    """Whether `resolve` takes it as a seed."""
+    return type(value) is int and 0 <= value < 2**31
 
 
 def _must(flat: dict[str, Any], path: str, good: bool, words: str, verb: str = 'be') -> None:
@@ -273,6 +286,15 @@ def _check_training(flat: dict[str, Any]) -> None:
         raise UserError(
             'train.label_smoothing belongs to cross-entropy; train.loss is '
             f'{flat["train.loss"]!r}. Set it to 0.'
+        )
+    if flat['train.steps_per_dispatch'] > 1 and (
+        flat['data.stream'] == 'always' or flat['data.whole']
+    ):
+        field = "data.stream='always'" if flat['data.stream'] == 'always' else 'data.whole'
+        raise UserError(
+            f'train.steps_per_dispatch={flat["train.steps_per_dispatch"]} takes its images from '
+            f'the memory of the device, {field} decodes them while training. Set '
+            'train.steps_per_dispatch=1.'
         )
     if flat['train.batch'] % flat['train.accumulate']:
         raise UserError(
@@ -407,15 +429,16 @@ def idle(path: str, flat: dict[str, Any]) -> str:
 # digest of its content does.
 NOT_IN_THE_NAME = set(
     'title data.dir data.stream data.workers data.cache data.allow_copies train.devices '
-    'train.together train.start protocol.rates protocol.selection_seeds protocol.widen '
-    'protocol.criterion protocol.threshold protocol.level'.split()
+    'train.watch train.profile train.together train.steps_per_dispatch train.start protocol.rates '
+    'protocol.selection_seeds protocol.widen protocol.criterion protocol.threshold '
+    'protocol.level'.split()
 )
 
 # Fields of `train` that are read on the host only, between steps: arms that differ in these alone
 # share a compiled program.
 _ON_THE_HOST = (
     'rate schedule unit milestones every plateau drops power factors warmup warmup_error '
-    'epochs steps curve'
+    'epochs steps curve watch profile'
 )
 
 
@@ -439,19 +462,24 @@ _FIRST_FIELDS = set(
 
 def digest(flat: dict[str, Any], phase: str) -> str:
     """Twelve hexadecimal digits that name a run: a hash of its resolved config and phase."""
-    defaults = flatten(base.get_config())
-    if any(f'model.{axis}' not in _FIRST_FIELDS for axis in AXES):  # a later axis
-        own = cnns.axes_of(flat['model.name'])
-        defaults |= {f'model.{axis}': own.get(axis) for axis in AXES}
-    later = [
-        key
+    later = _later(base.get_config, flat['model.name'])
+    named = {
+        key: value
         for key, value in flat.items()
-        if key in defaults and key not in _FIRST_FIELDS and value == defaults[key]
-    ]
-    left_out = NOT_IN_THE_NAME.union(later)
-    named = {key: value for key, value in flat.items() if key not in left_out}
+        if key not in NOT_IN_THE_NAME and not (key in later and value == later[key])
+    }
     text = json.dumps([phase, named], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@functools.lru_cache(maxsize=256)
+def _later(get_config: Callable, model: str) -> dict[str, Any]:
+    """The defaults of the fields that were added later, for a net."""
+    defaults = flatten(get_config())
+    if any(f'model.{axis}' not in _FIRST_FIELDS for axis in AXES):  # a later axis
+        own = cnns.axes_of(model)
+        defaults |= {f'model.{axis}': own.get(axis) for axis in AXES}
+    return {key: value for key, value in defaults.items() if key not in _FIRST_FIELDS}
 
 
 def compiled(config) -> dict[str, Any]:

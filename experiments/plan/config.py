@@ -185,8 +185,8 @@ def _check_shape(config, what: str) -> None:
         raise UserError(
             f'{what} is {shown(config)}; it must be a ConfigDict made by configs.base.get_config().'
         )
-    model = base.get_config()
-    fields, given = flatten(model), flatten(config)
+    model, fields = _model(base.get_config)
+    given = flatten(config)
     missing = [name for name in fields if name not in given]
     missing += [name for name in OPEN if not isinstance(_look(config, name), ConfigDict)]
     if missing:
@@ -198,6 +198,13 @@ def _check_shape(config, what: str) -> None:
         value = given[name]
         if not (isinstance(value, kind) or default is None and value is None):
             raise UserError(f'field {name!r} of {what} takes {KINDS[kind]}, it is {shown(value)}.')
+
+
+@functools.lru_cache(maxsize=1)
+def _model(get_config: Callable) -> tuple[ConfigDict, dict[str, Any]]:
+    """The config of configs/base.py, as it is and flat."""
+    model = get_config()
+    return model, flatten(model)
 
 
 # --- the command line --------------------------------------------------------------------------
@@ -264,13 +271,13 @@ def set_field(config, path: str, value) -> None:
         with node.unlocked(), node.ignore_type():
             node[leaf] = _read_open(value)
         return
-    fields = flatten(config)
-    if path not in fields:
+    node = _look(config, group)  # itself stands for a field that it lacks
+    if not isinstance(node, ConfigDict) or isinstance(node.get(leaf, node), ConfigDict):
+        fields = flatten(config)
         inside = [name for name in fields if name.startswith(path + '.')]
         if inside:
             raise UserError(f'{path!r} is a group of fields. Set one of: {", ".join(inside)}.')
         raise one_of('field', path, fields)
-    node = _look(config, group)
     kind = node.get_type(leaf)
     try:
         none = path in _OPTIONAL and value in (None, 'None')

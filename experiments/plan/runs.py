@@ -20,24 +20,11 @@ from ml_collections import ConfigDict
 from configs import base
 from experiments import schema
 from experiments.errors import UserError, one_of, reason, shown
-from experiments.plan.checks import check_protocol, digest, idle, resolve
+from experiments.plan.checks import check_protocol, digest, idle, is_seed, resolve
 from experiments.plan.config import ConfigFile, flatten, set_field
 from experiments.progress import note
 
 SELECT, FINAL = 'select', 'final'
-
-
-class Run(NamedTuple):
-    """One training. `name` is a hash of its resolved config and phase."""
-
-    name: str
-    phase: str  # SELECT or FINAL
-    arm: str
-    seed: int
-    learning_rate: float | None  # None: the grid decides
-    overrides: dict[str, Any]  # flat, without the seed
-    config: ConfigDict
-    resolved: dict[str, Any]  # flat, the axes filled in
 
 
 class Arm(NamedTuple):
@@ -50,7 +37,8 @@ class Arm(NamedTuple):
     overrides: dict[str, Any]  # flat, without the seed
     seeds: tuple[int, ...]
     config: ConfigDict
-    resolved: dict[str, Any]
+    resolved: dict[str, Any]  # flat, the axes filled in
+    known: dict[tuple, 'Run']  # runs that were asked for, by phase, seed and learning rate
 
     @property
     def learning_rates(self) -> tuple[float, ...]:
@@ -61,6 +49,32 @@ class Arm(NamedTuple):
     def together(self) -> int:
         """Final runs that are trained at once."""
         return min(self.config.train.together, len(self.seeds))
+
+
+class Run(NamedTuple):
+    """One training. `name` is a hash of its resolved config and phase."""
+
+    name: str
+    phase: str  # SELECT or FINAL
+    arm: str
+    seed: int
+    learning_rate: float | None  # None: the grid decides
+    overrides: dict[str, Any]  # flat, without the seed
+    of: Arm  # whose config it shares, but for seed and learning rate
+
+    @property
+    def config(self) -> ConfigDict:
+        """A copy of its own, made at each call."""
+        config = copy.deepcopy(self.of.config)
+        set_field(config, 'seed', self.seed)
+        if self.learning_rate is not None:
+            set_field(config, 'train.rate', self.learning_rate)
+        return config
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The config, flat, the axes filled in."""
+        return self.of.resolved | {'seed': self.seed, 'train.rate': self.learning_rate}
 
 
 class Plan(NamedTuple):
@@ -103,15 +117,17 @@ class Plan(NamedTuple):
 
         learning_rate None: the config's own, or where there is a grid, the one not chosen yet.
         """
-        config = copy.deepcopy(arm.config)
-        set_field(config, 'seed', seed)
         if learning_rate is not None:
-            set_field(config, 'train.rate', float(learning_rate))
-        resolved = resolve(config)
-        if learning_rate is None and arm.learning_rates:
-            resolved['train.rate'] = None
-        name, learning_rate = digest(resolved, phase), resolved['train.rate']
-        return Run(name, phase, arm.label, seed, learning_rate, arm.overrides, config, resolved)
+            learning_rate = float(learning_rate)
+        elif not arm.learning_rates:
+            learning_rate = arm.resolved['train.rate']
+        run = Run('', phase, arm.label, seed, learning_rate, arm.overrides, arm)
+        if not is_seed(seed):
+            resolve(run.config)  # says what a seed is
+        key = phase, seed, learning_rate
+        if key not in arm.known:
+            arm.known[key] = run._replace(name=digest(run.resolved, phase))
+        return arm.known[key]
 
     def trials(self, arm: Arm, rows: Mapping[str, dict[str, Any]] = {}) -> list[Run]:
         """The runs that choose an arm's learning rate; none when the grid is empty.
@@ -171,16 +187,15 @@ def plan_of(file: ConfigFile, assignments: Iterable[tuple[str, str]] = ()) -> Pl
         with config.unlocked():
             config.title = None  # the file's title is of another net or data set
     declared = _declared(file, config, {path for path, _ in assigned})
-    plan = Plan(file.name, config, (), comparisons=file.comparisons)
+    arms = []
     for label, (overrides, rates, seeds) in declared.items():
         grid = (('protocol.rates', rates),) if rates is not None else ()
         made = _set(file.make(), (*assigned, *overrides.items(), *grid, ('seed', seeds[0])))
-        arm = Arm(label, overrides, tuple(seeds), made, resolve(made))
-        plan = plan._replace(arms=(*plan.arms, arm))
-    labels = [arm.label for arm in plan.arms]
+        arms.append(Arm(label, overrides, tuple(seeds), made, resolve(made), {}))
+    plan = Plan(file.name, config, tuple(arms), comparisons=file.comparisons)
     for label in (label for pair in plan.comparisons for label in pair):
-        if label not in labels:
-            raise one_of(f'arm in COMPARISONS of {file.name}', label, labels)
+        if label not in declared:
+            raise one_of(f'arm in COMPARISONS of {file.name}', label, declared)
     _check_effects(plan, file, [path for path, _ in assigned])
     known: dict[str, Run] = {}
     for run in plan.runs():

@@ -26,7 +26,7 @@ from experiments.options import Parser
 from experiments.report import compare
 from experiments.report.intervals import Interval, interval
 from experiments.report.sentences import percent
-from experiments.report.summary import arm_rows, finished, summarise, unfinished
+from experiments.report.summary import arm_rows, drawn, finished, summarise, unfinished
 from experiments.style import GREY
 from experiments.workdir import Experiment
 
@@ -306,6 +306,10 @@ def small_print(experiment: Experiment, summary: Summary) -> str:
         )
     if len(summary) > 1 and summary[0]['seeds']:
         texts.append('Vertical lines: the baseline.')
+    if of := experiment.plan.get('arms_in_all'):
+        texts.append(
+            f'Of {of:,} arms, the baseline and the {len(summary) - 1} with the lowest test error.'
+        )
     return ' '.join(texts).replace(' %', '\N{NO-BREAK SPACE}%')
 
 
@@ -331,8 +335,8 @@ def _laid_out(figure: Figure) -> Figure:
 
 
 def render(experiment: Experiment) -> Figure:
-    """The figure of an experiment, however incomplete."""
-    summary = summarise(experiment)
+    """The figure of an experiment, however incomplete; of many arms, the best (`drawn`)."""
+    experiment, summary = drawn(experiment, summarise(experiment))
     colours = colours_of(experiment)
     title = style.wrap(experiment.plan['title'], 100)
     data = experiment.plan['dataset_note'].strip().rstrip('.')
@@ -376,7 +380,7 @@ def panels(experiment: Experiment) -> list[tuple[str, Figure]]:
 
     Without legend and heading, which a page has as text, and without a panel that would be empty.
     """
-    summary = summarise(experiment)
+    experiment, summary = drawn(experiment, summarise(experiment))
     colours = colours_of(experiment)
     found = []
     if kinds_of(experiment):

@@ -5,6 +5,7 @@ initialisation and order of the data. It does not cover the sampling of the test
 seeds share. Each is made for one comparison; none is corrected for several comparisons.
 """
 
+import functools
 import math
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -22,6 +23,13 @@ class Interval(NamedTuple):
     n: int
 
 
+@functools.lru_cache(maxsize=1024)
+def _standard(level: float, degrees: int) -> tuple[float, float]:
+    """The central interval of Student's t of so many degrees of freedom."""
+    low, high = scipy.stats.t.interval(level, degrees)
+    return float(low), float(high)
+
+
 def interval(values: Iterable[float], level: float = 0.95) -> Interval:
     """Student t interval of the mean: mean +- t(n - 1, (1 + level) / 2) * s / sqrt(n).
 
@@ -37,5 +45,5 @@ def interval(values: Iterable[float], level: float = 0.95) -> Interval:
     if n < 2:
         return Interval(mean, math.nan, math.nan, n)
     # The standard interval, scaled here: scipy gives nan for values without spread
-    low, high = np.multiply(scipy.stats.t.interval(level, n - 1), scipy.stats.sem(found))
+    low, high = np.multiply(_standard(level, n - 1), found.std(ddof=1) / np.sqrt(n))
     return Interval(mean, mean + float(low), mean + float(high), n)

@@ -27,7 +27,7 @@ from experiments.options import Parser
 from experiments.progress import note
 from experiments.report import compare, figures, result_table
 from experiments.report.sentences import notes, sentences, top5_notes
-from experiments.report.summary import arm_rows, column, rates_of, summarise
+from experiments.report.summary import arm_rows, column, drawn, rates_of, summarise
 from experiments.workdir import Experiment, folder_of, read_experiment
 
 # On a phone, each row of a table becomes a block with a line for each cell
@@ -109,8 +109,10 @@ def panel(heading: str, of: str, figure: Figure) -> str:
 
 def _figure(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
     """The panels as svg elements, with legend and small print as text."""
-    title, colours = experiment.plan['title'], figures.colours_of(experiment)
-    drawn = [panel(heading, title, figure) for heading, figure in figures.panels(experiment)]
+    title = experiment.plan['title']
+    panels = [panel(heading, title, figure) for heading, figure in figures.panels(experiment)]
+    experiment, summary = drawn(experiment, summary)
+    colours = figures.colours_of(experiment)
     key = ''.join(
         f'<li><span style="background: var(--c{colours[arm["arm"]][1:].lower()})"></span>'
         f'{escape(figures.arm_words(arm))}</li>'
@@ -120,9 +122,9 @@ def _figure(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
     lines = '; '.join(f'{look}: {meaning}' for look, meaning, _ in kinds)
     texts = [f'Lines: {lines}.'] if lines else []
     texts.append(figures.small_print(experiment, summary))
-    width = f'max-width: {26 * len(drawn)}rem'
+    width = f'max-width: {26 * len(panels)}rem'
     return (
-        f'<ul class="key">{key}</ul><div class="panels" style="{width}">{"".join(drawn)}</div>'
+        f'<ul class="key">{key}</ul><div class="panels" style="{width}">{"".join(panels)}</div>'
         f'<p class="notes">{escape(" ".join(texts))}</p>'
     )
 
@@ -137,11 +139,9 @@ def _selection(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
         return f'<p>Learning rate: {words}; none was selected.</p>'
     lines = []
     for arm in summary:
-        line = [arm['arm']]
+        line, own = [arm['arm']], arm_rows(experiment, arm['arm'], 'select')
         for rate in rates:
-            found = [
-                row for row in trials if (row['arm'], row['learning_rate']) == (arm['arm'], rate)
-            ]
+            found = [row for row in own if row['learning_rate'] == rate]
             errors = [row['validation/error'] for row in found if row['status'] == 'done']
             cell = [f'{100 * statistics.mean(errors):.2f}'] if errors else []
             cell += sorted({row['status'] for row in found} - {'done'})

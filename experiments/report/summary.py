@@ -15,25 +15,17 @@ from experiments.report.intervals import Interval, interval
 from experiments.schema import METRICS
 from experiments.workdir import Experiment
 
+MANY = 30  # arms: of more, figures and sentences leave some out
+
 
 def arm_rows(experiment: Experiment, arm: str, phase: str) -> list[dict[str, Any]]:
     """Rows of one arm in one phase, 'select' or 'final', whatever their status."""
-    return [row for row in experiment.rows if row['arm'] == arm and row['phase'] == phase]
+    return experiment.rows_of.get((arm, phase), [])
 
 
 def unfinished(experiment: Experiment, arm: str, phase: str) -> list[str]:
-    """Names of the runs of one arm and phase that have epochs, but no row yet.
-
-    They are running, or were interrupted. Plans of older code do not list their runs: [] for those.
-    """
-    ended = {row['point'] for row in experiment.rows}
-    return [
-        name
-        for name, run in experiment.plan.get('runs', {}).items()
-        if (run['arm'], run['phase']) == (arm, phase)
-        and name in experiment.curves
-        and name not in ended
-    ]
+    """Names of the runs of one arm and phase that have epochs, but no row yet."""
+    return experiment.unfinished.get((arm, phase), [])
 
 
 def seeds_of(experiment: Experiment, arm: str) -> list[int]:
@@ -70,6 +62,23 @@ def finished(experiment: Experiment, arm: str) -> dict[int, dict[str, Any]]:
         if row['status'] == 'done' and 'test/error' in row
     }
     return {seed: rows[seed] for seed in sorted(rows)}
+
+
+def drawn(
+    experiment: Experiment, summary: list[dict[str, Any]]
+) -> tuple[Experiment, list[dict[str, Any]]]:
+    """What a figure shows of an experiment and its summary: all, or of more than MANY arms the
+    baseline and those with the lowest test errors, in the order of the plan.
+
+    The plan then has how many there are, as 'arms_in_all'.
+    """
+    if len(summary) <= MANY:
+        return experiment, summary
+    order = sorted(summary[1:], key=lambda arm: (not arm['seeds'], arm['test_error'].mean))
+    kept = {arm['arm'] for arm in (summary[0], *order[: MANY - 1])}
+    arms = [arm for arm in experiment.plan['arms'] if arm in kept]
+    plan = experiment.plan | {'arms': arms, 'arms_in_all': len(summary)}
+    return experiment._replace(plan=plan), [arm for arm in summary if arm['arm'] in kept]
 
 
 def column(rows: Iterable[dict[str, Any]], name: str) -> list[Any]:
@@ -145,7 +154,8 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
     difference: Interval of test error minus the baseline's, over the seeds that finished in both
         arms (same seed, same data order: paired); None for the baseline itself.
     neighbours: {arm: Interval}, the same against every earlier arm but the baseline from which this
-        one differs in one field: the other comparisons of a grid that change one factor.
+        one differs in one field: the other comparisons of a grid that change one factor; none
+        where there are more than MANY arms.
     declared: {arm a: Comparison of this arm with a}, of the comparisons that the config declares.
     further: {metric: Interval over finished seeds} of the test split, of metrics that are none of
         the above, as they are stored.
@@ -178,14 +188,23 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
     errors = {
         arm: {seed: row['test/error'] for seed, row in rows.items()} for arm, rows in done.items()
     }
-    family = comparisons(pairs, errors, level)
+    declared: dict[str, dict[str, Any]] = {}
+    for (a, b), found in comparisons(pairs, errors, level).items():
+        declared.setdefault(b, {})[a] = found
+    further = _further(experiment)
+    # Every arm beside every other one: of many, more than anyone reads
+    grid = plan['arms'][1:] if len(plan['arms']) <= MANY else []
     summary = []
     for place, arm in enumerate(plan['arms']):
         rows = list(done[arm].values())
         rates = rates_of(experiment, arm)
         # None: no learning rate of the grid trained
         chosen = column(arm_rows(experiment, arm, 'final'), 'learning_rate')
-        counts = column([row for row in experiment.rows if row['arm'] == arm], 'parameters')
+        counts = [
+            count
+            for phase in ('select', 'final')
+            for count in column(arm_rows(experiment, arm, phase), 'parameters')
+        ]
         gaps = [
             row.get('test/centre_error', row['test/error']) - row['train/error']
             for row in rows
@@ -193,7 +212,7 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
         ]
         neighbours = [
             other
-            for other in plan['arms'][1:place]
+            for other in grid[: max(place - 1, 0)]
             if origin.get(arm, {}).get('name') == origin.get(other, {}).get('name')
             and _fields_apart(overrides.get(arm, {}), overrides.get(other, {})) == 1
         ]
@@ -212,10 +231,9 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
                 'test_error5': interval(column(rows, 'test/error5'), level),
                 'difference': paired(arm, plan['arms'][0]) if place else None,
                 'neighbours': {other: paired(arm, other) for other in neighbours},
-                'declared': {a: found for (a, b), found in family.items() if b == arm},
+                'declared': declared.get(arm, {}),
                 'further': {
-                    name: interval(column(rows, f'test/{name}'), level)
-                    for name in _further(experiment)
+                    name: interval(column(rows, f'test/{name}'), level) for name in further
                 },
                 'seconds_per_epoch': _seconds_per_epoch(experiment, arm),
                 'parameters': counts[0] if counts else None,

@@ -14,17 +14,23 @@ _LENGTH = ('train.epochs', 'train.steps')
 
 def not_continued(plan: Plan, workdir: WorkDir) -> str:
     """A note on finished final runs of another length than the plan's, or ''."""
-    finals = [run for arm in plan.arms for run in plan.finals(arm)]
-    planned = {_key(run.resolved): run for run in finals}
     known = {
         run.name for arm in plan.arms for rate in _rates(arm) for run in plan.finals(arm, rate)
     }
+    others = [
+        name
+        for name, row in workdir.rows.items()
+        if row['status'] == 'done' and row['phase'] == FINAL and name not in known
+    ]
+    if not others:
+        return ''
+    finals = [run for arm in plan.arms for run in plan.finals(arm)]
+    planned = {_key(run.resolved): run for run in finals}
     found: dict[str, Any] = {}
-    for name, row in workdir.rows.items():
-        if row['status'] == 'done' and row['phase'] == FINAL and name not in known:
-            config = _config(workdir, name)
-            if config is not None and _key(config) in planned:
-                found[name] = config, planned[_key(config)].resolved
+    for name in others:
+        config = _config(workdir, name)
+        if config is not None and _key(config) in planned:
+            found[name] = config, planned[_key(config)].resolved
     if not found:
         return ''
     old, new = next(iter(found.values()))

@@ -46,7 +46,8 @@ def row_of(run: Run, experiment: str, dataset: Dataset, environment: Row, column
         'data_found': dataset.found,
         'git_revision': environment['git_revision'],
         'code': environment['code'],
-        'model': run.config.model.name,
+        'deterministic': environment.get('deterministic', ''),
+        'model': run.of.config.model.name,
         **columns,
     }
 

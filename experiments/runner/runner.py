@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,16 @@ from experiments.progress import Reporter, note
 from experiments.report import figures, page, result_table
 from experiments.report.sentences import sentences
 from experiments.report.summary import summarise
-from experiments.runner import checkpoints, interrupts, leases, lengths
+from experiments.runner import checkpoints, interrupts, leases, lengths, watch
 from experiments.runner.rows import Row, label, outcome_columns, plan_file, row_of, words
 from experiments.train import checkpoint, saved
 from experiments.workdir import WorkDir, folder_of, read_experiment
 
 _LOOK = 2.0  # seconds between two looks at what other workers do
 _NAMED = 3  # runs that are waited for, in a note
+# The plan is written anew for final runs whose learning rate is known now, for many arms at once
+# where there are many: so many times in all, and where so many seconds have passed.
+_PLAN_TIMES, _PLAN_SECONDS = 100, 60.0
 _DRAWING = 'drawing'  # the lease of what is drawn
 _DRAWN = 3  # times at most, where another process adds rows while table and figure are drawn
 
@@ -56,6 +59,10 @@ class Runner:
     # runs that had failed before this call, and how many rows each had
     _again: dict[str, int] = dataclasses.field(default_factory=dict)
     _waited: set[str] = dataclasses.field(default_factory=set)  # what was said to be waited for
+    _planned: set[str] = dataclasses.field(default_factory=set)  # runs that plan.json names
+    _written: float = 0.0  # time.monotonic() when it was
+    _trained: bool = False  # whether this call has trained any run
+    _unwritten: int = 0  # arms since, whose final runs it does not name
 
     def __post_init__(self):
         self.leases = leases.Leases(self.workdir.folder / leases.FOLDER)
@@ -69,6 +76,7 @@ class Runner:
         self.workdir.refresh()
         self._write_plan()
         self._check_phases()
+        watch.check(self.plan)
         if shorter := lengths.not_continued(self.plan, self.workdir):
             note(shorter)
         # What failed before is tried again once, by one of the workers that begin together
@@ -93,8 +101,7 @@ class Runner:
         left = list(self.plan.arms)
         while left:
             trained = len(self.ended)
-            held = {arm.label: bool(self._held([arm])) for arm in left}
-            for arm in sorted(left, key=lambda arm: held[arm.label]):  # in order, but for that
+            for arm in self._others_last(left):
                 if self._run_arm(arm):
                     left.remove(arm)
                 if len(self.ended) > trained:
@@ -102,6 +109,16 @@ class Runner:
             else:
                 if left:
                     self._wait(left)
+
+    def _others_last(self, arms: Iterable[Arm]) -> Iterator[Arm]:
+        """These arms in their order, but those last that another worker is at when they come."""
+        held = []
+        for arm in list(arms):
+            if self._held([arm]):
+                held.append(arm)
+            else:
+                yield arm
+        yield from held
 
     def _held(self, arms: Iterable[Arm]) -> dict[str, str]:
         """The runs of arms that other workers train: {label of the run: its worker}."""
@@ -161,10 +178,15 @@ class Runner:
                 if FINAL in self.plan.phases:
                     self._no_learning_rate(arm)
                 return True
-            self._write_plan()  # names the final runs, so that their curves can be drawn meanwhile
-        return FINAL not in self.plan.phases or self._run_phase(
-            self.plan.finals(arm, learning_rate)
-        )
+        if FINAL not in self.plan.phases:
+            return True
+        finals = self.plan.finals(arm, learning_rate)
+        if any(run.name not in self._planned for run in finals):
+            self._unwritten += 1
+            late = time.monotonic() - self._written > _PLAN_SECONDS
+            if late or self._unwritten >= len(self.plan.arms) / _PLAN_TIMES:
+                self._write_plan()  # names them, so that their curves can be drawn meanwhile
+        return self._run_phase(finals)
 
     def _run_trials(self, arm: Arm) -> list[Run] | None:
         """Trains the trials of an arm, those that widen its grid too.
@@ -207,7 +229,7 @@ class Runner:
                 self.leases.release([run.name])
             elif claimed:
                 waiting.append(run)
-            if len(waiting) == run.config.train.together:
+            if len(waiting) == run.of.config.train.together:
                 self._train(waiting)
                 waiting = []
         if waiting:
@@ -248,7 +270,7 @@ class Runner:
 
     def _start(self, runs: list[Run]) -> None:
         self.current = label(runs)
-        epochs = train.length_of(runs[0].config, self.datasets[runs[0].arm]).epochs
+        epochs = train.length_of(runs[0].of.config, self.datasets[runs[0].arm]).epochs
         self.reporter.start(self.current, epochs, len(runs))
 
     def _train(self, runs: list[Run]) -> None:
@@ -328,7 +350,7 @@ class Runner:
     def _checkpoint(self, runs: list[Run]) -> checkpoints.Checkpoint:
         made_of = {
             'data set': self.datasets[runs[0].arm].found,
-            'number of devices': train.device_count(runs[0].config, len(runs)),
+            'number of devices': train.device_count(runs[0].of.config, len(runs)),
             'kind of device': self.environment['device_kind'],
             'jax': self.environment['jax'],
             'code': self.environment['code'],
@@ -347,6 +369,9 @@ class Runner:
         """The metrics of each run, or the reason for none; puts the variables into `weights`."""
 
         names = [run.name for run in runs]
+        folders = [self.workdir.folder / folder_of(name) for name in names]
+        profile = 0 if self._trained else runs[0].of.config.train.profile
+        watched, self._trained = watch.Watched(runs, folders, profile), True
 
         def on_keep(snapshot):
             self.leases.check(names)
@@ -356,18 +381,20 @@ class Runner:
             self.leases.check(names)
             if interrupts.stops():
                 raise KeyboardInterrupt
+            watched.step()
             self.reporter.step(*step, **given)
 
         def on_epoch(index, line):
             self.leases.check(names)
             self.workdir.append(f'{folder_of(runs[index].name)}/metrics.jsonl', line)
+            watched.epoch(index, line)
             self.reporter.epoch(line, label([runs[index]]))
             # what the handler raised inside of a callback is lost
             if signal.SIGINT in interrupts.interrupted:
                 raise KeyboardInterrupt
 
         try:
-            with interrupts.patient():
+            with interrupts.patient(), watched:
                 return train.fit_together(
                     [run.config for run in runs],
                     self.datasets[runs[0].arm],
@@ -412,6 +439,8 @@ class Runner:
         """more: 'drawn', how many bytes of the rows are in table and figure."""
         content = self._plan_file() | more
         self.workdir.write('plan.json', json.dumps(sealed(content), indent=1))
+        self._planned, self._unwritten = set(content['points']), 0
+        self._written = time.monotonic()
 
     def finish(self) -> int:
         """Prints the table and the sentences; writes CSV, figure and report. Returns the status."""

@@ -7,7 +7,6 @@ axes [devices, models], models being those of one device.
 
 import copy
 import functools
-import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +21,7 @@ from experiments.plan.checks import resolve
 from experiments.plan.config import flatten
 from experiments.train import checkpoint, optim
 from experiments.train.evaluate import evaluate
-from experiments.train.program import length_of, program_of, stacked
+from experiments.train.program import dispatches, length_of, program_of, stacked
 
 
 class Diverged(Exception):
@@ -160,19 +159,28 @@ class _Group:
         start, metrics = time.perf_counter(), []
         before, self.partial = self.partial, None
         first = self.done - (self.epoch - 1) * self.length.steps_per_epoch
-        batches = _train_batches(self.configs, self.dataset, self.program, self.epoch, first)
+        given = self.configs, self.dataset, self.program, self.epoch, first
+        several = self.configs[0].train.steps_per_dispatch > 1
+        batches = dispatches(*given) if several else _train_batches(*given)
         images = self.count * self.configs[0].train.batch
-        # One step is one dispatch. The host's part of it is under 3 % even of LeNet-5's step on a
-        # CPU, and in a loop on the device XLA's CPU convolutions are many times slower.
-        for batch in itertools.islice(batches, self.length.steps - self.done):
-            rates = self._rates(self.done)
-            given = np.asarray(rates, np.float32).reshape(self.program.shape)
-            self.state, values = self.program.step(self.state, batch, given)
+        # One step is one dispatch, unless the config says otherwise. The host's part of it is under
+        # 3 % even of LeNet-5's step on a CPU, and in a loop on the device XLA's CPU convolutions
+        # are many times slower.
+        while self.done < self.length.steps and (batch := next(batches, None)) is not None:
+            steps = 1
+            if several:
+                steps = min(batch['rows'].shape[-2], self.length.steps - self.done)
+                batch |= {name: batch[name][..., :steps, :] for name in ('rows', 'label')}
+            each = [self._rates(self.done + step) for step in range(steps)]
+            rates = each[-1]
+            shape = (*self.program.shape, steps) if several else self.program.shape
+            by_model = np.asarray(each, np.float32).T.reshape(shape)
+            self.state, values = self.program.step(self.state, batch, by_model)
             metrics.append(values)  # stays on the device until the epoch ends
-            self.done += 1
+            self.done += steps
             if self.is_whole() and self.done < self.length.steps:
                 keep(lambda: self.snapshot(self._partial(metrics, start, before)))
-            latest = functools.partial(_latest_loss, metrics)
+            latest = functools.partial(_latest_loss, metrics, self.count)
             on_step(self.done, self.length.steps, images, rates, latest)
         found = self._partial(metrics, start, before)
         seconds = found.pop('seconds') / self.count
@@ -199,10 +207,12 @@ class _Group:
         """
         metrics = jax.device_get(metrics)
         found: dict[str, Any] = {
-            name: np.array([np.ravel(values[name]) for values in metrics], np.float32)
+            name: np.concatenate(
+                [np.reshape(values[name], (self.count, -1)).T for values in metrics]
+                or [np.empty((0, self.count))]
+            ).astype(np.float32)
             for name in ('loss', 'error')
         }
-        found = {name: values.reshape(-1, self.count) for name, values in found.items()}
         found['seconds'] = time.perf_counter() - start
         if before is None:
             return found
@@ -335,10 +345,11 @@ def _joined(parts: Sequence[dict[str, Any]], places: np.ndarray) -> dict[str, An
     return means | {'count': count, 'right': right}
 
 
-def _latest_loss(metrics: Sequence[dict[str, Any]]) -> float | None:
-    """The loss of the last step that the device has done, a mean over models; does not wait."""
+def _latest_loss(metrics: Sequence[dict[str, Any]], count: int) -> float | None:
+    """The loss of the last step that the device has done, a mean over the `count` models; does not
+    wait."""
     done = (values['loss'] for values in reversed(metrics) if values['loss'].is_ready())
-    return next((float(np.mean(loss)) for loss in done), None)
+    return next((float(np.asarray(loss).reshape(count, -1)[:, -1].mean()) for loss in done), None)
 
 
 def _model(variables, index: int, shape: tuple[int, ...]):

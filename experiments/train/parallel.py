@@ -52,21 +52,24 @@ def side_by_side(
     """pmaps function(*args) of one model so that it works on [devices, models] of them at once.
 
     axes: 0 for an argument whose leaves have the two leading axes, as the first argument always
-    has; None for one that is the same for all models. Results have both axes. Devices do not wait
-    for each other.
+    has; None for one that is the same for all models; or a dict of these. A dict's leaves have the
+    axis of devices all the same. Results have both axes. Devices do not wait for each other.
     """
+
+    def first(arg, axis):
+        if isinstance(axis, dict):
+            return {name: first(arg[name], axis[name]) for name in arg}
+        return arg if axis is None else jax.tree.map(lambda leaf: leaf[0], arg)
 
     def on_device(*args):
         if len(jax.tree.leaves(args[0])[0]) > 1:
             return jax.vmap(function, in_axes=axes)(*args)
         # vmap would make a grouped convolution of every convolution, which is slower
-        alone = [
-            arg if axis is None else jax.tree.map(lambda leaf: leaf[0], arg)
-            for arg, axis in zip(args, axes, strict=True)
-        ]
+        alone = [first(arg, axis) for arg, axis in zip(args, axes, strict=True)]
         return jax.tree.map(lambda leaf: leaf[None], function(*alone))
 
-    return _mapped(on_device, devices, donate, fast, in_axes=axes)
+    of_devices = tuple(None if axis is None else 0 for axis in axes)
+    return _mapped(on_device, devices, donate, fast, in_axes=of_devices)
 
 
 def _mapped(function: Callable, devices: int, donate: bool, fast: bool, **axes) -> Parallel:

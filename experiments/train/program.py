@@ -3,7 +3,7 @@
 import functools
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +13,8 @@ from ml_collections import ConfigDict
 
 import cnns
 from experiments import data, measures
+from experiments.data import resident
+from experiments.data.batch_plan import BatchPlan
 from experiments.errors import UserError
 from experiments.plan.checks import compiled, resolve
 from experiments.plan.config import fields_of
@@ -20,7 +22,7 @@ from experiments.preprocess import augment, views
 from experiments.train import optim, start
 from experiments.train.evaluate import eval_step
 from experiments.train.parallel import AXIS, Parallel, parallel, side_by_side
-from experiments.train.step import State, loss_of, train_step
+from experiments.train.step import State, loss_of, steps, train_step
 
 # Of evaluation, over all devices: 500 images, or fewer where they have more pixels together
 _EVAL_BATCH, _EVAL_PIXELS = 500, 2**22
@@ -36,6 +38,7 @@ class Program(NamedTuple):
 
     init: Callable  # seed, or one for each model -> State
     step: Parallel  # (State, batch [devices, n, ...], learning rate) -> (State, {'loss', 'error'})
+    # with train.steps_per_dispatch several `steps`, of batches of `dispatches`
     evaluate: Callable  # (variables, batch [devices, n, ...]) -> sums, of the centre alone
     test: Callable  # the same of config.evaluation.views
     parts: Callable  # test split -> [(places in it, what `test` reads of them, images of a batch)]
@@ -153,8 +156,18 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
         parts = lambda split: [(np.arange(len(split.labels)), split, test_batch)]
     init = functools.partial(_init, net=net, size=size, **common)
     measure = functools.partial(_measure, tuple(config.measure.names), net, centre)
+    axes: Any = 0
+    if config.train.steps_per_dispatch > 1:
+        if not isinstance(dataset.train, data.InMemory):
+            raise UserError(
+                f'train.steps_per_dispatch={config.train.steps_per_dispatch} takes its images from '
+                f'the memory of the device, where {dataset.name} does not fit: it is streamed. Set '
+                'train.steps_per_dispatch=1.'
+            )
+        step = functools.partial(steps, step=step)
+        axes = {'images': None, 'rows': 0, 'label': 0}
     if shape:
-        mapped = side_by_side(step, devices, (0, 0, 0), donate=True, fast=net.fast)
+        mapped = side_by_side(step, devices, (0, axes, 0), donate=True, fast=net.fast)
     else:
         mapped = parallel(step, devices, donate=True, shared=1, fast=net.fast)
     return Program(
@@ -175,27 +188,36 @@ def _build(config, dataset: data.Dataset, models: int) -> Program:
     )
 
 
+_nets: dict[str, tuple[Any, Any]] = {}
+_NETS = 64  # at most
+
+
 def _net(config, dataset: data.Dataset, size, axis: str | None) -> tuple[Any, Any]:
     """The net of a config for images of this size, and the shapes of its parameters.
 
     Raises:
       UserError: classes, channels or a size that the net cannot take.
     """
-    try:
-        net = cnns.build(
-            config.model.name,
-            **fields_of(config),
-            classes=len(dataset.classes),
-            channels=size[-1],
-            dtype=jnp.dtype(config.model.dtype),
-            axis_name=axis,
-        )
-        init = functools.partial(net.init, train=False)
-        images = jax.ShapeDtypeStruct((1, *size), jnp.float32)
-        shapes = jax.eval_shape(init, jax.random.PRNGKey(0), images)
-    except ValueError as error:
-        raise UserError(f'{config.model.name} on {dataset.name}: {error}') from error
-    return net, shapes['params']
+    given = fields_of(config) | {
+        'classes': len(dataset.classes),
+        'channels': size[-1],
+        'dtype': config.model.dtype,
+        'axis_name': axis,
+    }
+    # Arms of a sweep that differ in the update alone share a net; tracing one takes long
+    key = json.dumps([config.model.name, given, size], sort_keys=True)
+    if key not in _nets:
+        try:
+            net = cnns.build(config.model.name, **given | {'dtype': jnp.dtype(given['dtype'])})
+            init = functools.partial(net.init, train=False)
+            images = jax.ShapeDtypeStruct((1, *size), jnp.float32)
+            shapes = jax.eval_shape(init, jax.random.PRNGKey(0), images)
+        except ValueError as error:
+            raise UserError(f'{config.model.name} on {dataset.name}: {error}') from error
+        if len(_nets) >= _NETS:
+            _nets.clear()
+        _nets[key] = net, shapes['params']
+    return _nets[key]
 
 
 def _init(seed, given: start.Arrays, *, net, size, update, average) -> State:
@@ -285,6 +307,40 @@ def _of_whole(
         return evaluations[batch['image'].shape[2:]][0](variables, batch)  # [devices, n, ...]
 
     return test, parts
+
+
+def dispatches(
+    configs: Sequence[Any], dataset: data.Dataset, program: Program, epoch: int, start: int
+) -> Iterator[dict[str, Any]]:
+    """What `program.step` takes with train.steps_per_dispatch, for an epoch from step `start` on.
+
+    {'images': of all devices; 'rows', 'label': int32 [*shape, steps, n], without a shape
+    [devices, steps, n]}. The last one of the epoch has the steps that are left.
+
+    Raises:
+      UserError: the accelerators have no room for the images.
+    """
+    fields, split = configs[0].train, dataset.train
+    assert isinstance(split, data.InMemory)  # `_build` has refused others
+    images = resident.whole(split, program.devices)
+    if images is None:
+        raise UserError(
+            f'train.steps_per_dispatch={fields.steps_per_dispatch} needs the images of '
+            f'{dataset.name} in the memory of the device, which has no room for them. Set '
+            'train.steps_per_dispatch=1.'
+        )
+    count = len(split.labels)
+    plans = [BatchPlan(count, fields.batch, config.seed) for config in configs]
+    ends = range(start, plans[0].steps, fields.steps_per_dispatch)
+    for index in ends:
+        own = range(index, min(index + fields.steps_per_dispatch, plans[0].steps))
+        found = [[plan.rows(epoch * plan.steps + step) for step in own] for plan in plans]
+        rows = np.array(found, np.int32)  # [models, steps, batch]
+        if program.shape:
+            rows = rows.reshape(*program.shape, *rows.shape[1:])
+        else:
+            rows = rows[0].reshape(len(own), program.devices, -1).swapaxes(0, 1)
+        yield {'images': images, 'rows': rows, 'label': split.labels[rows]}
 
 
 def stacked(trees: Sequence[Any], shape: tuple[int, ...]) -> Any:

@@ -94,6 +94,30 @@ def train_step(
     return State(state.step + 1, params, batch_stats, velocity, averaged, state.key), metrics
 
 
+def steps(state: State, batch: dict[str, Any], learning_rates, *, step: Callable):
+    """Steps one after the other, as many as there are learning rates, float32 [steps].
+
+    batch: {'images': uint8 [N, H, W, C], all of the split; 'rows': int32 [steps, n], those of each
+    step; 'label': int32 [steps, n]}. Returns what `step` does, its metrics as [steps].
+    """
+
+    def one(state, given):
+        rows, labels, rate = given
+        images = jnp.take(batch['images'], rows, axis=0, mode='clip')
+        return step(state, {'image': images, 'label': labels}, rate)
+
+    given = batch['rows'], batch['label'], learning_rates
+    return jax.lax.scan(one, state, given, unroll=_written(len(learning_rates)))
+
+
+def _written(count: int) -> int:
+    """How many turns of a loop of `count` are written out.
+
+    On a CPU, XLA's gradient of a convolution in a loop takes a hundred times as long as outside.
+    """
+    return count if jax.default_backend() == 'cpu' else 1
+
+
 def _accumulated(gradient_of: Callable, micro_batches: int, batch_stats, examples):
     """gradient_of (batch_stats, examples) -> (batch_stats, sums), its mean over micro-batches.
 
@@ -114,9 +138,8 @@ def _accumulated(gradient_of: Callable, micro_batches: int, batch_stats, example
     one = jax.tree.map(lambda leaf: leaf[0], cut)
     sums = jax.eval_shape(gradient_of, batch_stats, one)[1]
     zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), sums)
-    # A loop is what saves memory; on a CPU, XLA's gradient of a convolution in a loop takes a
-    # hundred times as long as outside, so there it is written out
-    written = micro_batches if jax.default_backend() == 'cpu' else 1
+    # A loop is what saves memory
+    written = _written(micro_batches)
     (batch_stats, total), _ = jax.lax.scan(add, (batch_stats, zero), cut, unroll=written)
     return batch_stats, jax.tree.map(lambda leaf: leaf / micro_batches, total)
 
