@@ -23,7 +23,8 @@ from experiments.progress import Reporter, note
 from experiments.report import figures, page, result_table
 from experiments.report.sentences import sentences
 from experiments.report.summary import summarise
-from experiments.runner import checkpoints, interrupts, leases, lengths
+from experiments.runner import checkpoints, follow, interrupts, leases, lengths
+from experiments.runner import team as teams
 from experiments.runner.rows import Row, label, outcome_columns, plan_file, row_of, words
 from experiments.train import checkpoint, saved
 from experiments.workdir import WorkDir, folder_of, read_experiment
@@ -47,6 +48,7 @@ class Runner:
     workdir: WorkDir
     console: Console
     command: str
+    team: teams.Team = dataclasses.field(default_factory=teams.Team)
     environment: dict[str, Any] = dataclasses.field(default_factory=environment)
     asked: dict[str, Run] = dataclasses.field(default_factory=dict)  # so far, by this call
     ended: set[str] = dataclasses.field(default_factory=set)  # of those
@@ -59,6 +61,7 @@ class Runner:
 
     def __post_init__(self):
         self.leases = leases.Leases(self.workdir.folder / leases.FOLDER)
+        self.team.on_end = self.leases.close
 
     def run(self) -> None:
         """Trains all runs, an arm at a time: its runs share one compilation.
@@ -367,7 +370,8 @@ class Runner:
                 raise KeyboardInterrupt
 
         try:
-            with interrupts.patient():
+            self.team.send(*follow.task(runs, self.datasets, self.environment, kept))
+            with interrupts.patient(), self.team.training():
                 return train.fit_together(
                     [run.config for run in runs],
                     self.datasets[runs[0].arm],

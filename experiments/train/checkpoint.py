@@ -66,17 +66,9 @@ def read(path: str | os.PathLike, made_of: dict[str, Any]) -> tuple[Snapshot | N
     except OSError as error:
         return None, f'{path} cannot be read ({reason(error)}); the training starts over'
     try:
-        found, data = data[:_DIGEST].decode(), data[_DIGEST:]
-        if found != digest_of(data):
-            raise ValueError('it is not what was written')
-        content = serialization.msgpack_restore(data)
-        version, of, epoch, step, controls, validation, records = json.loads(content['header'])
+        snapshot, version, of = parsed(data)
         asked = json.loads(json.dumps(made_of))
         differ = [what for what, value in asked.items() if of.get(what) != value]
-        controls = tuple(Control(*control) for control in controls)
-        state = content['state']
-        kept = tuple(validation), state, tuple(records), content.get('partial')
-        snapshot = Snapshot(epoch, step, controls, *kept)
     except Exception as error:  # msgpack raises many kinds for a damaged file
         return None, f'{path} is damaged ({reason(error)}); the training starts over'
     if version != _VERSION:
@@ -84,6 +76,21 @@ def read(path: str | os.PathLike, made_of: dict[str, Any]) -> tuple[Snapshot | N
     if differ:
         return None, f'{path} is of another {", ".join(differ)}; the training starts over'
     return snapshot, ''
+
+
+def parsed(data: bytes) -> tuple[Snapshot, int, dict[str, Any]]:
+    """The snapshot in the content of a file, the version of the file, and what it is made of.
+
+    Raises an exception of many kinds for a damaged file.
+    """
+    found, data = data[:_DIGEST].decode(), data[_DIGEST:]
+    if found != digest_of(data):
+        raise ValueError('it is not what was written')
+    content = serialization.msgpack_restore(data)
+    version, of, epoch, step, controls, validation, records = json.loads(content['header'])
+    controls = tuple(Control(*control) for control in controls)
+    kept = tuple(validation), content['state'], tuple(records), content.get('partial')
+    return Snapshot(epoch, step, controls, *kept), version, of
 
 
 def restored(snapshot: Snapshot, like: Any) -> Any:
