@@ -1,7 +1,6 @@
 """What the processes do that train with process 0 and have no work directory."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from experiments import train
@@ -33,7 +32,7 @@ def task(
         'alike': {'data set': datasets[run.arm].found}
         | {name: environment[name] for name in _ALIKE},
     }
-    return said, Path(kept.path).read_bytes() if kept.begun else None
+    return said, kept.packed()
 
 
 def follow(team: Team, plan: Plan) -> int:

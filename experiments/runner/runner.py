@@ -264,7 +264,10 @@ class Runner:
         kept = self._checkpoint(runs)
         weights: dict[int, Any] = {}
         try:
-            outcomes = self._outcomes(runs, kept, weights)
+            try:
+                outcomes = self._outcomes(runs, kept, weights)
+            finally:
+                kept.close()
             added = self._keep_outcomes(runs, outcomes, kept, weights)
         except leases.Lost:
             added = []
@@ -331,11 +334,12 @@ class Runner:
     def _checkpoint(self, runs: list[Run]) -> checkpoints.Checkpoint:
         made_of = {
             'data set': self.datasets[runs[0].arm].found,
-            'number of devices': train.device_count(runs[0].config, len(runs)),
             'kind of device': self.environment['device_kind'],
             'jax': self.environment['jax'],
             'code': self.environment['code'],
         }
+        if runs[0].config.train.together > 1:  # whose states are cut by device
+            made_of['number of devices'] = train.device_count(runs[0].config, len(runs))
         kept = checkpoints.Checkpoint(self.workdir, runs, made_of)
         if kept.note:
             note(kept.note)
