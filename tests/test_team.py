@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 from conftest import ROOT
 
 from cnns import weights
-from experiments import run
+from configs import base
+from experiments import run, train
 from experiments.errors import UserError
 from experiments.runner import team
 
@@ -164,6 +166,19 @@ def test_an_address_that_is_none_is_refused(setting):
 def test_an_address_is_what_jax_takes():
     given = {'coordinator_address': '[::1]:80', 'process_id': 1, 'num_processes': 2}
     assert team.parse('[::1]:80,1,2') == given and team.parse('auto') == {}
+
+
+@pytest.mark.parametrize(
+    'field, value, words',
+    [('together', 2, 'share no batch'), ('devices', 4, 'train with all their 8 devices')],
+)
+def test_what_processes_cannot_share_is_refused(monkeypatch, field, value, words):
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)
+    monkeypatch.setattr(jax, 'device_count', lambda: 8)
+    config = base.get_config()
+    config.train.batch, config.train[field] = 32, value
+    with pytest.raises(UserError, match=words):
+        train.device_count(config, 2 if field == 'together' else 1)
 
 
 def test_auto_without_a_cluster_is_one_line(root, capsys, monkeypatch):
