@@ -46,7 +46,7 @@ def environment() -> dict[str, Any]:
         **{name: metadata.version(name) for name in ('jax', 'jaxlib', 'flax', 'numpy')},
         'device_kind': jax.local_devices()[0].device_kind,
         'backend': jax.default_backend(),
-        'device_count': jax.local_device_count(),
+        'device_count': jax.device_count(),  # of all processes that train together
         'deterministic': deterministic(),
         'git_revision': revision,
         'code': digest(code),  # of the Python files that can change a training, committed or not

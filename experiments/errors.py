@@ -93,14 +93,14 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
     def guarded(*args, **given):
         with _streams():
             try:
-                return _status(main, *args, **given)
+                return status_of(main, *args, **given)
             except (Unread, BrokenPipeError):  # the reader, such as `head`, has seen enough
                 return 141
 
     return guarded
 
 
-def _status(main: Callable[..., int], *args, **given) -> int:
+def status_of(main: Callable[..., int], *args, **given) -> int:
     """The exit status of a main; prints the error that ends it."""
     try:
         status = main(*args, **given)

@@ -18,11 +18,12 @@ if __name__ == '__main__':  # until main takes over, Ctrl-C in the imports ends 
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from experiments import machine, tables
-from experiments.errors import UserError, command, counted, reason
+from experiments.errors import UserError, command, counted, reason, status_of
 from experiments.plan import config, runs
 from experiments.progress import note
-from experiments.runner import inputs, interrupts
+from experiments.runner import follow, inputs, interrupts
 from experiments.runner.runner import Runner
+from experiments.runner.team import Team, quiet
 from experiments.workdir import check_name
 
 _WORKDIRS = 'runs'
@@ -39,21 +40,39 @@ def main(argv: list[str] | None = None) -> int:
     console = tables.Console()
     machine.prepare()
     with interrupts.handled():
-        try:
-            return _main(argv, console)
-        except KeyboardInterrupt:
-            if not interrupts.stops():
-                raise
-            print('interrupted. Run the same command again to continue.', file=sys.stderr)
-            return interrupts.CONTINUE
-        except OSError as error:  # of the terminal or a file; the work directory words its own
-            raise UserError(
-                f'the output cannot be written ({reason(error)}). Run the same '
-                'command again to continue.'
-            ) from error
+        args, assignments = parse(argv)
+        team = Team(args.distributed)
+        if not team.lead:
+            return _follow(team, args, assignments)
+        return team.leave(status_of(_lead, team, argv, console))
 
 
-def _main(argv: list[str], console: tables.Console) -> int:
+def _lead(team: Team, argv: list[str], console: tables.Console) -> int:
+    """What the process does that alone writes and prints."""
+    try:
+        return _main(team, argv, console)
+    except KeyboardInterrupt:
+        if not interrupts.stops():
+            raise
+        print('interrupted. Run the same command again to continue.', file=sys.stderr)
+        return interrupts.CONTINUE
+    except OSError as error:  # of the terminal or a file; the work directory words its own
+        raise UserError(
+            f'the output cannot be written ({reason(error)}). Run the same '
+            'command again to continue.'
+        ) from error
+
+
+def _follow(team: Team, args: argparse.Namespace, assignments: list[tuple[str, str]]) -> int:
+    """What the other processes of a training do."""
+    quiet()
+    with interrupts.patient(), team.training():
+        plan = runs.plan_of(config.read_config(args.config), assignments)
+        machine.keep_compiled(args.compilation_cache)
+        return follow.follow(team, plan)
+
+
+def _main(team: Team, argv: list[str], console: tables.Console) -> int:
     args, assignments = parse(argv)
     whole = runs.plan_of(config.read_config(args.config), assignments)
     plan = runs.only(whole, ','.join(args.only or ()))
@@ -67,7 +86,7 @@ def _main(argv: list[str], console: tables.Console) -> int:
     workdir, datasets = inputs.prepare(whole, plan, folder)
     for line in inputs.describe(plan, datasets):
         console.print(line)
-    runner = Runner(whole, plan, datasets, workdir, console, shlex.join(argv))
+    runner = Runner(whole, plan, datasets, workdir, console, shlex.join(argv), team)
     if other := inputs.other_code(workdir.rows.values(), runner.environment):
         note(other)
     try:
@@ -87,6 +106,11 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     parser = config.parser('python -m experiments.run', words, _STATUSES)
     add_arguments(parser)
     parser.add_argument('--dry_run', action='store_true', help='print the runs and stop')
+    parser.add_argument(
+        '--distributed',
+        metavar='WHERE',
+        help="train with other processes: 'auto' (Slurm, a TPU pod) or HOST:PORT,INDEX,COUNT",
+    )
     return config.parse(parser, argv)
 
 

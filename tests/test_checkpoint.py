@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import files
-from experiments.train import State, checkpoint
+from experiments.train import State, checkpoint, large
 from experiments.train.optim import Control
 
 STATE = State(
@@ -97,3 +97,60 @@ def test_a_write_that_fails_leaves_the_old_file(file, monkeypatch):
     with pytest.raises(OSError):
         checkpoint.save(file, MADE_OF, SNAPSHOT._replace(epoch=3))
     assert file.read_bytes() == before and list(file.parent.iterdir()) == [file]
+
+
+@pytest.fixture
+def larger(tmp_path):
+    """Two checkpoints by orbax: of step 7 inside an epoch, and of its end."""
+    made = large.Large(tmp_path / 'checkpoints')
+    partial = {'loss': np.float32([[1.5]]), 'error': np.float32([[0.5]]), 'seconds': 2.0}
+    made.save(MADE_OF, SNAPSHOT._replace(partial=partial), wait=False)
+    made.save(MADE_OF, SNAPSHOT, wait=True)
+    made.close()
+    return tmp_path / 'checkpoints'
+
+
+def reread(folder, made_of=MADE_OF):
+    made = large.Large(folder)
+    try:
+        return made.read(made_of)
+    finally:
+        made.close()
+
+
+def test_a_large_snapshot_comes_back_bit_for_bit_and_one_of_another_training_does_not(larger):
+    got, note = reread(larger)
+    assert note == '' and got[:4] == SNAPSHOT[:4] and got.partial is None
+    state = checkpoint.restored(got, STATE)
+    assert jax.tree.structure(state) == jax.tree.structure(STATE)
+    for one, two in zip(jax.tree.leaves(state), jax.tree.leaves(STATE)):
+        assert one.dtype == two.dtype and one.sharding == two.sharding
+        np.testing.assert_array_equal(one, two)
+    got, note = reread(larger, MADE_OF | {'code': 'x'})
+    assert got is None and 'is of another code; the training starts over' in note
+
+
+def test_a_damaged_large_checkpoint_falls_back_to_the_one_before_it(larger):
+    def damage(place):
+        files = [path for path in place.rglob('*') if path.is_file() and path.stat().st_size > 20]
+        for file in files:  # whichever of them orbax reads
+            content = bytearray(file.read_bytes())
+            content[len(content) // 2] ^= 1
+            file.write_bytes(content)
+
+    damage(larger / '15')
+    got, note = reread(larger)
+    assert f'{larger}/15 is damaged' in note and 'continues from step 7' in note
+    assert got.partial['loss'] == 1.5 and got.partial['seconds'] == 2.0
+    damage(larger / '14')
+    got, note = reread(larger)
+    assert got is None and '14 is damaged' in note and 'starts over' in note
+
+
+def test_large_checkpoints_are_two_at_most_and_those_of_an_earlier_training_go(larger):
+    made = large.Large(larger)
+    for step in (8, 9, 2):
+        made.save(MADE_OF, SNAPSHOT._replace(step=step), wait=True)
+        assert len(made.manager.all_steps()) <= 2
+    made.close()
+    assert reread(larger)[0].step == 2

@@ -39,6 +39,7 @@ OPTIONS = {
     '--csv': 'prints CSV',
     '--data_dir': 'folder of TFDS sets, as data.dir',
     '--devices': 'number of devices that share a batch, as train.devices',
+    '--distributed': 'the processes of a training',
     '--draws': 'draws of an image',
     '--dry_run': 'prints what would be done',
     '--dtype': 'of the computation',

@@ -15,16 +15,17 @@ import time
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 from PIL import Image
 
 import cnns
-from cnns import weights
+from cnns import layers, weights
 from experiments import files, progress, run, train
 from experiments import workdir as workdirs
 from experiments.data import records
-from experiments.report import compare, figures
+from experiments.report import compare, figures, page
 from experiments.runner import checkpoints
-from experiments.train import checkpoint, optim
+from experiments.train import checkpoint, large, optim
 from experiments.workdir import WorkDir
 
 ABLATE = '--config', 'configs/ablate_pooling.py'
@@ -1258,3 +1259,47 @@ def test_a_wrong_number_of_runs_together_is_one_short_error(tiny, tmp_path, caps
         == 2
     )
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('least', [0, 2**40], ids=['by orbax', 'by a file'])
+def test_a_resumed_run_is_bit_exact_with_dropout_augmentation_and_streaming(
+    folder, tmp_path, capsys, monkeypatch, root, least
+):
+    plain_dense, dropped = layers.Layers.dense, []
+
+    def dense(self, name, *given, **more):  # the nets with dropout have tens of millions of weights
+        y = plain_dense(self, name, *given, **more)
+        if name == 'fc1' and self.net.has_rng('dropout'):
+            dropped.append(name)
+            y = nn.Dropout(0.5, deterministic=False)(y)
+        return y
+
+    monkeypatch.setattr(layers.Layers, 'dense', dense)
+    monkeypatch.setattr(figures, 'write', lambda *_: ())
+    monkeypatch.setattr(page, 'write', lambda folder: folder)
+    words = ['--config', 'configs/base.py', '--config.model.name=mlp_300']
+    words += ['--config.model.norm=batch', f'--config.data.name=folder:{folder}']
+    words += ['--config.data.allow_copies=True', '--config.data.resize=8']
+    words += ['--config.data.stream=always', '--config.data.cache=off']
+    words += ['--config.augment.crop=pad', '--config.augment.pad=1', '--config.augment.flip=True']
+    words += ['--config.train.batch=4', '--config.train.epochs=2', '--config.train.devices=1']
+    assert run.main([*words, '--workdir', str(tmp_path / 'whole')]) == 0 and dropped
+    (whole,) = rows_of(tmp_path / 'whole')
+    monkeypatch.setattr(large, 'FROM', least)
+    plain = progress.Reporter.step
+
+    def step(self, step, *more):
+        plain(self, step, *more)
+        if step == 2:  # of the first epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(progress.Reporter, 'step', step)
+        assert run.main([*words, '--workdir', str(tmp_path / 'w')]) == 75
+    point = tmp_path / 'w' / 'points' / whole['point']
+    assert (point / 'checkpoints').is_dir() == (least == 0)
+    assert (point / 'checkpoint.msgpack').exists() == (least > 0)
+    assert run.main([*words, '--workdir', str(tmp_path / 'w')]) == 0
+    assert 'continues after epoch 0, step 3' in capsys.readouterr().out
+    assert rows_of(tmp_path / 'w') == [whole]  # with the digest of the weights
+    assert not (point / 'checkpoints').exists() and not (point / 'checkpoint.msgpack').exists()

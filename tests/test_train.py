@@ -721,6 +721,24 @@ def test_a_training_that_continues_ends_as_one_that_was_never_interrupted(
         jax.tree.map(np.testing.assert_array_equal, ended, weights)
 
 
+def test_a_training_continues_on_another_number_of_devices(images, tmp_path):
+    def trained(devices, **given):
+        config = config_of(model__name='mlp_300', train__epochs=2, train__devices=devices)
+        found = {}
+        train.fit_together([config], images, read_test=False, on_end=found.__setitem__, **given)
+        return found[0]
+
+    def keep(snapshot):
+        made = snapshot()
+        if (made.epoch, made.partial) == (1, None):
+            checkpoint.save(tmp_path / 'kept', {}, made)
+
+    whole = trained(4, keep=keep)
+    again = trained(1, begun=checkpoint.read(tmp_path / 'kept', {})[0])
+    close = lambda one, two: np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+    jax.tree.map(close, again, whole)
+
+
 @pytest.mark.parametrize(
     'changes, devices, seeds',
     [

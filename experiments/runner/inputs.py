@@ -26,21 +26,37 @@ def prepare(
     Raises:
       UserError: data, devices and batch do not fit, or the work directory holds something else.
     """
+    opened = _opened(plan)
+    workdir = WorkDir(folder, plan.name)
+    datasets = read(plan, opened)
+    check_data(whole, datasets, workdir)
+    return workdir, datasets
+
+
+def _opened(plan: Plan) -> dict[str, Any]:
     opened: dict[str, Any] = {}
     for arm in plan.arms:
         train.device_count(arm.config, arm.together)
         key = _key(arm.config)
         opened[key] = opened.get(key) or data.open_splits(arm.config.data)
-    workdir = WorkDir(folder, plan.name)
-    read: dict[str, data.Dataset] = {}
+    return opened
+
+
+def read(plan: Plan, opened: dict[str, Any] | None = None) -> dict[str, data.Dataset]:
+    """The data set of every arm, by its label, without a work directory.
+
+    Raises:
+      UserError: data, devices and batch do not fit.
+    """
+    opened = _opened(plan) if opened is None else opened
+    known: dict[str, data.Dataset] = {}
     datasets = {}
     for arm in plan.arms:
         key, fields = _key(arm.config), arm.config.data
-        if key not in read:
-            read[key] = data.load(fields, least=arm.config.train.batch, opened=opened[key])
-        datasets[arm.label] = read[key]
-    check_data(whole, datasets, workdir)
-    return workdir, datasets
+        if key not in known:
+            known[key] = data.load(fields, least=arm.config.train.batch, opened=opened[key])
+        datasets[arm.label] = known[key]
+    return datasets
 
 
 def _key(config) -> str:
@@ -109,6 +125,8 @@ def describe(plan: Plan, datasets: dict[str, data.Dataset]) -> list[str]:
         devices, notes = program.devices, notes | dict.fromkeys(program.notes)
         batch, each = config.train.batch, models // devices
         layout = f'batch {batch} = {devices} x {batch // devices}'
+        if jax.process_count() > 1:
+            layout += f', in {jax.process_count()} processes'
         if config.train.together > 1:
             layout = f'{models} runs together = {devices} x {each}, each with batches of {batch}'
         lines |= {

@@ -23,7 +23,8 @@ from experiments.progress import Reporter, note
 from experiments.report import figures, page, result_table
 from experiments.report.sentences import sentences
 from experiments.report.summary import summarise
-from experiments.runner import checkpoints, interrupts, leases, lengths, watch
+from experiments.runner import checkpoints, follow, interrupts, leases, lengths, watch
+from experiments.runner import team as teams
 from experiments.runner.rows import Row, label, outcome_columns, plan_file, row_of, words
 from experiments.train import checkpoint, saved
 from experiments.workdir import WorkDir, folder_of, read_experiment
@@ -50,6 +51,7 @@ class Runner:
     workdir: WorkDir
     console: Console
     command: str
+    team: teams.Team = dataclasses.field(default_factory=teams.Team)
     environment: dict[str, Any] = dataclasses.field(default_factory=environment)
     asked: dict[str, Run] = dataclasses.field(default_factory=dict)  # so far, by this call
     ended: set[str] = dataclasses.field(default_factory=set)  # of those
@@ -66,6 +68,7 @@ class Runner:
 
     def __post_init__(self):
         self.leases = leases.Leases(self.workdir.folder / leases.FOLDER)
+        self.team.on_end = self.leases.close
 
     def run(self) -> None:
         """Trains all runs, an arm at a time: its runs share one compilation.
@@ -283,7 +286,10 @@ class Runner:
         kept = self._checkpoint(runs)
         weights: dict[int, Any] = {}
         try:
-            outcomes = self._outcomes(runs, kept, weights)
+            try:
+                outcomes = self._outcomes(runs, kept, weights)
+            finally:
+                kept.close()
             added = self._keep_outcomes(runs, outcomes, kept, weights)
         except leases.Lost:
             added = []
@@ -350,11 +356,12 @@ class Runner:
     def _checkpoint(self, runs: list[Run]) -> checkpoints.Checkpoint:
         made_of = {
             'data set': self.datasets[runs[0].arm].found,
-            'number of devices': train.device_count(runs[0].of.config, len(runs)),
             'kind of device': self.environment['device_kind'],
             'jax': self.environment['jax'],
             'code': self.environment['code'],
         }
+        if runs[0].config.train.together > 1:  # whose states are cut by device
+            made_of['number of devices'] = train.device_count(runs[0].config, len(runs))
         kept = checkpoints.Checkpoint(self.workdir, runs, made_of)
         if kept.note:
             note(kept.note)
@@ -394,7 +401,8 @@ class Runner:
                 raise KeyboardInterrupt
 
         try:
-            with interrupts.patient(), watched:
+            self.team.send(*follow.task(runs, self.datasets, self.environment, kept))
+            with interrupts.patient(), self.team.training(), watched:
                 return train.fit_together(
                     [run.config for run in runs],
                     self.datasets[runs[0].arm],

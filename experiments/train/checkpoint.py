@@ -2,6 +2,8 @@
 
     points/NAME/checkpoint.msgpack    while a run is trained
 
+Large states are written by large.py instead.
+
 It is a tree of arrays, written by flax.serialization, after a digest of what follows. The weights
 of a finished run are written by saved.py; the digest of that file is in the run's row.
 """
@@ -10,6 +12,7 @@ import hashlib
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -46,6 +49,11 @@ def save(path: str | os.PathLike, made_of: dict[str, Any], snapshot: Snapshot) -
 
     made_of: {what: value} that `read` compares. Raises OSError (disk full, read-only).
     """
+    write_whole(path, packed(made_of, snapshot))
+
+
+def packed(made_of: dict[str, Any], snapshot: Snapshot) -> bytes:
+    """The content of the file."""
     controls = [list(control) for control in snapshot.controls]
     progress = [snapshot.epoch, snapshot.step, controls, snapshot.validation, snapshot.records]
     header = json.dumps([_VERSION, made_of, *progress])
@@ -54,7 +62,7 @@ def save(path: str | os.PathLike, made_of: dict[str, Any], snapshot: Snapshot) -
     if snapshot.partial is not None:
         kept['partial'] = snapshot.partial
     content = serialization.msgpack_serialize(kept)
-    write_whole(path, digest_of(content), content)
+    return digest_of(content).encode() + content
 
 
 def read(path: str | os.PathLike, made_of: dict[str, Any]) -> tuple[Snapshot | None, str]:
@@ -66,24 +74,41 @@ def read(path: str | os.PathLike, made_of: dict[str, Any]) -> tuple[Snapshot | N
     except OSError as error:
         return None, f'{path} cannot be read ({reason(error)}); the training starts over'
     try:
-        found, data = data[:_DIGEST].decode(), data[_DIGEST:]
-        if found != digest_of(data):
-            raise ValueError('it is not what was written')
-        content = serialization.msgpack_restore(data)
-        version, of, epoch, step, controls, validation, records = json.loads(content['header'])
-        asked = json.loads(json.dumps(made_of))
-        differ = [what for what, value in asked.items() if of.get(what) != value]
-        controls = tuple(Control(*control) for control in controls)
-        state = content['state']
-        kept = tuple(validation), state, tuple(records), content.get('partial')
-        snapshot = Snapshot(epoch, step, controls, *kept)
+        snapshot, version, of = parsed(data)
+        differ = differing(of, made_of)
     except Exception as error:  # msgpack raises many kinds for a damaged file
         return None, f'{path} is damaged ({reason(error)}); the training starts over'
     if version != _VERSION:
-        differ = ['version of the file']
+        differ = 'version of the file'
     if differ:
-        return None, f'{path} is of another {", ".join(differ)}; the training starts over'
+        return None, f'{path} is of another {differ}; the training starts over'
     return snapshot, ''
+
+
+def parsed(data: bytes) -> tuple[Snapshot, int, dict[str, Any]]:
+    """The snapshot in the content of a file, the version of the file, and what it is made of.
+
+    Raises an exception of many kinds for a damaged file.
+    """
+    found, data = data[:_DIGEST].decode(), data[_DIGEST:]
+    if found != digest_of(data):
+        raise ValueError('it is not what was written')
+    content = serialization.msgpack_restore(data)
+    version, of, *progress = json.loads(content['header'])
+    return snapshot_of(progress, content['state'], content.get('partial')), version, of
+
+
+def snapshot_of(progress: Sequence[Any], state: Any, partial: dict[str, Any] | None) -> Snapshot:
+    """A snapshot from the JSON of its first four fields and its records, and its arrays."""
+    epoch, step, controls, validation, records = progress
+    controls = tuple(Control(*control) for control in controls)
+    return Snapshot(epoch, step, controls, tuple(validation), state, tuple(records), partial)
+
+
+def differing(of: dict[str, Any], made_of: dict[str, Any]) -> str:
+    """The names of what a checkpoint is of and a training is not, or ''."""
+    asked = json.loads(json.dumps(made_of))
+    return ', '.join(what for what, value in asked.items() if of.get(what) != value)
 
 
 def restored(snapshot: Snapshot, like: Any) -> Any:

@@ -107,6 +107,8 @@ def evaluate(
         if len(sums) > _AHEAD:  # otherwise a fast feed would fill the device with waiting images
             sums[-_AHEAD - 1] = jax.device_get(sums[-_AHEAD - 1])
     sums = jax.device_get(sums)
+    if jax.process_count() > 1:  # masks are those of this process: padding examples come last
+        real = [np.ones(batch['right'].shape[-1:], bool) for batch in sums if 'right' in batch]
     right = [batch['right'][..., own] for batch, own in zip(sums, real) if 'right' in batch]
     total = {
         key: np.asarray(sum(np.asarray(batch[key], np.float64) for batch in sums))
@@ -120,4 +122,8 @@ def evaluate(
         for key, value in total.items()
         if key != 'count'
     }
-    return means | {'count': count} | ({'right': np.concatenate(right, -1)} if right else {})
+    return (
+        means
+        | {'count': count}
+        | ({'right': np.concatenate(right, -1)[..., :count]} if right else {})
+    )

@@ -251,7 +251,8 @@ class _Group:
 
     def measure(self, split, step: Callable, size: int) -> list[dict[str, Any]]:
         """The means and 'right' of `evaluate` on a split in batches of this size, for each run."""
-        batches = data.eval_batches(split, size, self.program.shared)
+        devices, processes = _own_devices(self.program.shared)
+        batches = data.eval_batches(split, size, devices, **processes)
         found = evaluate(step, self.program.variables(self.state), batches, len(split.labels))
         right = np.broadcast_to(found.pop('right'), (*self.program.shape, len(split.labels)))
         right = right.reshape(self.count, -1)
@@ -375,8 +376,9 @@ def _train_batches(configs, dataset, program, epoch: int, start: int) -> Iterato
     batch, seeds = configs[0].train.batch, [config.seed for config in configs]
     # a seed is read once, however many learning rates it is tried with
     read = list(dict.fromkeys(seeds))
-    fixed = dataset.train, batch, program.shared
-    given = dict(start=start, crop=program.crop)
+    devices, processes = _own_devices(program.shared)
+    fixed = dataset.train, batch, devices
+    given: dict[str, Any] = dict(start=start, crop=program.crop, **processes)
     own = [data.train_batches(*fixed, seed, epoch, **given) for seed in read]
     if not program.shape:
         return own[0]
@@ -386,6 +388,12 @@ def _train_batches(configs, dataset, program, epoch: int, start: int) -> Iterato
         for batches in zip(*own, strict=True)
     )
     return (stacked([batches[place] for place in places], program.shape) for batches in squeezed)
+
+
+def _own_devices(devices: int) -> tuple[int, dict[str, int]]:
+    """Of the devices that share a batch those of this process; the processes that share it."""
+    count = jax.process_count()
+    return devices // count, {'process_index': jax.process_index(), 'process_count': count}
 
 
 def _columns(split: str, metrics: dict[str, float]) -> dict[str, float]:

@@ -1,9 +1,15 @@
-"""Functions mapped over the devices of this process. This is the only module that calls pmap."""
+"""Functions mapped over devices. This is the only module that calls pmap.
+
+Where several processes share a training, a function is mapped over the devices of all of them, in
+the order of the processes. Each gives the part of the batch that is for its own devices.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from experiments import machine
 
@@ -30,7 +36,7 @@ class Parallel:
             self._known[key] = machine.compiled(self.lower(*args), self.options)
         return self._known[key]
 
-    def __call__(self, *args):
+    def __call__(self, *args: Any) -> Any:
         return self.compiled(*args)(*args) if self.options else self.mapped(*args)
 
 
@@ -40,8 +46,10 @@ def parallel(
     """pmaps function(state, batch, *shared) over the first `devices` local devices.
 
     Only the batch has a device axis; `shared` arguments after it are the same everywhere. `fast`
-    allows the compiler options of machine.py.
+    allows the compiler options of machine.py. With several processes: over all devices of all.
     """
+    if jax.process_count() > 1:
+        return _spanning(function, donate, fast, shared)
     axes = (None, 0) + (None,) * shared
     return _mapped(function, devices, donate, fast, axis_name=AXIS, in_axes=axes, out_axes=None)
 
@@ -70,6 +78,51 @@ def side_by_side(
 
     of_devices = tuple(None if axis is None else 0 for axis in axes)
     return _mapped(on_device, devices, donate, fast, in_axes=of_devices)
+
+
+class _Spanning(Parallel):
+    """A function over the devices of all processes, whose arguments are those of this one."""
+
+    def __init__(self, mapped: Any, options: dict[str, Any], mesh: Mesh):
+        super().__init__(mapped, options)
+        self.everywhere = NamedSharding(mesh, PartitionSpec())
+        self.cut = NamedSharding(mesh, PartitionSpec(AXIS))
+
+    def __call__(self, state: Any, batch: Any, *shared: Any) -> Any:
+        state, shared = jax.tree.map(self._copied, (state, shared))
+        return super().__call__(state, jax.tree.map(self._joined, batch), *shared)
+
+    def _copied(self, leaf):
+        """An array that every process has, as one that is on all devices."""
+        if isinstance(leaf, jax.Array) and leaf.sharding == self.everywhere:
+            return leaf
+        leaf = np.asarray(leaf)
+        return jax.make_array_from_process_local_data(self.everywhere, leaf, leaf.shape)
+
+    def _joined(self, leaf):
+        """[local devices, n, ...] of every process -> [all devices, n, ...]."""
+        shape = (self.cut.mesh.size, *leaf.shape[1:])
+        if isinstance(leaf, jax.Array) and len(leaf.addressable_shards) == len(leaf):
+            parts = [shard.data for shard in leaf.addressable_shards]  # they are there already
+            return jax.make_array_from_single_device_arrays(shape, self.cut, parts)
+        return jax.make_array_from_process_local_data(self.cut, np.asarray(leaf), shape)
+
+
+def _spanning(function: Callable, donate: bool, fast: bool, shared: int) -> Parallel:
+    """Maps function(state, batch, *shared) over the devices of all processes."""
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    mesh, everywhere = Mesh(np.array(devices), (AXIS,)), PartitionSpec()
+
+    def on_device(state, batch, *shared):
+        return function(state, jax.tree.map(lambda leaf: leaf[0], batch), *shared)
+
+    given = (everywhere, PartitionSpec(AXIS)) + (everywhere,) * shared
+    # out of the check: results are sums over the devices, or computed from them
+    mapped = jax.shard_map(
+        on_device, mesh=mesh, in_specs=given, out_specs=everywhere, check_vma=False
+    )
+    jitted = jax.jit(mapped, donate_argnums=(0,) if donate else ())
+    return _Spanning(jitted, machine.options(fast), mesh)
 
 
 def _mapped(function: Callable, devices: int, donate: bool, fast: bool, **axes) -> Parallel:

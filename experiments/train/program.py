@@ -46,7 +46,7 @@ class Program(NamedTuple):
     variables: Callable  # State -> the variables to evaluate, averaged ones with train.ema
     shape: tuple[int, ...]  # (): one model, on all devices
     devices: int  # that are used
-    shared: int  # devices that share a batch
+    shared: int  # devices that share a batch, those of other processes included
     parameters: int
     eval_batch: int  # images of `evaluate`, over all devices
     crop: data.Crop | None  # of the batches of `step`, where the feed cuts out crops
@@ -71,10 +71,21 @@ def device_count(config: ConfigDict, models: int = 1) -> int:
       UserError: more than there are, or the batch does not divide over them and their
         micro-batches.
     """
-    available = jax.local_device_count()
+    available, processes = jax.device_count(), jax.process_count()
     devices, micro_batches = config.train.devices or available, config.train.accumulate
     if devices > available:
         raise UserError(f'train.devices is {devices}, this machine has {available}.')
+    if processes > 1 and devices < available:
+        raise UserError(
+            f'train.devices is {devices}: {processes} processes train with all their {available} '
+            'devices. Leave it out, or start fewer processes.'
+        )
+    if processes > 1 and _whole(config, models):
+        raise UserError(
+            f'train.together is {config.train.together}: runs trained together share no batch, so '
+            f'{processes} processes have nothing to share. Set train.together=1, or start each '
+            'process without --distributed.'
+        )
     if _whole(config, models):
         return max(count for count in range(1, devices + 1) if models % count == 0)
     each = len(data.shard(np.empty(config.train.batch), devices)[0])  # raises with the numbers

@@ -1,0 +1,62 @@
+"""What the processes do that train with process 0 and have no work directory."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments import train
+from experiments.data import Dataset
+from experiments.environment import environment
+from experiments.errors import UserError
+from experiments.plan.runs import FINAL, Plan, Run
+from experiments.runner import checkpoints, inputs
+from experiments.runner.team import Team
+from experiments.train import checkpoint
+
+_ALIKE = ('code', 'jax', 'jaxlib', 'device_kind')  # of the environment
+
+
+def task(
+    runs: Sequence[Run],
+    datasets: Mapping[str, Dataset],
+    environment: Mapping[str, Any],
+    kept: checkpoints.Checkpoint,
+) -> tuple[dict[str, Any], bytes | None]:
+    """What process 0 sends of the run that it trains next, and its checkpoint."""
+    (run, *_) = runs
+    said = {
+        'arm': run.arm,
+        'phase': run.phase,
+        'seed': run.seed,
+        'learning_rate': run.learning_rate,
+        'name': run.name,
+        'alike': {'data set': datasets[run.arm].found}
+        | {name: environment[name] for name in _ALIKE},
+    }
+    return said, kept.packed()
+
+
+def follow(team: Team, plan: Plan) -> int:
+    """Trains what process 0 sends, until it ends; returns the exit status.
+
+    Raises:
+      UserError: this process has other data, code or devices.
+    """
+    datasets = inputs.read(plan)
+    arms = {arm.label: arm for arm in plan.arms}
+    own = environment()
+    for said, content in team.tasks():
+        arm = arms.get(said['arm'])
+        if arm is None:
+            raise UserError(f'it was given another config, without the arm {said["arm"]!r}.')
+        dataset = datasets[arm.label]
+        here = {'data set': dataset.found} | {name: own[name] for name in _ALIKE}
+        run = plan.run(said['phase'], arm, said['seed'], said['learning_rate'])
+        here, there = here | {'config': run.name}, said['alike'] | {'config': said['name']}
+        if differ := [name for name in here if here[name] != there[name]]:
+            raise UserError(f'it has another {", ".join(differ)} than process 0.')
+        begun = None if content is None else checkpoint.parsed(content)[0]
+        try:
+            train.fit_together([run.config], dataset, read_test=run.phase == FINAL, begun=begun)
+        except checkpoint.Misfit:  # process 0 finds the same, and begins anew
+            continue
+    return 0
