@@ -150,4 +150,4 @@ def test_an_installed_copy_has_the_rows_that_claims_are_judged_by(root):
     patterns = given['options.package_data']['experiments'].split(', ')
     packed = {path for one in patterns for path in (root / 'experiments').glob(one)}
     kept = {path for path in (root / 'experiments/stored').rglob('*.json*')}
-    assert len(kept) > 100 and kept == packed
+    assert len(kept) > 100 and kept <= packed

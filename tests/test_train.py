@@ -516,7 +516,9 @@ def test_the_test_split_is_evaluated_once_and_only_when_asked(images, monkeypatc
     monkeypatch.setattr(
         data,
         'eval_batches',
-        lambda split, *rest: (seen.append(split is images.test), plain(split, *rest))[1],
+        lambda split, *rest, **of: (seen.append(split is images.test), plain(split, *rest, **of))[
+            1
+        ],
     )
     assert 'test/error' not in train.fit(config_of(), images, read_test=False)
     assert sum(seen) == 0
