@@ -96,7 +96,7 @@ class Large:
         args, number = self.orbax.args, 2 * snapshot.step + (snapshot.partial is None)
         try:
             for later in self.manager.all_steps():
-                if later > number:  # of a training that starts over
+                if later >= number:  # of a training that starts over
                     self.manager.delete(later)
             self.manager.save(
                 number,
