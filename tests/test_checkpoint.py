@@ -142,9 +142,18 @@ def test_a_damaged_large_checkpoint_falls_back_to_the_one_before_it(larger):
     got, note = reread(larger)
     assert f'{larger}/15 is damaged' in note and 'continues from step 7' in note
     assert got.partial['loss'] == 1.5 and got.partial['seconds'] == 2.0
+    assert not (larger / '15').exists()
     damage(larger / '14')
     got, note = reread(larger)
     assert got is None and '14 is damaged' in note and 'starts over' in note
+
+
+def test_a_large_checkpoint_with_other_arrays_than_those_of_its_checksum_is_damaged(
+    larger, monkeypatch
+):
+    monkeypatch.setattr(large, '_checksum', lambda arrays: 0)
+    got, note = reread(larger)
+    assert got is None and note.count('it is not what was written') == 2
 
 
 def test_large_checkpoints_are_two_at_most_and_those_of_an_earlier_training_go(larger):

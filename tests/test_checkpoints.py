@@ -50,6 +50,15 @@ def test_a_checkpoint_is_not_written_again_at_once(workdir):
     assert not kept.path.exists()
 
 
+def test_before_the_end_a_large_checkpoint_is_waited_for_and_else_not(workdir, monkeypatch):
+    monkeypatch.setattr(checkpoints, 'KEEP', 0.0)
+    kept, waits = checkpoints.Checkpoint(workdir, RUNS, {}), []
+    kept._large = types.SimpleNamespace(save=lambda *_, wait: waits.append(wait))
+    kept.keep(snapshot)
+    kept.keep(snapshot, now=True)
+    assert waits == [False, True]
+
+
 def test_a_checkpoint_that_cannot_be_written_is_an_error(workdir, monkeypatch):
     monkeypatch.setattr(checkpoints, 'KEEP', 0.0)
     checkpoints.Checkpoint(workdir, RUNS, {}).path.mkdir()
