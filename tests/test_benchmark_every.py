@@ -1,7 +1,9 @@
 """Everything in a given time: what is measured, kept, gone on with and left."""
 
+import argparse
 import json
 
+import jax
 import pytest
 
 from experiments.benchmark import cases, every
@@ -50,3 +52,20 @@ def test_everything_is_measured_until_the_time_is_over_and_then_gone_on_with(
     assert code == 0 and said.count('kept from') >= 3
     code, said, _ = benchmark('--show', out / 'together.json')
     assert code == 0 and 'images/s of 2 seeds' in said
+
+
+def test_the_images_of_all_seeds_are_counted_and_too_little_memory_is_stored(monkeypatch):
+    args = argparse.Namespace(rounds=2, seconds=1.0)
+    monkeypatch.setattr(every, '_stepper', lambda case, args, models: models)
+    timed = lambda step, images, seconds: (None, {'images_per_second': images / step})
+    monkeypatch.setattr(every, 'timed', timed)
+    case = cases.KNOWN['mlp_300']
+    expected = [float(case.batch)] * 2  # as many images of each seed
+    found = every.measure_together(case, args)
+    assert found == {'batch': case.batch, 'one': expected, 'together': expected}
+
+    def full(*_):
+        raise jax.errors.JaxRuntimeError('no room\nand more')
+
+    monkeypatch.setattr(every, '_stepper', full)
+    assert every.measure_together(case, args) == {'batch': case.batch, 'error': 'no room'}

@@ -142,15 +142,24 @@ def test_a_damaged_large_checkpoint_falls_back_to_the_one_before_it(larger):
     got, note = reread(larger)
     assert f'{larger}/15 is damaged' in note and 'continues from step 7' in note
     assert got.partial['loss'] == 1.5 and got.partial['seconds'] == 2.0
+    assert not (larger / '15').exists()
     damage(larger / '14')
     got, note = reread(larger)
     assert got is None and '14 is damaged' in note and 'starts over' in note
 
 
+def test_a_large_checkpoint_with_other_arrays_than_those_of_its_checksum_is_damaged(
+    larger, monkeypatch
+):
+    monkeypatch.setattr(large, '_checksum', lambda arrays: 0)
+    got, note = reread(larger)
+    assert got is None and note.count('it is not what was written') == 2
+
+
 def test_large_checkpoints_are_two_at_most_and_those_of_an_earlier_training_go(larger):
-    made = large.Large(larger)
-    for step in (8, 9, 2):
-        made.save(MADE_OF, SNAPSHOT._replace(step=step), wait=True)
+    made, other = large.Large(larger), MADE_OF | {'code': 'x'}
+    for step in (7, 8, 9, 2):  # the first is there already
+        made.save(other, SNAPSHOT._replace(step=step), wait=True)
         assert len(made.manager.all_steps()) <= 2
     made.close()
-    assert reread(larger)[0].step == 2
+    assert reread(larger, other)[0].step == 2

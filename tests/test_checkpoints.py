@@ -25,10 +25,17 @@ def workdir(tmp_path):
     return made
 
 
-def test_a_checkpoint_is_found_by_its_group_alone_and_can_be_removed(workdir, monkeypatch):
+@pytest.mark.parametrize('least, name', [(2**25, 'checkpoint.msgpack'), (0, 'checkpoints')])
+def test_a_checkpoint_is_found_by_its_group_alone_and_can_be_removed(
+    workdir, monkeypatch, least, name
+):
+    monkeypatch.setattr(checkpoints.larges, 'FROM', least)
     monkeypatch.setattr(checkpoints, 'KEEP', 0.0)
     monkeypatch.setattr(checkpoints, 'KEEP_TIMES', 0)
-    checkpoints.Checkpoint(workdir, RUNS, {'jax': '1'}).keep(snapshot)
+    kept = checkpoints.Checkpoint(workdir, RUNS, {'jax': '1'})
+    kept.keep(snapshot)
+    kept.close()
+    assert (workdir.folder / 'points/a' / name).exists()
     assert checkpoints.Checkpoint(workdir, RUNS, {'jax': '1'}).begun.epoch == 1
     other = checkpoints.Checkpoint(workdir, RUNS[:1], {'jax': '1'})
     assert other.begun is None and 'of another group of runs;' in other.note
@@ -41,6 +48,15 @@ def test_a_checkpoint_is_not_written_again_at_once(workdir):
     kept = checkpoints.Checkpoint(workdir, RUNS, {})
     kept.keep(lambda: pytest.fail('written'))
     assert not kept.path.exists()
+
+
+def test_before_the_end_a_large_checkpoint_is_waited_for_and_else_not(workdir, monkeypatch):
+    monkeypatch.setattr(checkpoints, 'KEEP', 0.0)
+    kept, waits = checkpoints.Checkpoint(workdir, RUNS, {}), []
+    kept._large = types.SimpleNamespace(save=lambda *_, wait: waits.append(wait))
+    kept.keep(snapshot)
+    kept.keep(snapshot, now=True)
+    assert waits == [False, True]
 
 
 def test_a_checkpoint_that_cannot_be_written_is_an_error(workdir, monkeypatch):

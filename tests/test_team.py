@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 
 import jax
 import numpy as np
@@ -16,8 +17,10 @@ from conftest import ROOT
 from cnns import weights
 from configs import base
 from experiments import run, train
+from experiments.environment import environment
 from experiments.errors import UserError
-from experiments.runner import team
+from experiments.plan import config, runs
+from experiments.runner import follow, inputs, team
 
 TINY = """
 from configs import base
@@ -179,6 +182,32 @@ def test_what_processes_cannot_share_is_refused(monkeypatch, field, value, words
     config.train.batch, config.train[field] = 32, value
     with pytest.raises(UserError, match=words):
         train.device_count(config, 2 if field == 'together' else 1)
+
+
+@pytest.mark.parametrize(
+    'change, words',
+    [
+        ([], None),
+        ([('train.steps_per_dispatch', 2)], 'another config than process 0'),
+        ([('train.rate', 0.2), ('data.limit', 200)], 'another data set, config than process 0'),
+        ([('train.profile', 3)], None),
+    ],
+)
+def test_a_process_that_was_given_something_else_says_what(tmp_path, monkeypatch, change, words):
+    (tmp_path / 'tiny.py').write_text(TINY)
+    read = config.read_config(str(tmp_path / 'tiny.py'))
+    first, other = runs.plan_of(read), runs.plan_of(read, change)
+    (one,) = first.finals(first.arms[0])
+    kept = types.SimpleNamespace(packed=lambda: None)
+    sent = follow.task([one], inputs.read(first), environment(), kept)
+    trained = []
+    monkeypatch.setattr(train, 'fit_together', lambda configs, *_, **given: trained.append(configs))
+    tasks = types.SimpleNamespace(tasks=lambda: iter([json.loads(json.dumps(sent))]))
+    if words:
+        with pytest.raises(UserError, match=words):
+            follow.follow(tasks, other)
+    else:
+        assert follow.follow(tasks, other) == 0 and len(trained) == 1
 
 
 def test_auto_without_a_cluster_is_one_line(root, capsys, monkeypatch):

@@ -4,6 +4,7 @@ import functools
 import gc
 import pathlib
 import re
+import types
 
 import jax
 import jax.numpy as jnp
@@ -1029,6 +1030,16 @@ def test_two_steps_of_a_convolutional_net_in_one_dispatch_differ_by_rounding_alo
     for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(params), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
     np.testing.assert_allclose(found['loss'][1], metrics['loss'], rtol=1e-6)
+
+
+def test_each_process_has_the_images_on_its_own_devices_and_all_rows(images, monkeypatch):
+    asked = []
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)
+    monkeypatch.setattr(resident, 'whole', lambda split, devices: asked.append(devices) or 'images')
+    made = types.SimpleNamespace(devices=4, shape=())
+    config = config_of(train__steps_per_dispatch=2, train__batch=20)
+    batch = next(program.dispatches([config], images, made, 1, 0))
+    assert asked == [2] and batch['rows'].shape == batch['label'].shape == (4, 2, 5)
 
 
 def test_several_steps_in_one_dispatch_need_images_on_the_device(images, monkeypatch):

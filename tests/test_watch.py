@@ -91,11 +91,31 @@ def test_a_watcher_that_fails_is_told_no_more_and_costs_no_training(tiny, tmp_pa
             told.append(run.name)
             raise OSError('no room')
 
+        def log(self, line):
+            told.append(line)
+
+        def end(self):
+            told.append('end')
+
     monkeypatch.setitem(watch.WATCHERS, 'tensorboard', Failing)
     own = one_run(tiny, 'tensorboard')
     with watch.Watched([own], [tmp_path], 0) as watched:
         watched.epoch(0, LINE)
     assert told == [own.name]
+
+
+def test_the_third_step_and_those_after_it_are_profiled_as_many_as_asked(
+    tiny, tmp_path, monkeypatch
+):
+    done, calls = [], []
+    note = lambda what: lambda *_: calls.append((what, len(done)))
+    monkeypatch.setattr(watch.jax.profiler, 'start_trace', note('start'))
+    monkeypatch.setattr(watch.jax.profiler, 'stop_trace', note('stop'))
+    with watch.Watched([one_run(tiny)], [tmp_path], 2) as watched:
+        for step in range(6):
+            done.append(step)
+            watched.step()
+    assert calls == [('start', 2), ('stop', 4)]
 
 
 def test_event_files_hold_the_numbers_of_each_epoch_and_the_config(tiny, tmp_path):

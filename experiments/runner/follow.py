@@ -28,11 +28,17 @@ def task(
         'phase': run.phase,
         'seed': run.seed,
         'learning_rate': run.learning_rate,
-        'name': run.name,
-        'alike': {'data set': datasets[run.arm].found}
-        | {name: environment[name] for name in _ALIKE},
+        'alike': _alike(run, datasets[run.arm], environment),
     }
     return said, kept.packed()
+
+
+def _alike(run: Run, dataset: Dataset, environment: Mapping[str, Any]) -> dict[str, Any]:
+    """What is the same in all processes, as JSON has it."""
+    # the name of a run leaves out in how many dispatches its steps are, but all do one together
+    config = [run.name, run.of.config.train.steps_per_dispatch]
+    about = {name: environment[name] for name in _ALIKE}
+    return {'data set': dataset.found, **about, 'config': config}
 
 
 def follow(team: Team, plan: Plan) -> int:
@@ -49,9 +55,8 @@ def follow(team: Team, plan: Plan) -> int:
         if arm is None:
             raise UserError(f'it was given another config, without the arm {said["arm"]!r}.')
         dataset = datasets[arm.label]
-        here = {'data set': dataset.found} | {name: own[name] for name in _ALIKE}
         run = plan.run(said['phase'], arm, said['seed'], said['learning_rate'])
-        here, there = here | {'config': run.name}, said['alike'] | {'config': said['name']}
+        here, there = _alike(run, dataset, own), said['alike']
         if differ := [name for name in here if here[name] != there[name]]:
             raise UserError(f'it has another {", ".join(differ)} than process 0.')
         begun = None if content is None else checkpoint.parsed(content)[0]

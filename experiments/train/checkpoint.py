@@ -54,9 +54,7 @@ def save(path: str | os.PathLike, made_of: dict[str, Any], snapshot: Snapshot) -
 
 def packed(made_of: dict[str, Any], snapshot: Snapshot) -> bytes:
     """The content of the file."""
-    controls = [list(control) for control in snapshot.controls]
-    progress = [snapshot.epoch, snapshot.step, controls, snapshot.validation, snapshot.records]
-    header = json.dumps([_VERSION, made_of, *progress])
+    header = json.dumps([_VERSION, made_of, *progress_of(snapshot)])
     state = _arrays(jax.device_get(snapshot.state))
     kept = {'header': header, 'state': state}
     if snapshot.partial is not None:
@@ -96,6 +94,12 @@ def parsed(data: bytes) -> tuple[Snapshot, int, dict[str, Any]]:
     content = serialization.msgpack_restore(data)
     version, of, *progress = json.loads(content['header'])
     return snapshot_of(progress, content['state'], content.get('partial')), version, of
+
+
+def progress_of(snapshot: Snapshot) -> list[Any]:
+    """What `snapshot_of` takes beside the arrays, for JSON."""
+    controls = [list(control) for control in snapshot.controls]
+    return [snapshot.epoch, snapshot.step, controls, snapshot.validation, snapshot.records]
 
 
 def snapshot_of(progress: Sequence[Any], state: Any, partial: dict[str, Any] | None) -> Snapshot:

@@ -76,16 +76,9 @@ class Large:
         tree = {'state': tree, 'partial': {k: v for k, v in partial.items() if k != 'seconds'}}
         flat = traverse_util.flatten_dict(tree, keep_empty_nodes=True)
         arrays = {path: np.asarray(leaf) for path, leaf in flat.items() if leaf is not _EMPTY}
-        controls = [list(control) for control in snapshot.controls]
         header = {
             'made_of': made_of,
-            'progress': [
-                snapshot.epoch,
-                snapshot.step,
-                controls,
-                snapshot.validation,
-                snapshot.records,
-            ],
+            'progress': checkpoint.progress_of(snapshot),
             'arrays': [list(path) for path in arrays],
             'empty': [list(path) for path, leaf in flat.items() if leaf is _EMPTY],
             'seconds': partial.get('seconds'),
@@ -96,7 +89,7 @@ class Large:
         args, number = self.orbax.args, 2 * snapshot.step + (snapshot.partial is None)
         try:
             for later in self.manager.all_steps():
-                if later > number:  # of a training that starts over
+                if later >= number:  # of a training that starts over
                     self.manager.delete(later)
             self.manager.save(
                 number,

@@ -325,15 +325,16 @@ def dispatches(
 ) -> Iterator[dict[str, Any]]:
     """What `program.step` takes with train.steps_per_dispatch, for an epoch from step `start` on.
 
-    {'images': of all devices; 'rows', 'label': int32 [*shape, steps, n], without a shape
-    [devices, steps, n]}. The last one of the epoch has the steps that are left.
+    {'images': of the devices of this process; 'rows', 'label': int32 [*shape, steps, n], without a
+    shape [devices of all processes, steps, n]}. The last one of the epoch has the steps that are
+    left.
 
     Raises:
       UserError: the accelerators have no room for the images.
     """
     fields, split = configs[0].train, dataset.train
     assert isinstance(split, data.InMemory)  # `_build` has refused others
-    images = resident.whole(split, program.devices)
+    images = resident.whole(split, program.devices // jax.process_count())
     if images is None:
         raise UserError(
             f'train.steps_per_dispatch={fields.steps_per_dispatch} needs the images of '
