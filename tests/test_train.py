@@ -734,10 +734,13 @@ def test_a_training_continues_on_another_number_of_devices(images, tmp_path):
     def keep(snapshot):
         made = snapshot()
         if (made.epoch, made.partial) == (1, None):
-            checkpoint.save(tmp_path / 'kept', {}, made)
+            checkpoint.save(tmp_path / 'kept', {'devices': 4}, made)
 
     whole = trained(4, keep=keep)
-    again = trained(1, begun=checkpoint.read(tmp_path / 'kept', {})[0])
+    assert checkpoint.read(tmp_path / 'kept', {'devices': 4})[1] == ''
+    begun, said = checkpoint.read(tmp_path / 'kept', {'devices': 1})
+    assert 'on 4 devices, which continues on 1: ' in said
+    again = trained(1, begun=begun)
     close = lambda one, two: np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
     jax.tree.map(close, again, whole)
 

@@ -6,7 +6,7 @@
     python -m experiments.benchmark --sizes --out runs/sizes.json     time against size and devices
     python -m experiments.benchmark --operations                      operations beside PyTorch's
     python -m experiments.benchmark --ablation                        an ablation before and after
-    python -m experiments.benchmark --all --out runs/benchmark        everything, in 9 minutes
+    python -m experiments.benchmark --all --out runs/benchmark       everything, 9 minutes at a time
     python -m experiments.benchmark --show FILE.json                  the table again
     python -m experiments.benchmark --markdown FILE.json              as README has it
     python -m experiments.benchmark --figure OUT.png FILE.json [FILE2.json ...]

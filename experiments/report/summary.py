@@ -15,7 +15,7 @@ from experiments.report.intervals import Interval, interval
 from experiments.schema import METRICS
 from experiments.workdir import Experiment
 
-MANY = 30  # arms: of more, figures and sentences leave some out
+MANY = 30  # arms: of more, figures show the best, and sentences compare with the baseline
 
 
 def arm_rows(experiment: Experiment, arm: str, phase: str) -> list[dict[str, Any]]:

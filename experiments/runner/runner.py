@@ -360,8 +360,10 @@ class Runner:
             'jax': self.environment['jax'],
             'code': self.environment['code'],
         }
+        devices = train.device_count(runs[0].config, len(runs))
+        made_of[checkpoint.DEVICES] = devices
         if runs[0].config.train.together > 1:  # whose states are cut by device
-            made_of['number of devices'] = train.device_count(runs[0].config, len(runs))
+            made_of['number of devices'] = devices
         kept = checkpoints.Checkpoint(self.workdir, runs, made_of)
         if kept.note:
             note(kept.note)

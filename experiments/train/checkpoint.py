@@ -25,6 +25,7 @@ from experiments.train.optim import Control
 
 _DIGEST = 64  # bytes
 _VERSION = 2  # of the files; others are left alone and the training starts over
+DEVICES = 'devices'  # on which it was trained; another number is said, and does not hinder
 
 
 class Misfit(Exception):
@@ -80,7 +81,7 @@ def read(path: str | os.PathLike, made_of: dict[str, Any]) -> tuple[Snapshot | N
         differ = 'version of the file'
     if differ:
         return None, f'{path} is of another {differ}; the training starts over'
-    return snapshot, ''
+    return snapshot, moved(of, made_of)
 
 
 def parsed(data: bytes) -> tuple[Snapshot, int, dict[str, Any]]:
@@ -110,9 +111,22 @@ def snapshot_of(progress: Sequence[Any], state: Any, partial: dict[str, Any] | N
 
 
 def differing(of: dict[str, Any], made_of: dict[str, Any]) -> str:
-    """The names of what a checkpoint is of and a training is not, or ''."""
+    """The names of what a checkpoint is of and a training is not, or ''; but for DEVICES."""
     asked = json.loads(json.dumps(made_of))
-    return ', '.join(what for what, value in asked.items() if of.get(what) != value)
+    return ', '.join(
+        what for what, value in asked.items() if what != DEVICES and of.get(what) != value
+    )
+
+
+def moved(of: dict[str, Any], made_of: dict[str, Any]) -> str:
+    """What is said of a training that continues on another number of devices, or ''."""
+    before, now = of.get(DEVICES), made_of.get(DEVICES)
+    if before == now:
+        return ''
+    return (
+        f'the checkpoint is of a training on {before} devices, which continues on {now}: sums are '
+        'rounded otherwise, and each device draws its own dropout'
+    )
 
 
 def restored(snapshot: Snapshot, like: Any) -> Any:

@@ -113,7 +113,7 @@ def steps(state: State, batch: dict[str, Any], learning_rates, *, step: Callable
 def _written(count: int) -> int:
     """How many turns of a loop of `count` are written out.
 
-    On a CPU, XLA's gradient of a convolution in a loop takes a hundred times as long as outside.
+    On a CPU, XLA's gradient of a convolution in a loop takes far longer than outside.
     """
     return count if jax.default_backend() == 'cpu' else 1
 
