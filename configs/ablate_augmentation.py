@@ -7,7 +7,7 @@ it "substantial overfitting"; PCA colour lowers the top-1 error by over 1 point)
 test and training error is measured on undistorted images, after the training.
 
     argument   images    epochs
-    small      20,000    20
+    small      10,000    20
     full       45,000    100
 
 The net is cuda-convnet's of four layers (19pct), on CIFAR-10: crops of 32 from images with 4 pixels
@@ -23,7 +23,7 @@ def get_config(arg='small'):
     config = base.get_config()
     config.title = 'Augmentation in a net of four layers on CIFAR-10'
     config.data.name = 'cifar10'
-    config.data.limit = 20_000 if arg == 'small' else 0
+    config.data.limit = 10_000 if arg == 'small' else 0
     config.model.name = 'cuda_convnet_19pct'
     config.model.fields = dict(initialiser='he')
     config.train.batch = 128

@@ -8,7 +8,7 @@ Zisserman 2014, Table 3). And batch norm has taken its place: it reaches a lower
 learning rates, and makes LRN unnecessary (Ioffe & Szegedy 2015, Sec. 4.2.1).
 
     argument   images    epochs   seeds
-    small      20,000    12       6
+    small      10,000    12       6
     full       45,000    60       10
 
 The net is cuda-convnet's of four layers (19pct), on CIFAR-10 without augmentation or weight decay,
@@ -27,7 +27,7 @@ def get_config(arg='small'):
     config = base.get_config()
     config.title = 'Normalisation in a net of four layers on CIFAR-10'
     config.data.name = 'cifar10'
-    config.data.limit = 20_000 if arg == 'small' else 0
+    config.data.limit = 10_000 if arg == 'small' else 0
     config.model.name = 'cuda_convnet_19pct'
     config.model.fields = dict(initialiser='he')
     config.train.batch = 128

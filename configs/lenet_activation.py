@@ -6,7 +6,8 @@ The claim under test: the activation of every layer is tanh (LeCun et al. 1998, 
 7). In the paper it is 1.7159 tanh(2x/3) up to F6, so that a unit at +-1 is not saturated: F6 has to
 reach codes of +-1. The output is the distance to these codes. Here the net of 1998 is trained with
 the plain tanh, which never reaches a code, and with ReLU, which cannot reach their -1; and each of
-them with a linear output and cross-entropy, which asks for no codes.
+them with a linear output and cross-entropy, which asks for no codes. All have the paper's initial
+weights, which suit a tanh and are small for ReLU.
 
     argument   images    epochs
     small      15,000    4
