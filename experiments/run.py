@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     machine.prepare()
     with interrupts.handled():
         args, assignments = parse(argv)
-        team = Team(args.distributed)
+        team = Team(None if args.dry_run else args.distributed)
         if not team.lead:
             return _follow(team, args, assignments)
         return team.leave(status_of(_lead, team, argv, console))

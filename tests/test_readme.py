@@ -45,7 +45,10 @@ def test_the_two_headings_have_one_block_each():
 @pytest.mark.parametrize('command', COMMANDS)
 def test_every_command_is_one_the_program_takes(command, root, tmp_path, monkeypatch, capsys):
     _, _, module, *words = shlex.split(command)
-    if module == 'experiments.run':
+    if 'finetune_folder.py' in command:
+        assert run.main(words) == 2  # takes the words, and finds no such weights here
+        assert 'resnet18.pth' in capsys.readouterr().err
+    elif module == 'experiments.run':
         assert run.main([*words, '--dry_run', '--workdir', str(tmp_path / 'w')]) == 0
     elif module == 'experiments.models':
         # test_nets.py traces all of them

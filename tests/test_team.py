@@ -212,7 +212,26 @@ def test_a_process_that_was_given_something_else_says_what(tmp_path, monkeypatch
 
 def test_auto_without_a_cluster_is_one_line(root, capsys, monkeypatch):
     monkeypatch.setattr(team, '_HEARTBEAT', 10)
+    monkeypatch.setattr(team, '_on_abort', lambda _: None)  # of this process, for good
     words = ['--config', 'configs/lenet_mnist.py:smoke', '--distributed', 'auto']
     assert run.main(words) == 2
     error = capsys.readouterr().err
     assert error.count('\n') == 1 and 'the processes do not find each other' in error
+
+
+def test_a_process_that_nobody_answers_waits_and_says_so(root, capsys, monkeypatch):
+    monkeypatch.setattr(team, '_START', 1)
+    monkeypatch.setattr(team, '_on_abort', lambda _: None)  # of this process, for good
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        place = f'127.0.0.1:{free.getsockname()[1]}'
+    words = ['--config', 'configs/lenet_mnist.py:smoke', '--distributed', f'{place},1,2']
+    assert run.main(words) == 2
+    waiting, error = capsys.readouterr().err.splitlines()
+    assert waiting.startswith(f'note: waiting for process 0 at {place} (') and 'refused' in waiting
+    assert 'the processes do not find each other (' in error and 'refused). Start all' in error
+
+
+def test_the_runs_are_printed_without_the_other_processes(root, capsys):
+    words = ['--config', 'configs/lenet_mnist.py:smoke', '--distributed', '127.0.0.1:1,1,2']
+    assert run.main([*words, '--dry_run']) == 0 and 'final' in capsys.readouterr().out

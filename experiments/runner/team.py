@@ -27,9 +27,11 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from experiments.errors import UserError, printable, reason, shown
+from experiments.progress import note
 from experiments.runner import interrupts, leases
 from experiments.train import checkpoint
 
+_START = 300  # seconds in which all processes have to be there
 LOST = 30.0  # seconds without a sign of life, after which a process is taken to be gone
 _LOOK = 1.0  # seconds between two looks
 _GRACE = 10.0  # seconds in which the others have to end
@@ -69,7 +71,7 @@ class Team:
     """
 
     def __init__(self, setting: str | None = None):
-        """Joins the others; waits for them up to five minutes. None: there are none.
+        """Joins the others; waits for them for _START seconds. None: there are none.
 
         Raises:
           UserError: the processes do not find each other.
@@ -81,14 +83,21 @@ class Team:
         given = parse(setting)
         if 'jax_enable_preemption_service' in jax.config.values:  # SIGTERM is ours
             jax.config.update('jax_enable_preemption_service', False)
+        self._hosts: dict[int, str] = {}
+        self._apart = (
+            f'--distributed {setting}: the processes do not find each other ({{}}). Start all of '
+            f'them within {_START} seconds, with the same HOST:PORT and COUNT and another '
+            'INDEX each.'
+        )
+        _on_abort(self._aborted)
         try:
-            jax.distributed.initialize(**given, heartbeat_timeout_seconds=_HEARTBEAT)
+            if given.get('process_id'):
+                _wait_for(given['coordinator_address'])
+            jax.distributed.initialize(
+                **given, initialization_timeout=_START, heartbeat_timeout_seconds=_HEARTBEAT
+            )
         except Exception as error:
-            raise UserError(
-                f'--distributed {setting}: the processes do not find each other '
-                f'({reason(error)[:300]}). Start all of them within five minutes, with the same '
-                'HOST:PORT and COUNT and another INDEX each.'
-            ) from error
+            raise UserError(self._apart.format(reason(error)[:300])) from error
         self.index, self.count = jax.process_index(), jax.process_count()
         self.lead = self.index == 0
         from jax._src import distributed  # no public name gives the key-value store
@@ -97,7 +106,6 @@ class Team:
         self._tasks, self._training, self._told, self._left = 0, False, False, False
         self._lock = threading.Lock()  # one thread alone ends the process
         self._errors = sys.stderr
-        _on_abort(self._aborted)
         self._set(f'host/{self.index}', socket.gethostname() or 'unknown')
         multihost_utils.sync_global_devices('joined')
         self._hosts = self._all('host')
@@ -264,15 +272,38 @@ class Team:
         _exit(status)
 
     def _aborted(self) -> None:
-        """JAX ends a process whose connection to process 0 breaks."""
-        if not self.lead:
-            words = f'error: {self._name(0)} is gone. {_AGAIN}\n'
-            os.write(2, words.encode(errors='replace'))
+        """JAX ends a process that no others join, or whose connection to process 0 breaks."""
+        if not self._hosts:
+            words = self._apart.format('not all of them came')
+        elif not self.lead:
+            words = f'{self._name(0)} is gone. {_AGAIN}'
+        else:
+            return
+        os.write(2, f'error: {words}\n'.encode(errors='replace'))
 
 
 def quiet() -> None:
     """Nothing that this process prints is seen from here on, but why it ends."""
     sys.stdout = sys.stderr = open(os.devnull, 'w')
+
+
+def _wait_for(address: str) -> None:
+    """Until process 0 listens there. OSError: it does not within _START seconds.
+
+    JAX's client would end this process instead.
+    """
+    host, _, port = address.rpartition(':')
+    began, said = time.monotonic(), False
+    while True:
+        try:
+            return socket.create_connection((host.strip('[]'), int(port)), timeout=_LOOK).close()
+        except OSError as error:
+            if time.monotonic() - began > _START:
+                raise
+            if not said:
+                note(f'waiting for process 0 at {address} ({reason(error)})')
+            said = True
+        time.sleep(_LOOK)
 
 
 def _exit(status: int) -> None:
