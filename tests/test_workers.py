@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import random
 import re
 import signal
 import subprocess
@@ -177,3 +178,74 @@ def test_two_real_processes_leave_the_rows_of_one(tmp_path):
     for processes in ([begin('w'), begin('w')], [begin('alone')]):
         assert [process.wait(timeout=300) for process in processes] == [0] * len(processes)
     same_rows(tmp_path, 8)
+
+
+KILLED = """
+import os, sys
+from experiments import run
+from experiments.runner import checkpoints
+from experiments.train import large
+
+checkpoints.KEEP, checkpoints.KEEP_TIMES, large.FROM = 0, 0, int(sys.argv[1])
+for line in sys.stdin:  # a work directory: each is trained in in a process of its own
+    process = os.fork()
+    if not process:
+        out = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(out, 1)
+        sys.exit(run.main(['--config', sys.argv[2], '--workdir', line.strip()]))
+    print(process, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+"""
+
+LONGER = """
+from configs import base
+
+def get_config():
+    config = base.get_config()
+    config.data.stream = 'always'
+    config.augment.crop, config.augment.flip = 'pad', True
+    config.model.name, config.model.norm = 'mlp_300', 'batch'
+    config.train.epochs = 4
+    config.train.batch = 16
+    config.train.devices = 1
+    return config
+
+def sweep(add):
+    for name in ('relu', 'tanh'):
+        add(name, model=dict(activation=name))
+"""
+
+
+# minutes: every step writes a checkpoint, so that many of the kills come while one is written
+@pytest.mark.long
+@pytest.mark.parametrize('least', [0, 2**40], ids=['by orbax', 'by a file'])
+def test_a_sweep_that_is_killed_at_ten_random_moments_ends_as_one_left_alone(tmp_path, least):
+    (tmp_path / 'longer.py').write_text(LONGER)
+    words = [sys.executable, '-c', KILLED, str(least), tmp_path / 'longer.py']
+    moments = random.Random(least)
+
+    def begin(workdir):
+        print(tmp_path / workdir, file=server.stdin, flush=True)
+        return int(server.stdout.readline())
+
+    def changed():
+        places = (tmp_path / 'w').glob('points/*/checkpoint*')
+        return max((place.stat().st_mtime_ns for place in places), default=0)
+
+    with subprocess.Popen(
+        words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        for _ in range(10):
+            before, process = changed(), begin('w')
+            deadline = time.monotonic() + 60
+            while changed() == before:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            time.sleep(moments.uniform(0, 0.5))
+            os.kill(process, signal.SIGKILL)
+            assert int(server.stdout.readline()) == -signal.SIGKILL  # it had not ended before
+        for workdir in ('w', 'alone'):
+            begin(workdir)
+            assert server.stdout.readline() == '0\n'
+        server.stdin.close()
+    same_rows(tmp_path, 2)
