@@ -8,8 +8,8 @@
                  of 64x64 from whole photographs
     cifar10      cuda-convnet's of four layers (its 19pct)    24,000        6
 
-The initial weights are He's, and the recipe is ours. The results are in experiments/stored/README.md
-as far as they were measured.
+The initial weights are He's, and the recipe is ours. What was measured is in
+experiments/stored/README.md.
 """
 
 from configs import base
