@@ -1303,3 +1303,36 @@ def test_a_resumed_run_is_bit_exact_with_dropout_augmentation_and_streaming(
     assert 'continues after epoch 0, step 3' in capsys.readouterr().out
     assert rows_of(tmp_path / 'w') == [whole]  # with the digest of the weights
     assert not (point / 'checkpoints').exists() and not (point / 'checkpoint.msgpack').exists()
+
+
+def test_a_read_only_directory_costs_no_row_and_is_one_line(
+    finished, tmp_path, capsys, monkeypatch
+):
+    config, done = finished
+    workdir = tmp_path / 'w'
+    shutil.copytree(done, workdir)
+    rows = (workdir / 'results.jsonl').read_text().splitlines(keepends=True)
+    (workdir / 'results.jsonl').write_text(''.join(rows[:-1]))
+
+    def refusing(plain, writes):
+        def call(path, *given, **more):
+            if writes(*given, **more) and str(path).startswith(str(workdir)):
+                raise OSError(30, 'Read-only file system', str(path))
+            return plain(path, *given, **more)
+
+        return call
+
+    with monkeypatch.context() as patched:
+        mask = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+        patched.setattr(os, 'open', refusing(os.open, lambda flags, *_, **__: flags & mask))
+        patched.setattr(os, 'mkdir', refusing(os.mkdir, lambda *_, **__: True))
+        patched.setattr(os, 'unlink', refusing(os.unlink, lambda *_, **__: True))
+        patched.setattr(
+            'builtins.open', refusing(open, lambda mode='r', *_, **__: set(mode) & set('wax+'))
+        )
+        assert run.main(['--config', config, '--workdir', str(workdir)]) == 2
+    err = capsys.readouterr().err
+    assert err.count('\n') == 1 and 'Read-only file system' in err
+    assert (workdir / 'results.jsonl').read_text() == ''.join(rows[:-1])
+    assert run.main(['--config', config, '--workdir', str(workdir)]) == 0
+    assert (workdir / 'results.jsonl').read_text() == ''.join(rows)
