@@ -736,17 +736,19 @@ def test_weights_are_kept_of_the_final_runs(finished):
     assert net.apply(variables, np.zeros((2, 32, 32, 1)), train=False).shape == (2, 10)
 
 
+@pytest.mark.parametrize('dispatch, after', [(1, 6), (2, 8)])  # 8: the last
 def test_sigterm_inside_of_an_epoch_saves_the_step_and_the_same_command_goes_on(
-    tiny, tmp_path, capsys, monkeypatch
+    tiny, tmp_path, capsys, monkeypatch, dispatch, after
 ):
     words = ['--config', tiny, '--config.protocol.rates=()', '--only', 'pool=max,seed=0']
+    words += [f'--config.train.steps_per_dispatch={dispatch}']
     assert run.main([*words, '--workdir', str(tmp_path / 'whole')]) == 0
     (whole,) = rows_of(tmp_path / 'whole')
     plain = progress.Reporter.step
 
     def step(self, step, *more):
         plain(self, step, *more)
-        if step == 5:  # of 8, four an epoch
+        if step in (5, 6):  # of 8, four an epoch
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patched:
@@ -755,7 +757,7 @@ def test_sigterm_inside_of_an_epoch_saves_the_step_and_the_same_command_goes_on(
     assert 'Run the same command again to continue' in capsys.readouterr().err
     assert rows_of(tmp_path / 'w') == [] and list((tmp_path / 'w/leases').iterdir()) == []
     assert run.main([*words, '--workdir', str(tmp_path / 'w')]) == 0
-    assert 'continues after epoch 1, step 6' in capsys.readouterr().out
+    assert f'continues after epoch 1, step {after}' in capsys.readouterr().out
     assert rows_of(tmp_path / 'w') == [whole]
 
 

@@ -178,7 +178,7 @@ class _Group:
             self.state, values = self.program.step(self.state, batch, by_model)
             metrics.append(values)  # stays on the device until the epoch ends
             self.done += steps
-            if self.is_whole() and self.done < self.length.steps:
+            if self.is_whole():
                 keep(lambda: self.snapshot(self._partial(metrics, start, before)))
             latest = functools.partial(_latest_loss, metrics, self.count)
             on_step(self.done, self.length.steps, images, rates, latest)
