@@ -285,3 +285,15 @@ def test_every_link_of_the_readmes_leads_to_a_file(root, folder):
     assert links
     for link in links:
         assert (root / folder / link).exists(), link
+
+
+@pytest.mark.parametrize('net', ['resnet20', 'resnet32', 'resnet44', 'resnet56'])
+def test_the_errors_of_published_weights_are_those_of_the_stored_rows(root, net):
+    (row,) = files.read(root / f'experiments/stored/evaluate_cifar10-{net}/results.jsonl')
+    low, high = row['evaluation']['interval']
+    words = f'{row["test/error"]:.2%} [{low:.2%}, {high:.2%}]'.replace('%', '')
+    text = (root / 'experiments/stored/README.md').read_text()
+    assert (
+        row['test/count'] == 10_000
+        and f' | {words} |' in text.split(f'\n| {net} |')[1].splitlines()[0]
+    )
