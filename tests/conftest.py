@@ -34,6 +34,15 @@ def root(monkeypatch):
 
 
 @pytest.fixture
+def undrawn(monkeypatch):
+    """Sweeps end without figures and report, which take longer than a tiny training."""
+    from experiments.report import figures, page
+
+    monkeypatch.setattr(figures, 'write', lambda *_: ())
+    monkeypatch.setattr(page, 'write', lambda folder: folder / 'report.html')
+
+
+@pytest.fixture
 def tfds_dir():
     folder = os.environ.get('TFDS_DATA_DIR')
     if not folder or not (pathlib.Path(folder) / 'mnist').is_dir():

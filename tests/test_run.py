@@ -24,7 +24,7 @@ from cnns import layers, weights
 from experiments import files, progress, run, train
 from experiments import workdir as workdirs
 from experiments.data import records
-from experiments.report import compare, figures, page
+from experiments.report import compare, figures
 from experiments.runner import checkpoints
 from experiments.train import checkpoint, large, optim
 from experiments.workdir import WorkDir
@@ -74,11 +74,10 @@ def drawings():
 
 
 @pytest.fixture(autouse=True)
-def _undrawn(request, monkeypatch):
-    """All other tests draw nothing: figures and report take longer than a tiny sweep."""
+def _undrawn(request):
+    """All other tests draw nothing."""
     if 'drawings' not in request.fixturenames:
-        monkeypatch.setattr(figures, 'write', lambda *_: ())
-        monkeypatch.setattr(page, 'write', lambda folder: folder / 'report.html')
+        request.getfixturevalue('undrawn')
 
 
 def rows_of(workdir):
