@@ -1,17 +1,27 @@
-"""For every test: four virtual CPU devices, no compilation cache, the root's configs."""
+"""For every test: four virtual CPU devices, a compilation cache of the session, the root's
+configs."""
 
+import atexit
 import os
 import pathlib
+import shutil
+import tempfile
 
 # The suite compiles far more than it computes: a quarter of its time is LLVM's optimisation
 os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_backend_optimization_level=0'
+
+# Many tests compile the same programs. What this session compiles is kept until it ends, for both
+# of its processes and for those that tests start.
+if 'PYTEST_XDIST_WORKER' not in os.environ:
+    os.environ['JAX_COMPILATION_CACHE_DIR'] = tempfile.mkdtemp(prefix='compiled-')
+    os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
+    atexit.register(shutil.rmtree, os.environ['JAX_COMPILATION_CACHE_DIR'], ignore_errors=True)
 
 import jax
 import pytest
 from PIL import Image
 
 jax.config.update('jax_num_cpu_devices', 4)
-jax.config.update('jax_enable_compilation_cache', False)  # no test leaves files behind
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -21,6 +31,15 @@ def root(monkeypatch):
     """The project's folder, made the current one."""
     monkeypatch.chdir(ROOT)
     return ROOT
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Sweeps end without figures and report, which take longer than a tiny training."""
+    from experiments.report import figures, page
+
+    monkeypatch.setattr(figures, 'write', lambda *_: ())
+    monkeypatch.setattr(page, 'write', lambda folder: folder / 'report.html')
 
 
 @pytest.fixture

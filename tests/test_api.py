@@ -13,6 +13,7 @@ from configs import base
 from experiments import api, run, workdir
 from experiments.errors import UserError
 from experiments.evaluation import command, predict
+from experiments.report import figures, page
 
 RECIPE = """
 from configs import base
@@ -56,6 +57,8 @@ def commanded(tmp_path_factory):
     words = ['--config', f'{folder}/mine.py', '--workdir', f'{folder}/w']
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('XDG_CACHE_HOME', str(folder / 'cache'))
+        patch.setattr(figures, 'write', lambda *_: ())
+        patch.setattr(page, 'write', lambda folder: folder)
         assert run.main([*words, '--compilation_cache=off']) == 0
     return folder / 'w'
 

@@ -379,6 +379,7 @@ def test_layers_to_freeze_must_be_there_and_leave_some(images, names, message):
         train.program_of(config_of(train__freeze=names), images)
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_a_training_starts_from_the_work_directory_of_another_and_says_so(tmp_path, capsys):
     command = ['--config', str(ROOT / 'configs/base.py'), '--compilation_cache', 'off']
     fields = ['model.name=mlp_300', 'train.steps=2', 'data.limit=128', 'train.devices=1']

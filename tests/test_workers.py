@@ -39,6 +39,7 @@ WORKERS = """
 import json, os, pathlib, sys, time
 import numpy as np
 from experiments import files, run, train
+from experiments.report import figures, page
 from experiments.runner import leases, runner
 
 folder, count, seconds = pathlib.Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
@@ -61,7 +62,7 @@ def fit(configs, dataset, on_epoch, read_test, on_step, on_end, **given):
     return [row]
 
 train.fit_together = fit
-runner.figures.write, runner.page.write = lambda *_: (), lambda folder: folder / 'report.html'
+figures.write, page.write = lambda *_: (), lambda folder: folder / 'report.html'
 def begin(workdir):
     process = os.fork()
     if process:

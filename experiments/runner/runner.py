@@ -20,9 +20,6 @@ from experiments.files import sealed, unsealed
 from experiments.plan import start
 from experiments.plan.runs import FINAL, SELECT, Arm, Plan, Run, choose_learning_rate
 from experiments.progress import Reporter, note
-from experiments.report import figures, page, result_table
-from experiments.report.sentences import sentences
-from experiments.report.summary import summarise
 from experiments.runner import checkpoints, follow, interrupts, leases, lengths, watch
 from experiments.runner import team as teams
 from experiments.runner.rows import Row, label, outcome_columns, plan_file, row_of, words
@@ -457,12 +454,11 @@ class Runner:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # damaged lines were named when the folder was opened
             try:
-                summary, paths = self._draw_once()
+                found, paths = self._draw_once()
             finally:
                 self.leases.close()
-        self.console.print(result_table.terminal(summary))
-        for sentence in sentences(summary):
-            self.console.print(sentence)
+        for part in found:
+            self.console.print(part)
         if paths:
             self.console.print(f'written: {", ".join(map(str, paths))}')
         else:
@@ -476,8 +472,16 @@ class Runner:
                 status |= row['phase'] == FINAL or row['status'] == 'failed'
         return int(status)
 
-    def _draw_once(self) -> tuple[list[dict[str, Any]], list[Path]]:
-        """What `_draw` returns; without files where another worker has drawn all rows."""
+    def _draw_once(self) -> tuple[list[Any], list[Path]]:
+        """Writes plan, CSV, figure and report; returns table and sentences, and the files.
+
+        Without files where another worker has drawn all rows.
+        """
+        # Here, since matplotlib and statsmodels take seconds to import
+        from experiments.report import figures, page, result_table
+        from experiments.report.sentences import sentences
+        from experiments.report.summary import summarise
+
         while True:
             with self.workdir.writing():
                 if self.leases.claim(_DRAWING):
@@ -485,13 +489,23 @@ class Runner:
             self.shared = True
             time.sleep(min(_LOOK, self.leases.interval))
         self.workdir.refresh()
+        folder = self.workdir.folder
+        shown = lambda summary: [result_table.terminal(summary), *sentences(summary)]
         if self.shared and self._is_drawn():
-            return summarise(read_experiment(self.workdir.folder)), []
+            return shown(summarise(read_experiment(folder))), []
         for _ in range(_DRAWN):
-            summary, paths = self._draw()
+            drawn = self.workdir.read
+            self._write_plan()
+            experiment = read_experiment(folder)
+            summary = summarise(experiment)
+            with self.workdir.writing():
+                result_table.write_csv(folder / 'results.csv', summary)
+                drawings = figures.write(experiment, folder / 'figure')
+                paths = [folder / 'results.csv', *drawings, page.write(folder)]
+            self._write_plan(drawn=drawn)
             if not self.workdir.refresh():
                 break
-        return summary, paths
+        return shown(summary), paths
 
     def _is_drawn(self) -> bool:
         """Whether the files are of this plan and of all rows."""
@@ -501,20 +515,6 @@ class Runner:
         except (OSError, ValueError):
             return False
         return {**found, 'command': ''} == json.loads(json.dumps({**content, 'command': ''}))
-
-    def _draw(self) -> tuple[list[dict[str, Any]], list[Path]]:
-        """Writes plan, CSV, figure and report; returns the summary and the files."""
-        drawn = self.workdir.read
-        self._write_plan()
-        folder = self.workdir.folder
-        experiment = read_experiment(folder)
-        summary = summarise(experiment)
-        with self.workdir.writing():
-            result_table.write_csv(folder / 'results.csv', summary)
-            drawings = figures.write(experiment, folder / 'figure')
-            paths = [folder / 'results.csv', *drawings, page.write(folder)]
-        self._write_plan(drawn=drawn)
-        return summary, paths
 
 
 def _weights(run: str) -> str:
