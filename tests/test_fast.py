@@ -599,11 +599,11 @@ NETS = [
     ('lenet5', dict(pool='max', overlap=True), 32, False),
     ('lenet5_1998', {}, 32, False),
     ('cuda_convnet_18pct', {}, 32, False),
-    ('resnet18', dict(blocks=(1, 1, 1, 1), width=4), 64, False),
+    ('resnet18', dict(blocks=(1, 1), width=4), 64, False),
     ('resnet20', dict(blocks=1, width=8), 32, False),
     ('alexnet', dict(widths=(8, 8, 8, 8, 8), units=8), 196, False),
     ('vgg11_32px', dict(widths=(8, 8, 8, 8, 8)), 32, False),
-    ('googlenet_32px', {}, 32, 'inception_3a'),
+    ('googlenet_32px', {}, 16, 'inception_3a'),
 ]
 TRACED = [
     *(net[:3] for net in NETS),
@@ -668,13 +668,14 @@ HALF = [
     ('lenet5', dict(pool='max', fast=False), 32, False),
     ('mlp_300_100', {}, 28, False),
     ('cuda_convnet_13pct', {}, 24, False),
-    ('alexnet_32px', dict(widths=(32, 32, 64, 64, 64), units=64), 32, False),
-    ('vgg11_32px', dict(widths=(32, 64, 64, 64, 64), fast=False), 32, False),
     ('resnet20', dict(blocks=1), 32, False),
-    ('resnet20', dict(blocks=1, fast=False), 32, False),
     *(
+        # the same convolutions and products in other nets
         pytest.param(*row, marks=pytest.mark.long)
         for row in (
+            ('alexnet_32px', dict(widths=(32, 32, 64, 64, 64), units=64), 32, False),
+            ('vgg11_32px', dict(widths=(32, 64, 64, 64, 64), fast=False), 32, False),
+            ('resnet20', dict(blocks=1, fast=False), 32, False),
             ('lenet5_1998', {}, 32, False),
             ('cuda_convnet_19pct', {}, 32, False),
             ('googlenet_32px', {}, 8, 'inception_3a'),
