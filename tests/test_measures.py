@@ -1,5 +1,7 @@
 """Measures, each against a value computed by hand or by a plain loop."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ import cnns
 from cnns import layers
 from cnns.googlenet import Inception, Widths
 from experiments import measures
+from experiments.claims.computed.reading import drawn
 
 
 def made(name, count=6, side=None, **fields):
@@ -19,8 +22,7 @@ def made(name, count=6, side=None, **fields):
     shape = (count, side or height, side or width, channels)
     images = rng.normal(size=shape).astype(np.float32)
     labels = rng.integers(0, net.classes, count).astype(np.int32)
-    init = jax.jit(lambda key: net.init(key, images[:1], train=False))
-    return net, init(jax.random.PRNGKey(1)), images, labels
+    return net, drawn(net, shape[1], biases=0.0), images, labels
 
 
 MLP = dict(name='mlp_300', hidden=(5,), activation='relu')
@@ -167,7 +169,8 @@ def blocks():
     net, rng = Inceptions(), np.random.default_rng(0)
     images = rng.normal(size=(6, 4, 4, 3)).astype(np.float32)
     labels = rng.integers(0, 10, 6)
-    return net, net.init(jax.random.PRNGKey(1), images, train=False), images, labels
+    init = jax.jit(functools.partial(net.init, train=False))
+    return net, init(jax.random.PRNGKey(1), images), images, labels
 
 
 EDGES = {'1x1': (0, 2), '3x3': (2, 5), '5x5': (5, 9), 'pool_proj': (9, 14)}
@@ -176,7 +179,8 @@ EDGES = {'1x1': (0, 2), '3x3': (2, 5), '5x5': (5, 9), 'pool_proj': (9, 14)}
 def test_a_branch_at_zero_gives_the_block_without_its_channels(blocks):
     """Of the last block, whose channels the classifier averages: by NumPy."""
     net, variables, images, labels = blocks
-    block = np.asarray(net.apply(variables, images, train=False, features='inception_3b'))
+    apply = jax.jit(functools.partial(net.apply, train=False, features='inception_3b'))
+    block = np.asarray(apply(variables, images))
     fc = jax.tree.map(np.asarray, variables['params']['fc'])
     got = measures.branch_errors(net, variables, images, labels)
     assert list(got) == ['whole', *measures.branches(variables['params'])] and len(got) == 9
@@ -202,7 +206,7 @@ def test_gradients_by_branch_are_those_of_its_last_convolution(blocks):
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     kernel = variables['params']['inception_3a']['3x3']['conv']['kernel']
-    wanted = np.linalg.norm(np.ravel(jax.grad(loss)(kernel)))
+    wanted = np.linalg.norm(np.ravel(jax.jit(jax.grad(loss))(kernel)))
     got = measures.branch_gradient_norms(net, variables, images, labels)
     assert float(got['inception_3a/3x3']) == pytest.approx(wanted, rel=1e-4)
     assert list(got) == measures.branches(variables['params'])
