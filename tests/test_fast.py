@@ -682,17 +682,17 @@ def test_one_field_turns_the_fast_forms_off(name, fields, side):
 
 # jaxlib 0.12 fuses what is wide enough: with few channels, nothing goes wrong without `apart`
 HALF = [
-    ('lenet5', dict(pool='max', fast=False), 32, False),
     ('mlp_300_100', {}, 28, False),
     ('cuda_convnet_13pct', {}, 24, False),
     ('resnet20', dict(blocks=1), 32, False),
+    ('resnet20', dict(blocks=1, fast=False), 32, False),
     *(
-        # the same convolutions and products in other nets
+        # without `apart` of either form the two nets above fail; of those below vgg11 and resnet18
         pytest.param(*row, marks=pytest.mark.long)
         for row in (
+            ('lenet5', dict(pool='max', fast=False), 32, False),
             ('alexnet_32px', dict(widths=(32, 32, 64, 64, 64), units=64), 32, False),
             ('vgg11_32px', dict(widths=(32, 64, 64, 64, 64), fast=False), 32, False),
-            ('resnet20', dict(blocks=1, fast=False), 32, False),
             ('lenet5_1998', {}, 32, False),
             ('cuda_convnet_19pct', {}, 32, False),
             ('googlenet_32px', {}, 8, 'inception_3a'),
