@@ -617,8 +617,8 @@ NETS = [
     ('vgg11_32px', dict(widths=(8, 8, 8, 8, 8)), 32, False),
     ('googlenet_32px', {}, 32, 'inception_3a'),
 ]
-# Of layers that the others have too, and they take long to compile
-SLOW = ('vgg11_32px', 'googlenet_32px')
+# Of layers that the others have too, and they take long to compile; resnet20 trains above
+SLOW = ('vgg11_32px', 'googlenet_32px', 'resnet20')
 TRACED = [
     *(net[:3] for net in NETS),
     ('googlenet', {}, 224),
