@@ -51,6 +51,7 @@ OTHER_ROWS = (
     'plain20',
 )
 OWN_CODE = tuple(name for name in NAMES if name not in OTHER_ROWS)
+CHEAP = ('lenet5', 'lenet5_1998', 'mlp_300', 'mlp_batchnorm')  # a step takes a second to compile
 CASES = [
     (name, axis, value)
     for name in NAMES
@@ -101,20 +102,16 @@ def init(net, images):
     return jax.eval_shape(lambda x: net.init(jax.random.PRNGKey(0), x, train=False), images)
 
 
+@functools.cache
 def traced(name, **fields):
+    """Variables, marks and shape of the logits; of one trace, which initialises and trains."""
     # The plain forms: a fast one shows the operations of every platform
-    net, images = cnns.build(name, **fields, fast=False), images_of(name)
-    variables = init(net, images)
-    jaxpr = jax.make_jaxpr(
-        lambda v, x: net.apply(
-            v,
-            x,
-            train=True,
-            rngs={'dropout': jax.random.PRNGKey(0)},
-            mutable=['batch_stats', 'auxiliary'],
-        )
-    )(variables, images)
-    return variables, marks(jaxpr.jaxpr), jaxpr.out_avals[0].shape
+    net, keys = cnns.build(name, **fields, fast=False), jax.random.split(jax.random.PRNGKey(0))
+    jaxpr, (logits, variables) = jax.make_jaxpr(
+        lambda x: net.init_with_output(dict(zip(('params', 'dropout'), keys)), x, train=True),
+        return_shape=True,
+    )(images_of(name))
+    return variables, marks(jaxpr.jaxpr), logits.shape
 
 
 def count(variables):
@@ -175,22 +172,13 @@ def test_no_axis_leaks(name, changes):
     'name', [*OWN_CODE, *(pytest.param(name, marks=pytest.mark.long) for name in OTHER_ROWS)]
 )
 def test_one_factor_at_a_time(name):
-    images = images_of(name)
-    net = cnns.build(name)
-    output, variables = jax.eval_shape(
-        lambda x: net.init_with_output(jax.random.PRNGKey(0), x, train=False), images
-    )
-    shape, parameters = output.shape, count(variables)
-    assert shape == (2, net.classes)
-    for axis in set(cnns.axes_of(name)) - {'norm'}:
-        for value in set(cnns.values(name, axis)) - {cnns.axes_of(name)[axis]}:
-            changed, got = jax.eval_shape(
-                lambda x, f={axis: value}: cnns.build(name, **f).init_with_output(
-                    jax.random.PRNGKey(0), x, train=False
-                )[::-1],
-                images,
-            )
-            assert count(changed) == parameters and got.shape == shape, (axis, value)
+    usual = cnns.axes_of(name)
+    variables, _, shape = traced(name, **usual)
+    assert shape == (2, cnns.build(name).classes)
+    for axis in set(usual) - {'norm'}:
+        for value in set(cnns.values(name, axis)) - {usual[axis]}:
+            changed, _, got = traced(name, **usual | {axis: value})
+            assert count(changed) == count(variables) and got == shape, (axis, value)
 
 
 def test_a_new_activation_is_one_line_of_axes(monkeypatch):
@@ -291,7 +279,12 @@ def flips_side_by_side(name):
     return [flip for flip in flips_of(name) if 'overlap' in flip] + together
 
 
-@pytest.mark.parametrize('name', OWN_CODE)
+# Every setting is a program to compile. The nets that take longest have two of them in the next
+# test, which runs each value of their axes but some activations; those are one function in layers.
+@pytest.mark.parametrize(
+    'name',
+    [pytest.param(name, marks=[pytest.mark.long] * (name not in CHEAP)) for name in OWN_CODE],
+)
 def test_one_step_lowers_the_loss_at_every_value_of_every_axis(name, monkeypatch):
     settings = flips_side_by_side(name)
     assert {pair for setting in settings for pair in setting.items()} == {
@@ -300,8 +293,8 @@ def test_one_step_lowers_the_loss_at_every_value_of_every_axis(name, monkeypatch
     train_a_step(name, [{}, *settings], monkeypatch)
 
 
-# Of these one of each paper here; the long test has them all
-@pytest.mark.parametrize('name', ['alexnet', 'vgg11_lrn', 'googlenet', 'resnet50', 'plain20'])
+# Of OTHER_ROWS the bottleneck; the long test has them all
+@pytest.mark.parametrize('name', [*(name for name in OWN_CODE if name not in CHEAP), 'resnet50'])
 def test_one_step_lowers_the_loss_as_published_and_with_every_axis_flipped(name, monkeypatch):
     train_a_step(name, [{}, every_axis_flipped(name)], monkeypatch)
 
@@ -370,6 +363,8 @@ def test_bfloat16_is_close_to_float32():
     for name in ('lenet5', 'lenet5_1998'):
         images = np.random.default_rng(0).normal(size=(2, 32, 32, 1)).astype(np.float32)
         variables = filled(cnns.build(name), images)
-        exact = cnns.build(name).apply(variables, images, train=False)
-        half = cnns.build(name, dtype=jnp.bfloat16).apply(variables, images, train=False)
+        nets = cnns.build(name), cnns.build(name, dtype=jnp.bfloat16)
+        exact, half = (
+            jax.jit(functools.partial(net.apply, train=False))(variables, images) for net in nets
+        )
         assert 0 < np.abs(half - exact).max() < 0.05 * np.abs(exact).max() + 0.05

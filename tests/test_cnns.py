@@ -1,6 +1,7 @@
 """build and names: an explicit dictionary whose errors name the nearest valid thing."""
 
 import dataclasses
+import functools
 import pathlib
 import re
 import subprocess
@@ -86,6 +87,14 @@ def test_cnns_imports_nothing_of_ours_and_only_array_libraries():
     for path in folder.rglob('*.py'):
         for package in re.findall(r'^(?:from|import) (\w+)', path.read_text(), re.M):
             assert package in allowed, path
+
+
+@functools.cache
+def initialised(name):
+    """The net, the shapes of two images, and of its variables."""
+    net, images = cnns.build(name), jax.ShapeDtypeStruct((2, *cnns.NETS[name].input), jnp.float32)
+    init = functools.partial(net.init, train=False)
+    return net, images, jax.eval_shape(init, jax.random.PRNGKey(0), images)
 
 
 def shapes(name, side=None, **fields):
@@ -183,17 +192,16 @@ def test_one_image_without_a_batch_is_refused_with_the_remedy():
 def test_features_are_the_last_hidden_layer_or_a_named_one():
     net = cnns.build('lenet5', norm='batch')
     images = np.random.default_rng(0).normal(size=(2, 32, 32, 1)).astype(np.float32)
-    variables = net.init(jax.random.PRNGKey(0), images, train=False)
-    hidden = net.apply(variables, images, train=False, features=True)
+    variables = jax.jit(functools.partial(net.init, train=False))(jax.random.PRNGKey(0), images)
+    apply = lambda v, x, **asked: net.apply(v, x, train=False, **asked)
+    hidden, logits, pooled = jax.jit(
+        lambda v, x: (apply(v, x, features=True), apply(v, x), apply(v, x, features='S2'))
+    )(variables, images)
     assert hidden.shape == (2, 84)
-    last = variables['params']['OUT']
-    np.testing.assert_allclose(
-        hidden @ last['kernel'] + last['bias'],
-        net.apply(variables, images, train=False),
-        rtol=1e-5,
-        atol=1e-5,
-    )
-    assert net.apply(variables, images, train=False, features='S2').shape == (2, 14, 14, 6)
+    last = jax.device_get(variables['params']['OUT'])
+    expected = np.asarray(hidden) @ last['kernel'] + last['bias']
+    np.testing.assert_allclose(expected, logits, rtol=1e-5, atol=1e-5)
+    assert pooled.shape == (2, 14, 14, 6)
     with pytest.raises(ValueError, match="unknown layer 'conv1'. Allowed: C1, S2"):
         net.apply(variables, images, train=False, features='conv1')
 
@@ -216,9 +224,7 @@ def test_features_are_the_last_hidden_layer_or_a_named_one():
     ],
 )
 def test_any_layer_or_block_can_be_asked_for_by_name(name, layer, shape):
-    net = cnns.build(name)
-    images = jax.ShapeDtypeStruct((2, *cnns.NETS[name].input), jnp.float32)
-    variables = jax.eval_shape(lambda x: net.init(jax.random.PRNGKey(0), x, train=False), images)
+    net, images, variables = initialised(name)
     got = jax.eval_shape(
         lambda v, x: net.apply(v, x, train=False, features=layer), variables, images
     )
@@ -253,9 +259,7 @@ def test_a_fresh_import_has_the_submodules_and_the_version():
     ],
 )
 def test_parameters_keep_the_paths_that_stored_weights_have(name, path, shape):
-    net = cnns.build(name)
-    images = jax.ShapeDtypeStruct((1, *cnns.NETS[name].input), jnp.float32)
-    leaf = jax.eval_shape(lambda x: net.init(jax.random.PRNGKey(0), x, train=False), images)
+    leaf = initialised(name)[2]
     for part in ('params', *path.split('/')):
         leaf = leaf[part]
     assert leaf.shape == shape
@@ -303,15 +307,14 @@ def test_remat_of_a_nets_class_changes_no_gradient(name):
     jaxprs = [str(jax.make_jaxpr(jax.grad(loss(one)))(shapes, x)) for one in (net, again)]
     assert ['remat' in text or 'checkpoint' in text for text in jaxprs] == [False, True]
     if name == 'lenet5':
-        v = net.init(jax.random.key(0), x, False)
+        v = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.1, leaf.dtype), shapes)
         one, other = (jax.jit(jax.grad(loss(net)))(v, x) for net in (net, again))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-6), one, other)
 
 
 def test_googlenet_in_inference_takes_every_side_with_auxiliary_classifiers_too():
-    net = cnns.build('googlenet')
+    net, _, shapes = initialised('googlenet')
     at = lambda side: jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-    shapes = jax.eval_shape(lambda x: net.init(jax.random.key(0), x, False), at(224))
     for side in (192, 256):
         logits = jax.eval_shape(lambda v, x: net.apply(v, x, False), shapes, at(side))
         assert logits.shape == (1, 1000)

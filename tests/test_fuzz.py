@@ -97,7 +97,7 @@ def test_damaged_files_end_in_one_line_or_change_nothing_unsaid(whole, tmp_path,
         try:
             status = main([str(whole), '--markdown'])
             out, err = capsys.readouterr()
-            if status == 0 and number % 20 == 0:  # drawing takes long
+            if status == 0 and number % 40 == 0:  # drawing takes long
                 render(compare.read([whole]))
                 with warnings.catch_warnings():
                     warnings.simplefilter('ignore')

@@ -1,5 +1,7 @@
 """Measures, each against a value computed by hand or by a plain loop."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ import cnns
 from cnns import layers
 from cnns.googlenet import Inception, Widths
 from experiments import measures
+from experiments.claims.computed.reading import drawn
 
 
 def made(name, count=6, side=None, **fields):
@@ -19,8 +22,20 @@ def made(name, count=6, side=None, **fields):
     shape = (count, side or height, side or width, channels)
     images = rng.normal(size=shape).astype(np.float32)
     labels = rng.integers(0, net.classes, count).astype(np.int32)
-    init = jax.jit(lambda key: net.init(key, images[:1], train=False))
-    return net, init(jax.random.PRNGKey(1)), images, labels
+    return net, drawn(net, shape[1], biases=0.0), images, labels
+
+
+def of(measure, net, *arrays):
+    """What a measure finds, in its order; compiled, as in training."""
+    names = []
+
+    def values(*arrays):
+        found = measure(net, *arrays)
+        names.extend(found)
+        return list(found.values())
+
+    found = jax.jit(values)(*arrays)
+    return dict(zip(names, found, strict=True))
 
 
 MLP = dict(name='mlp_300', hidden=(5,), activation='relu')
@@ -41,7 +56,7 @@ def test_gradient_norms_are_those_of_the_chain_rule_by_hand():
     softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     delta = (softmax - np.eye(10)[labels]) / len(labels)
     back = delta @ p['fc2']['kernel'].T * (sums > 0)
-    got = measures.gradient_norms(net, variables, images, labels)
+    got = of(measures.gradient_norms, net, variables, images, labels)
     assert list(got) == ['fc1', 'fc2']
     assert float(got['fc1']) == pytest.approx(np.linalg.norm(x.T @ back), rel=1e-4)
     assert float(got['fc2']) == pytest.approx(np.linalg.norm(hidden.T @ delta), rel=1e-4)
@@ -63,7 +78,7 @@ def test_gradient_norms_are_without_dropout_and_with_the_statistics_of_the_batch
     _, _, images, labels = made(**MLP)
     net = Dropping(channels=1)
     variables = net.init(jax.random.PRNGKey(0), images, train=False)
-    got = measures.gradient_norms(net, variables, images, labels)
+    got = of(measures.gradient_norms, net, variables, images, labels)
     p = jax.tree.map(np.asarray, variables['params'])
 
     def loss(kernel):
@@ -88,30 +103,30 @@ def test_the_correlation_of_channels_is_that_of_each_pair_by_hand():
             if hidden[:, i].std() and hidden[:, j].std()
         ]
     )
-    got = measures.channel_correlations(net, variables, images, labels)
+    got = of(measures.channel_correlations, net, variables, images, labels)
     assert float(got['fc1']) == pytest.approx(wanted, rel=1e-3)
 
 
 def test_responses_are_the_sums_before_the_activation():
     net, variables, images, labels = made(**MLP)
     _, _, sums, _, logits = by_hand(variables, images)
-    got = measures.response_deviations(net, variables, images, labels)
+    got = of(measures.response_deviations, net, variables, images, labels)
     assert float(got['fc1']) == pytest.approx(sums.std(), rel=1e-4)
     assert float(got['fc2']) == pytest.approx(logits.std(), rel=1e-4)
-    means = measures.response_means(net, variables, images, labels)
+    means = of(measures.response_means, net, variables, images, labels)
     assert float(means['fc1']) == pytest.approx(sums.mean(), rel=1e-3)
-    percentiles = measures.response_percentiles(net, variables, images, labels)
+    percentiles = of(measures.response_percentiles, net, variables, images, labels)
     wanted = np.percentile(sums[:, 0], [15, 50, 85])
     np.testing.assert_allclose(percentiles['fc1'], wanted, rtol=1e-3)
 
 
 def test_responses_of_a_layer_with_batch_norm_are_those_after_it():
     net, variables, images, labels = made('resnet20', blocks=1, width=2)
-    names = measures.response_deviations(net, variables, images, labels)
+    names = of(measures.response_deviations, net, variables, images, labels)
     assert list(names)[:3] == ['conv1', 'conv2_1/conv1', 'conv2_1/conv2'] and 'fc' in names
     doubled = jax.tree.map(lambda leaf: leaf, variables)
     doubled['params']['conv4_1']['conv2']['norm']['scale'] *= 2
-    again = measures.response_deviations(net, doubled, images, labels)
+    again = of(measures.response_deviations, net, doubled, images, labels)
     assert float(again['conv4_1/conv2']) == pytest.approx(
         2 * float(names['conv4_1/conv2']), rel=1e-4
     )
@@ -121,11 +136,11 @@ def test_responses_of_a_layer_with_batch_norm_are_those_after_it():
 def test_a_unit_is_dead_if_no_image_makes_it_positive():
     net, variables, images, labels = made(**MLP)
     variables['params']['fc1']['bias'] = jnp.array([-1e6, 0.0, 1e6, -1e6, 0.0])
-    got = measures.dead_units(net, variables, images, labels)
+    got = of(measures.dead_units, net, variables, images, labels)
     assert float(got['fc1']) == pytest.approx(2 / 5)
     net, variables, images, labels = made('lenet5', activation='relu')
     variables['params']['C3']['conv']['bias'] = jnp.full(16, -1e6).at[0].set(1e6)
-    assert float(measures.dead_units(net, variables, images, labels)['C3']) == pytest.approx(
+    assert float(of(measures.dead_units, net, variables, images, labels)['C3']) == pytest.approx(
         15 / 16
     )
 
@@ -167,7 +182,8 @@ def blocks():
     net, rng = Inceptions(), np.random.default_rng(0)
     images = rng.normal(size=(6, 4, 4, 3)).astype(np.float32)
     labels = rng.integers(0, 10, 6)
-    return net, net.init(jax.random.PRNGKey(1), images, train=False), images, labels
+    init = jax.jit(functools.partial(net.init, train=False))
+    return net, init(jax.random.PRNGKey(1), images), images, labels
 
 
 EDGES = {'1x1': (0, 2), '3x3': (2, 5), '5x5': (5, 9), 'pool_proj': (9, 14)}
@@ -176,9 +192,10 @@ EDGES = {'1x1': (0, 2), '3x3': (2, 5), '5x5': (5, 9), 'pool_proj': (9, 14)}
 def test_a_branch_at_zero_gives_the_block_without_its_channels(blocks):
     """Of the last block, whose channels the classifier averages: by NumPy."""
     net, variables, images, labels = blocks
-    block = np.asarray(net.apply(variables, images, train=False, features='inception_3b'))
+    apply = jax.jit(functools.partial(net.apply, train=False, features='inception_3b'))
+    block = np.asarray(apply(variables, images))
     fc = jax.tree.map(np.asarray, variables['params']['fc'])
-    got = measures.branch_errors(net, variables, images, labels)
+    got = of(measures.branch_errors, net, variables, images, labels)
     assert list(got) == ['whole', *measures.branches(variables['params'])] and len(got) == 9
     for branch, (low, high) in EDGES.items():
         x = block.copy()
@@ -202,8 +219,8 @@ def test_gradients_by_branch_are_those_of_its_last_convolution(blocks):
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     kernel = variables['params']['inception_3a']['3x3']['conv']['kernel']
-    wanted = np.linalg.norm(np.ravel(jax.grad(loss)(kernel)))
-    got = measures.branch_gradient_norms(net, variables, images, labels)
+    wanted = np.linalg.norm(np.ravel(jax.jit(jax.grad(loss))(kernel)))
+    got = of(measures.branch_gradient_norms, net, variables, images, labels)
     assert float(got['inception_3a/3x3']) == pytest.approx(wanted, rel=1e-4)
     assert list(got) == measures.branches(variables['params'])
 

@@ -71,17 +71,20 @@ GOLDEN = {
 }
 
 
+# Run once: compiling it well would cost more than it saves
+QUICK = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
+
+
 def test_no_net_lacks_its_row():
     assert set(GOLDEN) == set(cnns.names())
 
 
-# A plain net of 1,202 layers takes as long to trace as 20 others, and is traced as plain110 is
+# Nets of 1,202 layers take as long to trace as all others together
+DEEP = ('resnet1202', 'plain1202')
+
+
 @pytest.mark.parametrize(
-    'name',
-    [
-        pytest.param(name, marks=pytest.mark.long) if name == 'plain1202' else name
-        for name in GOLDEN
-    ],
+    'name', [pytest.param(name, marks=[pytest.mark.long] * (name in DEEP)) for name in GOLDEN]
 )
 def test_parameters_multiply_adds_layers_and_receptive_field(name):
     net = models.describe(name)
@@ -90,9 +93,28 @@ def test_parameters_multiply_adds_layers_and_receptive_field(name):
     assert {'input', 'year', 'paper', 'paper_parameters', 'family'} <= set(net)
 
 
-def test_the_table_of_nets_is_what_the_command_prints(root, capsys):
-    assert command.main(['--markdown']) == 0  # all nets, each traced once in this file
-    assert capsys.readouterr().out.strip() in (root / 'cnns/README.md').read_text()
+@pytest.mark.parametrize('name', DEEP)
+def test_each_more_block_adds_as_much_up_to_1202_layers(name):
+    small = name.replace('1202', '20')
+    assert cnns.NETS[name].fields == cnns.NETS[small].fields | {'blocks': 200}
+    one, two = (models.describe(small, blocks=count) for count in (1, 2))
+    keys = ('parameters', 'macs', 'layers', 'receptive_field')
+    assert tuple(one[key] + 199 * (two[key] - one[key]) for key in keys) == GOLDEN[name]
+
+
+@pytest.mark.parametrize('absent', [DEEP, pytest.param((), marks=pytest.mark.long)], ids=len)
+def test_the_table_of_nets_is_what_the_command_prints(absent, root, capsys, monkeypatch):
+    shown = [name for name in cnns.names() if name not in absent]
+    monkeypatch.setattr(cnns, 'names', lambda: shown)
+    assert command.main(['--markdown']) == 0  # each net is traced once in this file
+    lines = (root / 'cnns/README.md').read_text().splitlines()
+    rows = {name: line for name in absent for line in lines if line.startswith(f'| {name} |')}
+    for name, row in rows.items():
+        parameters, macs, layers, field = GOLDEN[name]
+        assert f'| {parameters:,} |' in row and f'| {macs:,} | {layers} | {field} |' in row
+    assert list(rows) == list(absent)
+    others = '\n'.join(line for line in lines if line not in rows.values())
+    assert capsys.readouterr().out.strip() in others
 
 
 # Other choices of the same nets: name, fields, parameters.
@@ -109,7 +131,6 @@ CHOICES = [
     ('resnet20', dict(shortcut='B'), 272_474),
     # torchvision's, with batch norm instead of biases; its 3x3 branch must not come out unasked
     ('googlenet', dict(aux=False, norm='batch', third_kernel=3), 6_624_904),
-    ('googlenet', dict(aux=False, norm='batch'), 7_005_832),
     ('googlenet', dict(norm='batch', third_kernel=3), 13_004_888),
     ('googlenet', dict(norm='batch'), 13_385_816),
     ('googlenet', dict(), 13_378_280),
@@ -149,10 +170,18 @@ def count(tree):
 
 
 def shape_of(name, layer, side=None, **fields):
-    net, images, variables = variables_of(name, side, **fields)
+    net, images, variables = variables_of(name, **fields)
+    if side:  # which changes no variable
+        images = images.update(shape=(1, side, side, images.shape[-1]))
     return jax.eval_shape(
         lambda v, x: net.apply(v, x, train=False, features=layer), variables, images
     ).shape[1:]
+
+
+@functools.cache
+def rows_of(name, side):
+    """{layer: its row}, of one trace."""
+    return {row['layer']: row for row in models.describe(name, side)['rows']}
 
 
 @pytest.mark.parametrize('name, fields, parameters', CHOICES, ids=str)
@@ -230,7 +259,7 @@ def test_alexnet_has_the_same_maps_from_224_and_227(name, side):
     widths = dict(zip(('conv1', 'conv2', 'conv3', 'conv4', 'conv5'), cnns.build(name).widths))
     for layer, size, _ in ALEXNET_MAPS:
         width = widths['conv' + layer[-1]]
-        assert shape_of(name, layer, side) == (size, size, width), layer
+        assert rows_of(name, side)[layer]['output'] == [size, size, width], layer
     assert count(variables_of(name, side)[2]['params']) == GOLDEN[name][0]
 
 
@@ -246,10 +275,12 @@ def test_alexnet_layer_by_layer():
         fc7=16781312,
         fc8=4097000,
     )
+    rows = rows_of('alexnet', None)
     for layer, size, width in ALEXNET_MAPS:
-        assert shape_of('alexnet', layer) == (size, size, width)
-    fields = {row['layer']: row['receptive_field'] for row in models.describe('alexnet')['rows']}
-    assert [fields[f'conv{i}'] for i in range(1, 6)] == [11, 51, 99, 131, 163]
+        assert rows[layer]['output'] == [size, size, width]
+    assert shape_of('alexnet', 'pool5') == (6, 6, 256)
+    fields = [rows[f'conv{i}']['receptive_field'] for i in range(1, 6)]
+    assert fields == [11, 51, 99, 131, 163]
 
 
 def test_alexnet_at_224_rounded_down_would_be_another_net():
@@ -279,6 +310,11 @@ def test_vgg_heads_have_the_same_variables():
     assert trees[0] == trees[1]
 
 
+def applied(net, **how):
+    """The net as a compiled function of variables and images."""
+    return jax.jit(functools.partial(net.apply, **dict(train=False) | how), compiler_options=QUICK)
+
+
 def test_the_dense_head_equals_the_fully_connected_head_at_224():
     fields = dict(column='A', widths=(2, 2, 4, 4, 8), units=16, classes=5)
     rng = np.random.default_rng(0)
@@ -288,10 +324,21 @@ def test_the_dense_head_equals_the_fully_connected_head_at_224():
     variables = jax.tree.map(
         lambda leaf: 0.3 * rng.normal(size=leaf.shape).astype(np.float32), shapes
     )
-    expected = full.apply(variables, images, train=False)
-    got = vgg.VGG(**fields, head='convolutional').apply(variables, images, train=False)
+    expected, got = (
+        applied(net)(variables, images) for net in (full, full.clone(head='convolutional'))
+    )
     assert np.abs(expected).max() > 1e-3
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
+
+
+@functools.cache
+def outputs_of_blocks():
+    """What the modules of GoogLeNet give, of one trace."""
+    net, images, variables = variables_of('googlenet')
+    how = dict(train=False, capture_intermediates=True, mutable=['intermediates'])
+    return jax.eval_shape(functools.partial(net.apply, **how), variables, images)[1][
+        'intermediates'
+    ]
 
 
 @pytest.mark.parametrize(
@@ -313,7 +360,7 @@ def test_inception_blocks_have_their_widths_and_weights(block, width, weights):
     kernels = {name: layer['conv']['kernel'].shape for name, layer in params.items()}
     assert sum(map(math.prod, kernels.values())) == weights
     assert kernels['5x5'][:2] == (5, 5)  # the papers' branch, not torchvision's 3x3
-    assert shape_of('googlenet', f'inception_{block}')[-1] == width
+    assert outputs_of_blocks()[f'inception_{block}']['__call__'][0].shape[-1] == width
     if block in ('3a', '5b'):
         assert count(params) == {'3a': 163_696, '5b': 1_444_080}[block]
 
@@ -443,11 +490,8 @@ def initialised(name, side, **fields):
     """Freshly initialised parameters as NumPy arrays."""
     net = cnns.build(name, **fields)
     images = np.zeros((1, side, side, net.channels), np.float32)
-    # Run once: compiling it well would cost more than it saves
-    quick = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
-    init = jax.jit(lambda key: net.init(key, images, train=False)['params'], compiler_options=quick)
-    params = init(jax.random.PRNGKey(0))
-    return jax.tree.map(np.asarray, params)
+    init = jax.jit(lambda key: net.init(key, images, train=False)['params'], compiler_options=QUICK)
+    return jax.device_get(init(jax.random.PRNGKey(0)))
 
 
 @pytest.mark.parametrize(
@@ -542,14 +586,14 @@ def test_dropout_zeroes_its_share_of_the_units_and_none_at_0(name, fields):
     variables = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.1, np.float32), shapes)
     x = np.ones((4, *images.shape[1:]), np.float32)
 
-    def scores(dropout, key):
-        rngs = {'dropout': jax.random.PRNGKey(key)}
-        return np.asarray(net.clone(dropout=dropout).apply(variables, x, train=True, rngs=rngs))
+    def scores(dropout, *keys):
+        dropping = applied(net.clone(dropout=dropout), train=True)
+        return [dropping(variables, x, rngs={'dropout': jax.random.PRNGKey(key)}) for key in keys]
 
-    calm = np.asarray(net.apply(variables, x, train=False))
-    np.testing.assert_allclose(scores(0.0, 0), calm, rtol=1e-5)
-    assert not np.allclose(scores(0.5, 0), scores(0.5, 1))
-    assert not np.allclose(scores(0.5, 0), calm)
+    calm = applied(net)(variables, x)
+    np.testing.assert_allclose(scores(0.0, 0)[0], calm, rtol=1e-5)
+    one, other = scores(0.5, 0, 1)
+    assert not np.allclose(one, other) and not np.allclose(one, calm)
 
 
 def test_the_small_googlenet_has_auxiliary_classifiers_on_maps_of_16():

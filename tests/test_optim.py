@@ -208,7 +208,17 @@ UNSCHEDULED = ('sm3', 'fromage')  # take no schedule, in some versions of optax
 FIELDS = dict(adamw=dict(b1=0.7, nesterov=True), rmsprop=dict(momentum=0.5, centered=True))
 
 
-@pytest.mark.parametrize('rule', optimisers.names())
+# One of each way to be made: with fields, with a decay of its own, without a schedule, and others
+WAYS = ('adam', 'adamw', 'rmsprop', 'lion', 'lamb', 'lars', 'adafactor', 'sm3', 'fromage')
+
+
+@pytest.mark.parametrize(
+    'rule',
+    [
+        pytest.param(rule, marks=[pytest.mark.long] * (rule not in WAYS))
+        for rule in optimisers.names()
+    ],
+)
 def test_an_optimiser_by_name_is_that_of_optax_with_the_rate_as_its_schedule(rule):
     given = FIELDS.get(rule, {})
     changes = {f'optimiser_fields__{name}': value for name, value in given.items()}

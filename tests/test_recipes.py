@@ -293,7 +293,10 @@ def test_every_recipe_names_a_command_that_works_and_what_to_expect(tmp_path, mo
         assert 'not measured here' in text or 'README' in text, path.name
 
 
-@pytest.mark.parametrize('recipe', ['cuda_convnet_cifar10:80sec', 'lenet_mnist:distorted'])
+@pytest.mark.parametrize(
+    'recipe',
+    [pytest.param('cuda_convnet_cifar10:80sec', marks=pytest.mark.long), 'lenet_mnist:distorted'],
+)  # the long one takes the same way with another net
 def test_a_cheap_recipe_trains_as_a_smoke_test(recipe):
     config = config_file(f'{recipe},smoke').make()
     row = train.fit(config, data.load(config.data), read_test=True)

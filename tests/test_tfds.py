@@ -32,22 +32,25 @@ def test_an_unprepared_set_ends_with_the_command_to_run(tmp_path):
         data.load(fields('mnist', dir=str(tmp_path)))
 
 
-def test_mnist_is_the_published_one_in_its_hashed_order(tfds_dir):
-    # published counts per digit of the two splits; the labels are read without decoding an image
-    splits = data.open_splits(fields('mnist', dir=tfds_dir))[1]
-    counts = {
-        name: np.bincount([label for _, label in records.fetch(range(len(records)))])
-        for name, records in splits.items()
-    }
-    assert counts['train'].tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    assert counts['test'].tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+def test_mnist_is_the_published_one(tfds_dir):
     mnist = data.load(fields('mnist', dir=tfds_dir, side=32, train='test', test='train[:100]'))
-    assert [len(split.labels) for split in (mnist.train, mnist.validation)] == [9000, 1000]
+    splits = mnist.train, mnist.validation
+    assert [len(split.labels) for split in splits] == [9000, 1000]
+    # published counts per digit of the test split
+    counts = np.bincount(np.concatenate([split.labels for split in splits]))
+    assert counts.tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     assert mnist.train.images.shape[1:] == (32, 32, 1)
     # 33.791 is the mean grey level of the 28x28 test split; the border adds zeros only
-    both = np.concatenate([mnist.train.images, mnist.validation.images])
+    both = np.concatenate([split.images for split in splits])
     assert abs(both.mean() * 32**2 / 28**2 - 33.791) < 1e-3
     assert both[:, :2].max() == both[:, :, 30:].max() == 0
+
+
+@pytest.mark.long  # as the test split above, with six times the images
+def test_the_digits_to_train_on_are_as_many_as_published(tfds_dir):
+    records = data.open_splits(fields('mnist', dir=tfds_dir))[1]['train']
+    counts = np.bincount([label for _, label in records.fetch(range(len(records)))])
+    assert counts.tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
 
 
 def split_of(group, name):
@@ -74,8 +77,9 @@ def test_a_missing_shard_is_named(tfds_dir, tmp_path):
 
 
 def test_a_split_that_nobody_asked_for_may_be_absent_or_empty(tfds_dir, tmp_path, capsys):
-    shard = copied(tfds_dir, tmp_path)
-    halves = dict(dir=str(tmp_path), train='train[:50]', test='train[50:90]')
+    copied(tfds_dir, tmp_path)
+    (shard,) = tmp_path.rglob('mnist-train*')  # the larger one, which takes long to show and check
+    halves = dict(dir=str(tmp_path), train='test[:50]', test='test[50:90]')
     for change in ('absent', 'empty'):
         if change == 'absent':
             shard.unlink()
@@ -83,20 +87,20 @@ def test_a_split_that_nobody_asked_for_may_be_absent_or_empty(tfds_dir, tmp_path
             info = shard.parent / 'dataset_info.json'
             read = json.loads(info.read_text())
             for split in read['splits']:
-                if split['name'] == 'test':
+                if split['name'] == 'train':
                     split['shardLengths'] = []
             info.write_text(json.dumps(read))
         assert len(data.load(fields('mnist', **halves)).train.labels) == 45
         with pytest.raises(UserError, match='is missing|is empty'):
-            data.load(fields('mnist', dir=str(tmp_path), train='train[:50]'))
+            data.load(fields('mnist', dir=str(tmp_path), test='test[:50]'))
     words = ['mnist', '--data_dir', str(tmp_path)]
     assert commands.main(['show', *words, '--out', str(tmp_path / 'a.png')]) == 0
     out = capsys.readouterr().out
-    assert 'train: 60,000 images' in out and "split 'test' is empty" in out
-    next(shard.parent.glob('mnist-train*')).unlink()
+    assert 'test: 10,000 images' in out and "split 'train' is empty" in out
+    next(shard.parent.glob('mnist-test*')).unlink()
     assert commands.main(['check', *words]) == 1
     out = capsys.readouterr().out
-    assert "of split 'train' is missing" in out and "split 'test' is empty" in out
+    assert "of split 'test' is missing" in out and "split 'train' is empty" in out
 
 
 @pytest.mark.parametrize('way', ['data.dir', 'TFDS_DATA_DIR', 'neither'])
