@@ -209,7 +209,8 @@ def test_a_measure_is_read_after_the_last_epoch():
     assert judge.measured(row, 'shift_errors', '2', '0') == 0.9
 
 
-def test_a_planted_effect_of_the_margins_size_is_found_with_the_stated_power():
+def test_a_planted_effect_of_the_margins_size_is_found_with_the_stated_power(monkeypatch):
+    monkeypatch.setattr('gc.collect', lambda: 0)  # statsmodels calls it every time
     rng, found = np.random.default_rng(1), 0
     n = statistics.seeds_needed(0.25, 0.4, 0.95, False)
     for _ in range(300):

@@ -9,6 +9,11 @@ from experiments.claims import ledger, trained
 from experiments.workdir import Experiment
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr('gc.collect', lambda: 0)  # statsmodels calls it every time
+
+
 def experiment(arms, comparisons=(), **more):
     """arms: {label: (test error in percent, other columns)}; five seeds with a little noise."""
     rows = []

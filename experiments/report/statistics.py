@@ -23,6 +23,7 @@ import numpy as np
 import scipy.stats
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.contingency_tables import mcnemar as _mcnemar
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestIndPower, TTestPower
 from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 
@@ -127,17 +128,14 @@ def holm(p: Sequence[float], level: float = 0.95) -> tuple[list[float], list[flo
     1 - (1 - level) / (m - i) for the i-th smallest p value of m, i from 0, as long as all smaller
     ones are rejected; the first that is not, and all after it, have the level at which it stopped.
     """
-    # statsmodels' multipletests collects garbage at each call: with JAX loaded, a tenth of a second
-    adjusted, levels = [1.0] * len(p), [level] * len(p)
-    largest = stopped = 0.0
+    adjusted = multipletests(p, alpha=1 - level, method='holm')[1]
+    levels, stopped = [level] * len(p), 0.0
     for place, index in enumerate(np.argsort(p, kind='stable')):
-        largest = max(largest, float(p[index]) * (len(p) - place))
-        adjusted[index] = min(largest, 1.0)
         alpha = stopped or (1 - level) / (len(p) - place)
         if p[index] > alpha:
             stopped = alpha
         levels[index] = 1 - alpha
-    return adjusted, levels
+    return [float(value) for value in adjusted], levels
 
 
 def crossed(
