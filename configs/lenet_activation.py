@@ -15,7 +15,7 @@ weights, which suit a tanh and are small for ReLU.
 
 The two kinds of output have losses of another size, and so learning rates of their own.
 
-Its results are not measured here.
+The results are in experiments/stored/README.md.
 """
 
 from configs import lenet_c3

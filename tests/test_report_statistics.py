@@ -98,6 +98,14 @@ def test_the_seeds_needed_find_the_margin_with_the_stated_power(paired):
     assert found[1] / 800 < 0.8
 
 
+def test_an_arm_of_equal_values_is_compared_by_the_noise_of_the_other():
+    stuck, noisy = dict(enumerate([0.8865] * 5)), {0: 0.02, 1: 0.03, 2: 0.02, 3: 0.03, 4: 0.025}
+    found = statistics.difference(stuck, noisy)
+    assert (found.effect, found.low, found.high) == pytest.approx(
+        (-0.8615, *(value - 0.8865 for value in by_hand(list(noisy.values()), 0.95)[1:]))
+    )
+
+
 def test_the_seeds_needed_are_those_of_the_notes():
     """0.25 points: 0.51 with 5, 0.38 with 8, 0.34 with 10 seeds (two-sided 5 %, unpaired)."""
     for n, resolved in ((5, 0.51), (8, 0.38), (10, 0.34)):

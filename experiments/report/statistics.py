@@ -78,10 +78,12 @@ def difference(
         # equal values: no noise was seen, so none can be stated
         p = 1.0 if effect == 0 else 0.0
         return Difference(effect, effect, effect, p, n, paired, correlation, 0.0)
-    if paired:
-        test = scipy.stats.ttest_rel(two, one)
-    else:
-        test = scipy.stats.ttest_ind(two, one, equal_var=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', RuntimeWarning)  # of an arm whose values are all equal
+        if paired:
+            test = scipy.stats.ttest_rel(two, one)
+        else:
+            test = scipy.stats.ttest_ind(two, one, equal_var=False)
     low, high = test.confidence_interval(level)
     low, high, p = float(low), float(high), float(test.pvalue)
     return Difference(effect, low, high, p, n, paired, correlation, deviation)
