@@ -4,12 +4,11 @@
     python -m experiments.run --config configs/five_classes.py:cifar10
 
     argument     net                                          images        epochs
-    imagenette   ResNet-20 with 8 channels in conv1, crops    about 4,700   15
+    imagenette   ResNet-20 with 8 channels in conv1, crops    about 4,300   15
                  of 64x64 from whole photographs
     cifar10      cuda-convnet's of four layers (its 19pct)    24,000        6
 
-The initial weights are He's, and the recipe is ours. What was measured is in
-experiments/stored/README.md.
+The initial weights are He's, and the recipe is ours. Expected: not measured here.
 """
 
 from configs import base

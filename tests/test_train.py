@@ -749,6 +749,7 @@ def test_a_training_continues_on_another_number_of_devices(images, tmp_path):
 
     whole = trained(4, keep=keep)
     assert checkpoint.read(tmp_path / 'kept', {'devices': 4})[1] == ''
+    assert checkpoint.moved({}, {'devices': 4}) == ''  # of older code
     begun, said = checkpoint.read(tmp_path / 'kept', {'devices': 1})
     assert 'on 4 devices, which continues on 1: ' in said
     again = trained(1, begun=begun)

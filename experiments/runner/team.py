@@ -84,11 +84,7 @@ class Team:
         if 'jax_enable_preemption_service' in jax.config.values:  # SIGTERM is ours
             jax.config.update('jax_enable_preemption_service', False)
         self._hosts: dict[int, str] = {}
-        self._apart = (
-            f'--distributed {setting}: the processes do not find each other ({{}}). Start all of '
-            f'them within {_START} seconds, with the same HOST:PORT and COUNT and another '
-            'INDEX each.'
-        )
+        self._setting = setting
         _on_abort(self._aborted)
         try:
             if given.get('process_id'):
@@ -97,7 +93,7 @@ class Team:
                 **given, initialization_timeout=_START, heartbeat_timeout_seconds=_HEARTBEAT
             )
         except Exception as error:
-            raise UserError(self._apart.format(reason(error)[:300])) from error
+            raise UserError(self._apart(reason(error)[:300])) from error
         self.index, self.count = jax.process_index(), jax.process_count()
         self.lead = self.index == 0
         from jax._src import distributed  # no public name gives the key-value store
@@ -271,10 +267,17 @@ class Team:
                 time.sleep(2 * _LOOK)  # this process serves the store that the others read
         _exit(status)
 
+    def _apart(self, why: str) -> str:
+        return (
+            f'--distributed {self._setting}: the processes do not find each other ({why}). Start '
+            f'all of them within {_START} seconds, with the same HOST:PORT and COUNT and another '
+            'INDEX each.'
+        )
+
     def _aborted(self) -> None:
         """JAX ends a process that no others join, or whose connection to process 0 breaks."""
         if not self._hosts:
-            words = self._apart.format('not all of them came')
+            words = self._apart('not all of them came')
         elif not self.lead:
             words = f'{self._name(0)} is gone. {_AGAIN}'
         else:

@@ -121,7 +121,7 @@ def differing(of: dict[str, Any], made_of: dict[str, Any]) -> str:
 def moved(of: dict[str, Any], made_of: dict[str, Any]) -> str:
     """What is said of a training that continues on another number of devices, or ''."""
     before, now = of.get(DEVICES), made_of.get(DEVICES)
-    if before == now:
+    if before in (None, now):  # None: older code did not write it
         return ''
     return (
         f'the checkpoint is of a training on {before} devices, which continues on {now}: sums are '
