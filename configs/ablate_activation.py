@@ -9,8 +9,8 @@ footnote 3 points to cuda-convnet), no regularisation, no augmentation, and each
 is the one that learns fastest. The figure says nothing of test errors; they are measured here too.
 
     argument      images    initialisation                                      learning rates
-    small         20,000    He et al. 2015                                      5
-    small_paper   20,000    cuda-convnet's: Gaussian, 0.0001 in conv1, then 0.01;   5
+    small         10,000    He et al. 2015                                      5
+    small_paper   10,000    cuda-convnet's: Gaussian, 0.0001 in conv1, then 0.01;   5
                             pixels from 0 to 255 minus the mean image
     full          45,000    as small                                            6
     full_paper    45,000    as small_paper                                      6
@@ -29,7 +29,7 @@ def get_config(arg='small'):
     scale, _, initialisation = arg.partition('_')
     config.title = 'Activations in a net of four layers on CIFAR-10'
     config.data.name = 'cifar10'
-    config.data.limit = 20_000 if scale == 'small' else 0
+    config.data.limit = 10_000 if scale == 'small' else 0
     config.model.name = 'cuda_convnet_19pct'
     config.train.batch = 128
     config.train.epochs = 20 if scale == 'small' else 40

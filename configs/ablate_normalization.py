@@ -34,7 +34,6 @@ def get_config(arg='small'):
     config.train.epochs = 12 if arg == 'small' else 60
     config.train.curve = 8
     config.protocol.rates = (0.003, 0.01, 0.03, 0.1, 0.3)
-    config.protocol.selection_seeds = (1000, 1001, 1002)
     config.protocol.widen = 2
     return config
 

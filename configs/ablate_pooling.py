@@ -10,7 +10,7 @@ max pooling is better than LeNet's average pooling. Without an argument the data
 handwritten digits; the other data sets are read from a prepared TFDS data_dir.
 
 'small' and 'full' take a net nearer to AlexNet, cuda-convnet's of four layers (its 19pct, all three
-pools alike), on 20,000 or all 45,000 training images of CIFAR-10.
+pools alike), on 10,000 or all 45,000 training images of CIFAR-10.
 """
 
 from configs import base
@@ -40,14 +40,13 @@ def get_config(arg='digits'):
 def _four_layers(config, scale):
     config.title = 'Pooling in a net of four layers on CIFAR-10'
     config.data.name = 'cifar10'
-    config.data.limit = 20_000 if scale == 'small' else 0
+    config.data.limit = 10_000 if scale == 'small' else 0
     config.model.name = 'cuda_convnet_19pct'
     config.model.fields = dict(initialiser='he')
     config.train.weight_decay = 5e-4  # AlexNet's
     config.train.epochs = 12 if scale == 'small' else 40
     config.train.curve = 4
     config.protocol.rates = (0.01, 0.03, 0.1)
-    config.protocol.selection_seeds = (1000, 1001, 1002)
     config.protocol.widen = 2
     return config
 

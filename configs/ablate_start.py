@@ -39,6 +39,7 @@ def get_config(arg='imagenette'):
     config.train.epochs = 10
     config.train.rate = base.get_config().train.rate  # the grid decides
     config.protocol.rates = (0.003, 0.01, 0.03, 0.1)
+    config.protocol.widen = 2
     return config
 
 

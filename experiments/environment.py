@@ -42,7 +42,7 @@ def environment() -> dict[str, Any]:
     return {
         'python': platform.python_version(),
         'platform': platform.platform(),
-        'cpu_count': os.cpu_count(),
+        'cpu_count': _cores(),
         **{name: metadata.version(name) for name in ('jax', 'jaxlib', 'flax', 'numpy')},
         'device_kind': jax.local_devices()[0].device_kind,
         'backend': jax.default_backend(),
@@ -51,6 +51,12 @@ def environment() -> dict[str, Any]:
         'git_revision': revision,
         'code': digest(code),  # of the Python files that can change a training, committed or not
     }
+
+
+def _cores() -> int | None:
+    """CPU cores that this process may use: their number changes the order of XLA's sums."""
+    affine = hasattr(os, 'sched_getaffinity')  # of Linux
+    return len(os.sched_getaffinity(0)) if affine else os.cpu_count()
 
 
 def deterministic() -> str:
@@ -64,15 +70,13 @@ def measured_on() -> dict[str, Any]:
     processors = Path('/proc/cpuinfo')  # of Linux
     text = processors.read_text() if processors.is_file() else ''
     model = re.search(r'^model name\s*: *(.*)$', text, re.M)
-    affine = hasattr(os, 'sched_getaffinity')  # of Linux
-    cores = len(os.sched_getaffinity(0)) if affine else os.cpu_count()
     names = 'numpy', 'Pillow', 'grain', 'array_record', 'tensorflow-datasets', 'jax'
     return {
         'date': datetime.date.today().isoformat(),
         'python': platform.python_version(),
         'system': platform.system(),
         'cpu': model[1].strip() if model else platform.machine(),
-        'cores': cores,
+        'cores': _cores(),
         'load': os.getloadavg(),
         'versions': {name: metadata.version(name) for name in names},
     }
