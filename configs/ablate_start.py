@@ -14,7 +14,8 @@ layer.
     started                        weights of the first training    all layers
     started, convolutions frozen   weights of the first training    the last layer
 
-One training is started from: the intervals do not cover its seed.
+One training is started from: the intervals do not cover its seed. Measured with 'imagenette', 3
+seeds: 35.7, 28.7 and 40.4 % test error in this order (experiments/stored/README.md).
 """
 
 from configs import base, five_classes

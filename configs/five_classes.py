@@ -8,7 +8,8 @@
                  of 64x64 from whole photographs
     cifar10      cuda-convnet's of four layers (its 19pct)    24,000        6
 
-The initial weights are He's, and the recipe is ours. Expected: not measured here.
+The initial weights are He's, and the recipe is ours. Measured with 'imagenette', one seed: a
+test error of 16.3 % (experiments/stored/README.md); 'cifar10' was not measured.
 """
 
 from configs import base
