@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.shared_memory import SharedMemory
 
 import numpy as np
 import pytest
+from grain.multiprocessing import SharedMemoryArray
 
 from experiments import data
 from experiments.data import readahead
@@ -87,6 +89,40 @@ if __name__ == '__main__':
         env=os.environ | {'PYTHONPATH': str(pathlib.Path(data.__file__).parents[2])},
     )
     assert done.returncode == 0 and 'shared_memory' not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize('fails', [False, True])
+def test_a_batch_of_a_worker_is_shared_and_is_freed_only_where_it_fails(monkeypatch, fails):
+    monkeypatch.setattr(SharedMemoryArray, '_del_thread_pool', None)  # free it at once
+    readahead._worker.set()
+    names = []
+
+    def make():
+        with readahead.shared() as zeros:
+            array = zeros((2, 3), np.uint8)
+            assert array.tolist() == [[0, 0, 0], [0, 0, 0]]
+            names.append(array.metadata.name)
+            if fails:
+                raise ZeroDivisionError
+
+    try:
+        make()
+    except ZeroDivisionError:
+        pass
+    finally:
+        readahead._worker.clear()
+    if fails:
+        with pytest.raises(FileNotFoundError):
+            SharedMemory(names[0])
+    else:  # the one who gets its name frees it
+        memory = SharedMemory(names[0])
+        memory.close()
+        memory.unlink()
+
+
+def test_outside_of_workers_memory_is_not_shared():
+    with readahead.shared() as zeros:
+        assert type(zeros((2,), np.uint8)) is np.ndarray
 
 
 def test_the_next_elements_are_ready_before_they_are_asked_for():

@@ -4,7 +4,7 @@ All ways give the same batches. Each process that shares a training reads its ow
 global batch only.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -98,19 +98,20 @@ def _batches(
 
 
 def read_step(
-    split: Split, plan: BatchPlan, index: int, crop: Crop | None = None
+    split: Split, plan: BatchPlan, index: int, crop: Crop | None = None, zeros: Callable = np.zeros
 ) -> dict[str, np.ndarray]:
     """{'image': uint8 [n, H, W, C], 'label': int32 [n], 'mask': float32 [n]} of one step.
 
-    crop: of the training images of a streamed split.
+    crop: of the training images of a streamed split; zeros: makes the array of its images.
     """
     rows = plan.rows(index)
     if crop and isinstance(split, Streamed) and plan.seed is not None:
         drawn = Drawn(split.how, crop, plan.seed, index // plan.steps)
-        images, labels = split.read(rows, drawn)  # a training has no padding examples
+        images, labels = split.read(rows, drawn, zeros)  # a training has no padding examples
         return {'image': images, 'label': labels, 'mask': np.ones(len(rows), np.float32)}
     if rows[-1] >= 0:
-        images, labels = split.read(rows)
+        given = (None, zeros) if isinstance(split, Streamed) else ()
+        images, labels = split.read(rows, *given)
         return {'image': images, 'label': labels, 'mask': np.ones(len(rows), np.float32)}
     real = rows >= 0
     images = np.zeros((len(rows), *split.shape), np.uint8)
@@ -131,4 +132,5 @@ class Steps:
         return 2**40  # epochs have no last one
 
     def __getitem__(self, index):
-        return read_step(self.split, self.plan, int(index), self.crop)
+        with readahead.shared() as zeros:
+            return read_step(self.split, self.plan, int(index), self.crop, zeros)

@@ -87,8 +87,8 @@ def cut(
     how: Decoding,
     size: tuple[int, int],
     choose: Callable[[int, int], Sequence[tuple[Region, int]]],
-) -> np.ndarray:
-    """Regions of the whole upright image, each scaled to `size`: uint8 [k, h, w, how.channels].
+) -> list[np.ndarray]:
+    """Regions of the whole upright image, each scaled to `size`: k uint8 [h, w, how.channels].
 
     choose: (height, width) of the image -> k regions inside it, each with a place in WAYS. A JPEG
     is decoded at 1/2, 1/4 or 1/8 where every region is then still at least twice `size`; what is
@@ -113,12 +113,12 @@ def cut(
         if how.upright:
             turn_upright(image)
     image = _coloured(image, how)
-    found = np.empty((len(chosen), *size, how.channels), np.uint8)
-    for place, ((top, left, height, width), way) in enumerate(chosen):
+    found = []
+    for (top, left, height, width), way in chosen:
         ends = min((left + width) / factor, image.width), min((top + height) / factor, image.height)
         box = (max(left, 0) / factor, max(top, 0) / factor, *ends)
         piece = image.resize(size[::-1], WAYS[way], box, reducing_gap=_GAP)
-        found[place] = np.asarray(piece).reshape(found.shape[1:])
+        found.append(np.asarray(piece).reshape(*size, how.channels))
     return found
 
 

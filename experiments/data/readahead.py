@@ -1,13 +1,14 @@
 """Reads ahead: in worker processes, through grain, or in a thread of this process."""
 
 import atexit
+import contextlib
 import gc
 import os
 import queue
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ class _Live(NamedTuple):
 
 _live: dict[tuple, _Live] = {}
 _started = threading.Event()  # this process has started workers
+_worker = threading.Event()  # this process is one
 
 
 def stream(items, workers: int, first: int, count: int, period: int = 0) -> Iterator[dict]:
@@ -136,12 +138,40 @@ def _grain(items, workers, first):
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()  # grain reads its own when it starts processes
     # one element is a whole batch: the order cannot depend on the workers, and few are held
-    reading = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1 if workers else AHEAD)
+    # no thread in a worker: what it had read and not handed on would leave shared memory behind
+    reading = grain.ReadOptions(
+        num_threads=0 if workers else 1, prefetch_buffer_size=0 if workers else AHEAD
+    )
     steps = grain.MapDataset.source(items)[first:].to_iter_dataset(reading)
     if workers:
         options = grain.multiprocessing.MultiprocessingOptions(workers, AHEAD)
         steps = steps.mp_prefetch(options, worker_init_fn=_start_worker)
     return iter(steps)
+
+
+@contextlib.contextmanager
+def shared() -> Iterator[Callable]:
+    """np.zeros; in a worker that of an array in shared memory, which grain hands on uncopied.
+
+    An array belongs to the one who gets it. After an error nobody does, and its memory is freed.
+    """
+    if not _worker.is_set():
+        yield np.zeros
+        return
+    from grain.multiprocessing import SharedMemoryArray  # loaded, in a worker
+
+    made = []
+
+    def zeros(shape, dtype):
+        made.append(SharedMemoryArray(shape, dtype))
+        return made[-1]
+
+    try:
+        yield zeros
+    except BaseException:
+        for array in made:
+            array.unlink_on_del()
+        raise
 
 
 def _start_worker(index, count):
@@ -150,6 +180,7 @@ def _start_worker(index, count):
     from multiprocessing import connection
 
     del index, count
+    _worker.set()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     parent = multiprocessing.parent_process()

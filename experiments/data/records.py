@@ -255,18 +255,19 @@ def many(
     hashes: list[bytes] | None = None,
     marks: list[int] | None = None,
     heard: list[tuple[str, str]] | None = None,
+    zeros: Callable = np.zeros,
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[int, UserError]]]:
     """Decodes records: (uint8 [n, *shape], int32 [n], faults).
 
     faults: [(place among the indices, UserError)] of the records that are broken, of another shape
     or labelled outside 0..classes - 1; their places hold zeros. `hashes` gets 32 bytes a record,
     of its bytes before they are decoded and of its label; `marks` a number of 64 bits, of its
-    pixels after they are decoded; `heard` is that of `each`.
+    pixels after they are decoded; `heard` is that of `each`; `zeros` makes the array of images.
 
     Raises:
       UserError: none can be read.
     """
-    images, labels = np.zeros((len(indices), *shape), np.uint8), np.zeros(len(indices), np.int32)
+    images, labels = zeros((len(indices), *shape), np.uint8), np.zeros(len(indices), np.int32)
     faults = []
     for place, (image, label, fault, raw) in enumerate(each(records, indices, how, heard)):
         if hashes is not None:

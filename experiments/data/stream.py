@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -40,9 +41,11 @@ class Streamed:
         return Unread(self) if labels is None else labels[self.rows]
 
     def read(
-        self, rows: np.ndarray | slice, drawn: Drawn | None = None
+        self, rows: np.ndarray | slice, drawn: Drawn | None = None, zeros: Callable = np.zeros
     ) -> tuple[np.ndarray, np.ndarray]:
         """uint8 [n, H, W, C] and int32 [n] of the images at these places, or crops of them.
+
+        zeros: makes the array of the images.
 
         Raises:
           UserError: one does not decode (named), has another shape or a label of no class.
@@ -51,7 +54,7 @@ class Streamed:
         if drawn:
             how, shape = drawn, (*drawn.crop.size, drawn.how.channels)
         images, labels, faults = reading.many(
-            self.records, self.rows[rows], how, shape, self.classes
+            self.records, self.rows[rows], how, shape, self.classes, zeros=zeros
         )
         if faults:
             error = faults[0][1]
