@@ -11,7 +11,9 @@ test and training error is measured on undistorted images, after the training.
     full       45,000    100
 
 The net is cuda-convnet's of four layers (19pct), on CIFAR-10: crops of 32 from images with 4 pixels
-of zeros around, mirror images, and colour with the paper's standard deviation of 0.1.
+of zeros around, mirror images, and colour with the paper's standard deviation of 0.1. Measured with
+'small': the gap falls from 12.5 points to 4.2 with crops and mirror images; the test error falls
+with mirror images alone, by 1.4 points (experiments/stored/README.md).
 """
 
 from configs import base
