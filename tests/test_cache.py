@@ -164,9 +164,9 @@ def decoded(monkeypatch):
     monkeypatch.setattr(
         records,
         'many',
-        lambda records, rows, *rest: (
+        lambda records, rows, *rest, **named: (
             seen.extend(records.where(int(row)) for row in rows),
-            plain(records, rows, *rest),
+            plain(records, rows, *rest, **named),
         )[1],
     )
     return seen
