@@ -15,7 +15,7 @@ from experiments import workdir as workdirs
 from experiments.data import load
 from experiments.evaluation import command, measured, predict, ready
 from experiments.plan import config as configs
-from experiments.report import compare, result_table
+from experiments.report import compare, page, result_table
 from experiments.report.summary import summarise
 from experiments.train import saved
 
@@ -69,12 +69,18 @@ def test_tables_hold_evaluations_beside_each_other(evaluated, capsys):
 
 
 def test_the_page_has_the_error_each_class_and_the_most_wrong_images(evaluated):
-    page = (evaluated / 'evaluation.html').read_text()
+    text = (evaluated / 'evaluation.html').read_text()
     error = workdirs.read_experiment(evaluated).rows[0]['test/error']
-    assert f'test error: {100 * error:.2f} [' in page and page.count('<svg') == 3
-    assert page.count('data:image/png') >= 24 and 'taken for' in page
+    assert f'test error: {100 * error:.2f} [' in text and text.count('<svg') == 3
+    assert text.count('data:image/png') >= 24 and 'taken for' in text
     for name in ('figure.png', 'figure.svg', 'mistakes.png'):
         assert (evaluated / name).stat().st_size > 1000
+
+
+def test_a_report_of_an_evaluation_says_that_nothing_was_trained(evaluated):
+    assert page.main([str(evaluated)]) == 0
+    text = (evaluated / 'report.html').read_text()
+    assert 'nothing was trained' in text and 'Every arm is trained' not in text
 
 
 MADE = measured.Measured(
