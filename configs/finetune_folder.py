@@ -27,8 +27,10 @@ github.com/akamaster/pytorch_resnet_cifar10, and with the argument all:
     --config.data.resize=40 --config.augment.size=32 --config.train.epochs=20
 
 A tenth of the photographs is held out to watch the training and another to test the end, unless the
-folder is divided already: experiments/data/README.md. The recipe is ours. Expected: not measured
-here. Time: not measured here.
+folder is divided already: experiments/data/README.md. The recipe is ours. Measured once, the last
+command on 200 photographs of ten classes (20 each of Imagenette, at many sizes), on two CPU cores:
+12 of 25 test images wrong (48 %, 95 % interval 28 to 69 %; chance is 90 %) after 26 s. With
+ResNet-18: not measured here.
 """
 
 from configs import base
