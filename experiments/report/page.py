@@ -164,7 +164,7 @@ def _protocol(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
     seeds, s = ', '.join(map(str, plan['seeds'])), 's' if len(plan['seeds']) > 1 else ''
     final = [row for row in experiment.rows if row['phase'] == 'final']
     planned = sum(arm['seeds_expected'] for arm in summary)
-    if final and all('weights' in row for row in final):
+    if final and all('evaluation' in row for row in final):
         return '<p>These weights were evaluated; nothing was trained.</p>'
     return (
         _selection(experiment, summary)
