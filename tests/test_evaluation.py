@@ -78,7 +78,7 @@ def test_the_page_has_the_error_each_class_and_the_most_wrong_images(evaluated):
 
 
 def test_a_report_of_an_evaluation_says_that_nothing_was_trained(evaluated):
-    assert page.main([str(evaluated)]) == 0  # test_run: the words of trainings
+    assert page.main([str(evaluated)]) == 0  # test_run has the words of trainings
     text = (evaluated / 'report.html').read_text()
     assert 'nothing was trained' in text and 'Every arm is trained' not in text
 

@@ -15,7 +15,7 @@ from experiments.data.decode import BILINEAR, WAYS, Decoding, Region, cut
 
 AREA = (0.08, 1.0)  # of the image (Szegedy et al. 2014, Sec. 6)
 ASPECT = (3 / 4, 4 / 3)  # width / height, the same place
-# `area_region` of one image: NumPy takes five times as long for single numbers
+# `area_region` of one image: NumPy is slower for single numbers
 _NUMBERS = SimpleNamespace(
     log=math.log, exp=math.exp, sqrt=math.sqrt, maximum=max, minimum=min, stack=tuple
 )
