@@ -63,7 +63,7 @@ COMPARISONS = (
 def sweep(add, arg):
     for pool in ('average', 'max'):
         for overlap in (False, True):
-            for seed in range(10 if arg == 'small' else 5):
+            for seed in range(6 if arg == 'small' else 5):
                 add(
                     f'{"overlapping" if overlap else "non-overlapping"} {pool} pooling',
                     model=dict(pool=pool, overlap=overlap),
