@@ -3,7 +3,7 @@
     python -m experiments.run --config configs/ablate_all.py:small
 
 None of the papers did this. Each changed several things at once, so that the effect of one is known
-only beside the others. Here every combination is trained, 3 x 2 x 2 x 3 = 36 arms with 6 paired
+only beside the others. Here every combination is trained, 3 x 2 x 2 x 3 = 36 arms with 5 paired
 seeds: the main effect of an axis is its mean over all settings of the others, an interaction is how
 much it depends on one of them.
 
@@ -39,7 +39,7 @@ def sweep(add):
         for pool in ('average', 'max'):
             for overlap in (False, True):
                 for norm in ('none', 'lrn', 'batch'):
-                    for seed in range(6):
+                    for seed in range(5):
                         windows = 'overlapping' if overlap else 'non-overlapping'
                         axes = dict(activation=activation, pool=pool, overlap=overlap, norm=norm)
                         label = f'{activation}, {windows} {pool} pooling, norm {norm}'

@@ -7,9 +7,9 @@ With 34 layers on ImageNet, top-1: 28.54 % without, 25.03, 24.52 and 24.19 % wit
 al. 2015, Sec. 4.1, Tables 2 and 3). A pads with zero channels, B projects where the shape changes,
 C projects everywhere.
 
-    argument   width of conv1   images    epochs
-    small      8                15,000    20
-    full       16               45,000    46
+    argument   width of conv1   images                     epochs
+    small      8                15,000, scaled to 16x16    20
+    full       16               45,000                     46
 
 The recipe is that of ablate_depth.py.
 """
