@@ -157,6 +157,13 @@ def counted(count: int, what: str, several: str = '') -> str:
     return f'{count:,} {what if count == 1 else several or what + "s"}'
 
 
+def listed(words: Iterable[object], most: int = 3, between: str = ', ') -> str:
+    """The first words in one line: 'a, b, c and 4 more'; none may act on a terminal."""
+    lines = [printable(word) for word in words]
+    more = len(lines) - most
+    return between.join(lines[:most]) + (f' and {more:,} more' if more > 0 else '')
+
+
 def shown(value: object) -> str:
     """repr(value), cut in the middle where it is long."""
     return _short.repr(value)

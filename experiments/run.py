@@ -149,12 +149,18 @@ def _print_plan(plan: runs.Plan, folder: pathlib.Path, console: tables.Console) 
         learning_rate = f'{arm.config.train.rate:g}'
         if arm.learning_rates:
             grid = ', '.join(f'{rate:g}' for rate in arm.learning_rates)
-            learning_rate = f'chosen on validation from {grid}'
+            learning_rate = f'{_criterion(arm.config.protocol)} of {grid}'
         seeds = ', '.join(map(str, arm.seeds))
         lines.append((arm.label, changes or '-', learning_rate, seeds))
     headings = ('arm', 'changes', 'learning rates', 'final seeds')
     console.print(tables.Terminal(headings, lines, title))
     console.print(f'results: {folder}')
+
+
+def _criterion(protocol) -> str:
+    if protocol.criterion == 'steps_to_error':
+        return f'the first to {100 * protocol.threshold:g} % training error'
+    return 'the lowest validation error'
 
 
 def _print_runs(plan: runs.Plan, console: tables.Console) -> None:

@@ -168,3 +168,9 @@ def test_a_message_from_elsewhere_is_one_line_that_a_terminal_does_not_act_on(ca
     assert main() == 2
     err = capsys.readouterr().err
     assert err.count('\n') == 1 and err.strip().isprintable()
+
+
+def test_a_long_list_is_cut_and_says_how_many_are_left():
+    assert errors.listed('ab') == 'a, b'
+    assert errors.listed('abcd', most=2, between='; ') == 'a; b and 2 more'
+    assert errors.listed(['a\x1b[0m']) == r'a\x1b[0m'

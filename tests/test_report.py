@@ -193,6 +193,17 @@ def test_the_table_of_learning_rates_marks_the_chosen_one(page):
     assert f'{ARMS[0]} 10.37 (chosen) 11.07 max pooling 12.37 (chosen) 13.07' in words
 
 
+def test_learning_rates_chosen_by_steps_are_shown_with_their_steps(tmp_path):
+    rows = complete()
+    for one in rows:
+        reached = 0.2 if one['learning_rate'] == 0.03 else 0.5
+        one |= {'train/curve': [[40, 0.6], [80, reached]], 'steps': 80}
+    own = dict(criterion='steps_to_error', threshold=0.25)
+    words = Page(report.write(store(tmp_path / 'w', rows, **own)).read_text()).words
+    assert 'by its steps to 25 % training error (seed: 7)' in words
+    assert f'{ARMS[0]} 80 (chosen) never' in words and 'by its validation error' not in words
+
+
 CASES = {
     'no rows': dict(rows=[]),
     'no grid': dict(rows=[row(i, ARMS[0], i, 0.1) for i in range(3)], rates=()),

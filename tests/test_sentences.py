@@ -64,8 +64,8 @@ def test_an_interval_of_no_width_gives_no_conclusion():
 
 
 def test_without_a_result_the_arm_at_fault_is_named():
-    assert said({0: 0.1}, {}) == 'max: no comparison, because max has no result (3 not run)'
-    assert said({}, {0: 0.1}) == 'max: no comparison, because average has no result (3 not run)'
+    assert said({0: 0.1}, {}) == 'No comparison with max: no result (3 not run)'
+    assert said({}, {0: 0.1}) == 'No comparison with average: no result (3 not run)'
     assert said({0: 0.1}, {1: 0.1}) == (
         'max: no comparison, because no seed finished both here and in average'
     )
@@ -147,3 +147,15 @@ def test_declared_comparisons_have_intervals_that_hold_for_all_of_them():
     assert lines[0].startswith('Declared comparisons')
     assert f'c minus a: +2.67 [{low:+.2f}, {high:+.2f}], p = {2 * test.pvalue:.2g} ' in lines[2]
     assert f'alone {alone[0]:+.2f} to {alone[1]:+.2f})' in lines[2] and 'b minus a' in lines[1]
+
+
+def test_arms_without_a_result_are_one_line():
+    arms = ['a', 'b', 'c', 'd', 'e', 'f']
+    rows = [row(arm, seed, 0.1 + 0.01 * seed) for arm in arms[:2] for seed in (0, 1)]
+    lines = sentences(summarise(experiment(rows, arms=arms, seeds=(0, 1))))
+    assert len(lines) == 2 and lines[0].startswith('b: ')
+    assert lines[1] == 'No comparison with c, d, e and 1 more: no result (2 not run)'
+
+
+def test_a_table_of_one_arm_compares_nothing():
+    assert sentences(summarise(experiment([], arms=['net'], seeds=(0, 1)))) == []

@@ -21,7 +21,7 @@ from experiments.data import copies, readahead, scan, sources, statistics, tfds
 from experiments.data import records as reading
 from experiments.data import speed as data_speed
 from experiments.data.decode import Decoding, image_of
-from experiments.errors import UserError, check_writable, command, counted, printable
+from experiments.errors import UserError, check_writable, command, counted, listed, printable
 from experiments.options import Parser
 
 _LOOKED_AT = 5000  # images of each split that `show` decodes
@@ -58,7 +58,7 @@ def show(args: argparse.Namespace) -> int:
     source = sources.find(sources.fields_of(args.name, args.data_dir))
     check_writable(out)  # before the minutes that reading may take
     print(printable(source.note))
-    print(f'{counted(len(source.classes), "class", "classes")}: {_some(source.classes)}')
+    print(f'{counted(len(source.classes), "class", "classes")}: {listed(source.classes, 20)}')
     for split, records in _opened(source):
         if isinstance(records, UserError):
             print(f'\n{split}: {records}')
@@ -121,15 +121,10 @@ def _print_split(classes, sizes, levels, labels, channels):
     labels = np.asarray(labels)
     inside = labels[(labels >= 0) & (labels < len(classes))]
     counts = np.bincount(inside, minlength=len(classes))
-    print('  a class  ' + _some([f'{name} {count}' for name, count in zip(classes, counts)]))
+    print('  a class  ' + listed([f'{name} {count}' for name, count in zip(classes, counts)], 20))
     if len(inside) < len(labels):
         outside = counted(len(labels) - len(inside), 'label')
         print(f'  {outside} outside 0..{len(classes) - 1}')
-
-
-def _some(words, most: int = 20) -> str:
-    left = len(words) - most
-    return ', '.join(map(printable, words[:most])) + (f' and {left} more' if left > 0 else '')
 
 
 def _sheet(source, args, out):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.data.records import Records
-from experiments.errors import UserError
+from experiments.errors import UserError, listed
 
 _NAMED = 3  # pairs of copies that a message names
 
@@ -92,5 +92,4 @@ def check(name: str, parts: Mapping[str, Part], refuse: bool) -> list[str]:
 
 
 def _some(same) -> str:
-    words = ', '.join(f'{one} = {two}' for one, two in same[:_NAMED])
-    return words + (f' and {len(same) - _NAMED:,} more' if len(same) > _NAMED else '')
+    return listed([f'{one} = {two}' for one, two in same], _NAMED)

@@ -25,7 +25,7 @@ from configs import base
 from experiments import bits, data, machine, tables
 from experiments.data import contact
 from experiments.environment import environment
-from experiments.errors import UserError, command, counted, printable
+from experiments.errors import UserError, command, counted, listed, printable
 from experiments.evaluation import figures, measured, page, ready
 from experiments.evaluation.measured import Measured
 from experiments.evaluation.ready import Ready
@@ -224,15 +224,13 @@ def check_classes(net: Ready, name: str, own: tuple[str, ...]) -> str:
         return ''
     theirs = counted(net.count, 'class', 'classes')
     if net.classes is not None:
-        theirs += f' ({_some(net.classes)})'
+        theirs += f' ({listed(net.classes, 10)})'
     remedy = 'Evaluate on a data set with the same classes'
     if net.classes is not None and set(net.classes) <= set(own):
         remedy = f'Choose them in that order: --config.data.classes={",".join(net.classes)}'
-    raise UserError(f'{net.path} is for {theirs}, {name} has {len(own)} ({_some(own)}). {remedy}.')
-
-
-def _some(names, most: int = 10) -> str:
-    return ', '.join(names[:most]) + (', ...' if len(names) > most else '')
+    raise UserError(
+        f'{net.path} is for {theirs}, {name} has {len(own)} ({listed(own, 10)}). {remedy}.'
+    )
 
 
 def findings(found: Measured, part: str) -> list[str]:

@@ -24,7 +24,7 @@ import cnns
 from cnns import convert, layers, weights
 from configs import base
 from experiments import data, machine
-from experiments.errors import UserError, counted, printable, reason, shown
+from experiments.errors import UserError, counted, listed, printable, reason, shown
 from experiments.options import field
 from experiments.plan import start
 from experiments.plan.config import flatten, set_field
@@ -108,7 +108,7 @@ class Ready:
             ]
             trained_on = f', trained on {run["data"]}' if run.get('data') else ''
             words.append(f'run {run.get("name", "")}: {", ".join(of)}{trained_on}')
-        named = f': {_listed(self.classes)}' if self.classes else ', not named'
+        named = f': {listed(self.classes, 10)}' if self.classes else ', not named'
         words.append(f'{counted(self.count, "class", "classes")}{named}')
         height, width, channels = self.trained.shape
         sees = f'{width}x{height} {_kind(channels)}'
@@ -423,8 +423,3 @@ def _normalised(mean, std, image, given: Asked) -> str:
 
 def _kind(channels: int) -> str:
     return 'grey' if channels == 1 else 'RGB' if channels == 3 else f'of {channels} channels'
-
-
-def _listed(names: Sequence[str], most: int = 10) -> str:
-    more = f' and {len(names) - most} more' if len(names) > most else ''
-    return ', '.join(names[:most]) + more

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 import cnns
 from configs import base
-from experiments.errors import UserError, nearest, one_of, reason, shown
+from experiments.errors import UserError, listed, nearest, one_of, reason, shown
 from experiments.options import Parser
 
 
@@ -190,8 +190,7 @@ def _check_shape(config, what: str) -> None:
     missing = [name for name in fields if name not in given]
     missing += [name for name in OPEN if not isinstance(_look(config, name), ConfigDict)]
     if missing:
-        named = ', '.join(missing[:5]) + (' and more' if len(missing) > 5 else '')
-        raise UserError(f'{what} lacks {named}; start from configs.base.get_config().')
+        raise UserError(f'{what} lacks {listed(missing, 5)}; start from configs.base.get_config().')
     for name, default in fields.items():
         group, _, leaf = name.rpartition('.')
         kind = _look(model, group).get_type(leaf)

@@ -13,7 +13,7 @@ import json
 import pathlib
 from typing import Any
 
-from experiments.errors import UserError, nearest, reason, shown
+from experiments.errors import UserError, listed, nearest, reason, shown
 
 _WEIGHTS = ('weights.safetensors', 'weights.msgpack')  # of a finished run, the first that is there
 _NAMED = 5  # runs of a work directory that an error names
@@ -58,9 +58,8 @@ def file_of(given: str, what: str = 'train.start') -> pathlib.Path:
         return found[0]
     if found:
         runs = _runs(path)
-        named = [f'{file.parent} ({runs.get(file.parent.name, "?")})' for file in found[:_NAMED]]
-        more = f' and {len(found) - _NAMED} more' if len(found) > _NAMED else ''
-        raise UserError(f'{what}, which has several weights; name one: {", ".join(named)}{more}.')
+        named = [f'{file.parent} ({runs.get(file.parent.name, "?")})' for file in found]
+        raise UserError(f'{what}, which has several weights; name one: {listed(named, _NAMED)}.')
     raise UserError(
         f'{what}: it has no {" or ".join(_WEIGHTS)}, nor points/RUN with one. Final runs that are '
         'done leave them in their work directory.'

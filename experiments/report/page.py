@@ -24,6 +24,7 @@ from experiments import schema, style, tables
 from experiments.errors import UserError, check_writable, command, printable
 from experiments.files import write_whole
 from experiments.options import Parser
+from experiments.plan.runs import steps_to_error
 from experiments.progress import note
 from experiments.report import compare, figures, result_table
 from experiments.report.sentences import notes, sentences, top5_notes
@@ -130,7 +131,7 @@ def _figure(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
 
 
 def _selection(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
-    """How the learning rate was chosen: the validation errors of all that were tried."""
+    """How the learning rate was chosen: what was measured of all that were tried."""
     rates = sorted({rate for arm in summary for rate in rates_of(experiment, arm['arm'])})
     trials = [row for row in experiment.rows if row['phase'] == 'select']
     if all(len(rates_of(experiment, arm['arm'])) < 2 for arm in summary):
@@ -142,8 +143,7 @@ def _selection(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
         line, own = [arm['arm']], arm_rows(experiment, arm['arm'], 'select')
         for rate in rates:
             found = [row for row in own if row['learning_rate'] == rate]
-            errors = [row['validation/error'] for row in found if row['status'] == 'done']
-            cell = [f'{100 * statistics.mean(errors):.2f}'] if errors else []
+            cell = _measured(experiment, [row for row in found if row['status'] == 'done'])
             cell += sorted({row['status'] for row in found} - {'done'})
             chosen = ' (chosen)' if rate == arm['learning_rate'] else ''
             planned = rate in rates_of(experiment, arm['arm'])
@@ -151,11 +151,29 @@ def _selection(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
         lines.append(line)
     tried = sorted({row['seed'] for row in trials})
     seeds = f'seed{"s" * (len(tried) != 1)}: {", ".join(map(str, tried)) or "none yet"}'
+    by = 'validation error at the end of training', 'in percent'
+    if _by_steps(experiment):
+        threshold = 100 * experiment.plan['threshold']
+        by = f'steps to {threshold:g} % training error', 'and those that never reach it'
     return (
-        '<p>The learning rate was chosen for each arm by its validation error at the end of '
-        f'training ({seeds}), in percent:</p>'
+        f'<p>The learning rate was chosen for each arm by its {by[0]} ({seeds}), {by[1]}:</p>'
         + html_table(['arm', *(f'rate {rate:g}' for rate in rates)], lines)
     )
+
+
+def _by_steps(experiment: Experiment) -> bool:
+    return experiment.plan.get('criterion') == 'steps_to_error'
+
+
+def _measured(experiment: Experiment, found: list[dict[str, Any]]) -> list[str]:
+    """What the criterion reads off the trials of one learning rate, as parts of a cell."""
+    if not _by_steps(experiment):
+        errors = [row['validation/error'] for row in found]
+        return [f'{100 * statistics.mean(errors):.2f}'] if errors else []
+    took = [steps_to_error(row, experiment.plan['threshold']) for row in found]
+    steps = [step for step in took if step is not None]
+    never = [f'{took.count(None)} never' if len(took) > 1 else 'never'] if None in took else []
+    return ([f'{statistics.mean(steps):.0f}'] if steps else []) + never
 
 
 def _protocol(experiment: Experiment, summary: list[dict[str, Any]]) -> str:

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from experiments.errors import printable
+from experiments.errors import listed, printable
 from experiments.report.intervals import Interval
 
 
@@ -22,7 +22,7 @@ def _decimals(scaled: Interval) -> int:
 def sentence(arm: dict[str, Any], reference: dict[str, Any]) -> str:
     """What the paired test errors support, in one sentence and no more than that.
 
-    Args: two dicts of `summarise`, reference being the baseline or a neighbour of arm.
+    Args: two dicts of `summarise`, both with results; reference is the baseline or a neighbour.
 
     The interval is for this comparison alone, over seeds (see intervals.py).
     """
@@ -31,9 +31,6 @@ def sentence(arm: dict[str, Any], reference: dict[str, Any]) -> str:
     than = f' than {other}'
     if other in arm['neighbours']:
         name, than = f'{name} against {other}', ''
-    for one in (arm, reference):
-        if not one['seeds']:
-            return f'{name}: no comparison, because {one["arm"]} has no result ({one["missing"]})'
     n, expected = difference.n, arm['seeds_expected']
     if arm['data'] != reference['data']:
         return f'{name}: no comparison, because its data set is not that of {other}'
@@ -64,13 +61,28 @@ def sentence(arm: dict[str, Any], reference: dict[str, Any]) -> str:
 
 
 def sentences(summary: list[dict[str, Any]]) -> list[str]:
-    """One sentence per comparison: every arm with the baseline, then with its neighbours."""
-    named = {arm['arm']: arm for arm in summary}
-    return [
-        printable(sentence(arm, named[other]))
-        for arm in summary[1:]
-        for other in (summary[0]['arm'], *arm['neighbours'])
-    ] + [printable(line) for line in _family(summary)]
+    """One sentence per comparison: every arm with the baseline, then with its neighbours.
+
+    Arms without a result are named together.
+    """
+    named = {arm['arm']: arm for arm in summary if arm['seeds']}
+    lines = [
+        sentence(named[arm], named[other])
+        for arm in named
+        if arm != summary[0]['arm']
+        for other in (summary[0]['arm'], *named[arm]['neighbours'])
+        if other in named
+    ]
+    lacking: dict[str, list[str]] = {}
+    for arm in summary:
+        if not arm['seeds']:
+            lacking.setdefault(arm['missing'], []).append(arm['arm'])
+    if len(summary) > 1:
+        lines += [
+            f'No comparison with {listed(arms)}: no result ({missing})'
+            for missing, arms in lacking.items()
+        ]
+    return [printable(line) for line in lines + _family(summary)]
 
 
 def _family(summary: list[dict[str, Any]]) -> list[str]:

@@ -15,7 +15,7 @@ from rich.console import Console
 from experiments import train
 from experiments.data import Dataset
 from experiments.environment import environment
-from experiments.errors import UserError
+from experiments.errors import UserError, listed
 from experiments.files import sealed, unsealed
 from experiments.plan import start
 from experiments.plan.runs import FINAL, SELECT, Arm, Plan, Run, choose_learning_rate
@@ -143,8 +143,7 @@ class Runner:
             if new:
                 self._waited |= new.keys()
                 words = [f'{name} by {worker}' for name, worker in new.items()]
-                more = f' and {len(words) - _NAMED} more' if len(words) > _NAMED else ''
-                note(f'waits for runs of other workers: {"; ".join(words[:_NAMED])}{more}')
+                note(f'waits for runs of other workers: {listed(words, _NAMED, "; ")}')
         time.sleep(min(_LOOK, self.leases.interval))
 
     def _check_phases(self) -> None:

@@ -26,8 +26,10 @@ import numpy as np
 import optax
 
 from cnns import convert, layers, tensors, weights
-from experiments.errors import UserError, one_of, reason
+from experiments.errors import UserError, listed, one_of, reason
 from experiments.plan import start as files
+
+_NAMED = 8  # layers or classes that a message names
 
 Arrays = dict[tuple[str, ...], np.ndarray]  # {('params', 'conv1', 'conv', 'kernel'): array}
 
@@ -95,8 +97,8 @@ def start_of(config, net: layers.Net, classes: tuple[str, ...], size: tuple) -> 
             )
     if not taken:
         raise UserError(
-            f'no layer of {path} fits {config.model.name}. The file has {_listed(theirs)}; the net '
-            f'has {_listed(ours)}.'
+            f'no layer of {path} fits {config.model.name}. The file has {listed(theirs, _NAMED)}; '
+            f'the net has {listed(ours, _NAMED)}.'
         )
     given = {
         place: np.asarray(array, np.float32)
@@ -119,12 +121,12 @@ def start_of(config, net: layers.Net, classes: tuple[str, ...], size: tuple) -> 
 def _others(read: _Read, fields, classes: tuple[str, ...]) -> str:
     """Why the head of a file is for other classes than these, or ''."""
     if read.class_names:
-        names = _listed(read.class_names)
+        names = listed(read.class_names, _NAMED)
         return '' if read.class_names == classes else f'the file is for other classes: {names}'
     if read.data in (None, (fields.name, list(map(str, fields.classes)))):
         return ''
     name, kept = read.data
-    return f'the file is of a run on {name}{f", {_listed(kept)}" if kept else ""}'
+    return f'the file is of a run on {name}{f", {listed(kept, _NAMED)}" if kept else ""}'
 
 
 def begun(variables: Mapping[str, Any], given: Arrays) -> dict[str, Any]:
@@ -191,11 +193,6 @@ def _merged(chosen: Iterable[str], every: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _listed(names: Iterable[str], most: int = 8) -> str:
-    names = list(names)
-    return ', '.join(names[:most]) + (f' and {len(names) - most} more' if names[most:] else '')
-
-
 def _check_names(field: str, names, known: Iterable[str], net: str) -> None:
     """UserError for a name that means no layer of a net."""
     parts = [layer.split('/') for layer in known]
@@ -222,7 +219,7 @@ def _read(path: pathlib.Path, net: layers.Net, name: str) -> _Read:
         raise UserError(f'train.start: {path} cannot be read ({reason(error)}).') from error
     spoilt = [place for place, array in read.arrays.items() if not np.isfinite(array).all()]
     if spoilt:
-        names = _listed(dict.fromkeys(map(_layer, spoilt)))
+        names = listed(dict.fromkeys(map(_layer, spoilt)), _NAMED)
         raise UserError(f'train.start: {path} has values that are not finite, in {names}.')
     return read
 
