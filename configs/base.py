@@ -138,7 +138,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.watch = ()  # told of each epoch: 'tensorboard', 'wandb' (offline); extras
     config.train.profile = 0  # steps, or dispatches, that are profiled, of the first run; 0: none
 
-    # What is read off the net beside losses and errors: experiments/measures.py.
+    # What is read off the nets of final runs beside losses and errors: experiments/measures.py.
     config.measure = ml_collections.ConfigDict()
     config.measure.names = ()  # of experiments.measures.MEASURES: ('gradient_norms', ...)
     config.measure.epochs = ()  # after which they are read, 0: before training; (): after the last

@@ -153,7 +153,7 @@ def train(
                 [run.config],
                 dataset,
                 on_line,
-                read_test=run.phase == runs.FINAL,
+                final=run.phase == runs.FINAL,
                 on_end=kept.__setitem__,
             )
             columns = rows.outcome_columns(outcome)

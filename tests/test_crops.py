@@ -378,7 +378,7 @@ def test_a_training_on_whole_images_is_tested_on_all_of_each(photographs):
     config.train.update(batch=4, devices=1, steps=1)
     dataset, kept = data.load(config.data), []
     (row,) = train.fit_together(
-        [config], dataset, read_test=True, on_end=lambda index, variables: kept.append(variables)
+        [config], dataset, final=True, on_end=lambda index, variables: kept.append(variables)
     )
     net = cnns.build('resnet20', blocks=1, width=2, classes=2, fast=False)
     apply = jax.jit(lambda images: net.apply(kept[0], images, train=False))

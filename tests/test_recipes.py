@@ -299,6 +299,6 @@ def test_every_recipe_names_a_command_that_works_and_what_to_expect(tmp_path, mo
 )  # the long one takes the same way with another net
 def test_a_cheap_recipe_trains_as_a_smoke_test(recipe):
     config = config_file(f'{recipe},smoke').make()
-    row = train.fit(config, data.load(config.data), read_test=True)
+    row = train.fit(config, data.load(config.data), final=True)
     assert row['steps'] == 2 and row['test/count'] == 2
     assert np.isfinite([row['train/loss'], row['test/loss']]).all()

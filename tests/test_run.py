@@ -450,12 +450,12 @@ def test_a_truncated_last_line_costs_that_run_only(tiny, tmp_path, finished, cap
 def test_the_curve_of_a_run_can_be_drawn_while_it_runs(tiny, tmp_path, monkeypatch):
     drawn = []
 
-    def fit(configs, dataset, on_epoch, read_test, **given):
+    def fit(configs, dataset, on_epoch, final, **given):
         metrics = {'train/error': 0.5, 'validation/error': 0.4, 'validation/loss': 1.0}
         on_epoch(0, {'epoch': 1, **metrics})
         found = compare.read([tmp_path / 'w'])
         drawn.append((configs[0].model.pool, figures.kinds_of(found)))
-        return [metrics | ({'test/error': 0.4} if read_test else {})]
+        return [metrics | ({'test/error': 0.4} if final else {})]
 
     monkeypatch.setattr(train, 'fit_together', fit)
     assert run.main(['--config', tiny, '--workdir', str(tmp_path / 'w')]) == 0

@@ -73,7 +73,7 @@ def test_metrics_stay_on_the_device_until_their_epoch_ends(images, monkeypatch):
         return own(tree)
 
     monkeypatch.setattr(jax, 'device_get', get)
-    train.fit(config_of(train__epochs=3, model__name='mlp_300'), images, read_test=False)
+    train.fit(config_of(train__epochs=3, model__name='mlp_300'), images, final=False)
     # Once an epoch for its four steps, once for the one batch that validates
     assert fetched[:-1] == [4, 1] * 3
 
@@ -116,7 +116,7 @@ def test_the_step_follows_the_update_rule_written_as_a_loop(images):
 
 def test_what_follows_from_other_fields_is_computed_after_overrides(images):
     config = config_of(model__name='mlp_300', train__batch=32, train__epochs=3)
-    row = train.fit(config, images, read_test=False)
+    row = train.fit(config, images, final=False)
     assert row['steps'] == 3 * 64 // 32
 
 
@@ -323,7 +323,7 @@ def test_the_test_error_is_that_of_the_views_and_the_centre_error_that_of_the_ce
     (row,) = train.fit_together(
         [noise_config(evaluation__views='ten', train__ema=0.9)],
         noise,
-        read_test=True,
+        final=True,
         on_end=weights.__setitem__,
     )
     net, labels = cnns.build('mlp_300'), noise.test.labels
@@ -354,7 +354,7 @@ def test_no_field_of_the_test_changes_what_is_validated_on(noise):
                 noise_config(evaluation__views='ten', evaluation__scales=scales),
                 noise,
                 lines[-1].append,
-                read_test=True,
+                final=True,
             )
         )
     for line in sum(lines, []):
@@ -380,7 +380,7 @@ def test_a_plateau_is_one_of_the_validation_error(images):
         ),
         blind,
         lines.append,
-        read_test=False,
+        final=False,
     )
     errors = [line['train/error'] for line in lines]
     assert errors[0] > errors[1] and {line['validation/error'] for line in lines} == {1.0}
@@ -399,7 +399,7 @@ def test_a_length_in_steps_cuts_the_last_epoch_short(images):
         ),
         images,
         lines.append,
-        read_test=False,
+        final=False,
     )
     assert (row['steps'], row['epochs']) == (6, 2)
     assert [line['step'] for line in lines] == [4, 6]
@@ -418,7 +418,7 @@ def test_a_plateau_lowers_the_learning_rate_of_the_next_epoch(images):
         ),
         images,
         lines.append,
-        read_test=False,
+        final=False,
     )
     # nothing is learned at such a learning rate: every epoch but the first is a stall
     assert [line['rate'] for line in lines] == pytest.approx([1e-9, 1e-9, 1e-10, 1e-11, 1e-11])
@@ -433,7 +433,7 @@ def test_the_net_sees_crops_in_training_and_the_views_in_the_test(images):
         train__epochs=1,
         evaluation__views='ten',
     )
-    row = train.fit(config, images, read_test=True)
+    row = train.fit(config, images, final=True)
     assert 0 <= row['test/centre_error'] <= 1 and 'test/error5' in row
     program = train.program_of(config, images)
     one, two = (
@@ -448,7 +448,7 @@ def test_a_batch_that_does_not_divide_into_micro_batches_is_an_error(images):
     with pytest.raises(
         UserError, match='train.accumulate=8: the 4 images of a device .a batch of 16 over 4.'
     ):
-        train.fit(config_of(train__accumulate=8, train__devices=4), images, read_test=False)
+        train.fit(config_of(train__accumulate=8, train__devices=4), images, final=False)
 
 
 def test_arms_that_differ_in_their_schedule_share_a_program(images):
@@ -471,16 +471,16 @@ def test_the_step_is_traced_once_for_all_seeds_and_learning_rates_of_an_arm(
     program._programs.clear()
     common = dict(model__name='mlp_300', train__rule=rule)
     for seed, rate in ((0, 0.1), (1, 0.1), (2, 0.01)):
-        train.fit(config_of(seed=seed, train__rate=rate, **common), images, read_test=False)
+        train.fit(config_of(seed=seed, train__rate=rate, **common), images, final=False)
     assert len(traces) == 1
-    train.fit(config_of(model__activation='relu', **common), images, read_test=False)
+    train.fit(config_of(model__activation='relu', **common), images, final=False)
     assert len(traces) == 2
     program._programs.clear()
 
 
 def test_seed_and_learning_rate_change_the_result(images):
     losses = {
-        train.fit(config_of(seed=s, train__rate=r), images, read_test=False)['train/loss']
+        train.fit(config_of(seed=s, train__rate=r), images, final=False)['train/loss']
         for s, r in ((0, 0.01), (1, 0.01), (0, 0.02))
     }
     assert len(losses) == 3
@@ -504,7 +504,7 @@ def test_training_learns_the_known_answer(images, net, loss, rate):
         config_of(model__name=net, train__loss=loss, train__rate=rate, train__epochs=12),
         images,
         lines.append,
-        read_test=True,
+        final=True,
     )
     assert row['test/error'] == 0.0 and row['test/count'] == 16
     assert lines[-1]['train/loss'] < 0.5 * lines[0]['train/loss']
@@ -530,16 +530,16 @@ def test_the_test_split_is_evaluated_once_and_only_when_asked(images, monkeypatc
             1
         ],
     )
-    assert 'test/error' not in train.fit(config_of(), images, read_test=False)
+    assert 'test/error' not in train.fit(config_of(), images, final=False)
     assert sum(seen) == 0
-    train.fit(config_of(), images, read_test=True)
+    train.fit(config_of(), images, final=True)
     assert sum(seen) == 1 and seen[-1]
 
 
 def test_a_row_says_which_test_images_were_right(images):
     """Against the logits of the final weights, one image after the other."""
     config, weights = config_of(train__epochs=1, train__rate=0.003), {}
-    (row,) = train.fit_together([config], images, read_test=True, on_end=weights.__setitem__)
+    (row,) = train.fit_together([config], images, final=True, on_end=weights.__setitem__)
     net = cnns.build('lenet5', channels=1)
     pixels = normalise(images.test.images, images.mean, images.std)
     right = [
@@ -552,7 +552,7 @@ def test_a_row_says_which_test_images_were_right(images):
 
 def test_the_curve_inside_an_epoch_is_the_mean_error_of_equal_runs_of_steps(images):
     lines = []
-    row = train.fit(config_of(train__curve=3), images, lines.append, read_test=False)
+    row = train.fit(config_of(train__curve=3), images, lines.append, final=False)
     steps = [step for step, _ in row['train/curve']]
     assert steps == [2, 3, 4, 6, 7, 8]  # two epochs of four steps, cut into three
     for epoch, line in enumerate(lines):
@@ -561,10 +561,10 @@ def test_the_curve_inside_an_epoch_is_the_mean_error_of_equal_runs_of_steps(imag
 
 
 def test_a_curve_has_at_most_one_point_a_step_and_none_without_the_field(images):
-    row = train.fit(config_of(train__curve=99, train__epochs=1), images, read_test=False)
+    row = train.fit(config_of(train__curve=99, train__epochs=1), images, final=False)
     assert [step for step, _ in row['train/curve']] == [1, 2, 3, 4]
     assert all(error * 16 == round(error * 16) for _, error in row['train/curve'])
-    assert 'train/curve' not in train.fit(config_of(train__epochs=1), images, read_test=False)
+    assert 'train/curve' not in train.fit(config_of(train__epochs=1), images, final=False)
 
 
 def test_a_loss_that_is_not_finite_names_the_step(images):
@@ -574,7 +574,7 @@ def test_a_loss_that_is_not_finite_names_the_step(images):
         r'learning rate 1e\+30',
     ):
         config = config_of(model__name='mlp_300', model__activation='relu', train__rate=1e30)
-        train.fit(config, images, read_test=False)
+        train.fit(config, images, final=False)
 
 
 @pytest.mark.parametrize(
@@ -590,13 +590,13 @@ def test_a_loss_that_is_not_finite_names_the_step(images):
 )
 def test_what_does_not_fit_together_is_an_error_with_the_numbers(images, changes, message):
     with pytest.raises(UserError, match=message):
-        train.fit(config_of(**changes), images, read_test=False)
+        train.fit(config_of(**changes), images, final=False)
 
 
 def test_a_net_that_cannot_take_the_images_is_an_error(images):
     small = images._replace(train=images.train._replace(images=images.train.images[:, :28, :28]))
     with pytest.raises(UserError, match='lenet5 on bands.*32'):
-        train.fit(config_of(), small, read_test=False)
+        train.fit(config_of(), small, final=False)
 
 
 def test_bfloat16_computes_and_keeps_float32_parameters(images):
@@ -631,13 +631,12 @@ def both(images, changes, seeds, devices, rates=None):
     ]
     alone, together = ([[] for _ in runs] for _ in range(2))
     rows = [
-        train.fit(config, images, lines.append, read_test=True)
-        for config, lines in zip(runs, alone)
+        train.fit(config, images, lines.append, final=True) for config, lines in zip(runs, alone)
     ]
     for config in runs:
         configs.set_field(config, 'train.devices', devices)
     many = train.fit_together(
-        runs, images, lambda index, line: together[index].append(line), read_test=True
+        runs, images, lambda index, line: together[index].append(line), final=True
     )
     for one, two in zip([*rows, *sum(alone, [])], [*many, *sum(together, [])], strict=True):
         assert_alike(one, two)
@@ -707,7 +706,7 @@ def test_a_training_that_continues_ends_as_one_that_was_never_interrupted(
             lambda index, line: lines.append(
                 (index, {name: value for name, value in line.items() if name != 'seconds'})
             ),
-            read_test=True,
+            final=True,
             begun=begun,
             on_end=ended.__setitem__,
             **given,
@@ -739,7 +738,7 @@ def test_a_training_continues_on_another_number_of_devices(images, tmp_path):
     def trained(devices, **given):
         config = config_of(model__name='mlp_300', train__epochs=2, train__devices=devices)
         found = {}
-        train.fit_together([config], images, read_test=False, on_end=found.__setitem__, **given)
+        train.fit_together([config], images, final=False, on_end=found.__setitem__, **given)
         return found[0]
 
     def keep(snapshot):
@@ -840,11 +839,11 @@ def test_a_model_that_diverges_stops_none_of_the_others_and_names_its_step(image
         [config_of(train__rate=rate, seed=1, **changes) for rate in (1e30, 0.02)],
         images,
         lambda index, line: lines.append((index, line['epoch'])),
-        read_test=True,
+        final=True,
     )
     alone = config_of(train__rate=1e30, seed=1, **changes | dict(train__devices=1))
     with pytest.raises(train.Diverged) as caught:
-        train.fit(alone, images, read_test=False)
+        train.fit(alone, images, final=False)
     assert str(bad) == str(caught.value) and 'at step' in str(bad)
     assert lines == [(1, 1), (1, 2)]
     assert good['test/count'] == 16 and np.isfinite(good['test/loss'])
@@ -869,9 +868,7 @@ def test_programs_of_groups_of_other_sizes_are_others(images):
 def test_runs_of_different_arms_are_not_trained_together(images):
     with pytest.raises(ValueError, match='differ in model.pool, train.batch;'):
         train.fit_together(
-            [config_of(), config_of(seed=1, model__pool='max', train__batch=8)],
-            images,
-            read_test=False,
+            [config_of(), config_of(seed=1, model__pool='max', train__batch=8)], images, final=False
         )
 
 
@@ -924,7 +921,7 @@ def test_the_programs_of_a_long_sweep_do_not_stay_in_memory(images, monkeypatch)
 def test_a_wrong_field_is_named_to_callers_from_python_too(images, field, value, message):
     config = config_of(**{field: value})
     with pytest.raises(UserError, match=message):
-        train.fit(config, images, read_test=False)
+        train.fit(config, images, final=False)
     with pytest.raises(UserError, match=message):
         train.program_of(config, images)
 
@@ -945,7 +942,7 @@ def test_measures_are_read_at_the_epochs_asked_for_of_validation_images(images):
         [config],
         images,
         lambda index, line: lines.append(line),
-        read_test=False,
+        final=True,
         on_end=weights.__setitem__,
     )
     assert {name: list(found) for name, found in row['measures'].items()} == {
@@ -962,14 +959,19 @@ def test_measures_are_read_at_the_epochs_asked_for_of_validation_images(images):
     wanted = measures.gradient_norms(net, weights[0], pixels, labels)
     for layer, value in wanted.items():
         assert norms[layer] == pytest.approx(float(value), rel=1e-3)
-    plain = train.fit(config_of(model__name='mlp_300'), images, read_test=False)
+    plain = train.fit(config_of(model__name='mlp_300'), images, final=True)
     assert {**row, 'measures': None} == {**plain, 'measures': None}  # reading changes nothing
+
+
+def test_measures_are_of_final_runs_alone(images):
+    config = config_of(measure__names=('dead_units',), train__epochs=1)
+    assert 'measures' not in train.fit(config, images, final=False)
 
 
 def test_without_epochs_measures_are_read_after_the_last(images):
     changes = dict(model__name='mlp_300', model__activation='relu')
     config = config_of(measure__names=('dead_units',), **changes)
-    row = train.fit(config, images, read_test=False)
+    row = train.fit(config, images, final=True)
     assert list(row['measures']['dead_units']) == ['2']
 
 
@@ -1014,7 +1016,7 @@ def test_several_steps_in_one_dispatch_train_as_single_steps_do(images, tmp_path
             runs,
             images,
             lambda index, line: lines.append((index, {**line, 'seconds': 0})),
-            read_test=True,
+            final=True,
             begun=begun,
             on_step=lambda *given: done.append((given[0], given[2], list(given[3]))),
             keep=lambda snapshot: kept or kept.append(snapshot()) or save(kept[0]),
@@ -1063,11 +1065,11 @@ def test_several_steps_in_one_dispatch_need_images_on_the_device(images, monkeyp
     config = config_of(train__steps_per_dispatch=2, model__name='mlp_300')
     monkeypatch.setattr(data, 'InMemory', str)  # as if they were streamed
     with pytest.raises(UserError, match='where bands does not fit: it is streamed. Set train.step'):
-        train.fit(config, images._replace(mean=images.mean + 1), read_test=False)
+        train.fit(config, images._replace(mean=images.mean + 1), final=False)
     monkeypatch.undo()
     monkeypatch.setattr(resident, 'whole', lambda split, devices: None)
     with pytest.raises(UserError, match='which has no room for them. Set train.steps_per_dispatch'):
-        train.fit(config, images, read_test=False)
+        train.fit(config, images, final=False)
     for field, value in (('data__stream', 'always'), ('data__whole', True)):
         with pytest.raises(UserError, match='decodes them while training. Set train.steps_per_d'):
             checks.resolve(config_of(train__steps_per_dispatch=2, **{field: value}))

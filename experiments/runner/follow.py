@@ -61,7 +61,7 @@ def follow(team: Team, plan: Plan) -> int:
             raise UserError(f'it has another {", ".join(differ)} than process 0.')
         begun = None if content is None else checkpoint.parsed(content)[0]
         try:
-            train.fit_together([run.config], dataset, read_test=run.phase == FINAL, begun=begun)
+            train.fit_together([run.config], dataset, final=run.phase == FINAL, begun=begun)
         except checkpoint.Misfit:  # process 0 finds the same, and begins anew
             continue
     return 0

@@ -405,7 +405,7 @@ class Runner:
                     [run.config for run in runs],
                     self.datasets[runs[0].arm],
                     on_epoch,
-                    read_test=runs[0].phase == FINAL,
+                    final=runs[0].phase == FINAL,
                     on_step=on_step,
                     begun=kept.begun,
                     keep=on_keep,

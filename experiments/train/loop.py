@@ -33,14 +33,14 @@ def fit(
     dataset: data.Dataset,
     on_epoch: Callable[[dict[str, Any]], None] = lambda line: None,
     *,
-    read_test: bool,
+    final: bool,
 ) -> dict[str, Any]:
     """Trains one run and returns its row of metrics.
 
     Errors are fractions. 'train/error' and 'validation/error' of the row are measured after the
     last epoch, on all images, in the centre view at the scale of the training; no epoch is
-    selected. The test split is read only if `read_test`, after the last step: with
-    config.evaluation, and where that is another view, for 'test/centre_error' as the others are.
+    selected. Of a `final` run the measures are read too, and after the last step the test split:
+    with config.evaluation, and where that is another view, for 'test/centre_error' as the others.
     `on_epoch` gets one line per epoch: its train metrics are averaged during the epoch, its
     'seconds' cover the training without the evaluation, and its 'rate' is that of the last step.
 
@@ -50,7 +50,7 @@ def fit(
       UserError: a field that no run could use, or batch, devices, data and net do not fit together.
     """
     on_line = lambda index, line: on_epoch(line)
-    (outcome,) = fit_together([config], dataset, on_line, read_test=read_test)
+    (outcome,) = fit_together([config], dataset, on_line, final=final)
     if isinstance(outcome, Diverged):
         raise outcome
     return outcome
@@ -61,7 +61,7 @@ def fit_together(
     dataset: data.Dataset,
     on_epoch: Callable[[int, dict[str, Any]], None] = lambda index, line: None,
     *,
-    read_test: bool,
+    final: bool,
     on_step: Callable[..., None] = lambda *_: None,
     begun: checkpoint.Snapshot | None = None,
     keep: Callable[[Callable[[], checkpoint.Snapshot]], None] = lambda snapshot: None,
@@ -88,7 +88,7 @@ def fit_together(
       checkpoint.Misfit: `begun` is of another training.
       UserError: a field that no run could use, or batch, devices, data and net do not fit together.
     """
-    group = _Group(configs, dataset, begun)
+    group = _Group(configs, dataset, begun, final)
     while group.epoch < group.length.epochs:
         metrics = group.train_epoch(on_step, keep)
         if not group.running():
@@ -97,7 +97,7 @@ def fit_together(
         group.read_measures()
         if group.is_whole():
             keep(group.snapshot)
-    group.finish(read_test, on_end)
+    group.finish(on_end)
     return group.outcomes
 
 
@@ -108,9 +108,14 @@ class _Group:
     """
 
     def __init__(
-        self, configs: Sequence[Any], dataset: data.Dataset, begun: checkpoint.Snapshot | None
+        self,
+        configs: Sequence[Any],
+        dataset: data.Dataset,
+        begun: checkpoint.Snapshot | None,
+        final: bool,
     ):
         self.configs, self.dataset, self.count = configs, dataset, len(configs)
+        self.final = final
         for config in configs:
             resolve(config)
         _check_alike(configs)
@@ -230,9 +235,11 @@ class _Group:
                     record.setdefault('train/curve', []).append([ends, float(error)])
 
     def read_measures(self) -> None:
-        """Reads the measures of the config off the runs, if it asks for them after this epoch."""
+        """Reads the measures off final runs, if their config asks for them after this epoch."""
         fields = self.configs[0].measure
-        if not fields.names or self.epoch not in (fields.epochs or (self.length.epochs,)):
+        if not (self.final and fields.names) or self.epoch not in (
+            fields.epochs or (self.length.epochs,)
+        ):
             return
         chosen = np.arange(min(fields.images, len(self.dataset.validation.labels)))
         images, labels = self.dataset.validation.read(chosen)
@@ -295,7 +302,7 @@ class _Group:
             }
             on_epoch(index, line)
 
-    def finish(self, read_test: bool, on_end) -> None:
+    def finish(self, on_end) -> None:
         """Measures the finished runs; their rows are their outcomes."""
         program, dataset = self.program, self.dataset
         train = self.centre(dataset.train)
@@ -304,7 +311,7 @@ class _Group:
                 how = f'on the train or validation split is not finite after step {self.done}'
                 self._diverged(index, how)
         test = centre = None
-        if read_test and self.running():
+        if self.final and self.running():
             test = self.measure_test()
             centre = self.centre(dataset.test) if program.test is not program.evaluate else None
         variables = jax.device_get(program.variables(self.state))
