@@ -11,6 +11,8 @@ much it depends on one of them.
     small      Fashion-MNIST   20,000    5
     full       Fashion-MNIST   54,000    20
 
+The figure has all main effects and two-way interactions, by least squares with the seed as a block.
+
 Sigmoid and tanh are the activations before ReLU; average and max pooling, with overlap or without;
 no norm, LRN and batch norm. Every arm chooses its own learning rate.
 """

@@ -1,6 +1,5 @@
 """Rules from rows to verdicts: made-up rows for every outcome."""
 
-import itertools
 import math
 
 import numpy as np
@@ -185,22 +184,6 @@ def test_an_interval_over_seeds_and_images_needs_the_bits_of_every_run():
     low, high = judge.with_images(made, 'a', 'b')
     assert 15 < low < 30 < high < 45
     assert judge.with_images(experiment({'a': LOW, 'b': HIGH}), 'a', 'b') is None
-
-
-def test_effects_of_a_factorial_come_from_what_the_arms_set():
-    arms = {}
-    for pool, overlap in itertools.product(('average', 'max'), (False, True)):
-        overrides = {'model.pool': pool, 'model.overlap': overlap}
-        error = 20 - (pool == 'max') - 0.5 * overlap * (pool == 'max')
-        arms[f'{pool} {overlap}'] = [
-            {'overrides': overrides, 'test/error': (error + seed) / 100, 'train/error': 0}
-            for seed in range(3)
-        ]
-    factors = {'model.pool': ('average', 'max'), 'model.overlap': (False, True)}
-    found = {own.name: own.effect for own in judge.factorial(experiment(arms), factors)}
-    assert found['pool max - average'] == pytest.approx(-1.25)
-    assert found['overlap True - False'] == pytest.approx(-0.25)
-    assert found['pool max - average x overlap True - False'] == pytest.approx(-0.5)
 
 
 def test_a_measure_is_read_after_the_last_epoch():

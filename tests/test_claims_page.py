@@ -14,12 +14,11 @@ from test_trained_claims import (
     experiment,
     norms,
     norms_of,
-    poolings,
     shifts,
     sizes,
 )
 
-from experiments.claims import command, figures, judge, ledger, page, trained
+from experiments.claims import command, figures, ledger, page, trained
 from experiments.claims.claim import Verdict
 
 FOUND = Verdict('supported', 'Found <so> & so.', 2.0, 1.5, 2.5, 5, 'mnist', 'seeds')
@@ -218,18 +217,6 @@ def test_an_effect_is_drawn_with_interval_margin_and_the_value_of_the_paper():
     assert dot.get_xdata()[0] == 2.0
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == ['counts as nothing', 'paper', 'measured, n = 5']
-
-
-def test_effects_of_a_factorial_are_sorted_by_size():
-    made = poolings(0.6, 1)
-    for row in made.rows:
-        row['overrides'] = {'model.pool': 'max' in row['arm'], 'model.overlap': 'non' in row['arm']}
-    factors = {'model.pool': (False, True), 'model.overlap': (False, True)}
-    found = judge.factorial(made, factors)
-    axes = figures.effects(found, 0.3, 'points').axes[0]
-    names = [label.get_text() for label in axes.get_yticklabels()]
-    sizes_ = [abs(one.effect) for one in sorted(found, key=lambda one: -abs(one.effect))]
-    assert names[0] == 'pool True - False' and sizes_ == sorted(sizes_, reverse=True)
 
 
 def test_the_svg_of_a_figure_is_well_formed(pairs):

@@ -165,7 +165,7 @@ START = 'from configs import base\n'
         ('def get_config(): return {}', 'is {}; it must be a ConfigDict made by'),
         (
             'import ml_collections\ndef get_config(): return ml_collections.ConfigDict()',
-            'lacks augment.affine, .* and more; start from',
+            r'lacks augment.affine, .* and \d+ more; start from',
         ),
         (START + 'def get_config(needed): return base.get_config()', 'fails: TypeError: .*needed'),
         (

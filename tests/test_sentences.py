@@ -91,8 +91,7 @@ def test_arms_one_factor_apart_are_compared_with_each_other_too():
     )
     half = 4.302652729911275 * 0.001 / 3**0.5  # t(2, 0.975), deviation 0.001 of 3 differences
     assert d['b'].high - d['b'].mean == pytest.approx(half)
-    words = sentences(summary)
-    assert len(words) == 5
+    words = sentences(summary)[:5]  # the effects follow
     assert words[-1].startswith('d against c: -2.9 percentage points') and words[-1].endswith(
         'lower test error'
     )

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from experiments.claims import ledger, trained
+from experiments.claims import ledger, page, trained
 from experiments.workdir import Experiment
 
 
@@ -232,13 +232,44 @@ def test_batch_norm_is_judged_against_lrn_and_the_rest_is_said(lrn, verdict, mon
 
 def test_the_mnist_net_has_its_say_on_batch_norm_whether_or_not_lrn_was_trained(monkeypatch):
     mnist = experiment({'norm none': (2.5, curve(10)), 'norm batch': (2.0, curve(10))})
-    only = lambda config: mnist if config == 'batchnorm_mnist.py:full' else None
+    lrn = norms((25, 24, 20, 20))
+    stored = {'batchnorm_mnist.py:full': mnist, 'ablate_normalization.py:small': lrn}
+    monkeypatch.setattr(trained, 'stored', stored.get)
     words = 'MNIST net, which never had LRN: norm none minus norm batch: +0.50'
-    found = judged('A4c', norms((25, 24, 20, 20)), monkeypatch, only)
+    found = ledger.verdict(ledger.CLAIMS['A4c'])
     assert found.verdict == 'supported' and words in found.text
+    del stored['ablate_normalization.py:small']
     found = ledger.verdict(ledger.CLAIMS['A4c'])
     assert found.verdict == 'not resolved' and found.effect is None
     assert words in found.text and 'Not run yet' in found.text
+
+
+def test_a_factorial_has_its_say_on_each_of_its_fields(monkeypatch):
+    rng = np.random.default_rng(5)
+    axes = {
+        'activation': ('tanh', 'relu'),
+        'pool': ('average', 'max'),
+        'overlap': (False, True),
+        'norm': ('none', 'lrn'),
+    }
+    made = {}
+    for own in itertools.product(*axes.values()):
+        error = 20 - 2 * (own[0] == 'relu') - (own[1] == 'max')
+        made[str(own)] = (error, {'overrides': {f'model.{k}': v for k, v in zip(axes, own)}})
+    made = experiment(made)
+    for one in made.rows:
+        one['test/error'] += rng.normal(0, 1e-4)
+    monkeypatch.setattr(trained, 'stored', {'ablate_all.py:small': made}.get)
+    for claim, words in {
+        'A1': 'activation relu - tanh: -2.0',
+        'A3b': 'pool max - average: -1.0',
+        'A3d': 'overlap True - False: ',
+        'A4c': 'norm lrn - none: ',
+    }.items():
+        found = ledger.verdict(ledger.CLAIMS[claim])
+        assert words in found.text and found.verdict == 'not resolved', found.text
+        (picture,) = page.pictures(ledger.CLAIMS[claim], found, None)
+        assert picture[0].startswith(f'Effects of {words.split()[0]}, over')
 
 
 def poolings(overlap, maximum):

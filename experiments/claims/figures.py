@@ -7,7 +7,6 @@ is a mark in grey. Bands and bars are intervals over seeds; the legend says how 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import matplotlib.ticker
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,7 +14,7 @@ from matplotlib.figure import Figure
 from experiments import style
 from experiments.claims import judge, trained
 from experiments.claims.claim import Claim, Verdict
-from experiments.report import statistics
+from experiments.report import figures as general
 from experiments.report.intervals import interval
 from experiments.report.summary import finished
 from experiments.style import GREY
@@ -338,37 +337,6 @@ def effect(claim: Claim, verdict: Verdict, paper: float | None = None) -> Figure
     return figure
 
 
-def effects(found: Sequence[statistics.Effect], margin: float, unit: str) -> Figure:
-    """All effects of a factorial, sorted by their size: what matters is at the top."""
-    ordered = sorted(found, key=lambda one: -abs(one.effect))
-    figure = style.canvas(7.5, 1 + 0.24 * len(ordered))
-    axes = figure.subplots()
-    axes.axvspan(-margin, margin, color='#999999', alpha=0.25, lw=0)
-    axes.axvline(0, color='black', lw=0.8)
-    for y, one in enumerate(ordered):
-        main = ' x ' not in one.name
-        clear = one.low > 0 or one.high < 0
-        axes.errorbar(
-            one.effect,
-            y,
-            xerr=[[one.effect - one.low], [one.high - one.effect]],
-            fmt='o' if main else 's',
-            mfc=style.colour(0 if main else 1) if clear else 'white',
-            color=style.colour(0 if main else 1),
-            ms=5,
-            capsize=2,
-            lw=1.2,
-        )
-    axes.set_yticks(range(len(ordered)), [style.plain(one.name) for one in ordered], fontsize=7.5)
-    axes.set_ylim(len(ordered) - 0.4, -0.6)
-    style.frame_rows(axes)
-    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(7))
-    axes.grid(axis='x', alpha=0.25)
-    words = 'circles: main effects, squares: interactions; filled: the interval excludes zero'
-    axes.set_xlabel(f'effect on the test error, {unit}\n{words}', fontsize=8.5)
-    return figure
-
-
 # --- which claim has which -----------------------------------------------------------------------
 
 
@@ -531,11 +499,21 @@ PAPERS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
     ),
 }
 
-# Of claims that rows of another config say something of: trained.PARTS
-PARTS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
-    'A4c': (
-        'The net of sigmoids on MNIST: accuracy in training, and the input of a typical sigmoid, '
-        'as Fig. 1 of Ioffe & Szegedy 2015.',
-        lambda experiment: percentiles(experiment, ('norm none', 'norm batch'), 'fc3'),
-    )
-}
+# The field whose effects a claim is about, in experiments that are full factorials
+FIELDS = {'A1': 'activation', 'A3b': 'pool', 'A3d': 'overlap', 'A4c': 'norm'}
+
+
+def part(claim: str, config: str, experiment: Experiment) -> tuple[str, Figure] | None:
+    """(caption, figure) of what rows of another config say of a claim: trained.PARTS."""
+    if config.startswith('batchnorm_mnist'):
+        caption = (
+            'The net of sigmoids on MNIST: accuracy in training, and the input of a typical '
+            'sigmoid, as Fig. 1 of Ioffe & Szegedy 2015.'
+        )
+        return caption, percentiles(experiment, ('norm none', 'norm batch'), 'fc3')
+    field, title = FIELDS[claim], experiment.plan.get('title', config)
+    found = [one for one in trained.effects_of(experiment) if field in one.fields]
+    if not found:
+        return None
+    caption = f'Effects of {field}, over all settings of the other fields. {title}.'
+    return caption, general.effects(found, experiment.plan['level'])

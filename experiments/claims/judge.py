@@ -15,7 +15,7 @@ count it), or while a chosen learning rate is the lowest or the highest that was
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -249,17 +249,3 @@ def with_images(experiment: Experiment, a: str, b: str) -> tuple[float, float] |
         arms.append(np.array([bits.unpack(row['test/right'], row['test/count']) for row in rows]))
     low, high = statistics.crossed(arms[0], arms[1], experiment.plan['level'])
     return 100 * low, 100 * high
-
-
-def factorial(
-    experiment: Experiment, factors: Mapping[str, Sequence], metric=test_error
-) -> list[statistics.Effect]:
-    """Main effects and interactions of arms that set these fields: {'model.pool': levels}."""
-    rows = []
-    for arm in experiment.plan['arms']:
-        for row in arm_rows(experiment, arm, 'final'):
-            if row['status'] == 'done':
-                given = {field.split('.')[-1]: row['overrides'][field] for field in factors}
-                rows.append(given | {'value': metric(row), 'seed': row['seed']})
-    levels = {field.split('.')[-1]: own for field, own in factors.items()}
-    return statistics.factorial(rows, levels, experiment.plan['level'])

@@ -586,7 +586,7 @@ def verdict(claim: Claim) -> Verdict:
     found = trained.verdict(claim) if claim.config else None
     facts = f' {claim.facts()}' if claim.facts else ''
     if claim.config and found is None:
-        text = f'{trained.part(claim)} {_pending(claim)}'.strip()
+        text = f'{trained.beside(claim)} {_pending(claim)}'.strip()
         found = Verdict(NOT_RESOLVED, text)
     if claim.compute is None:
         assert found  # a claim is computed or has a config

@@ -154,10 +154,9 @@ def pictures(
     if experiment and claim.id in figures.PAPERS:
         caption, draw = figures.PAPERS[claim.id]
         drawn.append((caption, draw(experiment)))
-    config, _ = trained.PARTS.get(claim.id, ('', None))
-    if config and (other := trained.stored(config)):
-        caption, draw = figures.PARTS[claim.id]
-        drawn.append((caption, draw(other)))
+    for config, other in trained.parts(claim).items():
+        if part := figures.part(claim.id, config, other):
+            drawn.append(part)
     if experiment and found.low is not None:
         caption = f'The effect, its interval over {found.covers}, and the margin.'
         drawn.append((caption, figures.effect(claim, found)))

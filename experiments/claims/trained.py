@@ -14,6 +14,7 @@ from experiments.claims import judge
 from experiments.claims.claim import NOT_RESOLVED, Claim, Verdict
 from experiments.claims.computed.gradients import per_layer
 from experiments.plan.runs import steps_to_error
+from experiments.report import factorial
 from experiments.report import statistics as tests
 from experiments.report.intervals import interval
 from experiments.report.summary import finished
@@ -168,7 +169,24 @@ def a3d(claim: Claim, experiment: Experiment) -> Verdict:
     gaps = _said('Gap of test and training error', gaps)
     others = ('overlapping average pooling', 'non-overlapping average pooling')
     average = judge.difference(claim, experiment, *others)
-    return _beside(found, gaps, average)
+    return _beside(found, gaps, average, _effects(experiment, 'overlap'))
+
+
+def effects_of(experiment: Experiment) -> list[factorial.Effect]:
+    """The effects of an experiment that is a full factorial; else []."""
+    done = {arm: finished(experiment, arm) for arm in experiment.plan['arms']}
+    return factorial.effects(done, experiment.plan['level'])
+
+
+def _effects(experiment: Experiment, field: str) -> Verdict:
+    """The effects of a field in a full factorial, in words: see report/factorial.py."""
+    lines = factorial.lines(effects_of(experiment), experiment.plan['level'], field)
+    return Verdict('', f'{lines[0]} {"; ".join(lines[1:])}.' if lines else '')
+
+
+def _of_field(field: str, words: str) -> Rule:
+    """The rule of a part: the effects of a field, in words."""
+    return lambda claim, experiment: _said(words, _effects(experiment, field))
 
 
 def a4b(claim: Claim, experiment: Experiment) -> Verdict:
@@ -199,8 +217,7 @@ def a4c(claim: Claim, experiment: Experiment) -> Verdict:
     times = claim._replace(unit='times', margin=1.25)
     speed = judge.ratio(times, experiment, 'norm batch', 'norm lrn', _at(0.25))
     rates = [_borne(experiment, f'norm {norm}') for norm in ('none', 'lrn', 'batch', 'batch+lrn')]
-    mnist = Verdict('', part(claim))
-    return _beside(found, none, both, _said('To 25 % training error', speed), *rates, mnist)
+    return _beside(found, none, both, _said('To 25 % training error', speed), *rates)
 
 
 def _a4c_mnist(claim: Claim, experiment: Experiment) -> Verdict:
@@ -478,15 +495,32 @@ RULES: dict[str, Rule] = {
 def verdict(claim: Claim) -> Verdict | None:
     """The verdict of stored rows, or None where there is no rule, or are no rows."""
     rule, experiment = RULES.get(claim.id), stored(claim.config)
-    return rule(claim, experiment) if rule and experiment else None
+    if not (rule and experiment):
+        return None
+    return _beside(rule(claim, experiment), Verdict('', beside(claim)))
 
 
 # What rows of another config say of a claim, whether or not it has rows of its own
-PARTS: dict[str, tuple[str, Rule]] = {'A4c': ('batchnorm_mnist.py:full', _a4c_mnist)}
+FACTORIAL = 'ablate_all.py:small'
+_LENET = 'In LeNet-5 on Fashion-MNIST'
+PARTS: dict[str, dict[str, Rule]] = {
+    'A1': {FACTORIAL: _of_field('activation', _LENET)},
+    'A3b': {FACTORIAL: _of_field('pool', _LENET)},
+    'A3d': {
+        'ablate_pooling.py:fashion_mnist': _of_field('overlap', f'{_LENET}, 54,000 images'),
+        FACTORIAL: _of_field('overlap', _LENET),
+    },
+    'A4c': {'batchnorm_mnist.py:full': _a4c_mnist, FACTORIAL: _of_field('norm', _LENET)},
+}
 
 
-def part(claim: Claim) -> str:
-    """What stored rows of another config say of a claim; '' where there are none."""
-    config, rule = PARTS.get(claim.id, ('', None))
-    experiment = stored(config) if config else None
-    return rule(claim, experiment).text if rule and experiment else ''
+def parts(claim: Claim) -> dict[str, Experiment]:
+    """{config: its stored experiment} of what else says something of a claim."""
+    found = {config: stored(config) for config in PARTS.get(claim.id, {})}
+    return {config: experiment for config, experiment in found.items() if experiment}
+
+
+def beside(claim: Claim) -> str:
+    """What stored rows of other configs say of a claim; '' where there are none."""
+    rules = PARTS.get(claim.id, {})
+    return ' '.join(rules[config](claim, other).text for config, other in parts(claim).items())

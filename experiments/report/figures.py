@@ -5,11 +5,13 @@
 writes STEM.png and STEM.svg (default: WORKDIR/figure). Three panels: learning curves, test error
 per arm, paired difference of each arm to the baseline (none where there is one arm). An arm has
 the same colour everywhere; the figure names every arm or seed that has no result. Runs that are
-still running are drawn as far as they are, and marked.
+still running are drawn as far as they are, and marked. Of a full factorial with many arms, one
+panel: the effects of its fields.
 """
 
 import os
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,10 @@ from experiments import style
 from experiments.errors import UserError, check_writable, command
 from experiments.options import Parser
 from experiments.report import compare
+from experiments.report.factorial import Effect
 from experiments.report.intervals import Interval, interval
 from experiments.report.sentences import percent
-from experiments.report.summary import arm_rows, drawn, finished, summarise, unfinished
+from experiments.report.summary import MANY, arm_rows, drawn, finished, summarise, unfinished
 from experiments.style import GREY
 from experiments.workdir import Experiment
 
@@ -270,20 +273,60 @@ def _frame_rows(axes: Axes, drawn: bool) -> None:
         axes.set_xticks([])
 
 
-def _name_rows_above(axes: Axes, summary: Summary, colours: Colours, labels: list[str]) -> None:
-    """The label of each arm above its row, where a panel is too narrow to have it on the left."""
-    for y, (arm, label) in enumerate(zip(summary, labels, strict=True)):
+def _name_rows_above(axes: Axes, labels: Sequence[str], colours: Iterable[str], **look) -> None:
+    """The label of each row above it, where a panel is too narrow to have it on the left."""
+    for y, (label, colour) in enumerate(zip(labels, colours, strict=True)):
         axes.text(
             0,
             y - 0.17,
             label,
             transform=axes.get_yaxis_transform(),
             va='bottom',
-            color=colours[arm['arm']],
+            color=colour,
             linespacing=1.05,
             bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 0.5},
+            **look,
         )
     axes.set_yticks([])
+
+
+def effects(found: Sequence[Effect], level: float, axes: Axes | None = None) -> Figure:
+    """Effects of a factorial on the test error, sorted by their size: what matters is at the top.
+
+    axes: None draws a panel that is legible on a phone.
+    """
+    ordered = sorted(found, key=lambda one: -abs(one.effect))
+    names = [style.plain(one.name) for one in ordered]
+    colours = [style.colour(len(one.fields) - 1) for one in ordered]
+    narrow = axes is None
+    if axes is None:
+        axes = style.canvas(PANEL_WIDTH, 1 + 0.36 * len(ordered)).subplots()
+    axes.axvline(0, color='black', lw=0.8)
+    for y, (one, colour) in enumerate(zip(ordered, colours, strict=True)):
+        axes.errorbar(
+            100 * one.effect,
+            y,
+            xerr=[[100 * (one.effect - one.low)], [100 * (one.high - one.effect)]],
+            fmt='o' if len(one.fields) == 1 else 's',
+            mfc=colour if one.p < 1 - level else 'white',
+            color=colour,
+            ms=5,
+            capsize=2,
+            lw=1.2,
+        )
+    axes.set_ylim(len(ordered) - 0.6, -0.8 if narrow else -0.6)
+    _frame_rows(axes, drawn=True)
+    if narrow:
+        _name_rows_above(axes, names, colours, fontsize=8)
+    else:
+        axes.set_yticks(range(len(ordered)), names, fontsize=8)
+    what = f'effect on the test error, percentage points, {percent(level)} intervals'
+    marks = "circles: main effects, squares: interactions; filled: holds after Holm's correction"
+    lines = [what, marks] if not narrow else [style.wrap(what, 60), style.wrap(marks, 60)]
+    axes.set_xlabel('\n'.join(lines), fontsize=8.5)
+    figure = axes.get_figure(root=True)
+    assert figure  # of the axes above, or of those given
+    return figure
 
 
 def arm_words(arm: dict[str, Any]) -> str:
@@ -334,18 +377,14 @@ def _laid_out(figure: Figure) -> Figure:
     return figure
 
 
-def render(experiment: Experiment) -> Figure:
-    """The figure of an experiment, however incomplete; of many arms, the best (`drawn`)."""
-    experiment, summary = drawn(experiment, summarise(experiment))
-    colours = colours_of(experiment)
+def _headed(experiment: Experiment, words: Sequence[str], body: float) -> Figure:
+    """A canvas with title and note above `body` inches for the panels."""
     title = style.wrap(experiment.plan['title'], 100)
     data = experiment.plan['dataset_note'].strip().rstrip('.')
-    parts = [f'{data}.', small_print(experiment, summary), *experiment.plan.get('remarks', [])]
+    parts = [f'{data}.', *words, *experiment.plan.get('remarks', [])]
     note = style.wrap(' '.join(filter(None, parts)), 160)
     head = 0.3 + 0.24 * (title.count('\n') + 1) + 0.18 * (note.count('\n') + 1)  # inches
-    labels = [style.wrap(arm['arm'], 18) for arm in summary]
-    row = max(0.6, 0.25 + 0.17 * max(label.count('\n') + 1 for label in labels))
-    height = head + max(4.2, 1.8 + row * len(summary))
+    height = head + body
     figure = style.canvas(WIDTH, height)
     engine = figure.get_layout_engine()
     assert isinstance(engine, ConstrainedLayoutEngine)  # as style.canvas sets it
@@ -353,6 +392,36 @@ def render(experiment: Experiment) -> Figure:
     figure.text(0.012, 1 - 0.12 / height, title, fontsize=13, va='top', linespacing=1.2)
     below = 1 - (0.2 + 0.24 * (title.count('\n') + 1)) / height
     figure.text(0.012, below, note, fontsize=9, va='top', color=GREY)
+    return figure
+
+
+def _effects_note(summary: Summary) -> str:
+    """What an effect is, and what its interval covers."""
+    seeds = sum(arm['seeds'] for arm in summary)
+    return (
+        f'Least squares over {seeds} runs of {len(summary)} arms, the seed as a block. A main '
+        'effect is a mean over all settings of the other fields, an interaction how much it '
+        'depends on one of them. Intervals are of each effect alone; they do not cover the '
+        'sampling of test images.'
+    )
+
+
+def render(experiment: Experiment) -> Figure:
+    """The figure of an experiment, however incomplete.
+
+    Of many arms the best (`drawn`), or the effects of a full factorial.
+    """
+    summary = summarise(experiment)
+    if (found := summary[0]['effects']) and len(summary) > MANY:
+        figure = _headed(experiment, [_effects_note(summary)], 1.1 + 0.24 * len(found))
+        effects(found, summary[0]['level'], figure.subplots())
+        return _laid_out(figure)
+    experiment, summary = drawn(experiment, summary)
+    colours = colours_of(experiment)
+    labels = [style.wrap(arm['arm'], 18) for arm in summary]
+    row = max(0.6, 0.25 + 0.17 * max(label.count('\n') + 1 for label in labels))
+    words = [small_print(experiment, summary)]
+    figure = _headed(experiment, words, max(4.2, 1.8 + row * len(summary)))
 
     # One arm has nothing to be compared with: no third panel
     widths = (1.35, 1, 1) if len(summary) > 1 else (1.35, 1)
@@ -383,6 +452,9 @@ def panels(experiment: Experiment) -> list[tuple[str, Figure]]:
     experiment, summary = drawn(experiment, summarise(experiment))
     colours = colours_of(experiment)
     found = []
+    if summary[0]['effects']:
+        figure = effects(summary[0]['effects'], summary[0]['level'])
+        found.append(('Effects', _laid_out(figure)))
     if kinds_of(experiment):
         figure = style.canvas(PANEL_WIDTH, min(5, 3.2 + 0.15 * len(summary)))
         _draw_curves(figure.subplots(), experiment, colours)
@@ -395,7 +467,7 @@ def panels(experiment: Experiment) -> list[tuple[str, Figure]]:
         figure = style.canvas(PANEL_WIDTH, max(1.8, 0.6 + row * len(summary)))
         axes = figure.subplots()
         draw(axes, experiment, summary, colours)
-        _name_rows_above(axes, summary, colours, labels)
+        _name_rows_above(axes, labels, colours.values())
         axes.set_ylim(len(summary) - 0.45, -0.25 - 0.19 * lines / row)
         found.append((heading, _laid_out(figure)))
     return found

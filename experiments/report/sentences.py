@@ -4,7 +4,9 @@ import math
 from typing import Any
 
 from experiments.errors import listed, printable
+from experiments.report import factorial
 from experiments.report.intervals import Interval
+from experiments.report.summary import MANY
 
 
 def percent(level: float) -> str:
@@ -63,8 +65,12 @@ def sentence(arm: dict[str, Any], reference: dict[str, Any]) -> str:
 def sentences(summary: list[dict[str, Any]]) -> list[str]:
     """One sentence per comparison: every arm with the baseline, then with its neighbours.
 
-    Arms without a result are named together.
+    Arms without a result are named together. Of a full factorial with more than MANY arms, the
+    effects of its fields stand in the place of the arms.
     """
+    effects = factorial.lines(summary[0]['effects'], summary[0]['level'])
+    if effects and len(summary) > MANY:
+        return [printable(line) for line in effects + _family(summary)]
     named = {arm['arm']: arm for arm in summary if arm['seeds']}
     lines = [
         sentence(named[arm], named[other])
@@ -82,7 +88,7 @@ def sentences(summary: list[dict[str, Any]]) -> list[str]:
             f'No comparison with {listed(arms)}: no result ({missing})'
             for missing, arms in lacking.items()
         ]
-    return [printable(line) for line in lines + _family(summary)]
+    return [printable(line) for line in lines + effects + _family(summary)]
 
 
 def _family(summary: list[dict[str, Any]]) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from experiments.errors import printable
+from experiments.report import factorial
 from experiments.report.family import comparisons
 from experiments.report.intervals import Interval, interval
 from experiments.schema import METRICS
@@ -156,6 +157,7 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
     neighbours: {arm: Interval}, the same against every earlier arm but the baseline from which this
         one differs in one field: the other comparisons of a grid that change one factor; none
         where there are more than MANY arms.
+    effects: of all arms together, where they are a full factorial (factorial.py); else [].
     declared: {arm a: Comparison of this arm with a}, of the comparisons that the config declares.
     further: {metric: Interval over finished seeds} of the test split, of metrics that are none of
         the above, as they are stored.
@@ -192,6 +194,7 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
     for (a, b), found in comparisons(pairs, errors, level).items():
         declared.setdefault(b, {})[a] = found
     further = _further(experiment)
+    effects = factorial.effects(done, level)
     # Every arm beside every other one: of many, more than anyone reads
     grid = plan['arms'][1:] if len(plan['arms']) <= MANY else []
     summary = []
@@ -231,6 +234,7 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
                 'test_error5': interval(column(rows, 'test/error5'), level),
                 'difference': paired(arm, plan['arms'][0]) if place else None,
                 'neighbours': {other: paired(arm, other) for other in neighbours},
+                'effects': effects,
                 'declared': declared.get(arm, {}),
                 'further': {
                     name: interval(column(rows, f'test/{name}'), level) for name in further
