@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 
-from experiments import bits
 from experiments.claims import judge
 from experiments.claims.claim import Claim
 from experiments.plan.runs import steps_to_error
@@ -167,23 +166,6 @@ def test_a_claim_of_parts_holds_if_all_do(kinds, verdict):
     parts = [judge.Verdict(kind, kind, seeds=place) for place, kind in enumerate(kinds, 3)]
     found = judge.all_of(parts)
     assert (found.verdict, found.seeds, found.text) == (verdict, 3, ' '.join(kinds))
-
-
-def test_an_interval_over_seeds_and_images_needs_the_bits_of_every_run():
-    rng = np.random.default_rng(0)
-    rows = lambda rate: [
-        {
-            'test/right': bits.pack(rng.random(300) < rate),
-            'test/count': 300,
-            'test/error': 1 - rate,
-            'train/error': 0,
-        }
-        for _ in range(4)
-    ]
-    made = experiment({'a': rows(0.8), 'b': rows(0.5)})
-    low, high = judge.with_images(made, 'a', 'b')
-    assert 15 < low < 30 < high < 45
-    assert judge.with_images(experiment({'a': LOW, 'b': HIGH}), 'a', 'b') is None
 
 
 def test_a_measure_is_read_after_the_last_epoch():

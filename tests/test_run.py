@@ -153,13 +153,25 @@ def test_the_output_has_plan_progress_table_and_a_sentence(finished):
 
 
 def test_a_grid_whose_edge_wins_is_widened_and_its_trials_are_kept_and_drawn(
-    finished, tmp_path, capsys
+    finished, tmp_path, capsys, monkeypatch
 ):
     """Of two learning rates one edge always wins: each arm tries a third, a step beyond it."""
     config, workdir = finished
     shutil.copytree(workdir, tmp_path / 'w')
+    kept = [row for row in rows_of(workdir) if row['arm'] == 'average pooling']
+    (tmp_path / 'w/results.jsonl').write_text(''.join(f'{json.dumps(row)}\n' for row in kept))
     words = ['--config', config, '--workdir', str(tmp_path / 'w'), '--config.protocol.widen=1']
+    fit, named = train.fit_together, []
+
+    def watched(configs, *others, **given):  # `status` knows a run by the plan as it trains
+        plan = json.loads((tmp_path / 'w/plan.json').read_text())
+        known = {(one['arm'], one['learning_rate']) for one in plan['runs'].values()}
+        named.append((f'{configs[0].model.pool} pooling', configs[0].train.rate) in known)
+        return fit(configs, *others, **given)
+
+    monkeypatch.setattr(train, 'fit_together', watched)
     assert run.main(words) == 0
+    assert len(named) >= 2 and all(named)
     assert capsys.readouterr().err.count('the edge of the grid won') == 2
     rows, plan = rows_of(tmp_path / 'w'), json.loads((tmp_path / 'w/plan.json').read_text())
     for arm in ('average pooling', 'max pooling'):

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import bits
 from experiments.claims.claim import (
     CONTRADICTED,
     EQUIVALENT,
@@ -31,7 +30,8 @@ from experiments.claims.claim import (
 )
 from experiments.report import family, statistics
 from experiments.report.family import LEAST, Comparison
-from experiments.report.summary import arm_rows, seeds_of
+from experiments.report.images import by_image
+from experiments.report.summary import arm_rows, finished, seeds_of
 from experiments.workdir import Experiment
 
 Row = dict[str, Any]
@@ -151,6 +151,10 @@ def difference(
     own = found.corrected
     verdict = decided(own.low, own.high, margin, claim.direction)
     text = f'{b} minus {a}: {own.effect:+.2f} {claim.unit}, {_interval(own)} ({_method(found)}).'
+    images = by_image(finished(experiment, a), finished(experiment, b))
+    if images and metric is test_error:
+        low, high = images.widened(found.raw.low / 100, found.raw.high / 100, level)
+        text += f' Over seeds and test images, alone: [{100 * low:+.2f}, {100 * high:+.2f}].'
     trouble = next((one.trouble for one in samples if one.trouble), '')
     if trouble:
         verdict, text = NOT_RESOLVED, f'{text} {trouble}.'
@@ -234,18 +238,3 @@ def all_of(verdicts: Sequence[Verdict]) -> Verdict:
     text = ' '.join(one.text for one in verdicts)
     seeds = min(one.seeds for one in verdicts)
     return verdicts[0]._replace(verdict=verdict, text=text, seeds=seeds)
-
-
-def with_images(experiment: Experiment, a: str, b: str) -> tuple[float, float] | None:
-    """An interval of b minus a in percentage points that covers seeds and test images.
-
-    None where rows lack their bits.
-    """
-    arms = []
-    for arm in (a, b):
-        rows = [row for row in arm_rows(experiment, arm, 'final') if 'test/right' in row]
-        if len(rows) < LEAST:
-            return None
-        arms.append(np.array([bits.unpack(row['test/right'], row['test/count']) for row in rows]))
-    low, high = statistics.crossed(arms[0], arms[1], experiment.plan['level'])
-    return 100 * low, 100 * high

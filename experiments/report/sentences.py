@@ -5,6 +5,7 @@ from typing import Any
 
 from experiments.errors import listed, printable
 from experiments.report import factorial
+from experiments.report.images import by_image
 from experiments.report.intervals import Interval
 from experiments.report.summary import MANY
 
@@ -42,11 +43,18 @@ def sentence(arm: dict[str, Any], reference: dict[str, Any]) -> str:
     digits = _decimals(scaled)
     mean, low, high = (f'{value:+z.{digits}f}' for value in scaled[:3])
     some = f' ({n} of {expected} planned seeds)' if n < expected else ''
+    images = by_image(reference['finished'], arm['finished'])
     if n == 1:
-        return (
+        single = (
             f'{name}: {mean} percentage points against {other} with 1 seed{some}: one seed gives '
             'no interval, so no conclusion'
         )
+        if images and not math.isnan(images.p):
+            single += (
+                f' beyond these two nets, of which {images.only_b:,} test images are right by the '
+                f"first alone and {images.only_a:,} by the second (McNemar's p = {images.p:.2g})"
+            )
+        return single
     if scaled.high - scaled.low < 1e-9:
         same = abs(scaled.mean) < 1e-9
         what = 'exactly the same test error as' if same else f'{mean} percentage points against'
@@ -54,7 +62,13 @@ def sentence(arm: dict[str, Any], reference: dict[str, Any]) -> str:
             f'{name}: {what} {other} with every one of {n} seeds{some}: no spread between '
             'seeds, so the interval has no width and supports no conclusion'
         )
-    text = f'{name}: {mean} percentage points, {percent(arm["level"])} interval {low} to {high}: '
+    text = f'{name}: {mean} percentage points, {percent(arm["level"])} interval {low} to {high}'
+    if images:
+        wide = [100 * end for end in images.widened(difference.low, difference.high, arm['level'])]
+        text += f' (over seeds and test images {wide[0]:+z.{digits}f} to {wide[1]:+z.{digits}f})'
+        if wide[0] <= 0 <= wide[1]:
+            than += ' on these test images'
+    text += ': '
     if scaled.high < 0:
         return f'{text}lower test error{than}{some}'
     if scaled.low > 0:

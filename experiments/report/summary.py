@@ -145,7 +145,7 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
     """One dict per arm, in the order of the plan; the first is the baseline. Errors are fractions.
 
     arm: label. level: of all intervals. learning_rate: the chosen one, None before any final run.
-    seeds: how many finished. seeds_expected: how many the plan has for it.
+    seeds: how many finished. finished: {seed: row} of these. seeds_expected: how many the plan has.
     missing: why these two differ, e.g. '1 diverged, 1 unfinished' (running or interrupted), or ''.
     test_error, train_error, gap (test minus train, per seed): Interval over finished seeds. Where
         test images were seen in several views and train images in the centre alone, the gap is
@@ -225,6 +225,7 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
                 'level': level,
                 'learning_rate': chosen[0] if chosen else None,
                 'seeds': len(rows),
+                'finished': done[arm],
                 'seeds_expected': len(seeds_of(experiment, arm)),
                 'missing': _missing(experiment, arm),
                 'test_error': interval(column(rows, 'test/error'), level),

@@ -61,7 +61,7 @@ class Runner:
     _planned: set[str] = dataclasses.field(default_factory=set)  # runs that plan.json names
     _written: float = 0.0  # time.monotonic() when it was
     _trained: bool = False  # whether this call has trained any run
-    _unwritten: int = 0  # arms since, whose final runs it does not name
+    _unwritten: int = 0  # times since that it did not name runs
 
     def __post_init__(self):
         self.leases = leases.Leases(self.workdir.folder / leases.FOLDER)
@@ -180,12 +180,16 @@ class Runner:
         if FINAL not in self.plan.phases:
             return True
         finals = self.plan.finals(arm, learning_rate)
-        if any(run.name not in self._planned for run in finals):
+        self._name(finals)
+        return self._run_phase(finals)
+
+    def _name(self, runs: list[Run]) -> None:
+        """Has plan.json name these runs, so that `status` and figures know them as they train."""
+        if any(run.name not in self._planned for run in runs):
             self._unwritten += 1
             late = time.monotonic() - self._written > _PLAN_SECONDS
             if late or self._unwritten >= len(self.plan.arms) / _PLAN_TIMES:
-                self._write_plan()  # names them, so that their curves can be drawn meanwhile
-        return self._run_phase(finals)
+                self._write_plan()
 
     def _run_trials(self, arm: Arm) -> list[Run] | None:
         """Trains the trials of an arm, those that widen its grid too.
@@ -206,6 +210,7 @@ class Runner:
                 note(
                     f'{arm.label}: the edge of the grid won, so learning rate {rates} is tried too'
                 )
+            self._name(beyond)
             if not self._run_phase(trials):
                 return None
             if not new:
