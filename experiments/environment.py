@@ -16,7 +16,7 @@ _TRAINS = 'cnns experiments/data experiments/preprocess experiments/train experi
 
 
 def environment() -> dict[str, Any]:
-    """Versions, devices and the code's git revision ('+changes' when the tree is not clean)."""
+    """Versions, devices, the code's git revision ('+changes' when the tree is not clean), date."""
     import jax  # here, since the commands of data sets do without it
 
     root = Path(__file__).parent.parent
@@ -42,6 +42,8 @@ def environment() -> dict[str, Any]:
     return {
         'python': platform.python_version(),
         'platform': platform.platform(),
+        'date': now(),
+        'cpu': _cpu(),
         'cpu_count': _cores(),
         **{name: metadata.version(name) for name in ('jax', 'jaxlib', 'flax', 'numpy')},
         'device_kind': jax.local_devices()[0].device_kind,
@@ -51,6 +53,19 @@ def environment() -> dict[str, Any]:
         'git_revision': revision,
         'code': digest(code),  # of the Python files that can change a training, committed or not
     }
+
+
+def now() -> str:
+    """Date and time of UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
+
+
+def _cpu() -> str:
+    """The model of the processor, or its architecture where the system does not say."""
+    processors = Path('/proc/cpuinfo')  # of Linux
+    text = processors.read_text() if processors.is_file() else ''
+    model = re.search(r'^model name\s*: *(.*)$', text, re.M)
+    return model[1].strip() if model else platform.machine()
 
 
 def _cores() -> int | None:
@@ -67,15 +82,12 @@ def deterministic() -> str:
 
 def measured_on() -> dict[str, Any]:
     """What a measured speed depends on: the machine, the versions and how busy it was."""
-    processors = Path('/proc/cpuinfo')  # of Linux
-    text = processors.read_text() if processors.is_file() else ''
-    model = re.search(r'^model name\s*: *(.*)$', text, re.M)
     names = 'numpy', 'Pillow', 'grain', 'array_record', 'tensorflow-datasets', 'jax'
     return {
         'date': datetime.date.today().isoformat(),
         'python': platform.python_version(),
         'system': platform.system(),
-        'cpu': model[1].strip() if model else platform.machine(),
+        'cpu': _cpu(),
         'cores': _cores(),
         'load': os.getloadavg(),
         'versions': {name: metadata.version(name) for name in names},

@@ -76,7 +76,10 @@ def test_the_table_is_markdown_too_and_the_command_writes_both(
     assert command.main(['--page', str(tmp_path / 'p')]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / 'p/claims.html')
     lines = (tmp_path / 'p/claims.md').read_text().splitlines()
-    assert len(lines) == 47 + 2 and lines[2].startswith('| L1 | supported | 2 [1.5, 2.5] perc')
+    assert lines[2].startswith('| L1 | supported | 2 [1.5, 2.5] perc') and lines[49] == ''
+    claims = [line for line in lines[49:] if line.startswith('- ')]
+    assert len(claims) == 47 and claims[0].startswith('- **L1** supported: At fewer weights')
+    assert [line for line in lines if line.startswith('###')][1] == '### AlexNet'
     assert command.main(['L1', '--page', str(tmp_path / 'p')]) == 2
     assert 'the page holds all claims' in capsys.readouterr().err
 

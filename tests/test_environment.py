@@ -1,5 +1,6 @@
 """The environment of a row: its code digest is of what can change a training."""
 
+import datetime
 import pathlib
 import shutil
 import subprocess
@@ -35,6 +36,13 @@ def test_a_comment_changes_the_digest_only_where_a_training_could_change(
     with open(tmp_path / place, 'a') as file:
         file.write('# a comment\n')
     assert (environment.environment()['code'] != before) == changes
+
+
+def test_date_and_processor_are_named():
+    found = environment.environment()
+    when = datetime.datetime.fromisoformat(found['date'])
+    assert abs(when - datetime.datetime.now(datetime.UTC)) < datetime.timedelta(minutes=1)
+    assert found['cpu'] == environment.measured_on()['cpu'] != ''
 
 
 @pytest.mark.parametrize('known', [False, True])

@@ -9,6 +9,7 @@ import pytest
 from experiments import files
 from experiments.report import page as report
 from experiments.report import result_table
+from experiments.workdir import read_experiment
 
 ARMS = ('average <pooling> & "more"', 'max pooling')
 
@@ -202,6 +203,19 @@ def test_learning_rates_chosen_by_steps_are_shown_with_their_steps(tmp_path):
     words = Page(report.write(store(tmp_path / 'w', rows, **own)).read_text()).words
     assert 'by its steps to 25 % training error (seed: 7)' in words
     assert f'{ARMS[0]} 80 (chosen) never' in words and 'by its validation error' not in words
+
+
+def test_when_and_on_what_the_runs_were_trained(tmp_path):
+    folder = store(tmp_path / 'w', complete())
+    own = {'backend': 'cpu', 'cpu': 'A processor', 'cpu_count': 1, 'jax': '0.12.0'}
+    dates = ['2026-11-27T01:02:03+00:00', '2026-11-25', *['2026-11-26'] * 8]
+    for path, date in zip(sorted(folder.glob('points/*')), dates, strict=True):
+        (path / 'environment.json').write_text(json.dumps(own | {'date': date}))
+    made = report.made_on(folder, read_experiment(folder))
+    assert made == '2026-11-25 to 2026-11-27; A processor, 1 core; jax 0.12.0'
+    for path in folder.glob('points/*'):
+        (path / 'environment.json').write_text('{"backend": "gpu", "device_kind": "A \\u001b[0m"}')
+    assert report.made_on(folder, read_experiment(folder)) == r'A \x1b[0m; jax ?'
 
 
 CASES = {

@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from experiments import style, tables
 from experiments.claims import figures, ledger, trained, words
 from experiments.claims.claim import VERDICTS, Claim, Verdict
+from experiments.errors import counted
 from experiments.files import write_whole
-from experiments.report.page import STYLE, escape
+from experiments.report.page import STYLE, escape, made_on
 from experiments.workdir import Experiment
 
 Pairs = Sequence[tuple[Claim, Verdict]]
@@ -70,8 +71,23 @@ def write(folder: str | os.PathLike, pairs: Pairs) -> Path:
 
 
 def markdown(pairs: Pairs) -> str:
-    """The table of verdicts for GitHub."""
-    return tables.markdown(words.HEADINGS, words.table(list(pairs)))
+    """The same for GitHub: the table of verdicts, then what stands behind each, without figures."""
+    text = [tables.markdown(words.HEADINGS, words.table(list(pairs)))]
+    for title, claims in ledger.SECTIONS.items():
+        if own := [pair for pair in pairs if pair[0] in claims]:
+            text.append(f'\n### {title}\n\n')
+            text += [f'- {_line(*pair)}\n' for pair in own]
+    return ''.join(text)
+
+
+def _line(claim: Claim, found: Verdict) -> str:
+    """One claim in one line of Markdown."""
+    parts = [claim.sentence, claim.correction and f'Correction: {claim.correction}', found.text]
+    if claim.config:
+        seeds = f'{counted(found.seeds, "seed")} of each arm: ' if found.seeds else ''
+        parts.append(f'({seeds}configs/{claim.config})')
+    text = tables.as_markdown(' '.join(filter(None, parts)))
+    return f'**{claim.id}** {found.verdict}: {text}'
 
 
 def html(pairs: Pairs) -> str:
@@ -132,6 +148,7 @@ def _claim(claim: Claim, found: Verdict) -> str:
     if experiment:
         plan, folder = experiment.plan, trained.folder_of(claim.config).name
         lines += [('command', plan.get('command', '')), ('images', plan['dataset_note'])]
+        lines.append(('trained', made_on(trained.folder_of(claim.config), experiment)))
         lines.append(('rows', f'{len(experiment.rows)} runs in experiments/stored/{folder}'))
     elif claim.config:
         lines.append(('command', f'python -m experiments.run --config configs/{claim.config}'))

@@ -14,14 +14,14 @@ import json
 import os
 import statistics
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from experiments import schema, style, tables
-from experiments.errors import UserError, check_writable, command, printable
+from experiments.errors import UserError, check_writable, command, counted, printable
 from experiments.files import write_whole
 from experiments.options import Parser
 from experiments.plan.runs import steps_to_error
@@ -192,26 +192,42 @@ def _protocol(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
     )
 
 
-def _stored(workdir: Path, experiment: Experiment, name: str) -> dict[str, Any]:
-    """A JSON file of the first run that has it; the final runs of the baseline come first."""
+def _stored(workdir: Path, experiment: Experiment, name: str) -> Iterator[dict[str, Any]]:
+    """A JSON file of each run that has it; the final runs of the baseline come first."""
     baseline = arm_rows(experiment, experiment.plan['arms'][0], 'final')
-    for run in [row['point'] for row in baseline + experiment.rows] + list(experiment.curves):
+    rows = [row['point'] for row in baseline + experiment.rows]
+    for run in dict.fromkeys(rows + list(experiment.curves)):
         path = workdir / folder_of(run) / name
         with contextlib.suppress(OSError):
             try:
                 found = schema.parse(path.read_bytes())
-                if isinstance(found, dict):
-                    return found
-                raise ValueError('no object')
+                if not isinstance(found, dict):
+                    raise ValueError('no object')
+                yield found
             except ValueError as error:
                 note(f'{path}: {error}, left out')
-    return {}
+
+
+def made_on(workdir: Path, experiment: Experiment) -> str:
+    """When the runs began, and on what: '2026-11-26 to 2026-11-27; AMD EPYC, 2 cores; jax 0.12'."""
+    every = list(_stored(workdir, experiment, 'environment.json'))
+    days = sorted({str(own['date'])[:10] for own in every if 'date' in own})
+    devices, versions = set(), set()
+    for own in every:
+        kind = own.get('cpu', 'CPU') if own.get('backend') == 'cpu' else own.get('device_kind', '?')
+        count = own.get('cpu_count' if own.get('backend') == 'cpu' else 'device_count')
+        what = 'core' if own.get('backend') == 'cpu' else 'device'
+        devices.add(f'{kind}, {counted(count, what)}' if isinstance(count, int) else str(kind))
+        versions.add(f'jax {own.get("jax", "?")}')
+    parts = [' to '.join(dict.fromkeys(days[:1] + days[-1:])), *sorted(devices), *sorted(versions)]
+    return printable('; '.join(filter(None, parts)))
 
 
 def _made_by(parts: dict[str, tuple[Path, Experiment]]) -> list[str]:
     """Environment and resolved config of each work directory."""
     stored = {
-        name: _stored(folder, one, 'environment.json') for name, (folder, one) in parts.items()
+        name: next(_stored(folder, one, 'environment.json'), {})
+        for name, (folder, one) in parts.items()
     }
     environment = [
         (key, *(str(own.get(key, '-')) for own in stored.values()))
@@ -223,7 +239,7 @@ def _made_by(parts: dict[str, tuple[Path, Experiment]]) -> list[str]:
         html_table(headings, environment, texts=True) if environment else '<p>None stored.</p>',
     ]
     for name, (folder, one) in parts.items():
-        config = json.dumps(_stored(folder, one, 'config.json'), indent=2, sort_keys=True)
+        config = json.dumps(next(_stored(folder, one, 'config.json'), {}), indent=2, sort_keys=True)
         of = f' of {name}' if len(parts) > 1 else ''
         body.append(
             f'<details><summary>Resolved config of a run of the baseline{escape(of)}</summary>'

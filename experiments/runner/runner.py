@@ -14,7 +14,7 @@ from rich.console import Console
 
 from experiments import train
 from experiments.data import Dataset
-from experiments.environment import environment
+from experiments.environment import environment, now
 from experiments.errors import UserError, listed
 from experiments.files import sealed, unsealed
 from experiments.plan import start
@@ -280,8 +280,9 @@ class Runner:
     def _train(self, runs: list[Run]) -> None:
         """Trains these runs at once and adds the row of each."""
         self._start(runs)
+        made_by = self.environment | {'date': now()}
         for run in runs:
-            for name, content in (('config', run.resolved), ('environment', self.environment)):
+            for name, content in (('config', run.resolved), ('environment', made_by)):
                 text = json.dumps(content, indent=1, sort_keys=True)
                 self.workdir.write(f'{folder_of(run.name)}/{name}.json', text)
         kept = self._checkpoint(runs)
