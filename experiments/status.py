@@ -156,7 +156,7 @@ def show(found: dict[str, Any], console: tables.Console) -> None:
     if found['runs_per_hour'] is not None:
         words += f', {found["runs_per_hour"]:.3g} runs an hour'
         words += f', about {_clock(found["seconds_left"])} to go'
-    elif found['left']:
+    elif found['left'] and not found['workers']:
         words += ', no worker at work'
     console.print(words)
 

@@ -82,3 +82,12 @@ def test_a_damaged_lease_is_a_worker_and_a_folder_without_a_plan_an_error(workdi
     assert 'a worker whose lease is damaged' in capsys.readouterr().out
     assert status.main([str(workdir / 'leases')]) == 2
     assert capsys.readouterr().err.startswith('error: no plan.json in')
+
+
+def test_before_the_first_run_has_ended_a_worker_is_not_denied(workdir, capsys):
+    (workdir / 'results.jsonl').write_text('')
+    worker = Leases(workdir / 'leases')
+    assert worker.claim(NAMES[0])
+    assert status.main([str(workdir)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == '0 of 6 runs'
+    worker.close()
