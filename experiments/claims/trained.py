@@ -172,7 +172,7 @@ def a3d(claim: Claim, experiment: Experiment) -> Verdict:
     return _beside(found, gaps, average, _effects(experiment, 'overlap'))
 
 
-def effects_of(experiment: Experiment) -> list[factorial.Effect]:
+def effects_of(experiment: Experiment) -> list[tests.Effect]:
     """The effects of an experiment that is a full factorial; else []."""
     done = {arm: finished(experiment, arm) for arm in experiment.plan['arms']}
     return factorial.effects(done, experiment.plan['level'])
