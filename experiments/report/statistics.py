@@ -140,13 +140,19 @@ def holm(p: Sequence[float], level: float = 0.95) -> tuple[list[float], list[flo
     return [float(value) for value in adjusted], levels
 
 
-def image_error(a: np.ndarray, b: np.ndarray) -> float:
-    """Standard error of error b - error a over test images, the nets being what they are.
+def image_error(a: np.ndarray, b: np.ndarray, paired: bool) -> float:
+    """Standard error of error b - error a over test images, of the mean over all seeds.
+
+    Images differ in how often seeds have them right, and, of few seeds, by chance. An interval
+    over seeds covers that chance already, so that it is taken off here.
 
     a, b: bool [seeds, images], which images were right; the images are the same.
     """
-    apart = a.mean(0) - b.mean(0)
-    return float(scipy.stats.sem(apart))
+    one, two = a.astype(float), b.astype(float)
+    parts = [two - one] if paired else [one, two]
+    chance = sum(own.var(0, ddof=1).mean() / len(own) for own in parts)
+    apart = (two.mean(0) - one.mean(0)).var(ddof=1)
+    return math.sqrt(max(float(apart - chance), 0.0) / a.shape[1])
 
 
 def widened(low: float, high: float, error: float, level: float) -> tuple[float, float]:
