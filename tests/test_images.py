@@ -86,6 +86,9 @@ def test_two_nets_are_compared_image_by_image():
     (line,) = sentences(summarise(experiment([one[0], two[0]], seeds=(0,))))
     assert f'{only_two} test images are right by the first alone and {only_one} by' in line
     assert 'no conclusion beyond these two nets' in line
+    nets = [dict(own[0], evaluation={}) for own in (one, two)]  # perhaps one net in two views
+    (line,) = sentences(summarise(experiment(nets, seeds=(0,))))
+    assert 'no conclusion beyond these two evaluations' in line
 
 
 @pytest.mark.parametrize('rate, words', [(0.5, ': lower test error than average'), (0.79, '')])

@@ -186,7 +186,12 @@ def _effects(experiment: Experiment, field: str) -> Verdict:
 
 def _of_field(field: str, words: str) -> Rule:
     """The rule of a part: the effects of a field, in words."""
-    return lambda claim, experiment: _said(words, _effects(experiment, field))
+
+    def rule(claim: Claim, experiment: Experiment) -> Verdict:
+        found = _effects(experiment, field)
+        return _said(words, found) if found.text else found
+
+    return rule
 
 
 def a4b(claim: Claim, experiment: Experiment) -> Verdict:

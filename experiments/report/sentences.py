@@ -50,9 +50,12 @@ def sentence(arm: dict[str, Any], reference: dict[str, Any]) -> str:
             'no interval, so no conclusion'
         )
         if images and not math.isnan(images.p):
+            rows = [row for one in (arm, reference) for row in one['finished'].values()]
+            what = 'evaluations' if all('evaluation' in row for row in rows) else 'nets'
             single += (
-                f' beyond these two nets, of which {images.only_b:,} test images are right by the '
-                f"first alone and {images.only_a:,} by the second (McNemar's p = {images.p:.2g})"
+                f' beyond these two {what}, of which {images.only_b:,} test images are right by '
+                f'the first alone and {images.only_a:,} by the second '
+                f"(McNemar's p = {images.p:.2g})"
             )
         return single
     if scaled.high - scaled.low < 1e-9:
