@@ -187,3 +187,10 @@ def test_long_names_are_inside_the_figure(panel):
     ends = sorted((box.y0, box.y1) for box in boxes)
     assert all(one[1] <= two[0] for one, two in itertools.pairwise(ends))
     assert axes.bbox.width > figure.bbox.width / 3
+
+
+def test_effects_have_no_colour_of_an_arm():
+    found = made(POOLS, lambda *_: 20, noise=0.1)
+    figure = dict(figures.panels(found))['Effects']
+    used = {text.get_color() for text in figure.axes[0].texts}
+    assert len(used) == 2 and not used & set(figures.colours_of(found).values())

@@ -305,7 +305,8 @@ def effects(found: Sequence[Effect], level: float, axes: Axes | None = None) -> 
     ordered = _largest(found)
     narrow = axes is None
     names = [style.wrap(one.name, 52 if narrow else _NAME_WIDTH) for one in ordered]
-    colours = [style.colour(len(one.fields) - 1) for one in ordered]
+    # no colour of an arm: the page has the arms beside it
+    colours = ['#000000' if len(one.fields) == 1 else GREY for one in ordered]
     lines = max(name.count('\n') + 1 for name in names)
     if axes is None:
         axes = style.canvas(PANEL_WIDTH, 1 + (0.2 + 0.16 * lines) * len(ordered)).subplots()
