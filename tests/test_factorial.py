@@ -46,7 +46,7 @@ def test_effects_come_from_what_the_arms_set():
     assert 100 * found['overlap True - False'].effect == pytest.approx(-0.25, abs=1e-3)
     both = found['pool max - average x overlap True - False']
     assert 100 * both.effect == pytest.approx(-0.5, abs=1e-3)
-    assert both.fields == ['pool', 'overlap'] and len(found) == 3
+    assert both.fields == ('pool', 'overlap') and len(found) == 3
 
 
 def test_p_values_are_corrected_over_all_effects():
@@ -113,3 +113,84 @@ def test_a_field_has_its_own_effects_alone():
         'norm lrn - none', 'norm batch - none', 'norm batch - lrn',
     ]  # fmt: skip
     assert lines[4].startswith('pool max - average x norm batch - none: -1.0')
+
+
+def test_effects_are_those_of_rows_without_overrides_lists_and_any_name_of_a_field():
+    """A row of older code has no overrides; a value may be a list, or hold the words of a name."""
+    fields = {'data.seed': ([1, 2], [3]), 'model.value': ('p', 'q x r - s')}
+    made_ = made(fields, lambda one, other: 20 + (one == [3]), noise=0.05)
+    for own in made_.rows:
+        own['overrides']['data.classes'] = ['a', 'b']  # the same in all arms
+    del made_.rows[1]['overrides']
+    found = of(made_)
+    assert 100 * found['data.seed [3] - [1, 2]'].effect == pytest.approx(1, abs=0.1)
+    both = found['data.seed [3] - [1, 2] x model.value q x r - s - p']
+    assert both.fields == ('data.seed', 'model.value')
+    assert [one.fields for one in found.values()].count(('model.value',)) == 1
+
+
+def seeds_of_arms(*seeds):
+    """Four arms, each with some of the seeds: max pooling is better by 1 percentage point."""
+    whole = made(POOLS, lambda pool, overlap: 20 - (pool == 'max'), range(6), noise=0.1)
+    kept = dict(zip(whole.plan['arms'], seeds, strict=True))
+    return whole._replace(rows=[own for own in whole.rows if own['seed'] in kept[own['arm']]])
+
+
+@pytest.mark.filterwarnings('error')
+def test_seeds_of_their_own_give_no_effects_for_they_would_be_those_of_the_seeds():
+    assert of(seeds_of_arms((0, 1, 2), (0, 1, 2), (3, 4, 5), (3, 4, 5))) == {}
+    assert of(seeds_of_arms((0, 1), (0,), (0,), (0,))) == {}  # 5 rows: 2 seeds, 3 effects
+    found = of(seeds_of_arms((0, 1, 2), (1, 2, 3), (2, 3, 4), (0, 4)))['pool max - average']
+    assert found.low < -0.01 < found.high < 0
+
+
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize('gap', [0, 0.3])
+def test_rows_without_spread_have_no_effects(gap):
+    assert of(made(POOLS, lambda pool, overlap: 20 - gap * (pool == 'max'))) == {}
+
+
+def test_arms_of_several_experiments_have_no_effects():
+    """They may differ in their data, their epochs or anything else."""
+    made_ = made(POOLS, lambda *_: 20, noise=0.1)
+    assert of(made_)
+    origin = {arm: {'name': arm[:3], 'data': 'd', 'images': 'i'} for arm in made_.plan['arms']}
+    assert of(made_._replace(plan=made_.plan | {'origin': origin})) == {}
+
+
+def test_of_hundreds_of_effects_the_largest_are_drawn_and_the_surest_told():
+    many = {'model.one': tuple(range(8)), 'model.two': tuple(range(9))}
+    found = made(many, lambda one, two: 20 + 5 * (two == 8), seeds=(0, 1), noise=0.1)
+    lines = sentences.sentences(summarise(found))
+    assert len(of(found)) == 28 + 36 + 28 * 36
+    assert len(lines) <= 43 and lines[-1].endswith(' more effects, of no lower p: not shown')
+    assert sum(line.startswith('two 8 - ') for line in lines) == 8
+    figure = figures.render(found)
+    assert len(figure.axes[0].get_yticklabels()) == 40 and figure.get_figheight() < 20
+    assert 'the 40 largest of 1,072 effects' in figure.axes[0].get_xlabel()
+
+
+@pytest.mark.filterwarnings('error')  # of a layout that has no room
+@pytest.mark.parametrize('panel', [False, True])
+def test_long_names_are_inside_the_figure(panel):
+    values = ('the average of all in the window', 'the maximum of all in the window')
+    long = {'model.first.pool': values, 'model.second.pool': values}
+    if not panel:
+        long['model.width'] = tuple(range(8))
+    found = made(long, lambda first, *_: 20 - (first == values[1]), seeds=(0, 1), noise=0.1)
+    figure = dict(figures.panels(found))['Effects'] if panel else figures.render(found)
+    (axes,) = figure.axes
+    texts = axes.texts if panel else axes.get_yticklabels()
+    boxes = [text.get_window_extent() for text in texts]
+    assert min(box.x0 for box in boxes) >= 0
+    assert max(box.x1 for box in boxes) <= figure.bbox.width
+    ends = sorted((box.y0, box.y1) for box in boxes)
+    assert all(one[1] <= two[0] for one, two in itertools.pairwise(ends))
+    assert axes.bbox.width > figure.bbox.width / 3
+
+
+def test_effects_have_no_colour_of_an_arm():
+    found = made(POOLS, lambda *_: 20, noise=0.1)
+    figure = dict(figures.panels(found))['Effects']
+    used = {text.get_color() for text in figure.axes[0].texts}
+    assert len(used) == 2 and not used & set(figures.colours_of(found).values())

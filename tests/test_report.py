@@ -204,6 +204,17 @@ def test_learning_rates_chosen_by_steps_are_shown_with_their_steps(tmp_path):
     assert 'by its steps to 25 % training error (seed: 7)' in words
     assert f'{ARMS[0]} 80 (chosen) never' in words and 'by its validation error' not in words
 
+    # beside an experiment that chose otherwise, and with trials of code that kept no curve
+    for one in rows[:4]:
+        del one['train/curve']
+    store(tmp_path / 'c', rows, **own)
+    store(tmp_path / 'v', complete())
+    words = Page(report.write([tmp_path / 'c', tmp_path / 'v'], tmp_path).read_text()).words
+    steps, _, error = words.partition('each of these arms by its validation error')
+    assert 'each of these arms by its steps to 25 % training error' in steps
+    assert f'{ARMS[1]} (c) ' in steps.partition('by its steps')[2]
+    assert f'{ARMS[1]} (v) 12.37 (chosen) 13.07' in error
+
 
 def test_when_and_on_what_the_runs_were_trained(tmp_path):
     folder = store(tmp_path / 'w', complete())

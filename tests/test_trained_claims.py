@@ -271,6 +271,11 @@ def test_a_factorial_has_its_say_on_each_of_its_fields(monkeypatch):
         assert words in found.text and found.verdict == 'not resolved', found.text
         (picture,) = page.pictures(ledger.CLAIMS[claim], found, None)
         assert picture[0].startswith(f'Effects of {words.split()[0]}, over')
+    # an arm has no row, so that there are no effects
+    lacking = made._replace(rows=made.rows[5:])
+    monkeypatch.setattr(trained, 'stored', {'ablate_all.py:small': lacking}.get)
+    for claim in ('A1', 'A3b', 'A3d', 'A4c'):
+        assert 'In LeNet-5' not in ledger.verdict(ledger.CLAIMS[claim]).text
 
 
 def poolings(overlap, maximum):

@@ -151,7 +151,7 @@ def difference(
     own = found.corrected
     verdict = decided(own.low, own.high, margin, claim.direction)
     text = f'{b} minus {a}: {own.effect:+.2f} {claim.unit}, {_interval(own)} ({_method(found)}).'
-    images = by_image(finished(experiment, a), finished(experiment, b))
+    images = by_image(finished(experiment, a), finished(experiment, b), found.raw.paired)
     if images and metric is test_error:
         low, high = images.widened(found.raw.low / 100, found.raw.high / 100, level)
         text += f' Over seeds and test images, alone: [{100 * low:+.2f}, {100 * high:+.2f}].'

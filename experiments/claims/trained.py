@@ -172,7 +172,7 @@ def a3d(claim: Claim, experiment: Experiment) -> Verdict:
     return _beside(found, gaps, average, _effects(experiment, 'overlap'))
 
 
-def effects_of(experiment: Experiment) -> list[factorial.Effect]:
+def effects_of(experiment: Experiment) -> list[tests.Effect]:
     """The effects of an experiment that is a full factorial; else []."""
     done = {arm: finished(experiment, arm) for arm in experiment.plan['arms']}
     return factorial.effects(done, experiment.plan['level'])
@@ -186,7 +186,12 @@ def _effects(experiment: Experiment, field: str) -> Verdict:
 
 def _of_field(field: str, words: str) -> Rule:
     """The rule of a part: the effects of a field, in words."""
-    return lambda claim, experiment: _said(words, _effects(experiment, field))
+
+    def rule(claim: Claim, experiment: Experiment) -> Verdict:
+        found = _effects(experiment, field)
+        return _said(words, found) if found.text else found
+
+    return rule
 
 
 def a4b(claim: Claim, experiment: Experiment) -> Verdict:

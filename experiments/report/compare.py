@@ -71,7 +71,8 @@ def together(folders: Sequence[str | os.PathLike], experiments: Sequence[Experim
 
     Arms whose labels clash get the name of their experiment. Runs are renamed 'INDEX-NAME', since
     two work directories can hold the same run. The plan has two more fields: 'origin', of each arm
-    its name of `names` and its data set; 'remarks', sentences on what else differs.
+    its name of `names`, its data set and how its learning rate was chosen; 'remarks', sentences
+    on what else differs.
 
     Raises:
       UserError: a folder was given twice, or two arms have the same label whatever is done.
@@ -110,6 +111,8 @@ def together(folders: Sequence[str | os.PathLike], experiments: Sequence[Experim
                 'name': name,
                 'data': data[index],
                 'images': own['dataset_note'],
+                'criterion': own.get('criterion'),  # of its learning rate
+                'threshold': own.get('threshold'),
             }
         for run, what in own.get('runs', {}).items():
             plan['runs'][f'{index}-{run}'] = what | {'arm': label[what['arm']]}

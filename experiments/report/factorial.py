@@ -6,25 +6,14 @@ one interaction. Each main effect rests on all arms: it is a mean over all setti
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from experiments.errors import counted
 from experiments.report import statistics
+from experiments.report.statistics import Effect
 
-
-class Effect(NamedTuple):
-    """A main effect, or an interaction of two fields, in the unit of the values."""
-
-    name: str  # 'norm batch - none', 'pool max - average x overlap True - False'
-    effect: float
-    low: float  # of the interval of this effect alone
-    high: float
-    p: float  # Holm's, over all effects
-
-    @property
-    def fields(self) -> list[str]:
-        """The fields that it is about: one, or two of an interaction."""
-        return [part.split()[0] for part in self.name.split(' x ')]
+MOST = 40  # effects that sentences and a figure show
+_NONE = 1e-9  # width of an interval, a fraction: values without spread leave one of rounding
 
 
 def factors(arms: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
@@ -34,8 +23,9 @@ def factors(arms: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
     where the arms are anything else, or differ in one field alone.
     """
     found = {}
+    arms = [{field: _level(value) for field, value in arm.items()} for arm in arms]
     for field in dict.fromkeys(field for arm in arms for field in arm):
-        if any(field not in arm or isinstance(arm[field], (list, dict)) for arm in arms):
+        if any(field not in arm for arm in arms):
             return {}
         values = list(dict.fromkeys(arm[field] for arm in arms))
         if len(values) > 1:
@@ -45,6 +35,11 @@ def factors(arms: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
     return found if whole and len(found) > 1 else {}
 
 
+def _level(value: Any) -> Any:
+    """A value as a key: a list as its text."""
+    return str(value) if isinstance(value, (list, dict)) else value
+
+
 def effects(
     done: dict[str, dict[int, dict[str, Any]]], level: float, metric: str = 'test/error'
 ) -> list[Effect]:
@@ -52,25 +47,33 @@ def effects(
 
     done: {arm: {seed: final row}}. In the order of the fields of the sweep, the main effects first;
     in the unit of the metric, errors being fractions. Of a field with the values a, b, c there are
-    three: b - a, c - a and c - b. [] if the sweep is no full factorial, or an arm has no row yet.
+    three: b - a, c - a and c - b. p is Holm's, over all effects; each interval is of one alone.
+    [] if the sweep is no full factorial, an arm has no row yet, the arms share too few seeds, or
+    rows have no spread to judge by.
     """
     firsts = [next(iter(rows.values()), {}) for rows in done.values()]
-    fields = factors([row.get('overrides') or {} for row in firsts])
-    if not fields or all(len(rows) < 2 for rows in done.values()):  # no spread to judge by
+    given = [row.get('overrides') or {} for row in firsts]
+    fields = factors(given)
+    if not fields or all(len(rows) < 2 for rows in done.values()):
         return []
     short = {field: field.split('.')[-1] for field in fields}
-    if len(set(short.values())) < len(short):
+    if len({*short.values(), 'value', 'seed'}) < len(short) + 2:
         short = {field: field for field in fields}
     rows = [
-        {short[field]: row['overrides'][field] for field in fields}
+        {short[field]: _level(arm[field]) for field in fields}
         | {'value': row[metric], 'seed': seed}
-        for own in done.values()
+        for arm, own in zip(given, done.values(), strict=True)
         for seed, row in own.items()
     ]
     levels = {short[field]: values for field, values in fields.items()}
-    found = statistics.factorial(rows, levels, level)
+    try:
+        found = statistics.factorial(rows, levels, level)
+    except ValueError:
+        return []
+    if all(one.high - one.low < _NONE for one in found):
+        return []
     adjusted, _ = statistics.holm([one.p for one in found])
-    return [Effect(*one[:4], p) for one, p in zip(found, adjusted, strict=True)]
+    return [one._replace(p=p) for one, p in zip(found, adjusted, strict=True)]
 
 
 def lines(found: Sequence[Effect], level: float, field: str = '') -> list[str]:
@@ -88,10 +91,16 @@ def lines(found: Sequence[Effect], level: float, field: str = '') -> list[str]:
         f"as a block), with {100 * level:g} % intervals of each alone; p after Holm's correction "
         f'over {len(found)} effects:'
     ]
-    for one in [*(one for one in own if len(one.fields) == 1), *held]:
+    told = [*(one for one in own if len(one.fields) == 1), *held]
+    surest = {one.name for one in sorted(told, key=lambda one: one.p)[:MOST]}
+    for one in told:
+        if one.name not in surest:
+            continue
         mean, low, high = (f'{100 * value:+z.2f}' for value in one[1:4])
         texts.append(f'{one.name}: {mean} [{low}, {high}], p = {one.p:.2g}')
     if rest:
         what = f'{"other " * bool(held)}interaction'
         texts.append(f'{counted(rest, what)}: p of {1 - level:.2g} or more')
+    if len(told) > MOST:
+        texts.append(f'{counted(len(told) - MOST, "more effect")}, of no lower p: not shown')
     return texts

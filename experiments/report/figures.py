@@ -26,9 +26,10 @@ from experiments import style
 from experiments.errors import UserError, check_writable, command
 from experiments.options import Parser
 from experiments.report import compare
-from experiments.report.factorial import Effect
+from experiments.report.factorial import MOST
 from experiments.report.intervals import Interval, interval
 from experiments.report.sentences import percent
+from experiments.report.statistics import Effect
 from experiments.report.summary import MANY, arm_rows, drawn, finished, summarise, unfinished
 from experiments.style import GREY
 from experiments.workdir import Experiment
@@ -38,6 +39,7 @@ Colours = dict[str, str]  # of each arm
 
 WIDTH = 12.0  # inches
 PANEL_WIDTH = 4.0  # inches, of a panel that is drawn alone
+_NAME_WIDTH = 70  # letters in a line of the name of an effect, left of its row
 
 # What a line of the learning curves is: the look in a word, its meaning, its style
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -290,17 +292,24 @@ def _name_rows_above(axes: Axes, labels: Sequence[str], colours: Iterable[str], 
     axes.set_yticks([])
 
 
+def _largest(found: Sequence[Effect]) -> list[Effect]:
+    """The effects that a figure shows, the largest first."""
+    return sorted(found, key=lambda one: -abs(one.effect))[:MOST]
+
+
 def effects(found: Sequence[Effect], level: float, axes: Axes | None = None) -> Figure:
     """Effects of a factorial on the test error, sorted by their size: what matters is at the top.
 
-    axes: None draws a panel that is legible on a phone.
+    Of very many the largest. axes: None draws a panel that is legible on a phone.
     """
-    ordered = sorted(found, key=lambda one: -abs(one.effect))
-    names = [style.plain(one.name) for one in ordered]
-    colours = [style.colour(len(one.fields) - 1) for one in ordered]
+    ordered = _largest(found)
     narrow = axes is None
+    names = [style.wrap(one.name, 52 if narrow else _NAME_WIDTH) for one in ordered]
+    # no colour of an arm: the page has the arms beside it
+    colours = ['#000000' if len(one.fields) == 1 else GREY for one in ordered]
+    lines = max(name.count('\n') + 1 for name in names)
     if axes is None:
-        axes = style.canvas(PANEL_WIDTH, 1 + 0.36 * len(ordered)).subplots()
+        axes = style.canvas(PANEL_WIDTH, 1 + (0.2 + 0.16 * lines) * len(ordered)).subplots()
     axes.axvline(0, color='black', lw=0.8)
     for y, (one, colour) in enumerate(zip(ordered, colours, strict=True)):
         axes.errorbar(
@@ -314,7 +323,7 @@ def effects(found: Sequence[Effect], level: float, axes: Axes | None = None) -> 
             capsize=2,
             lw=1.2,
         )
-    axes.set_ylim(len(ordered) - 0.6, -0.8 if narrow else -0.6)
+    axes.set_ylim(len(ordered) - 0.6, -0.75 - 0.05 * lines if narrow else -0.6)
     _frame_rows(axes, drawn=True)
     if narrow:
         _name_rows_above(axes, names, colours, fontsize=8)
@@ -322,8 +331,12 @@ def effects(found: Sequence[Effect], level: float, axes: Axes | None = None) -> 
         axes.set_yticks(range(len(ordered)), names, fontsize=8)
     what = f'effect on the test error, percentage points, {percent(level)} intervals'
     marks = "circles: main effects, squares: interactions; filled: holds after Holm's correction"
-    lines = [what, marks] if not narrow else [style.wrap(what, 60), style.wrap(marks, 60)]
-    axes.set_xlabel('\n'.join(lines), fontsize=8.5)
+    words = [what, marks]
+    if len(found) > len(ordered):
+        words.append(f'the {len(ordered)} largest of {len(found):,} effects')
+    axes.set_xlabel(
+        '\n'.join(style.wrap(text, 60 if narrow else 120) for text in words), fontsize=8.5
+    )
     figure = axes.get_figure(root=True)
     assert figure  # of the axes above, or of those given
     return figure
@@ -413,7 +426,9 @@ def render(experiment: Experiment) -> Figure:
     """
     summary = summarise(experiment)
     if (found := summary[0]['effects']) and len(summary) > MANY:
-        figure = _headed(experiment, [_effects_note(summary)], 1.1 + 0.24 * len(found))
+        names = [style.wrap(one.name, _NAME_WIDTH) for one in _largest(found)]
+        row = 0.1 + 0.14 * max(name.count('\n') + 1 for name in names)
+        figure = _headed(experiment, [_effects_note(summary)], 1.1 + row * len(names))
         effects(found, summary[0]['level'], figure.subplots())
         return _laid_out(figure)
     experiment, summary = drawn(experiment, summary)

@@ -138,39 +138,56 @@ def _selection(experiment: Experiment, summary: list[dict[str, Any]]) -> str:
         used = sorted({*rates, *(arm['learning_rate'] for arm in summary)} - {None})
         words = ', '.join(f'{rate:g}' for rate in used) or 'not known before the first run'
         return f'<p>Learning rate: {words}; none was selected.</p>'
+    thresholds = {arm['arm']: _threshold(experiment, arm['arm']) for arm in summary}
+    different = list(dict.fromkeys(thresholds.values()))
+    tried = sorted({row['seed'] for row in trials})
+    seeds = f'seed{"s" * (len(tried) != 1)}: {", ".join(map(str, tried)) or "none yet"}'
+    pieces = []
+    for threshold in different:
+        by = 'validation error at the end of training', 'in percent'
+        if threshold is not None:
+            words = f'steps to {100 * threshold:g} % training error'
+            by = words, 'and those that never reach it'
+        of = 'each arm' if len(different) == 1 else 'each of these arms'
+        pieces.append(
+            f'<p>The learning rate was chosen for {of} by its {by[0]} ({seeds}), {by[1]}:</p>'
+        )
+        own = [arm for arm in summary if thresholds[arm['arm']] == threshold]
+        pieces.append(_rates_table(experiment, own, threshold))
+    return ''.join(pieces)
+
+
+def _rates_table(
+    experiment: Experiment, summary: list[dict[str, Any]], threshold: float | None
+) -> str:
+    """A line for each arm: what its trials of each learning rate gave."""
+    rates = sorted({rate for arm in summary for rate in rates_of(experiment, arm['arm'])})
     lines = []
     for arm in summary:
         line, own = [arm['arm']], arm_rows(experiment, arm['arm'], 'select')
         for rate in rates:
             found = [row for row in own if row['learning_rate'] == rate]
-            cell = _measured(experiment, [row for row in found if row['status'] == 'done'])
+            cell = _measured([row for row in found if row['status'] == 'done'], threshold)
             cell += sorted({row['status'] for row in found} - {'done'})
             chosen = ' (chosen)' if rate == arm['learning_rate'] else ''
             planned = rate in rates_of(experiment, arm['arm'])
             line.append((', '.join(cell) or ('not run' if planned else '-')) + chosen)
         lines.append(line)
-    tried = sorted({row['seed'] for row in trials})
-    seeds = f'seed{"s" * (len(tried) != 1)}: {", ".join(map(str, tried)) or "none yet"}'
-    by = 'validation error at the end of training', 'in percent'
-    if _by_steps(experiment):
-        threshold = 100 * experiment.plan['threshold']
-        by = f'steps to {threshold:g} % training error', 'and those that never reach it'
-    return (
-        f'<p>The learning rate was chosen for each arm by its {by[0]} ({seeds}), {by[1]}:</p>'
-        + html_table(['arm', *(f'rate {rate:g}' for rate in rates)], lines)
-    )
+    return html_table(['arm', *(f'rate {rate:g}' for rate in rates)], lines)
 
 
-def _by_steps(experiment: Experiment) -> bool:
-    return experiment.plan.get('criterion') == 'steps_to_error'
+def _threshold(experiment: Experiment, arm: str) -> float | None:
+    """The training error by whose steps an arm's learning rate is chosen; None by validation."""
+    plan = experiment.plan.get('origin', {}).get(arm, experiment.plan)
+    return plan.get('threshold') if plan.get('criterion') == 'steps_to_error' else None
 
 
-def _measured(experiment: Experiment, found: list[dict[str, Any]]) -> list[str]:
+def _measured(found: list[dict[str, Any]], threshold: float | None) -> list[str]:
     """What the criterion reads off the trials of one learning rate, as parts of a cell."""
-    if not _by_steps(experiment):
+    if threshold is None:
         errors = [row['validation/error'] for row in found]
         return [f'{100 * statistics.mean(errors):.2f}'] if errors else []
-    took = [steps_to_error(row, experiment.plan['threshold']) for row in found]
+    took = [steps_to_error(row, threshold) for row in found if 'train/curve' in row]
     steps = [step for step in took if step is not None]
     never = [f'{took.count(None)} never' if len(took) > 1 else 'never'] if None in took else []
     return ([f'{statistics.mean(steps):.0f}'] if steps else []) + never

@@ -43,16 +43,19 @@ def sentence(arm: dict[str, Any], reference: dict[str, Any]) -> str:
     digits = _decimals(scaled)
     mean, low, high = (f'{value:+z.{digits}f}' for value in scaled[:3])
     some = f' ({n} of {expected} planned seeds)' if n < expected else ''
-    images = by_image(reference['finished'], arm['finished'])
+    images = by_image(reference['finished'], arm['finished'], paired=True)
     if n == 1:
         single = (
             f'{name}: {mean} percentage points against {other} with 1 seed{some}: one seed gives '
             'no interval, so no conclusion'
         )
         if images and not math.isnan(images.p):
+            rows = [row for one in (arm, reference) for row in one['finished'].values()]
+            what = 'evaluations' if all('evaluation' in row for row in rows) else 'nets'
             single += (
-                f' beyond these two nets, of which {images.only_b:,} test images are right by the '
-                f"first alone and {images.only_a:,} by the second (McNemar's p = {images.p:.2g})"
+                f' beyond these two {what}, of which {images.only_b:,} test images are right by '
+                f'the first alone and {images.only_a:,} by the second '
+                f"(McNemar's p = {images.p:.2g})"
             )
         return single
     if scaled.high - scaled.low < 1e-9:
@@ -64,8 +67,10 @@ def sentence(arm: dict[str, Any], reference: dict[str, Any]) -> str:
         )
     text = f'{name}: {mean} percentage points, {percent(arm["level"])} interval {low} to {high}'
     if images:
-        wide = [100 * end for end in images.widened(difference.low, difference.high, arm['level'])]
-        text += f' (over seeds and test images {wide[0]:+z.{digits}f} to {wide[1]:+z.{digits}f})'
+        ends = images.widened(difference.low, difference.high, arm['level'])
+        wide = 100 * ends[0], 100 * ends[1]
+        fine = max(digits, _decimals(Interval(scaled.mean, wide[0], wide[1], n)))
+        text += f' (over seeds and test images {wide[0]:+z.{fine}f} to {wide[1]:+z.{fine}f})'
         if wide[0] <= 0 <= wide[1]:
             than += ' on these test images'
     text += ': '

@@ -140,13 +140,19 @@ def holm(p: Sequence[float], level: float = 0.95) -> tuple[list[float], list[flo
     return [float(value) for value in adjusted], levels
 
 
-def image_error(a: np.ndarray, b: np.ndarray) -> float:
-    """Standard error of error b - error a over test images, the nets being what they are.
+def image_error(a: np.ndarray, b: np.ndarray, paired: bool) -> float:
+    """Standard error of error b - error a over test images, of the mean over all seeds.
+
+    Images differ in how often seeds have them right, and, of few seeds, by chance. An interval
+    over seeds covers that chance already, so that it is taken off here.
 
     a, b: bool [seeds, images], which images were right; the images are the same.
     """
-    apart = a.mean(0) - b.mean(0)
-    return float(scipy.stats.sem(apart))
+    one, two = a.astype(float), b.astype(float)
+    parts = [two - one] if paired else [one, two]
+    chance = sum(own.var(0, ddof=1).mean() / len(own) for own in parts)
+    apart = (two.mean(0) - one.mean(0)).var(ddof=1)
+    return math.sqrt(max(float(apart - chance), 0.0) / a.shape[1])
 
 
 def widened(low: float, high: float, error: float, level: float) -> tuple[float, float]:
@@ -220,6 +226,7 @@ class Effect(NamedTuple):
     low: float
     high: float
     p: float
+    fields: tuple[str, ...]  # the factors: one, or two of an interaction
 
 
 def factorial(
@@ -234,12 +241,14 @@ def factorial(
     changes from one level of the other factor to another (a difference of differences).
 
     Raises:
-      ValueError: a combination of two levels has no row.
+      ValueError: a combination of two levels has no row, the arms share too few seeds to tell the
+        effects from those of the seeds, or no row is left to judge by.
     """
     contrasts = {name: _contrasts(levels) for name, levels in factors.items()}
     for one, two in itertools.combinations(factors, 2):
+        seen = {(row[one], row[two]) for row in rows}
         for pair in itertools.product(factors[one], factors[two]):
-            if not any((row[one], row[two]) == pair for row in rows):
+            if pair not in seen:
                 raise ValueError(f'no row has {one} {pair[0]} and {two} {pair[1]}')
     columns: list[tuple[tuple[str, ...], np.ndarray]] = []
     coded = {name: np.array([contrasts[name][row[name]] for row in rows]) for name in factors}
@@ -251,9 +260,11 @@ def factorial(
     seeds = sorted({row['seed'] for row in rows})
     blocks = [np.array([row['seed'] == seed for row in rows], float) for seed in seeds]
     matrix = np.stack([*blocks, *(column for _, column in columns)], axis=1)
+    if len(rows) <= matrix.shape[1] or np.linalg.matrix_rank(matrix) < matrix.shape[1]:
+        raise ValueError('the rows are too few, or their arms share too few seeds')
     fit = OLS(np.array([row['value'] for row in rows], float), matrix).fit()
     owners = [None] * len(blocks) + [owner for owner, _ in columns]
-    found = []
+    labels, every_weight = [], []
     every: list[tuple[str, ...]] = [(name,) for name in factors]
     for names in (*every, *itertools.combinations(factors, 2)):
         steps = [list(itertools.combinations(factors[name], 2)) for name in names]
@@ -263,12 +274,21 @@ def factorial(
             weights[[owner == names for owner in owners]] = np.ravel(
                 ends[0] if len(ends) == 1 else np.outer(*ends)
             )
-            test = fit.t_test(weights)
-            low, high = np.ravel(test.conf_int(1 - level))
+            every_weight.append(weights)
             label = ' x '.join(f'{name} {b} - {a}' for name, (a, b) in zip(names, pairs))
-            numbers = map(float, (test.effect.item(), low, high, np.ravel(test.pvalue)[0]))
-            found.append(Effect(label, *numbers))
-    return found
+            labels.append((label, names))
+    # All at once: fit.t_test would compute how all of them vary together, too
+    asked = np.array(every_weight)
+    means = asked @ fit.params
+    spreads = np.sqrt(np.einsum('ij,ij->i', asked @ fit.cov_params(), asked))
+    with np.errstate(divide='ignore', invalid='ignore'):  # of values that a model fits exactly
+        chance = 2 * scipy.stats.t.sf(np.abs(means / spreads), fit.df_resid)
+    half = scipy.stats.t.ppf((1 + level) / 2, fit.df_resid) * spreads
+    numbers = np.stack([means, means - half, means + half, chance], axis=1).tolist()
+    return [
+        Effect(name, mean, low, high, p, of)
+        for (name, of), (mean, low, high, p) in zip(labels, numbers, strict=True)
+    ]
 
 
 def _contrasts(levels: Sequence) -> dict[Any, np.ndarray]:

@@ -157,7 +157,8 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
     neighbours: {arm: Interval}, the same against every earlier arm but the baseline from which this
         one differs in one field: the other comparisons of a grid that change one factor; none
         where there are more than MANY arms.
-    effects: of all arms together, where they are a full factorial (factorial.py); else [].
+    effects: of all arms together, where they are a full factorial (factorial.py); else []. Arms of
+        several experiments have none: they may differ in more than their fields.
     declared: {arm a: Comparison of this arm with a}, of the comparisons that the config declares.
     further: {metric: Interval over finished seeds} of the test split, of metrics that are none of
         the above, as they are stored.
@@ -194,7 +195,7 @@ def summarise(experiment: Experiment) -> list[dict[str, Any]]:
     for (a, b), found in comparisons(pairs, errors, level).items():
         declared.setdefault(b, {})[a] = found
     further = _further(experiment)
-    effects = factorial.effects(done, level)
+    effects = [] if origin else factorial.effects(done, level)
     # Every arm beside every other one: of many, more than anyone reads
     grid = plan['arms'][1:] if len(plan['arms']) <= MANY else []
     summary = []
