@@ -50,7 +50,7 @@ def test_effects_come_from_what_the_arms_set():
 
 
 def test_p_values_are_corrected_over_all_effects():
-    found = made(POOLS, lambda pool, overlap: 20 - 0.3 * (pool == 'max'), noise=0.2)
+    found = made(POOLS, lambda pool, overlap: 20 - 0.8 * (pool == 'max'), noise=0.2)
     done = {arm: finished(found, arm) for arm in found.plan['arms']}
     rows = [
         {'pool': own['overrides']['model.pool'], 'overlap': own['overrides']['model.overlap']}

@@ -263,6 +263,22 @@ def test_the_interval_of_a_balanced_factorial_is_that_of_the_differences_of_mean
     assert 0.12 < residual < 0.3
 
 
+def test_intervals_of_a_factorial_hold_where_some_arms_are_noisier():
+    """One noise for all would be too little for batch norm here, and too much for the others."""
+    rng, covered = np.random.default_rng(0), {}
+    factors = dict(pool='am', norm=('none', 'lrn', 'batch'))
+    for _ in range(300):
+        rows = [
+            dict(pool=pool, norm=norm, seed=seed, value=rng.normal(0, 4 if norm == 'batch' else 1))
+            for pool, norm in itertools.product(*factors.values())
+            for seed in range(6)
+        ]
+        for one in statistics.factorial(rows, factors):
+            covered.setdefault(one.name, []).append(one.low < 0 < one.high)
+    assert 0.92 < np.mean(covered['norm batch - none']) < 0.98
+    assert 0.92 < np.mean(covered['norm lrn - none']) < 0.98
+
+
 def test_a_combination_without_rows_is_named():
     rows, factors = planted()
     rows = [row for row in rows if not (row['pool'] == 'm' and row['norm'] == 'lrn')]

@@ -234,6 +234,8 @@ def factorial(
 ) -> list[Effect]:
     """Main effects and two-way interactions, by least squares with the seed as a block.
 
+    Arms need not be equally noisy: errors are those of White's estimate HC2.
+
     rows: {'value': number, 'seed': int, factor: level, ...}; factors: {name: levels}, the first
     level being the reference. The model has all main effects, all two-way interactions and the
     seeds; what is left is noise and higher interactions. A main effect is the difference of two
@@ -262,7 +264,8 @@ def factorial(
     matrix = np.stack([*blocks, *(column for _, column in columns)], axis=1)
     if len(rows) <= matrix.shape[1] or np.linalg.matrix_rank(matrix) < matrix.shape[1]:
         raise ValueError('the rows are too few, or their arms share too few seeds')
-    fit = OLS(np.array([row['value'] for row in rows], float), matrix).fit()
+    values = np.array([row['value'] for row in rows], float)
+    fit = OLS(values, matrix).fit(cov_type='HC2')
     owners = [None] * len(blocks) + [owner for owner, _ in columns]
     labels, every_weight = [], []
     every: list[tuple[str, ...]] = [(name,) for name in factors]
