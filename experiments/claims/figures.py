@@ -408,6 +408,7 @@ PAPERS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
                 'norm batch': {'ls': '-.'},
                 'norm batch+lrn': {'ls': ':'},
             },
+            threshold=0.4,
         ),
     ),
     'A4c': (
