@@ -102,6 +102,8 @@ def test_many_arms_are_told_and_drawn_by_their_effects():
     assert len(names) == 8 + 22 and names[2] == 'pool max - average'
     assert {*names[:2]} == {'norm lrn - none', 'norm batch - none'}
     assert [heading for heading, _ in figures.panels(found)][0] == 'Effects'
+    few = made(POOLS, lambda pool, overlap: 20 - overlap, seeds=(0, 1), noise=0.1)
+    assert [heading for heading, _ in figures.panels(few)][-1] == 'Effects'
 
 
 def test_a_field_has_its_own_effects_alone():

@@ -467,9 +467,6 @@ def panels(experiment: Experiment) -> list[tuple[str, Figure]]:
     experiment, summary = drawn(experiment, summarise(experiment))
     colours = colours_of(experiment)
     found = []
-    if summary[0]['effects']:
-        figure = effects(summary[0]['effects'], summary[0]['level'])
-        found.append(('Effects', _laid_out(figure)))
     if kinds_of(experiment):
         figure = style.canvas(PANEL_WIDTH, min(5, 3.2 + 0.15 * len(summary)))
         _draw_curves(figure.subplots(), experiment, colours)
@@ -485,6 +482,10 @@ def panels(experiment: Experiment) -> list[tuple[str, Figure]]:
         _name_rows_above(axes, labels, colours.values())
         axes.set_ylim(len(summary) - 0.45, -0.25 - 0.19 * lines / row)
         found.append((heading, _laid_out(figure)))
+    if summary[0]['effects']:
+        figure = effects(summary[0]['effects'], summary[0]['level'])
+        place = 0 if 'arms_in_all' in experiment.plan else len(found)  # of many arms they say most
+        found.insert(place, ('Effects', _laid_out(figure)))
     return found
 
 
