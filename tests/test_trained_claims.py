@@ -245,6 +245,18 @@ def test_the_mnist_net_has_its_say_on_batch_norm_whether_or_not_lrn_was_trained(
     assert words in found.text and 'Not run yet' in found.text
 
 
+@pytest.mark.parametrize('claim', ['A4b', 'A4c'])
+def test_standardised_images_have_a_say_on_norms_and_no_verdict(claim, monkeypatch):
+    made = norms((25, 24, 20, 20))
+    for row in made.rows:
+        row |= {'epochs': 4, 'steps': 80}
+    monkeypatch.setattr(trained, 'stored', {trained.STANDARDISED: made}.get)
+    found = ledger.verdict(ledger.CLAIMS[claim])
+    assert found.verdict == 'not resolved' and found.text.startswith('On standardised images')
+    (picture,) = page.pictures(ledger.CLAIMS[claim], found, None)
+    assert picture[0].endswith('On standardised images.')
+
+
 def test_a_factorial_has_its_say_on_each_of_its_fields(monkeypatch):
     rng = np.random.default_rng(5)
     axes = {

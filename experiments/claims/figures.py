@@ -512,6 +512,9 @@ def part(claim: str, config: str, experiment: Experiment) -> tuple[str, Figure] 
             'sigmoid, as Fig. 1 of Ioffe & Szegedy 2015.'
         )
         return caption, percentiles(experiment, ('norm none', 'norm batch'), 'fc3')
+    if config == trained.STANDARDISED:
+        caption, draw = PAPERS[claim]
+        return f'{caption} On standardised images.', draw(experiment)
     field, title = FIELDS[claim], experiment.plan.get('title', config)
     found = [one for one in trained.effects_of(experiment) if field in one.fields]
     if not found:

@@ -184,6 +184,12 @@ def _effects(experiment: Experiment, field: str) -> Verdict:
     return Verdict('', f'{lines[0]} {"; ".join(lines[1:])}.' if lines else '')
 
 
+def _standardised(rule: Rule) -> Rule:
+    """The rule of a part: the same comparisons on standardised images."""
+    words = 'On standardised images, for which the constants of LRN are not made'
+    return lambda claim, experiment: _said(words, rule(claim, experiment))
+
+
 def _of_field(field: str, words: str) -> Rule:
     """The rule of a part: the effects of a field, in words."""
 
@@ -507,6 +513,7 @@ def verdict(claim: Claim) -> Verdict | None:
 
 # What rows of another config say of a claim, whether or not it has rows of its own
 FACTORIAL = 'ablate_all.py:small'
+STANDARDISED = 'ablate_normalization.py:small_standardised'
 _LENET = 'In LeNet-5 on Fashion-MNIST'
 PARTS: dict[str, dict[str, Rule]] = {
     'A1': {FACTORIAL: _of_field('activation', _LENET)},
@@ -515,7 +522,12 @@ PARTS: dict[str, dict[str, Rule]] = {
         'ablate_pooling.py:fashion_mnist': _of_field('overlap', f'{_LENET}, 54,000 images'),
         FACTORIAL: _of_field('overlap', _LENET),
     },
-    'A4c': {'batchnorm_mnist.py:full': _a4c_mnist, FACTORIAL: _of_field('norm', _LENET)},
+    'A4b': {STANDARDISED: _standardised(a4b)},
+    'A4c': {
+        STANDARDISED: _standardised(a4c),
+        'batchnorm_mnist.py:full': _a4c_mnist,
+        FACTORIAL: _of_field('norm', _LENET),
+    },
 }
 
 
