@@ -13,9 +13,8 @@ Table 6: 8.75 % with 20 layers, 7.51 % with 32, 6.97 % with 56).
 The recipe of Sec. 4.2 at another length: mean image subtracted, padded crops (4 pixels on 32x32, 2
 on 16x16), mirror images, batch 128, learning rate 0.1 that falls to a tenth after one half and
 after three quarters, weight decay 0.0001. 'full' is a quarter of the paper's 64,000 steps. As in
-the paper, no learning rate is tuned.
-The standard deviation of every layer's responses (Fig. 7) and the norm of its gradient are measures
-of each run.
+the paper, no learning rate is tuned. The standard deviation of every layer's responses (Fig. 7) and
+the norm of its gradient are measures of each run.
 """
 
 from configs import base

@@ -15,11 +15,11 @@ learning rates, and makes LRN unnecessary (Ioffe & Szegedy 2015, Sec. 4.2.1).
 The net is cuda-convnet's of four layers (19pct), on CIFAR-10 without augmentation or weight decay,
 which are of their own effect. LRN has the constants of cuda-convnet's file 11pct, n = 9 and alpha =
 0.001, and follows pool1 and pool2; batch norm comes before each activation. These constants are
-made for pixels from 0 to 255: on standardised images LRN divides by 1.002 on average, and does next
-to nothing. All learning rates of the grid are trained for every arm, and shown. Each arm then takes
-the one with the lowest validation error. Speed is the number of steps to a training error of 40 %:
-25 %, as in AlexNet's Fig. 1, was meant first, but on standardised images 'small' does not get there
-without batch norm, at any learning rate.
+made for pixels from 0 to 255: on standardised images LRN divides by 1.01 at most on average, and
+does next to nothing. All learning rates of the grid are trained for every arm, and shown. Each arm
+then takes the one with the lowest validation error. Speed is the number of steps to a training
+error of 40 %: 25 %, as in AlexNet's Fig. 1, was meant first, but on standardised images 'small'
+does not get there without batch norm, at any learning rate.
 """
 
 from configs import base

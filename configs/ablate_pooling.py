@@ -11,8 +11,7 @@ handwritten digits; the other data sets are read from a prepared TFDS data_dir.
 
 'small' and 'full' take a net nearer to AlexNet, cuda-convnet's of four layers (its 19pct, all three
 pools alike), on 10,000 or all 45,000 training images of CIFAR-10. The learning rate rises over the
-first epoch: without that, max pooling in all three pools ends at chance from 0.03 on, and what is
-compared is who starts.
+first epoch, so that pools are not compared by which of them survives a high rate at the start.
 """
 
 from configs import base

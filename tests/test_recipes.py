@@ -302,3 +302,18 @@ def test_a_cheap_recipe_trains_as_a_smoke_test(recipe):
     row = train.fit(config, data.load(config.data), final=True)
     assert row['steps'] == 2 and row['test/count'] == 2
     assert np.isfinite([row['train/loss'], row['test/loss']]).all()
+
+
+@pytest.mark.parametrize('size, least, most', [(1, 1.0001, 1.01), (64, 1.5, 99)])
+def test_lrn_divides_the_responses_of_pixels_to_255_and_hardly_those_of_standardised(
+    size, least, most
+):
+    """At the initial weights, on noise of this standard deviation; the divisor by a plain loop."""
+    config = configs.read_config('configs/ablate_normalization.py:small_standardised').make()
+    net = cnns.build('cuda_convnet_19pct', norm='lrn', **config.model.fields)
+    noise = np.random.default_rng(0).standard_normal((8, 32, 32, 3))
+    images = jnp.asarray(size * noise, jnp.float32)
+    variables = net.init(jax.random.key(0), images, train=False)
+    maps = np.asarray(net.apply(variables, images, train=False, features='pool1'))
+    sums = [(maps[..., max(c - 4, 0) : c + 5] ** 2).sum(-1) for c in range(maps.shape[-1])]
+    assert least < ((1 + 1e-3 / 9 * np.stack(sums)) ** 0.75).mean() < most

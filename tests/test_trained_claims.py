@@ -27,8 +27,8 @@ def experiment(arms, comparisons=(), **more):
     return Experiment(plan | {'comparisons': list(comparisons)} | more, rows, {})
 
 
-def judged(name, made, monkeypatch, stored=lambda config: None):
-    monkeypatch.setattr(trained, 'stored', stored)
+def judged(name, made, monkeypatch):
+    monkeypatch.setattr(trained, 'stored', lambda config: None)
     return trained.RULES[name](ledger.CLAIMS[name], made)
 
 
@@ -45,7 +45,9 @@ def test_a_convolutional_net_must_win_against_both_and_under_shifts(monkeypatch)
     arms['lenet5'] = (1.0, shifts(0.3))
     assert judged('L1', experiment(arms), monkeypatch).verdict == 'contradicted'
     mixed = {'lenet5': (3.3, {}), 'mlp_300': (3.0, {})}
-    found = judged('L1', experiment(arms), monkeypatch, lambda config: experiment(mixed))
+    stored = {'lenet_shift.py:small': arms, 'lenet_shift.py:small_permuted': mixed}
+    monkeypatch.setattr(trained, 'stored', lambda config: experiment(stored[config]))
+    found = ledger.verdict(ledger.CLAIMS['L1'])
     assert 'With permuted pixels: mlp_300 minus lenet5: -0.30' in found.text
 
 
@@ -255,6 +257,9 @@ def test_standardised_images_have_a_say_on_norms_and_no_verdict(claim, monkeypat
     assert found.verdict == 'not resolved' and found.text.startswith('On standardised images')
     (picture,) = page.pictures(ledger.CLAIMS[claim], found, None)
     assert picture[0].endswith('On standardised images.')
+    assert '20 runs in experiments/stored/ablate_normalization-small_standardised' in page.html(
+        [(ledger.CLAIMS[claim], found)]
+    )
 
 
 def test_a_factorial_has_its_say_on_each_of_its_fields(monkeypatch):

@@ -500,24 +500,40 @@ PAPERS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
     ),
 }
 
-# The field whose effects a claim is about, in experiments that are full factorials
+# --- what rows of other configs say of a claim ----------------------------------------------------
+
+# The field that a claim is about, in experiments that are full factorials
 FIELDS = {'A1': 'activation', 'A3b': 'pool', 'A3d': 'overlap', 'A4c': 'norm'}
 
+Part = tuple[str, Figure] | None  # a caption and its figure
 
-def part(claim: str, config: str, experiment: Experiment) -> tuple[str, Figure] | None:
-    """(caption, figure) of what rows of another config say of a claim: trained.PARTS."""
-    if config.startswith('batchnorm_mnist'):
-        caption = (
-            'The net of sigmoids on MNIST: accuracy in training, and the input of a typical '
-            'sigmoid, as Fig. 1 of Ioffe & Szegedy 2015.'
-        )
-        return caption, percentiles(experiment, ('norm none', 'norm batch'), 'fc3')
-    if config == trained.STANDARDISED:
-        caption, draw = PAPERS[claim]
-        return f'{caption} On standardised images.', draw(experiment)
-    field, title = FIELDS[claim], experiment.plan.get('title', config)
+
+def _batchnorm(claim: str, experiment: Experiment) -> Part:
+    caption = (
+        'The net of sigmoids on MNIST: accuracy in training, and the input of a typical sigmoid, '
+        'as Fig. 1 of Ioffe & Szegedy 2015.'
+    )
+    return caption, percentiles(experiment, ('norm none', 'norm batch'), 'fc3')
+
+
+def _standardised(claim: str, experiment: Experiment) -> Part:
+    caption, draw = PAPERS[claim]
+    return f'{caption} On standardised images.', draw(experiment)
+
+
+def _effects(claim: str, experiment: Experiment) -> Part:
+    field, title = FIELDS[claim], experiment.plan.get('title', '')
     found = [one for one in trained.effects_of(experiment) if field in one.fields]
     if not found:
         return None
     caption = f'Effects of {field}, over all settings of the other fields. {title}.'
     return caption, general.effects(found, experiment.plan['level'])
+
+
+# By config, of those in trained.PARTS that have a figure
+PARTS: dict[str, Callable[[str, Experiment], Part]] = {
+    trained.BATCHNORM: _batchnorm,
+    trained.STANDARDISED: _standardised,
+    trained.POOLING: _effects,
+    trained.FACTORIAL: _effects,
+}

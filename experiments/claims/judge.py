@@ -151,8 +151,8 @@ def difference(
     own = found.corrected
     verdict = decided(own.low, own.high, margin, claim.direction)
     text = f'{b} minus {a}: {own.effect:+.2f} {claim.unit}, {_interval(own)} ({_method(found)}).'
-    images = by_image(finished(experiment, a), finished(experiment, b), found.raw.paired)
-    if images and metric is test_error:
+    rows = finished(experiment, a), finished(experiment, b)
+    if metric is test_error and (images := by_image(*rows, found.raw.paired)):
         low, high = images.widened(found.raw.low / 100, found.raw.high / 100, level)
         text += f' Over seeds and test images, alone: [{100 * low:+.2f}, {100 * high:+.2f}].'
     trouble = next((one.trouble for one in samples if one.trouble), '')

@@ -146,12 +146,16 @@ def _claim(claim: Claim, found: Verdict) -> str:
         drawn.append(f'<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>')
     lines = words.full(claim, found)[1:]
     if experiment:
-        plan, folder = experiment.plan, trained.folder_of(claim.config).name
+        plan, folder = experiment.plan, trained.folder_of(claim.config)
         lines += [('command', plan.get('command', '')), ('images', plan['dataset_note'])]
-        lines.append(('trained', made_on(trained.folder_of(claim.config), experiment)))
-        lines.append(('rows', f'{len(experiment.rows)} runs in experiments/stored/{folder}'))
+        lines.append(('trained', made_on(folder, experiment)))
+        lines.append(('rows', f'{len(experiment.rows)} runs in experiments/stored/{folder.name}'))
     elif claim.config:
         lines.append(('command', f'python -m experiments.run --config configs/{claim.config}'))
+    for config, other in trained.parts(claim).items():
+        folder, note = trained.folder_of(config), other.plan.get('dataset_note', '')
+        runs = f'{len(other.rows)} runs in experiments/stored/{folder.name}'
+        lines.append(('beside', '; '.join(filter(None, (runs, note, made_on(folder, other))))))
     terms = ''.join(
         f'<dt>{escape(name)}</dt><dd>{escape(text)}</dd>' for name, text in lines if text
     )
@@ -172,7 +176,7 @@ def pictures(
         caption, draw = figures.PAPERS[claim.id]
         drawn.append((caption, draw(experiment)))
     for config, other in trained.parts(claim).items():
-        if part := figures.part(claim.id, config, other):
+        if config in figures.PARTS and (part := figures.PARTS[config](claim.id, other)):
             drawn.append(part)
     if experiment and found.low is not None:
         caption = f'The effect, its interval over {found.covers}, and the margin.'

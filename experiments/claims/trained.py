@@ -65,12 +65,11 @@ def l1(claim: Claim, experiment: Experiment) -> Verdict:
     parts = [judge.difference(claim, experiment, 'lenet5', net) for net in nets]
     moved = judge.difference(claim, experiment, 'lenet5', 'mlp_300', shifted)
     moved = _said('Validation images shifted by 2 pixels', moved)
-    found = judge.all_of([*parts, moved])
-    other = stored('lenet_shift.py:small_permuted')
-    if other:
-        mixed = judge.difference(claim, other, 'lenet5', 'mlp_300')
-        found = _beside(found, _said('With permuted pixels', mixed))
-    return found
+    return judge.all_of([*parts, moved])
+
+
+def _l1_permuted(claim: Claim, experiment: Experiment) -> Verdict:
+    return _said('With permuted pixels', judge.difference(claim, experiment, 'lenet5', 'mlp_300'))
 
 
 def l3(claim: Claim, experiment: Experiment) -> Verdict:
@@ -513,19 +512,22 @@ def verdict(claim: Claim) -> Verdict | None:
 
 # What rows of another config say of a claim, whether or not it has rows of its own
 FACTORIAL = 'ablate_all.py:small'
+POOLING = 'ablate_pooling.py:fashion_mnist'
 STANDARDISED = 'ablate_normalization.py:small_standardised'
+BATCHNORM = 'batchnorm_mnist.py:full'
 _LENET = 'In LeNet-5 on Fashion-MNIST'
 PARTS: dict[str, dict[str, Rule]] = {
+    'L1': {'lenet_shift.py:small_permuted': _l1_permuted},
     'A1': {FACTORIAL: _of_field('activation', _LENET)},
     'A3b': {FACTORIAL: _of_field('pool', _LENET)},
     'A3d': {
-        'ablate_pooling.py:fashion_mnist': _of_field('overlap', f'{_LENET}, 54,000 images'),
+        POOLING: _of_field('overlap', f'{_LENET}, 54,000 images'),
         FACTORIAL: _of_field('overlap', _LENET),
     },
     'A4b': {STANDARDISED: _standardised(a4b)},
     'A4c': {
         STANDARDISED: _standardised(a4c),
-        'batchnorm_mnist.py:full': _a4c_mnist,
+        BATCHNORM: _a4c_mnist,
         FACTORIAL: _of_field('norm', _LENET),
     },
 }

@@ -237,9 +237,8 @@ class _Group:
     def read_measures(self) -> None:
         """Reads the measures off final runs, if their config asks for them after this epoch."""
         fields = self.configs[0].measure
-        if not (self.final and fields.names) or self.epoch not in (
-            fields.epochs or (self.length.epochs,)
-        ):
+        epochs = fields.epochs or (self.length.epochs,)
+        if not (self.final and fields.names and self.epoch in epochs):
             return
         chosen = np.arange(min(fields.images, len(self.dataset.validation.labels)))
         images, labels = self.dataset.validation.read(chosen)
