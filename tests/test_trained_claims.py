@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from experiments.claims import ledger, page, trained
+from experiments.claims import ledger, page, trained, words
 from experiments.workdir import Experiment
 
 
@@ -433,6 +433,13 @@ def test_the_warm_up_is_judged_by_the_steps_to_80_percent(cold, verdict, monkeyp
     found = outcome('R7', arms, monkeypatch)
     assert found.verdict == 'supported' and found.effect is None
     assert '5 of 5 runs of no warm-up never got there' in found.text
+    arms['no warm-up'] = (90, line(20))
+    some = outcome('R7', arms, monkeypatch, ('no warm-up', {'train/curve': [[10, 0.9]]}))
+    assert '[2.00, no upper bound]' in some.text
+    claim = ledger.CLAIMS['R7']
+    assert words.effect(claim, some) == '2 [2, no upper bound] times'
+    assert words.effect(claim, found._replace(low=3.2)) == 'at least 3.2 times'
+    assert words.effect(claim, found) == ''  # none ever got there
     found = outcome('R7', arms, monkeypatch, ('warm-up', None))
     assert found.verdict == 'not resolved'
 

@@ -313,19 +313,17 @@ def effect(claim: Claim, verdict: Verdict, paper: float | None = None) -> Figure
     low, high = (1 / margin, margin) if nothing and margin else (-margin, margin)
     axes.axvspan(low, high, color='#999999', alpha=0.25, lw=0, label='counts as nothing')
     axes.axvline(nothing, color='black', lw=0.8)
-    if verdict.effect is not None:
-        ends = [verdict.effect if end is None else end for end in (verdict.low, verdict.high)]
-        width = [[verdict.effect - ends[0]], [ends[1] - verdict.effect]]
-        axes.errorbar(
-            [verdict.effect],
-            [0],
-            xerr=width,
-            fmt='o',
-            color=style.colour(0),
-            capsize=5,
-            lw=2,
-            label=f'measured, n = {verdict.seeds}',
-        )
+    found = verdict.low if verdict.effect is None else verdict.effect
+    if found is not None:
+        low = found if verdict.low is None else verdict.low
+        high = found * 1.25 if verdict.high is None else verdict.high  # of a ratio
+        colour = style.colour(0)
+        axes.plot([low, high], [0, 0], color=colour, lw=2)
+        axes.plot([low], [0], '|', color=colour, ms=10)
+        axes.plot([high], [0], '>' if verdict.high is None else '|', color=colour, ms=10)
+        look = '' if verdict.effect is None else 'o'
+        words = 'measured' if verdict.high is not None else 'measured, no upper bound'
+        axes.plot([found], [0], look, color=colour, label=f'{words}, n = {verdict.seeds}')
     if paper is not None:
         axes.plot([paper], [0], 'D', color=GREY, mfc='none', ms=8, label='paper')
     axes.set_yticks([])

@@ -205,7 +205,7 @@ def ratio(
     with np.errstate(divide='ignore'):
         low, high = np.log([found.low, found.high])
     verdict = decided(low, high, margin, claim.direction)
-    text = f'{b} takes {_times(found.effect)} as long as {a}, [{found.low:.2f}, {found.high:.2f}].'
+    text = f'{b} takes {_times(found.effect)} as long as {a}, {_bounds(found)}.'
     for arm, count, all_ in zip((a, b), found.censored, map(len, arms)):
         if count:
             text += f' {count} of {all_} runs of {arm} never got there.'
@@ -221,6 +221,13 @@ def _times(effect: float) -> str:
     if math.isnan(effect):
         return 'an unknown number of times'
     return 'more times than can be said' if math.isinf(effect) else f'{effect:.2f} times'
+
+
+def _bounds(found: statistics.Ratio) -> str:
+    """The interval; a bound of 0 or infinity says that too few runs got there."""
+    low = f'{found.low:.2f}' if found.low > 0 else 'no lower bound'
+    high = f'{found.high:.2f}' if math.isfinite(found.high) else 'no upper bound'
+    return f'[{low}, {high}]'
 
 
 def _finite(value: float) -> float | None:
