@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from experiments.claims import ledger, page, trained, words
+from experiments.claims import ledger, page, trained
+from experiments.claims.words import effect
 from experiments.workdir import Experiment
 
 
@@ -437,9 +438,9 @@ def test_the_warm_up_is_judged_by_the_steps_to_80_percent(cold, verdict, monkeyp
     some = outcome('R7', arms, monkeypatch, ('no warm-up', {'train/curve': [[10, 0.9]]}))
     assert '[2.00, no upper bound]' in some.text
     claim = ledger.CLAIMS['R7']
-    assert words.effect(claim, some) == '2 [2, no upper bound] times'
-    assert words.effect(claim, found._replace(low=3.2)) == 'at least 3.2 times'
-    assert words.effect(claim, found) == ''  # none ever got there
+    assert effect(claim, some) == '2 [2, no upper bound] times'
+    assert effect(claim, found._replace(low=3.2)) == 'at least 3.2 times'
+    assert effect(claim, found) == ''  # none ever got there
     found = outcome('R7', arms, monkeypatch, ('warm-up', None))
     assert found.verdict == 'not resolved'
 

@@ -16,6 +16,7 @@ from experiments.claims.computed.reading import (
     macs,
     noise,
     parameters,
+    rounding,
     rows,
     shape,
 )
@@ -222,7 +223,7 @@ def a6() -> Verdict:
     return settle(
         off < EXACT and crossing == ['conv3'],
         f'conv2, conv4 and conv5 in two shards that see nothing of each other are the convolution '
-        f'in 2 groups (to {off:.0e}); {", ".join(crossing)} and the fully connected layers read '
+        f'in 2 groups ({rounding(off)}); {", ".join(crossing)} and the fully connected layers read '
         f'both. Groups save {saved:.1f} % of the multiply-adds ({one / 1e6:,.0f} to '
         f'{two / 1e6:,.0f} million) and {parameters("alexnet_ungrouped") - parameters("alexnet"):,}'
         ' parameters.',

@@ -5,7 +5,16 @@ import numpy as np
 
 import cnns
 from experiments.claims.claim import Verdict, settle
-from experiments.claims.computed.reading import drawn, largest, macs, noise, parameters, rows, shape
+from experiments.claims.computed.reading import (
+    drawn,
+    largest,
+    macs,
+    noise,
+    parameters,
+    rounding,
+    rows,
+    shape,
+)
 
 # Table 1: channels of each block's output
 OUTPUTS = {
@@ -89,8 +98,8 @@ def g2() -> Verdict:
         f'The cost is true: with its reduction the 5x5 branch of 3a has {cost:,} weights instead '
         f'of {direct:,} ({direct / cost:.1f} times fewer), 3a {whole:,} instead of {flat:,}. '
         f'"Keeps the other information" is false: the rank is {rank} of {len(kernel)} channels, '
-        f'and inputs that differ by a hidden direction give the same output (to {off:.0e}). Only '
-        'the grid is kept.',
+        f'and inputs that differ by a hidden direction give the same output ({rounding(off)}). '
+        'Only the grid is kept.',
         direct / cost,
         correction=cost < direct and rank < len(kernel) and off < 1e-4 and kept,
     )

@@ -15,6 +15,7 @@ from experiments.claims.computed.reading import (
     largest,
     noise,
     parameters,
+    rounding,
     rows,
 )
 
@@ -106,8 +107,8 @@ def l7() -> Verdict:
     return settle(
         kernel == side and outputs['C5'].shape[1] == 1 and off < EXACT and larger > 1,
         f'The kernels of C5 are {kernel}x{kernel}, its input is {side}x{side}: one place, and the '
-        f'same numbers as a fully connected layer (to {off:.0e}). It is a convolution: on images '
-        f'of 36x36 it gives {larger}x{larger}.',
+        f'same numbers as a fully connected layer ({rounding(off)}). It is a convolution: on '
+        f'images of 36x36 it gives {larger}x{larger}.',
         larger,
     )
 

@@ -73,3 +73,9 @@ def largest(a: Any, b: Any) -> float:
 
 
 EXACT = 1e-5  # relative difference of two float32 sums in another order
+
+
+def rounding(off: float) -> str:
+    """'within 1e-05' if sums are the same but for float32's rounding, whose digits no machine
+    shares with another; else by how much they differ."""
+    return f'within {EXACT:.0e}' if off < EXACT else f'off by {off:.0e}'

@@ -17,6 +17,7 @@ from experiments.claims.computed.reading import (
     largest,
     noise,
     parameters,
+    rounding,
     rows,
     shape,
 )
@@ -120,9 +121,9 @@ def v4() -> Verdict:
     same = off < EXACT and len(set(counts.values())) == 1
     return settle(
         not same,
-        f'With the same variables both heads give the same scores at 224 (to {off:.0e}), and both '
-        f'have {counts["dense"]:,} parameters: nothing is replaced. VGG trains fully connected '
-        'layers and slides them in testing alone; images of '
+        f'With the same variables both heads give the same scores at 224 ({rounding(off)}), and '
+        f'both have {counts["dense"]:,} parameters: nothing is replaced. VGG trains fully '
+        'connected layers and slides them in testing alone; images of '
         f'{", ".join(map(str, DENSE_SIDES))} give maps of {", ".join(map(str, maps))}.',
         counts['convolutional'] - counts['dense'],
         correction=same and maps == [side // 32 - 6 for side in DENSE_SIDES],
@@ -156,8 +157,8 @@ def additivity() -> tuple[float, float]:
 def v2_linear() -> str:
     linear, rectified = additivity()
     return (
-        'Without the inner ReLU two 3x3 convolutions are one 5x5 (additive to '
-        f'{linear:.0e}); with it they are not (off by {100 * rectified:.0f} %).'
+        'Without the inner ReLU two 3x3 convolutions are one 5x5 (additive '
+        f'{rounding(linear)}); with it they are not (off by {100 * rectified:.0f} %).'
     )
 
 
