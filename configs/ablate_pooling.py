@@ -12,6 +12,10 @@ handwritten digits; the other data sets are read from a prepared TFDS data_dir.
 'small' and 'full' take a net nearer to AlexNet, cuda-convnet's of four layers (its 19pct, all three
 pools alike), on 10,000 or all 45,000 training images of CIFAR-10. The learning rate rises over the
 first epoch, so that pools are not compared by which of them survives a high rate at the start.
+
+Measured with 'small', 5 seeds (experiments/stored/README.md): max pooling has a test error 2.2
+points higher than average pooling, [+1.7, +2.8] over both settings of overlap, and overlap changes
+it by -0.4, [-0.9, +0.2]. In LeNet-5 on Fashion-MNIST max pooling is the better one.
 """
 
 from configs import base

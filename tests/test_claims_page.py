@@ -216,10 +216,22 @@ def test_gradients_are_drawn_on_a_logarithm_in_the_order_of_the_layers():
 def test_an_effect_is_drawn_with_interval_margin_and_the_value_of_the_paper():
     claim = ledger.CLAIMS['A3d']
     axes = figures.effect(claim, FOUND, paper=0.4).axes[0]
-    (dot, _, _), *_ = axes.containers
-    assert dot.get_xdata()[0] == 2.0
+    lines = {line.get_label(): line.get_xdata() for line in axes.get_lines()}
+    assert list(lines['measured, n = 5']) == [2.0] and list(lines['paper']) == [0.4]
+    assert any(list(line.get_xdata()) == [FOUND.low, FOUND.high] for line in axes.get_lines())
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert labels == ['counts as nothing', 'paper', 'measured, n = 5']
+    assert labels == ['counts as nothing', 'measured, n = 5', 'paper']
+
+
+@pytest.mark.parametrize('middle', [4.0, None])
+def test_a_ratio_without_an_upper_bound_is_drawn_as_an_arrow(middle):
+    open_end = FOUND._replace(effect=middle, low=3.0, high=None)
+    axes = figures.effect(ledger.CLAIMS['A1'], open_end).axes[0]
+    marks = {line.get_marker(): line.get_xdata()[0] for line in axes.get_lines()}
+    assert marks['|'] == 3.0 and marks['>'] > (middle or 3.0)
+    assert ('o' in marks) == (middle is not None)
+    words = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert words[1] == 'measured, no upper bound, n = 5'
 
 
 def test_the_svg_of_a_figure_is_well_formed(pairs):

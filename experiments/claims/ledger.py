@@ -183,7 +183,7 @@ ALEXNET = (
     ),
     Claim(
         'A3b',
-        'LeNet pools by the average, AlexNet by the maximum.',
+        'Max pooling (AlexNet) is better than average pooling (LeNet).',
         'LeCun 1998, Sec. II-B; Krizhevsky 2012, Sec. 3.4 and 3.5',
         'test error with average pooling minus that with max pooling, four-layer net on CIFAR-10',
         POINTS,

@@ -516,12 +516,13 @@ POOLING = 'ablate_pooling.py:fashion_mnist'
 STANDARDISED = 'ablate_normalization.py:small_standardised'
 BATCHNORM = 'batchnorm_mnist.py:full'
 _LENET = 'In LeNet-5 on Fashion-MNIST'
+_LARGER = f'{_LENET}, 54,000 images'
 PARTS: dict[str, dict[str, Rule]] = {
     'L1': {'lenet_shift.py:small_permuted': _l1_permuted},
     'A1': {FACTORIAL: _of_field('activation', _LENET)},
-    'A3b': {FACTORIAL: _of_field('pool', _LENET)},
+    'A3b': {POOLING: _of_field('pool', _LARGER), FACTORIAL: _of_field('pool', _LENET)},
     'A3d': {
-        POOLING: _of_field('overlap', f'{_LENET}, 54,000 images'),
+        POOLING: _of_field('overlap', _LARGER),
         FACTORIAL: _of_field('overlap', _LENET),
     },
     'A4b': {STANDARDISED: _standardised(a4b)},

@@ -272,6 +272,7 @@ def a3b_choices() -> str:
     kinds = {name: cnns.axes_of(name).get('pool') for name in ('lenet5', 'alexnet')}
     count = rows('lenet5_1998')['S2']['parameters']
     return (
-        f'As described: LeNet-5 has {kinds["lenet5"]} pooling (of 1998: trainable, {count} '
-        f'parameters in S2), AlexNet {kinds["alexnet"]} pooling.'
+        'The notes name the two and do not say which is better. As they say, LeNet-5 has '
+        f'{kinds["lenet5"]} pooling (of 1998: trainable, {count} parameters in S2), AlexNet '
+        f'{kinds["alexnet"]} pooling.'
     )
