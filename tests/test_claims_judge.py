@@ -151,6 +151,17 @@ def test_runs_that_never_get_there_are_counted_in_words():
     found = judge.ratio(claim(1.25, unit='times'), made, 'relu', 'tanh', times)
     assert '4 of 5 runs of tanh never got there' in found.text
     assert found.effect is None and found.high is None and found.low > 4
+    assert 'tanh takes longer than relu, at least ' in found.text
+    for tanh, relu, words in (
+        (runs(*[None] * 5), FAST, 'tanh takes longer than relu. 5 of 5 runs of tanh'),
+        (FAST, runs(*[None] * 5), 'tanh takes less long than relu. 5 of 5 runs of relu'),
+        (runs(*[None] * 5), runs(*[None] * 5), 'How long tanh takes against relu is unknown.'),
+        (runs(200, 200, 200, 200, None), FAST, ', no upper bound]'),
+        (FAST, runs(200, 200, 200, 200, None), '[no lower bound, '),
+    ):
+        made = experiment({'relu': relu, 'tanh': tanh})
+        found = judge.ratio(claim(1.25, unit='times'), made, 'relu', 'tanh', times)
+        assert words in found.text
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ def ratio(
     with np.errstate(divide='ignore'):
         low, high = np.log([found.low, found.high])
     verdict = decided(low, high, margin, claim.direction)
-    text = f'{b} takes {_times(found.effect)} as long as {a}, {_bounds(found)}.'
+    text = f'{_took(found, a, b)}.'
     for arm, count, all_ in zip((a, b), found.censored, map(len, arms)):
         if count:
             text += f' {count} of {all_} runs of {arm} never got there.'
@@ -217,17 +217,19 @@ def ratio(
     )  # fmt: skip
 
 
-def _times(effect: float) -> str:
-    if math.isnan(effect):
-        return 'an unknown number of times'
-    return 'more times than can be said' if math.isinf(effect) else f'{effect:.2f} times'
-
-
-def _bounds(found: statistics.Ratio) -> str:
-    """The interval; a bound of 0 or infinity says that too few runs got there."""
-    low = f'{found.low:.2f}' if found.low > 0 else 'no lower bound'
+def _took(found: statistics.Ratio, a: str, b: str) -> str:
+    """A ratio in words; 0, infinity and nan are of arms whose median run never got there."""
+    if math.isnan(found.effect):
+        return f'How long {b} takes against {a} is unknown'
+    if math.isinf(found.effect):
+        bound = f', at least {found.low:.2f} times' if 0 < found.low < math.inf else ''
+        return f'{b} takes longer than {a}{bound}'
+    if not found.effect:
+        bound = f', at most {found.high:.2f} times' if 0 < found.high < math.inf else ''
+        return f'{b} takes less long than {a}{bound}'
+    low = f'{found.low:.2f}' if found.low else 'no lower bound'
     high = f'{found.high:.2f}' if math.isfinite(found.high) else 'no upper bound'
-    return f'[{low}, {high}]'
+    return f'{b} takes {found.effect:.2f} times as long as {a}, [{low}, {high}]'
 
 
 def _finite(value: float) -> float | None:

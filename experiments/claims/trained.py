@@ -127,11 +127,12 @@ def _at(threshold: float) -> Callable[[judge.Row], float | None]:
 def a1(claim: Claim, experiment: Experiment) -> Verdict:
     """Steps of tanh over those of ReLU, to 25 % and to the other thresholds."""
 
-    def at(threshold: float) -> Verdict:
-        found = judge.ratio(claim, experiment, 'relu', 'tanh', _at(threshold))
+    def at(threshold: float, arm: str = 'tanh') -> Verdict:
+        found = judge.ratio(claim, experiment, 'relu', arm, _at(threshold))
         return found._replace(text=f'To {100 * threshold:g} % training error {found.text}')
 
     others = [at(threshold) for threshold in THRESHOLDS if threshold != 0.25]
+    others += [at(0.25, 'scaled_tanh'), at(0.5, 'sigmoid')]
     errors = judge.difference(
         claim._replace(margin=0.5, direction=0, unit='percentage points'),
         experiment,
@@ -521,10 +522,7 @@ PARTS: dict[str, dict[str, Rule]] = {
     'L1': {'lenet_shift.py:small_permuted': _l1_permuted},
     'A1': {FACTORIAL: _of_field('activation', _LENET)},
     'A3b': {POOLING: _of_field('pool', _LARGER), FACTORIAL: _of_field('pool', _LENET)},
-    'A3d': {
-        POOLING: _of_field('overlap', _LARGER),
-        FACTORIAL: _of_field('overlap', _LENET),
-    },
+    'A3d': {POOLING: _of_field('overlap', _LARGER), FACTORIAL: _of_field('overlap', _LENET)},
     'A4b': {STANDARDISED: _standardised(a4b)},
     'A4c': {
         STANDARDISED: _standardised(a4c),
