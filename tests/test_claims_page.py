@@ -215,12 +215,12 @@ def test_gradients_are_drawn_on_a_logarithm_in_the_order_of_the_layers():
 
 def test_an_effect_is_drawn_with_interval_margin_and_the_value_of_the_paper():
     claim = ledger.CLAIMS['A3d']
-    axes = figures.effect(claim, FOUND, paper=0.4).axes[0]
+    axes = figures.effect(claim, FOUND).axes[0]
     lines = {line.get_label(): line.get_xdata() for line in axes.get_lines()}
-    assert list(lines['measured, n = 5']) == [2.0] and list(lines['paper']) == [0.4]
+    assert list(lines['measured, n = 5']) == [2.0] and list(lines["the paper's own"]) == [0.4]
     assert any(list(line.get_xdata()) == [FOUND.low, FOUND.high] for line in axes.get_lines())
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert labels == ['counts as nothing', 'measured, n = 5', 'paper']
+    assert labels == ['counts as nothing', 'measured, n = 5', "the paper's own"]
 
 
 @pytest.mark.parametrize('middle', [4.0, None])

@@ -1,6 +1,7 @@
 """The ledger: all claims of the notes, once and in order, each with a way to a verdict."""
 
 import pathlib
+import re
 
 import pytest
 
@@ -32,6 +33,14 @@ def test_a_claim_says_what_it_is_and_how_it_is_judged(claim):
     assert claim.sentence.endswith('.')
     assert claim.compute or claim.config, 'nothing leads to a verdict'
     assert claim.facts is None or claim.compute is None
+
+
+def test_the_value_of_a_paper_is_the_one_that_its_words_say():
+    marked = [claim for claim in CLAIMS if claim.value is not None]
+    assert [claim.id for claim in marked] == 'L1 L9 A1 A3d V1c V6 G7 R2 R5'.split()
+    for claim in marked:
+        first = re.findall(r'[\d.]+', claim.paper.rsplit('= ', 1)[-1])[0]
+        assert float(first) == claim.value and claim.config
 
 
 @pytest.mark.parametrize('claim', CLAIMS, ids=lambda claim: claim.id)

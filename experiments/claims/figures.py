@@ -304,7 +304,7 @@ def percentiles(experiment: Experiment, arms: Sequence[str], layer: str) -> Figu
 # --- effects -------------------------------------------------------------------------------------
 
 
-def effect(claim: Claim, verdict: Verdict, paper: float | None = None) -> Figure:
+def effect(claim: Claim, verdict: Verdict) -> Figure:
     """One effect with its interval, the margin as a grey area, the paper's value as a mark."""
     figure = style.canvas(5, 1.9)
     axes = figure.subplots()
@@ -324,8 +324,9 @@ def effect(claim: Claim, verdict: Verdict, paper: float | None = None) -> Figure
         look = '' if verdict.effect is None else 'o'
         words = 'measured' if verdict.high is not None else 'measured, no upper bound'
         axes.plot([found], [0], look, color=colour, label=f'{words}, n = {verdict.seeds}')
-    if paper is not None:
-        axes.plot([paper], [0], 'D', color=GREY, mfc='none', ms=8, label='paper')
+    if claim.value is not None:
+        label = "the paper's own"
+        axes.plot([claim.value], [0], 'D', color=GREY, mfc='none', ms=8, label=label)
     axes.set_yticks([])
     axes.set_ylim(-1, 1)
     axes.margins(x=0.1)
