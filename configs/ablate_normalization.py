@@ -44,7 +44,7 @@ def get_config(arg='small'):
     else:
         config.augment.subtract = 'pixel'
         config.augment.white = 255.0
-        config.protocol.rates = (0.0003, 0.001, 0.003, 0.01)
+        config.protocol.rates = (0.0003, 0.001, 0.003, 0.01, 0.03)
     return config
 
 
