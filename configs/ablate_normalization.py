@@ -20,6 +20,11 @@ does next to nothing. All learning rates of the grid are trained for every arm, 
 then takes the one with the lowest validation error. Speed is the number of steps to a training
 error of 40 %: 25 %, as in AlexNet's Fig. 1, was meant first, but on standardised images 'small'
 does not get there without batch norm, at any learning rate.
+
+Measured, 5 seeds (experiments/stored/README.md): with 'small' none of the four arms is better than
+no norm, and LRN needs more steps. With 'small_standardised' batch norm lowers the test error by 7.5
+points. The grid of 'small' got its last rate, 0.03, after the trials of the others: batch norm was
+almost alike at 0.003 and 0.01. It was not chosen.
 """
 
 from configs import base
