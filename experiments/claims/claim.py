@@ -39,13 +39,13 @@ class Claim(NamedTuple):
     unit: str  # of the effect: 'percentage points', 'times', 'parameters'
     paper: str  # the paper's own value, or 'no value'
     margin: float | None = None  # below which the effect counts as nothing, declared beforehand
-    value: float | None = None  # the paper's own, in the unit of the effect, if it has one
     direction: int = 0  # +1: the claim says the effect is above zero (or 1 of a ratio); -1: below
     config: str = ''  # the config that measures it, 'ablate_pooling.py:small'; '' if none trains
     compute: Callable[[], Verdict] | None = None  # for what is computed
     judge: Callable[..., Verdict] | None = None  # rows of the experiment -> Verdict
     facts: Callable[[], str] | None = None  # what is computed beside a trained claim, a sentence
     correction: str = ''  # what the notes have wrong, said beside the sentence
+    value: float | None = None  # the paper's own, in the unit of the effect, if it has one
 
 
 def settle(
