@@ -50,6 +50,11 @@ def test_a_sentence_that_holds_is_supported_and_else_its_correction_is_asked_for
     assert settle(True, 'words', 3)[1:] == ('words', 3.0, None, None, 0, '', '')
 
 
+def test_words_hold_no_rounding_error_of_one_machine():
+    assert reading.rounding(9e-8) == reading.rounding(4e-7) == 'within 1e-05'
+    assert reading.rounding(2e-5) == 'off by 2e-05'
+
+
 @pytest.mark.parametrize('name', COMPUTED)
 def test_a_computed_claim_is_corrected_where_the_notes_err_and_supported_elsewhere(name):
     corrected = name in ('A3c', 'A5b', 'A7', 'A8', 'V1b', 'V4', 'G2', 'G5')

@@ -439,6 +439,7 @@ def test_the_warm_up_is_judged_by_the_steps_to_80_percent(cold, verdict, monkeyp
     assert '[2.00, no upper bound]' in some.text
     claim = ledger.CLAIMS['R7']
     assert effect(claim, some) == '2 [2, no upper bound] times'
+    assert effect(claim, some._replace(low=0.0, high=3.0)) == '2 [no lower bound, 3] times'
     assert effect(claim, found._replace(low=3.2)) == 'at least 3.2 times'
     assert effect(claim, found) == ''  # none ever got there
     found = outcome('R7', arms, monkeypatch, ('warm-up', None))

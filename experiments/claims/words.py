@@ -9,14 +9,16 @@ HEADINGS = ('claim', 'verdict', 'effect', 'the notes say')
 def effect(claim: Claim, found: Verdict) -> str:
     """'60,000 parameters', '+0.43 [+0.2, +0.66] percentage points'; '' where there is none.
 
-    A ratio of times has no upper bound where too few runs of the slow arm got there.
+    A ratio of times lacks a bound where too few runs of an arm got there.
     """
     if found.effect is None:
         return f'at least {_number(found.low)} {claim.unit}' if found.low else ''
     interval = ''
     if found.low is not None:
         high = 'no upper bound' if found.high is None else _number(found.high)
-        interval = f' [{_number(found.low)}, {high}]'
+        unbounded = claim.unit == 'times' and not found.low
+        low = 'no lower bound' if unbounded else _number(found.low)
+        interval = f' [{low}, {high}]'
     unit = claim.unit.removesuffix('s') if found.effect == 1 else claim.unit
     return f'{_number(found.effect)}{interval} {unit}'
 
