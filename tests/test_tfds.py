@@ -46,6 +46,15 @@ def test_mnist_is_the_published_one(tfds_dir):
     assert both[:, :2].max() == both[:, :, 30:].max() == 0
 
 
+@pytest.mark.parametrize('name, first_bytes', [('mnist', b'\x89PNG'), ('cifar10', b'\xff\xd8\xff')])
+def test_the_note_says_how_the_images_are_stored(tfds_dir, name, first_bytes):
+    source = sources.find(fields(name, dir=tfds_dir))
+    ((raw, _),) = source.splits['test'].fetch([0])
+    stored = {b'\x89PNG': 'PNG', b'\xff\xd8\xff': 'JPEG'}[first_bytes]
+    assert raw.startswith(first_bytes)
+    assert source.note.endswith(f'as prepared in this TFDS data_dir, images stored as {stored}')
+
+
 @pytest.mark.long  # as the test split above, with six times the images
 def test_the_digits_to_train_on_are_as_many_as_published(tfds_dir):
     records = data.open_splits(fields('mnist', dir=tfds_dir))[1]['train']

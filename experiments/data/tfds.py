@@ -1,18 +1,20 @@
 """Prepared TFDS data sets, read from their array_record files without TensorFlow."""
 
+import io
 import logging
 import os
 import pathlib
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.data.cache import stamp_of
+from experiments.data.decode import open_image
 from experiments.data.records import Records, Source
 from experiments.errors import UserError, nearest, reason
 from experiments.files import digest
@@ -64,9 +66,21 @@ def prepared(fields: ConfigDict) -> Source:
     return Source(
         Splits(list(builder.info.splits), split),
         tuple(features['label'].names),
-        f'{fields.name} {builder.version} as prepared in this TFDS data_dir',
+        f'{fields.name} {builder.version} as prepared in this TFDS data_dir'
+        f'{_stored_as(split, builder.info.splits)}',
         split,
     )
+
+
+def _stored_as(split: Callable[[str], Records], names: Iterable[str]) -> str:
+    """The format of the first image, since a data_dir may hold a lossy copy of a set."""
+    for name in names:
+        try:
+            ((raw, _),) = split(name).fetch([0])
+            return f', images stored as {open_image(io.BytesIO(raw)).format}'
+        except Exception:  # a damaged split is named where it is read
+            continue
+    return ''
 
 
 class Splits(Mapping):
