@@ -8,7 +8,7 @@ al. 2015, Sec. 4.1, Tables 2 and 3). A pads with zero channels, B projects where
 C projects everywhere.
 
     argument   width of conv1   images                     epochs
-    small      8                15,000, scaled to 16x16    20
+    small      8                15,000, scaled to 16x16    16
     full       16               45,000                     46
 
 The recipe is that of ablate_depth.py.

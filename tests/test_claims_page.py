@@ -20,6 +20,7 @@ from test_trained_claims import (
 
 from experiments.claims import command, figures, ledger, page, trained
 from experiments.claims.claim import Verdict
+from experiments.claims.words import effect as effect_of
 
 FOUND = Verdict('supported', 'Found <so> & so.', 2.0, 1.5, 2.5, 5, 'mnist', 'seeds')
 
@@ -232,6 +233,46 @@ def test_a_ratio_without_an_upper_bound_is_drawn_as_an_arrow(middle):
     assert ('o' in marks) == (middle is not None)
     words = [text.get_text() for text in axes.get_legend().get_texts()]
     assert words[1] == 'measured, no upper bound, n = 5'
+
+
+@pytest.mark.parametrize(
+    'effect, low, high, marks, words',
+    [
+        (2.0, 0.0, 3.0, {'o': 2.0, '<': 1.6, '|': 3.0}, 'measured, no lower bound, n = 5'),
+        (
+            2.0,
+            0.0,
+            None,
+            {'o': 2.0, '<': 1.6, '>': 2.5},
+            'measured, no lower or upper bound, n = 5',
+        ),
+        (0.0, 0.0, 0.5, {'<': 0.4, '|': 0.5}, 'measured, no lower bound, n = 5'),
+    ],
+)
+def test_a_ratio_without_a_lower_bound_is_drawn_as_an_arrow(effect, low, high, marks, words):
+    found = FOUND._replace(effect=effect, low=low, high=high)
+    axes = figures.effect(ledger.CLAIMS['R7'], found).axes[0]
+    drawn = {line.get_marker(): line.get_xdata()[0] for line in axes.get_lines()}
+    assert {mark: drawn.get(mark) for mark in 'o<>|' if mark in drawn} == pytest.approx(marks)
+    assert [text.get_text() for text in axes.get_legend().get_texts()][1] == words
+
+
+@pytest.mark.parametrize(
+    'effect, low, high, words',
+    [
+        (0.0, 0.0, 2.0, 'at most 2 times'),
+        (0.0, 0.0, 0.0, ''),
+        (None, 0.0, None, ''),
+        (None, 4.0, None, 'at least 4 times'),
+        (1.0, 0.9, 1.1, '1 [0.9, 1.1] times'),
+    ],
+)
+def test_a_ratio_is_said_as_far_as_it_is_known(effect, low, high, words, monkeypatch):
+    claim, found = ledger.CLAIMS['R7'], FOUND._replace(effect=effect, low=low, high=high)
+    assert effect_of(claim, found) == words
+    monkeypatch.setattr(figures, 'PAPERS', {})
+    drawn = page.pictures(claim, found, experiment({'a': (1, {})}))
+    assert bool(drawn) == bool(words)  # a figure only of what was measured
 
 
 def test_the_svg_of_a_figure_is_well_formed(pairs):

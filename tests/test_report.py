@@ -198,11 +198,11 @@ def test_learning_rates_chosen_by_steps_are_shown_with_their_steps(tmp_path):
     rows = complete()
     for one in rows:
         reached = 0.2 if one['learning_rate'] == 0.03 else 0.5
-        one |= {'train/curve': [[40, 0.6], [80, reached]], 'steps': 80}
+        one |= {'train/curve': [[40, 0.6], [80, reached]], 'steps': 80, 'epochs': 2}
     own = dict(criterion='steps_to_error', threshold=0.25)
     words = Page(report.write(store(tmp_path / 'w', rows, **own)).read_text()).words
     assert 'by its steps to 25 % training error (seed: 7)' in words
-    assert f'{ARMS[0]} 80 (chosen) never' in words and 'by its validation error' not in words
+    assert f'{ARMS[0]} 60 (chosen) never' in words and 'by its validation error' not in words
 
     # beside an experiment that chose otherwise, and with trials of code that kept no curve
     for one in rows[:4]:

@@ -113,8 +113,7 @@ def test_the_seeds_needed_are_those_of_the_notes():
         assert statistics.seeds_needed(0.25, resolved - 0.015, 0.95, False) > n
 
 
-def test_holms_levels_give_intervals_that_exclude_zero_exactly_where_it_rejects(monkeypatch):
-    monkeypatch.setattr('gc.collect', lambda: 0)
+def test_holms_levels_give_intervals_that_exclude_zero_exactly_where_it_rejects():
     rng, both = np.random.default_rng(2), set()
     for _ in range(200):
         count = rng.integers(1, 6)
@@ -131,8 +130,7 @@ def test_holms_levels_give_intervals_that_exclude_zero_exactly_where_it_rejects(
     assert both == {True, False}
 
 
-def test_of_null_families_at_most_five_percent_call_an_effect(monkeypatch):
-    monkeypatch.setattr('gc.collect', lambda: 0)  # statsmodels calls it a thousand times
+def test_of_null_families_at_most_five_percent_call_an_effect():
     rng, errors = np.random.default_rng(3), 0
     for _ in range(1000):
         base = dict(enumerate(rng.normal(0, 1, 6)))

@@ -363,12 +363,29 @@ def test_widening_changes_no_name():
     assert name(widened(2)) == name(widened(0))
 
 
-def test_steps_to_an_error_are_those_of_the_first_point_at_or_below_it():
-    errors = (0.9, 0.5, 0.25, 0.3, 0.2)
-    row = {'train/curve': [[10 * (place + 1), error] for place, error in enumerate(errors)]}
-    assert runs.steps_to_error(row, 0.5) == 20
-    assert runs.steps_to_error(row, 0.25) == 30
+def test_steps_to_an_error_are_those_of_the_middle_of_the_first_epoch_at_or_below_it():
+    errors = (0.9, 0.5, 0.3, 0.1, 0.2, 0.3)  # two points an epoch
+    curve = [[10 * (place + 1), error] for place, error in enumerate(errors)]
+    row = {'epochs': 3, 'train/curve': curve}
+    assert runs.steps_to_error(row, 0.7) == 10  # of steps 0 to 20, whose mean it is
+    assert runs.steps_to_error(row, 0.4) == 20
+    assert runs.steps_to_error(row, 0.2) == 30  # though the point at 40 is the first at 0.1
     assert runs.steps_to_error(row, 0.1) is None
+    uneven = {'epochs': 1, 'train/curve': [[10, 0.9], [40, 0.1]]}
+    assert runs.steps_to_error(uneven, 0.3) == 20  # (10 x 0.9 + 30 x 0.1) / 40
+    assert runs.steps_to_error(uneven, 0.29) is None
+    single = {'epochs': 1, 'train/curve': [[6, 0.4]]}  # 6 x 0.4 / 6 is more than 0.4
+    assert runs.steps_to_error(single, 0.4) == 3
+
+
+def test_the_rise_of_the_error_inside_an_epoch_moves_no_crossing():
+    fall = [0.5 - 0.01 * place for place in range(40)]
+    times = []
+    for teeth in (0.0, 0.02):  # lower by that in the first half of every epoch of four points
+        errors = [error + teeth * (-1 if place % 4 < 2 else 1) for place, error in enumerate(fall)]
+        curve = [[place + 1, error] for place, error in enumerate(errors)]
+        times.append(runs.steps_to_error({'epochs': 10, 'train/curve': curve}, 0.25))
+    assert times[0] == times[1]
 
 
 def test_the_fastest_learning_rate_is_chosen_and_one_that_never_gets_there_comes_last():
@@ -383,6 +400,7 @@ def test_the_fastest_learning_rate_is_chosen_and_one_that_never_gets_there_comes
                 'steps': 100,
                 'validation/error': 0.1 * place,
                 'validation/loss': 1,
+                'epochs': 2,
                 'train/curve': [[10, 0.9], [step or 100, 0.2 if step else 0.5]],
             }
             for place, (run, step) in enumerate(zip(trials, steps))

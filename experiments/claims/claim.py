@@ -16,7 +16,7 @@ class Verdict(NamedTuple):
     """A verdict on a claim, with the effect that it is based on."""
 
     verdict: str  # one of VERDICTS
-    text: str  # one to three short sentences: what was found, by how much, on what
+    text: str  # what was found, by how much, on what; the comparison judged comes first
     effect: float | None = None  # in the unit of the claim; None where it is no number
     low: float | None = None  # of the interval; None for what is computed exactly
     high: float | None = None

@@ -305,7 +305,10 @@ def percentiles(experiment: Experiment, arms: Sequence[str], layer: str) -> Figu
 
 
 def effect(claim: Claim, verdict: Verdict) -> Figure:
-    """One effect with its interval, the margin as a grey area, the paper's value as a mark."""
+    """One effect with its interval, the margin as a grey area, the paper's value as a mark.
+
+    An arrow is the end of a ratio that has no bound there.
+    """
     figure = style.canvas(5, 1.9)
     axes = figure.subplots()
     nothing = 1.0 if claim.unit == 'times' else 0.0
@@ -313,17 +316,20 @@ def effect(claim: Claim, verdict: Verdict) -> Figure:
     low, high = (1 / margin, margin) if nothing and margin else (-margin, margin)
     axes.axvspan(low, high, color='#999999', alpha=0.25, lw=0, label='counts as nothing')
     axes.axvline(nothing, color='black', lw=0.8)
-    found = verdict.low if verdict.effect is None else verdict.effect
-    if found is not None:
-        low = found if verdict.low is None else verdict.low
-        high = found * 1.25 if verdict.high is None else verdict.high  # of a ratio
-        colour = style.colour(0)
-        axes.plot([low, high], [0, 0], color=colour, lw=2)
-        axes.plot([low], [0], '|', color=colour, ms=10)
-        axes.plot([high], [0], '>' if verdict.high is None else '|', color=colour, ms=10)
-        look = '' if verdict.effect is None else 'o'
-        words = 'measured' if verdict.high is not None else 'measured, no upper bound'
-        axes.plot([found], [0], look, color=colour, label=f'{words}, n = {verdict.seeds}')
+    given = (verdict.low, verdict.effect, verdict.high)
+    known = [value for value in given if value or value == 0 and not nothing]  # no ratio is 0
+    ends, marks, missing = [min(known), max(known)], ['|', '|'], []
+    if verdict.low not in known:
+        ends[0], marks[0], missing = ends[0] / 1.25, '<', ['lower']
+    if verdict.high not in known:
+        ends[1], marks[1], missing = ends[1] * 1.25, '>', [*missing, 'upper']
+    colour = style.colour(0)
+    axes.plot(ends, [0, 0], color=colour, lw=2)
+    for end, mark in zip(ends, marks):
+        axes.plot([end], [0], mark, color=colour, ms=10)
+    words = f'measured, no {" or ".join(missing)} bound' if missing else 'measured'
+    middle, look = (verdict.effect, 'o') if verdict.effect in known else (ends[0], '')
+    axes.plot([middle], [0], look, color=colour, label=f'{words}, n = {verdict.seeds}')
     if claim.value is not None:
         label = "the paper's own"
         axes.plot([claim.value], [0], 'D', color=GREY, mfc='none', ms=8, label=label)

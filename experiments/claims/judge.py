@@ -8,6 +8,9 @@ declared before the runs: an effect inside of it counts as nothing.
     it lies on the other side                                   contradicted
     otherwise                                                   not resolved, and the seeds it takes
 
+So "supported" and "contradicted" tell the side of an effect. They do not say that it is larger than
+the margin: its interval does.
+
 A claim that there is no difference (direction 0) is equivalent inside the margin, contradicted
 outside of it, and not resolved where the interval crosses the margin. Whatever the interval, a
 comparison is not resolved while an arm lacks seeds, while a run diverged (where the metric cannot
@@ -219,14 +222,15 @@ def ratio(
 
 def _took(found: statistics.Ratio, a: str, b: str) -> str:
     """A ratio in words; 0, infinity and nan are of arms whose median run never got there."""
+    never = 'the median run of {} never got there, that of {} did'
     if math.isnan(found.effect):
-        return f'How long {b} takes against {a} is unknown'
+        return f'the median runs of {a} and {b} never got there'
     if math.isinf(found.effect):
-        bound = f', at least {found.low:.2f} times' if 0 < found.low < math.inf else ''
-        return f'{b} takes longer than {a}{bound}'
+        bound = f': at least {found.low:.2f} times as long' if 0 < found.low < math.inf else ''
+        return never.format(b, a) + bound
     if not found.effect:
-        bound = f', at most {found.high:.2f} times' if 0 < found.high < math.inf else ''
-        return f'{b} takes less long than {a}{bound}'
+        bound = f': at most {found.high:.2f} times as long' if 0 < found.high < math.inf else ''
+        return never.format(a, b) + bound
     low = f'{found.low:.2f}' if found.low else 'no lower bound'
     high = f'{found.high:.2f}' if math.isfinite(found.high) else 'no upper bound'
     return f'{b} takes {found.effect:.2f} times as long as {a}, [{low}, {high}]'

@@ -186,7 +186,7 @@ ALEXNET = (
     ),
     Claim(
         'A3b',
-        'Max pooling (AlexNet) is better than average pooling (LeNet).',
+        '(implied) Max pooling (AlexNet) is better than average pooling (LeNet).',
         'LeCun 1998, Sec. II-B; Krizhevsky 2012, Sec. 3.4 and 3.5',
         'test error with average pooling minus that with max pooling, four-layer net on CIFAR-10',
         POINTS,

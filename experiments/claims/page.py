@@ -178,7 +178,8 @@ def pictures(
     for config, other in trained.parts(claim).items():
         if config in figures.PARTS and (part := figures.PARTS[config](claim.id, other)):
             drawn.append(part)
-    if experiment and found.low is not None:
-        caption = f'The effect, its interval over {found.covers}, and the margin.'
+    if experiment and found.low is not None and words.effect(claim, found):
+        paper = '' if claim.value is None else " and the paper's value"
+        caption = f'The effect with its interval over {found.covers}, beside the margin{paper}.'
         drawn.append((caption, figures.effect(claim, found)))
     return drawn

@@ -129,7 +129,7 @@ def a1(claim: Claim, experiment: Experiment) -> Verdict:
 
     def at(threshold: float, arm: str = 'tanh') -> Verdict:
         found = judge.ratio(claim, experiment, 'relu', arm, _at(threshold))
-        return found._replace(text=f'To {100 * threshold:g} % training error {found.text}')
+        return _said(f'To {100 * threshold:g} % training error', found)
 
     others = [at(threshold) for threshold in THRESHOLDS if threshold != 0.25]
     others += [at(0.25, 'scaled_tanh'), at(0.5, 'sigmoid')]
@@ -250,8 +250,11 @@ def _borne(experiment: Experiment, arm: str) -> Verdict:
     tried = judge.trials(experiment, arm)
     means = {rate: statistics.fmean(errors) for rate, errors in tried.items()}
     near = [rate for rate, mean in means.items() if mean <= min(means.values()) + NEAR]
-    text = f'{arm} bears learning rates from {min(near):g} to {max(near):g}.' if near else ''
-    return Verdict('', text)
+    span = (
+        f'{min(near):g} to {max(near):g}' if len(near) > 1 else f'{near[0]:g} alone' if near else ''
+    )
+    words = f'{arm}: learning rates within {NEAR:g} points of the lowest validation error'
+    return Verdict('', f'{words}: {span}.' if near else '')
 
 
 def a5a(claim: Claim, experiment: Experiment) -> Verdict:

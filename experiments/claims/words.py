@@ -11,15 +11,17 @@ def effect(claim: Claim, found: Verdict) -> str:
 
     A ratio of times lacks a bound where too few runs of an arm got there.
     """
+    times = claim.unit == 'times'
     if found.effect is None:
         return f'at least {_number(found.low)} {claim.unit}' if found.low else ''
+    if times and not found.effect:
+        return f'at most {_number(found.high)} {claim.unit}' if found.high else ''
     interval = ''
     if found.low is not None:
         high = 'no upper bound' if found.high is None else _number(found.high)
-        unbounded = claim.unit == 'times' and not found.low
-        low = 'no lower bound' if unbounded else _number(found.low)
+        low = 'no lower bound' if times and not found.low else _number(found.low)
         interval = f' [{low}, {high}]'
-    unit = claim.unit.removesuffix('s') if found.effect == 1 else claim.unit
+    unit = claim.unit.removesuffix('s') if found.effect == 1 and not times else claim.unit
     return f'{_number(found.effect)}{interval} {unit}'
 
 

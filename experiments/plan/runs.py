@@ -9,6 +9,7 @@
 """
 
 import copy
+import itertools
 import numbers
 import pathlib
 import statistics
@@ -378,12 +379,23 @@ def wider(rates: Iterable[float], chosen: float | None) -> float | None:
 def steps_to_error(row: dict[str, Any], threshold: float) -> float | None:
     """Steps after which the training error of a row is first at most this fraction.
 
-    None if it never is. The steps are those of the points of 'train/curve'.
+    None if it never is. The error is the mean over one epoch of steps, and its time is the middle
+    of these: every point of 'train/curve' ends one. A single point would be read too early or too
+    late by its place in an epoch: the net saw the images of the first batches half an epoch ago on
+    average, those of the last ones one and a half, and has forgotten more of them.
 
     Raises:
       KeyError: the row has no curve.
     """
-    return next((step for step, error in row['train/curve'] if error <= threshold), None)
+    ends, errors = zip((0, 0.0), *row['train/curve'])
+    points = max(len(row['train/curve']) // row['epochs'], 1)
+    for first in range(len(ends) - points):
+        last = first + points
+        steps = [b - a for a, b in itertools.pairwise(ends[first : last + 1])]
+        mean = statistics.fmean(errors[first + 1 : last + 1], steps)
+        if round(mean, 9) <= threshold:  # the mean of one point is that point
+            return (ends[first] + ends[last]) / 2
+    return None
 
 
 def choose_learning_rate(

@@ -157,7 +157,7 @@ def additivity() -> tuple[float, float]:
 def v2_linear() -> str:
     linear, rectified = additivity()
     return (
-        'Without the inner ReLU two 3x3 convolutions are one 5x5 (additive '
+        'Without the inner ReLU two 3x3 convolutions are one 5x5 (additivity '
         f'{rounding(linear)}); with it they are not (off by {100 * rectified:.0f} %).'
     )
 
