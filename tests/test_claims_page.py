@@ -101,7 +101,7 @@ def test_training_curves_are_solid_for_relu_and_dashed_for_tanh_over_epochs():
     found = lines_of(draw(made))
     relu, tanh = found['relu (n = 5)'], found['tanh (n = 5)']
     assert (relu.get_linestyle(), tanh.get_linestyle()) == ('-', '--')
-    np.testing.assert_allclose(relu.get_xdata(), np.array([1, 2, 3, 4, 8]) * 10 * 4 / 80)
+    np.testing.assert_allclose(relu.get_xdata(), np.array([0.5, 1.5, 2.5, 3.5, 6]) * 10 * 4 / 80)
     np.testing.assert_allclose(relu.get_ydata(), [50, 40, 30, 25, 10])
 
 

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from experiments import style
 from experiments.claims import judge, trained
 from experiments.claims.claim import Claim, Verdict
+from experiments.plan.runs import training_curve
 from experiments.report import figures as general
 from experiments.report.intervals import interval
 from experiments.report.summary import finished
@@ -57,13 +58,15 @@ def training_curves(
 ) -> Figure:
     """Training error over epochs: solid for ReLU, dashed for tanh (AlexNet, Fig. 1).
 
+    A point is the mean over one epoch around it, off which the thresholds are read too.
+
     looks: {arm: keywords of plot}. The dotted horizontal line is the threshold.
     """
     figure = style.canvas(5, 4)
     axes = figure.subplots()
     for place, (arm, look) in enumerate(looks.items()):
         rows = finished(experiment, arm)
-        curves = [row['train/curve'] for row in rows.values() if 'train/curve' in row]
+        curves = [training_curve(row) for row in rows.values() if 'train/curve' in row]
         if not curves:
             continue
         steps = np.array([step for step, _ in curves[0]])
@@ -314,8 +317,9 @@ def effect(claim: Claim, verdict: Verdict) -> Figure:
     nothing = 1.0 if claim.unit == 'times' else 0.0
     margin = claim.margin or 0
     low, high = (1 / margin, margin) if nothing and margin else (-margin, margin)
-    axes.axvspan(low, high, color='#999999', alpha=0.25, lw=0, label='counts as nothing')
-    axes.axvline(nothing, color='black', lw=0.8)
+    below = {'ymax': 0.72}  # the legend
+    axes.axvspan(low, high, color='#999999', alpha=0.25, lw=0, label='counts as nothing', **below)
+    axes.axvline(nothing, color='black', lw=0.8, **below)
     given = (verdict.low, verdict.effect, verdict.high)
     known = [value for value in given if value or value == 0 and not nothing]  # no ratio is 0
     ends, marks, missing = [min(known), max(known)], ['|', '|'], []

@@ -376,26 +376,30 @@ def wider(rates: Iterable[float], chosen: float | None) -> float | None:
     return float(f'{known[-1] * step:.3g}')
 
 
-def steps_to_error(row: dict[str, Any], threshold: float) -> float | None:
-    """Steps after which the training error of a row is first at most this fraction.
+def training_curve(row: dict[str, Any]) -> list[tuple[float, float]]:
+    """(step, training error) of a row: the mean over one epoch of steps, at the middle of these.
 
-    None if it never is. The error is the mean over one epoch of steps, and its time is the middle
-    of these: every point of 'train/curve' ends one. A single point would be read too early or too
-    late by its place in an epoch: the net saw the images of the first batches half an epoch ago on
-    average, those of the last ones one and a half, and has forgotten more of them.
+    An epoch ends at every point of 'train/curve'. A single point is lower or higher by its place in
+    an epoch: the net saw the images of the first batches half an epoch ago on average, those of the
+    last ones one and a half, and has forgotten more of them.
 
     Raises:
       KeyError: the row has no curve.
     """
     ends, errors = zip((0, 0.0), *row['train/curve'])
     points = max(len(row['train/curve']) // row['epochs'], 1)
+    curve = []
     for first in range(len(ends) - points):
         last = first + points
         steps = [b - a for a, b in itertools.pairwise(ends[first : last + 1])]
         mean = statistics.fmean(errors[first + 1 : last + 1], steps)
-        if round(mean, 9) <= threshold:  # the mean of one point is that point
-            return (ends[first] + ends[last]) / 2
-    return None
+        curve.append(((ends[first] + ends[last]) / 2, round(mean, 9)))  # of equal points: the same
+    return curve
+
+
+def steps_to_error(row: dict[str, Any], threshold: float) -> float | None:
+    """Steps after which `training_curve` is first at most this fraction; None if it never is."""
+    return next((step for step, error in training_curve(row) if error <= threshold), None)
 
 
 def choose_learning_rate(
