@@ -14,8 +14,8 @@ pools alike), on 10,000 or all 45,000 training images of CIFAR-10. The learning 
 first epoch, so that pools are not compared by which of them survives a high rate at the start.
 
 Measured with 'small', 5 seeds (experiments/stored/README.md): max pooling has a test error 2.2
-points higher than average pooling, [+1.7, +2.8] over both settings of overlap, and overlap changes
-it by -0.4, [-0.9, +0.2]. In LeNet-5 on Fashion-MNIST max pooling is the better one.
+points higher than average pooling, [+1.6, +2.9] over both settings of overlap, and overlap changes
+it by -0.4, [-1.0, +0.3]. In LeNet-5 on Fashion-MNIST max pooling is the better one.
 """
 
 from configs import base

@@ -168,6 +168,63 @@ def test_runs_that_never_get_there_are_counted_in_words():
         assert words in found.text
 
 
+def test_a_ratio_of_a_family_is_corrected_and_shows_its_own_interval_too():
+    times = lambda row: steps_to_error(row, 0.25)
+    arms = {'relu': FAST, 'tanh': runs(100, 130, 110, 150, 120), 'a': [], 'b': []}
+    own = claim(1.25, unit='times')
+    alone = judge.ratio(own, experiment(arms), 'relu', 'tanh', times)
+    pairs = [('tanh', 'relu'), ('relu', 'a'), ('relu', 'b')]  # either way round
+    family = judge.ratio(own, experiment(arms, comparisons=pairs), 'relu', 'tanh', times)
+    assert family.effect == alone.effect
+    assert family.low <= alone.low and family.high > alone.high
+    assert f'(alone [{alone.low:.2f}, {alone.high:.2f}])' in family.text
+    assert 'alone' not in alone.text
+
+
+def test_a_ratio_that_is_not_resolved_says_how_many_seeds_would_resolve_it():
+    times, scattered = lambda row: steps_to_error(row, 0.25), (100, 300, 80, 50, 200)
+    made = experiment({'relu': FAST, 'tanh': runs(*scattered)})
+    found = judge.ratio(claim(1.25, unit='times'), made, 'relu', 'tanh', times)
+    spreads = [
+        np.var(np.log([times(row) for row in arm]), ddof=1) for arm in (FAST, runs(*scattered))
+    ]
+    about = 2 * np.mean(spreads) / math.log(1.25) ** 2 * (1.96 + 0.84) ** 2
+    count = int(found.text.split('a ratio of 1.25 takes about ')[1].split(' seeds')[0])
+    assert about < count < about + 3
+    # of runs that never get there no spread is known
+    made = experiment({'relu': FAST, 'tanh': runs(100, 300, 80, 50, None)})
+    assert 'seeds an arm' not in judge.ratio(claim(1.25), made, 'relu', 'tanh', times).text
+
+
+def test_rows_without_what_a_time_is_read_off_leave_a_ratio_open():
+    times = lambda row: steps_to_error(row, 0.25)
+    lacking = [*SLOW[:4], {'test/error': 0.2, 'train/error': 0.1}]
+    made = experiment({'relu': FAST, 'tanh': lacking})
+    found = judge.ratio(claim(1.25, unit='times'), made, 'relu', 'tanh', times)
+    assert found.verdict == 'not resolved' and '1 runs of tanh have no such value' in found.text
+
+
+def test_a_learning_rate_at_the_edge_of_its_grid_leaves_a_ratio_open():
+    made = experiment({'relu': FAST, 'tanh': SLOW}, chosen=1.0)
+    times = lambda row: steps_to_error(row, 0.25)
+    found = judge.ratio(claim(1.25, unit='times'), made, 'relu', 'tanh', times)
+    assert found.verdict == 'not resolved' and 'at the edge of those tried' in found.text
+
+
+def test_of_null_families_of_ratios_at_most_five_percent_call_an_effect():
+    rng, errors, families = np.random.default_rng(6), 0, 300
+    pairs = [('a', other) for other in 'bcd']
+    for _ in range(families):
+        arms = {arm: [{'took': own} for own in rng.lognormal(4, 0.1, 5)] for arm in 'abcd'}
+        made = experiment(arms, comparisons=pairs)
+        found = [
+            judge.ratio(claim(1.0, unit='times'), made, *pair, lambda row: row['took'])
+            for pair in pairs
+        ]
+        errors += any(one.verdict in ('supported', 'contradicted') for one in found)
+    assert errors <= families * 0.05 + 2 * math.sqrt(families * 0.05 * 0.95)
+
+
 @pytest.mark.parametrize(
     'kinds, verdict',
     [
@@ -179,8 +236,10 @@ def test_runs_that_never_get_there_are_counted_in_words():
 )
 def test_a_claim_of_parts_holds_if_all_do(kinds, verdict):
     parts = [judge.Verdict(kind, kind, seeds=place) for place, kind in enumerate(kinds, 3)]
+    parts = [one._replace(effect=float(place)) for place, one in enumerate(parts)]
     found = judge.all_of(parts)
     assert (found.verdict, found.seeds, found.text) == (verdict, 3, ' '.join(kinds))
+    assert found.effect == kinds.index(verdict)  # the numbers of the part that decides
 
 
 def test_a_measure_is_read_after_the_last_epoch():
@@ -194,6 +253,61 @@ def test_a_planted_effect_of_the_margins_size_is_found_with_the_stated_power():
     n = statistics.seeds_needed(0.25, 0.4, 0.95, False)
     for _ in range(300):
         arms = {'a': rng.normal(20, 0.25, n), 'b': rng.normal(20.4, 0.25, n)}
-        own = judge.difference(claim(0.0), experiment(arms), 'a', 'b')
+        own = judge.difference(claim(0.4), experiment(arms), 'a', 'b')
         found += own.verdict == 'supported'
     assert 0.74 < found / 300 < 0.9
+
+
+def test_arms_that_do_not_differ_are_found_equivalent_with_the_stated_power():
+    rng, found = np.random.default_rng(1), 0
+    n = statistics.seeds_needed(0.25, 0.4, 0.95, False, equivalence=True)
+    for _ in range(300):
+        arms = {arm: rng.normal(20, 0.25, n) for arm in 'ab'}
+        own = judge.difference(claim(0.4, direction=0), experiment(arms), 'a', 'b')
+        found += own.verdict == 'equivalent'
+    assert 0.74 < found / 300 < 0.9
+
+
+def test_of_null_families_at_most_five_percent_get_the_verdict_of_an_effect():
+    rng, errors, pairs = np.random.default_rng(2), 0, [('a', other) for other in 'bcd']
+    for _ in range(150):
+        made = experiment({arm: rng.normal(20, 0.25, 5) for arm in 'abcd'}, comparisons=pairs)
+        found = [judge.difference(claim(0.0), made, *pair) for pair in pairs]
+        errors += any(one.verdict in ('supported', 'contradicted') for one in found)
+    assert errors <= 150 * 0.05 + 2 * math.sqrt(150 * 0.05 * 0.95)
+
+
+def test_the_seeds_needed_are_those_of_the_corrected_interval():
+    arms = {'a': LOW, 'b': WIDE, 'c': NEAR, 'd': NEAR}
+    count = lambda made: int(
+        judge.difference(claim(), made, 'a', 'b').text.split('about ')[1].split(' seeds')[0]
+    )
+    pairs = [('a', 'b'), ('a', 'c'), ('a', 'd')]
+    assert count(experiment(arms, comparisons=pairs)) > 1.2 * count(experiment(arms))
+    same = judge.difference(claim(direction=0), experiment(arms), 'a', 'b').text
+    assert 'that the effect is below 0.3 percentage points takes about' in same
+
+
+def test_a_comparison_that_is_not_declared_is_one_more_of_the_family():
+    arms = {'a': LOW, 'b': HIGH, 'c': WIDE}
+    declared = experiment(arms, comparisons=[('a', 'b'), ('a', 'c')])
+    other = experiment(arms, comparisons=[('a', 'b')])
+    one, two = (judge.difference(claim(), made, 'a', 'c') for made in (declared, other))
+    assert (one.low, one.high) == (two.low, two.high)
+
+
+def test_runs_that_learned_nothing_are_named_and_no_seeds_are_asked_for():
+    stuck = [{'test/error': 0.9, 'train/error': 0.9}] * 2
+    made = experiment({'a': LOW, 'b': [*HIGH[:3], *stuck]})
+    found = judge.difference(claim(), made, 'a', 'b')
+    assert found.verdict == 'not resolved' and '2 of 5 runs of b learned nothing.' in found.text
+    assert 'takes about' not in found.text
+
+
+@pytest.mark.parametrize(
+    'row', [{'train/error': 0.1}, {'test/error': math.nan, 'train/error': 0.1}]
+)
+def test_a_row_without_a_number_leaves_a_claim_open(row):
+    made = experiment({'a': LOW, 'b': [*HIGH[:4], row]})
+    found = judge.difference(claim(), made, 'a', 'b')
+    assert found.verdict == 'not resolved' and '1 runs of b have no such value' in found.text

@@ -60,7 +60,28 @@ def test_p_values_are_corrected_over_all_effects():
     ]
     raw = statistics.factorial(rows, {'pool': ('average', 'max'), 'overlap': (False, True)})
     smallest = min(one.p for one in raw)
-    assert min(one.p for one in factorial.effects(done, 0.95)) == pytest.approx(3 * smallest)
+    effects = factorial.effects(done, 0.95)
+    assert min(one.p for one in effects) == pytest.approx(3 * smallest)
+    # so is an interval of each: it excludes zero where p is below 5 %, and only there
+    for one in effects:
+        low, high = one.corrected
+        assert low < one.low < one.high < high or one.p == pytest.approx(max(o.p for o in effects))
+        assert (low > 0 or high < 0) == (one.p < 0.05)
+    assert {one.p < 0.05 for one in effects} == {True, False}
+
+
+def test_of_null_factorials_at_most_five_percent_call_an_effect():
+    rng, errors = np.random.default_rng(7), 0
+    levels = {'pool': ('average', 'max'), 'overlap': (False, True), 'norm': ('none', 'lrn')}
+    for _ in range(200):
+        rows = [
+            dict(zip(levels, values, strict=True)) | {'value': rng.normal(), 'seed': seed}
+            for values in itertools.product(*levels.values())
+            for seed in range(5)
+        ]
+        found = statistics.factorial(rows, levels)
+        errors += min(statistics.holm([one.p for one in found])[0]) < 0.05
+    assert errors <= 200 * 0.05 + 2 * (200 * 0.05 * 0.95) ** 0.5
 
 
 @pytest.mark.parametrize('lacking', ['an arm', 'seeds'])

@@ -38,6 +38,7 @@ from experiments.report.summary import arm_rows, finished, seeds_of
 from experiments.workdir import Experiment
 
 Row = dict[str, Any]
+CHANCE = 0.85  # train error, a fraction, of a run that learned nothing about ten classes
 
 
 def test_error(row: Row) -> float | None:
@@ -71,13 +72,24 @@ class Sample(NamedTuple):
 
     values: dict[int, float]  # of the seeds that finished
     trouble: str  # why they cannot be judged as they are, or ''
+    stuck: str  # how many learned nothing, or ''
+
+
+def _value(metric: Callable[[Row], float | None], row: Row) -> float | None:
+    """A metric of a row; None where the row lacks what it is made of, or holds no number."""
+    try:
+        value = metric(row)
+    except KeyError:
+        return None
+    return value if value is not None and math.isfinite(value) else None
 
 
 def sample(experiment: Experiment, arm: str, metric: Callable[[Row], float | None]) -> Sample:
     """The values of a metric of one arm, by seed."""
     rows = arm_rows(experiment, arm, 'final')
-    values = {row['seed']: metric(row) for row in rows if row['status'] == 'done'}
+    values = {row['seed']: _value(metric, row) for row in rows if row['status'] == 'done'}
     known = {seed: value for seed, value in values.items() if value is not None}
+    stuck = sum(row['status'] == 'done' and row.get('train/error', 0) >= CHANCE for row in rows)
     planned = len(seeds_of(experiment, arm))
     others = [row['status'] for row in rows if row['status'] != 'done']
     if others:
@@ -88,7 +100,7 @@ def sample(experiment: Experiment, arm: str, metric: Callable[[Row], float | Non
         trouble = f'{len(values) - len(known)} runs of {arm} have no such value'
     else:
         trouble = edge(experiment, arm)
-    return Sample(known, trouble)
+    return Sample(known, trouble, f'{stuck} of {planned} runs of {arm}' if stuck else '')
 
 
 def edge(experiment: Experiment, arm: str) -> str:
@@ -139,7 +151,10 @@ def difference(
     b: str,
     metric: Callable[[Row], float | None] = test_error,
 ) -> Verdict:
-    """The verdict on arm b minus arm a, with Holm's correction over the plan's family."""
+    """The verdict on arm b minus arm a, with Holm's correction over the plan's family.
+
+    A comparison that the plan does not declare is one more of them.
+    """
     samples = [sample(experiment, arm, metric) for arm in (a, b)]
     data, least = experiment.plan.get('dataset', ''), min(len(own.values) for own in samples)
     if least < LEAST:
@@ -148,8 +163,7 @@ def difference(
     # the same comparison may be declared the other way round
     declared = [tuple(pair) for pair in experiment.plan.get('comparisons', ())]
     pairs = [(a, b) if {a, b} == set(pair) else pair for pair in declared]
-    pairs = pairs if (a, b) in pairs else [(a, b)]
-    found = comparisons(experiment, metric, pairs)[a, b]
+    found = comparisons(experiment, metric, list(dict.fromkeys([*pairs, (a, b)])))[a, b]
     margin, level = claim.margin or 0.0, experiment.plan['level']
     own = found.corrected
     verdict = decided(own.low, own.high, margin, claim.direction)
@@ -159,12 +173,23 @@ def difference(
         low, high = images.widened(found.raw.low / 100, found.raw.high / 100, level)
         text += f' Over seeds and test images, alone: [{100 * low:+.2f}, {100 * high:+.2f}].'
     trouble = next((one.trouble for one in samples if one.trouble), '')
+    stuck = ' and '.join(one.stuck for one in samples if one.stuck)
+    text += f' {stuck} learned nothing.' if stuck else ''
     if trouble:
         verdict, text = NOT_RESOLVED, f'{text} {trouble}.'
-    elif verdict == NOT_RESOLVED and margin:
-        needed = statistics.seeds_needed(own.deviation, margin, level, own.paired)
-        text += f' To find {margin:g} {claim.unit} takes about {needed} seeds an arm.'
+    elif verdict == NOT_RESOLVED and margin and not stuck:
+        words = f'{margin:g} {claim.unit}'
+        text += _needed(own.deviation, margin, found.level, own.paired, claim.direction, words)
     return Verdict(verdict, text, own.effect, own.low, own.high, own.n, data, 'seeds')
+
+
+def _needed(
+    deviation: float, margin: float, level: float, paired: bool, direction: int, words: str
+) -> str:
+    """How many seeds would find an effect of the margin's size, or that there is none."""
+    count = statistics.seeds_needed(deviation, margin, level, paired, not direction)
+    what = words if direction else f'that the effect is below {words}'
+    return f' To find {what} takes about {count:,} seeds an arm.'
 
 
 def _interval(own: statistics.Difference) -> str:
@@ -186,7 +211,9 @@ def ratio(
 ) -> Verdict:
     """The verdict on how many times as long arm b takes as arm a; None is a run that never does.
 
-    claim.margin is a factor above 1: a ratio between 1 / margin and margin counts as nothing.
+    claim.margin is a factor above 1: a ratio between 1 / margin and margin counts as nothing. A
+    bootstrap has no p value for Holm's procedure, so the interval is Bonferroni's, over the plan's
+    family and this comparison.
     """
     arms, troubles = [], []
     data = experiment.plan.get('dataset', '')
@@ -194,26 +221,41 @@ def ratio(
         rows = arm_rows(experiment, arm, 'final')
         # a run that diverged never reached the threshold either
         ended = [row for row in rows if row['status'] in ('done', 'diverged')]
-        arms.append([times(row) if row['status'] == 'done' else None for row in ended])
-        if len(ended) < len(seeds_of(experiment, arm)):
-            planned = len(seeds_of(experiment, arm))
+        known = [row for row in ended if row['status'] == 'diverged' or _has(times, row)]
+        arms.append([times(row) if row['status'] == 'done' else None for row in known])
+        planned = len(seeds_of(experiment, arm))
+        if len(known) < len(ended):
+            troubles.append(f'{len(ended) - len(known)} runs of {arm} have no such value')
+        elif len(ended) < planned:
             troubles.append(f'{len(ended)} of {planned} runs of {arm} have finished')
         elif edge(experiment, arm):
             troubles.append(edge(experiment, arm))
     least = min(map(len, arms))
     if least < LEAST:
         return Verdict(NOT_RESOLVED, f'{troubles[0]}.', seeds=least, data=data)
-    found = statistics.times_ratio(arms[0], arms[1], experiment.plan['level'])
+    level = experiment.plan['level']
+    family = {frozenset(pair) for pair in experiment.plan.get('comparisons', ())} | {
+        frozenset((a, b))
+    }
+    own = 1 - (1 - level) / len(family)
+    found = statistics.times_ratio(arms[0], arms[1], own)
     margin = math.log(claim.margin or 1.0)
     with np.errstate(divide='ignore'):
         low, high = np.log([found.low, found.high])
     verdict = decided(low, high, margin, claim.direction)
-    text = f'{_took(found, a, b)}.'
+    text = _took(found, a, b)
+    if len(family) > 1 and 0 < found.effect < math.inf:
+        text += f' (alone {_bounds(statistics.times_ratio(arms[0], arms[1], level))})'
+    text += '.'
     for arm, count, all_ in zip((a, b), found.censored, map(len, arms)):
         if count:
             text += f' {count} of {all_} runs of {arm} never got there.'
     if troubles:
         verdict, text = NOT_RESOLVED, f'{text} {troubles[0]}.'
+    elif verdict == NOT_RESOLVED and margin and not any(found.censored):
+        spreads = [np.var(np.log(arm), ddof=1) for arm in arms]
+        words = f'a ratio of {claim.margin:g}'
+        text += _needed(math.sqrt(np.mean(spreads)), margin, own, False, claim.direction, words)
     return Verdict(
         verdict, text, _finite(found.effect), _finite(found.low), _finite(found.high), least, data,
         'seeds',
@@ -231,9 +273,22 @@ def _took(found: statistics.Ratio, a: str, b: str) -> str:
     if not found.effect:
         bound = f': at most {found.high:.2f} times as long' if 0 < found.high < math.inf else ''
         return never.format(a, b) + bound
+    return f'{b} takes {found.effect:.2f} times as long as {a}, {_bounds(found)}'
+
+
+def _bounds(found: statistics.Ratio) -> str:
     low = f'{found.low:.2f}' if found.low else 'no lower bound'
     high = f'{found.high:.2f}' if math.isfinite(found.high) else 'no upper bound'
-    return f'{b} takes {found.effect:.2f} times as long as {a}, [{low}, {high}]'
+    return f'[{low}, {high}]'
+
+
+def _has(times: Callable[[Row], float | None], row: Row) -> bool:
+    """Whether a row has what a time is read off."""
+    try:
+        times(row)
+    except KeyError:
+        return False
+    return True
 
 
 def _finite(value: float) -> float | None:
@@ -243,11 +298,12 @@ def _finite(value: float) -> float | None:
 def all_of(verdicts: Sequence[Verdict]) -> Verdict:
     """A claim of several parts: contradicted if any is, supported only if all are.
 
-    The numbers are those of the first part; the text is that of all.
+    The numbers are those of the first part that decides; the text is that of all.
     """
     kinds = [one.verdict for one in verdicts]
     order = (CONTRADICTED, NOT_RESOLVED, EQUIVALENT)
     verdict = next((kind for kind in order if kind in kinds), SUPPORTED)
     text = ' '.join(one.text for one in verdicts)
     seeds = min(one.seeds for one in verdicts)
-    return verdicts[0]._replace(verdict=verdict, text=text, seeds=seeds)
+    deciding = next(one for one in verdicts if one.verdict == verdict)
+    return deciding._replace(text=text, seeds=seeds)

@@ -404,7 +404,9 @@ def g4(claim: Claim, experiment: Experiment) -> Verdict:
     if trouble:
         verdict, text = NOT_RESOLVED, f'{text} {trouble}.'
     elif verdict == NOT_RESOLVED and claim.margin:
-        needed = tests.seeds_needed(statistics.stdev(values), claim.margin, level, True)
+        needed = tests.seeds_needed(
+            statistics.stdev(values), claim.margin, level, True, not claim.direction
+        )
         text += f' To find {claim.margin:g} {claim.unit} takes about {needed} seeds.'
     return Verdict(verdict, text, found.mean, found.low, found.high, len(costs), data, 'seeds')
 

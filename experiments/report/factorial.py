@@ -47,7 +47,9 @@ def effects(
 
     done: {arm: {seed: final row}}. In the order of the fields of the sweep, the main effects first;
     in the unit of the metric, errors being fractions. Of a field with the values a, b, c there are
-    three: b - a, c - a and c - b. p is Holm's, over all effects; each interval is of one alone.
+    three: b - a, c - a and c - b. p and `corrected` are Holm's, over all effects; low and high are
+    those of one effect alone.
+
     [] if the sweep is no full factorial, an arm has no row yet, the arms share too few seeds, or
     rows have no spread to judge by.
     """
@@ -72,8 +74,11 @@ def effects(
         return []
     if all(one.high - one.low < _NONE for one in found):
         return []
-    adjusted, _ = statistics.holm([one.p for one in found])
-    return [one._replace(p=p) for one, p in zip(found, adjusted, strict=True)]
+    adjusted, levels_of = statistics.holm([one.p for one in found], level)
+    return [
+        one._replace(p=p, corrected=one.at(level, own))
+        for one, p, own in zip(found, adjusted, levels_of, strict=True)
+    ]
 
 
 def lines(found: Sequence[Effect], level: float, field: str = '') -> list[str]:
@@ -88,16 +93,19 @@ def lines(found: Sequence[Effect], level: float, field: str = '') -> list[str]:
     rest = sum(len(one.fields) > 1 for one in own) - len(held)
     texts = [
         f'Effects on the test error, in percentage points, over all arms (least squares, the seed '
-        f"as a block), with {100 * level:g} % intervals of each alone; p after Holm's correction "
-        f'over {len(found)} effects:'
+        f'as a block), with {100 * level:g} % intervals; these and p are corrected over '
+        f'{len(found)} effects (Holm):'
     ]
     told = [*(one for one in own if len(one.fields) == 1), *held]
     surest = {one.name for one in sorted(told, key=lambda one: one.p)[:MOST]}
     for one in told:
         if one.name not in surest:
             continue
-        mean, low, high = (f'{100 * value:+z.2f}' for value in one[1:4])
-        texts.append(f'{one.name}: {mean} [{low}, {high}], p = {one.p:.2g}')
+        ends = (one.effect, *one.corrected, one.low, one.high)
+        mean, low, high, *alone = (f'{100 * value:+z.2f}' for value in ends)
+        texts.append(
+            f'{one.name}: {mean} [{low}, {high}], p = {one.p:.2g} (alone {" to ".join(alone)})'
+        )
     if rest:
         what = f'{"other " * bool(held)}interaction'
         texts.append(f'{counted(rest, what)}: p of {1 - level:.2g} or more')

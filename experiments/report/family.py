@@ -16,6 +16,7 @@ class Comparison(NamedTuple):
     raw: statistics.Difference
     corrected: statistics.Difference  # at the level of Holm's procedure
     p: float  # Holm's
+    level: float  # of the corrected interval
 
 
 def comparisons(
@@ -35,5 +36,5 @@ def comparisons(
             a, b = pair
             paired = raw[pair].paired
             corrected = statistics.difference(arms[a], arms[b], own_level, paired)
-            found[pair] = Comparison(a, b, raw[pair], corrected, own)
+            found[pair] = Comparison(a, b, raw[pair], corrected, own, own_level)
     return found

@@ -321,8 +321,9 @@ def effects(found: Sequence[Effect], level: float, axes: Axes | None = None) -> 
             color=colour,
             ms=5,
             capsize=2,
-            lw=1.2,
+            lw=1.8,
         )
+        axes.plot([100 * end for end in one.corrected], [y, y], color=colour, lw=0.6)
     axes.set_ylim(len(ordered) - 0.6, -0.75 - 0.05 * lines if narrow else -0.6)
     _frame_rows(axes, drawn=True)
     if narrow:
@@ -330,7 +331,7 @@ def effects(found: Sequence[Effect], level: float, axes: Axes | None = None) -> 
     else:
         axes.set_yticks(range(len(ordered)), names, fontsize=8)
     what = f'effect on the test error, percentage points, {percent(level)} intervals'
-    marks = "circles: main effects, squares: interactions; filled: holds after Holm's correction"
+    marks = "circles: main effects, squares: interactions; thin lines and filled: Holm's correction"
     words = [what, marks]
     if len(found) > len(ordered):
         words.append(f'the {len(ordered)} largest of {len(found):,} effects')
@@ -414,8 +415,8 @@ def _effects_note(summary: Summary) -> str:
     return (
         f'Least squares over {seeds} runs of {len(summary)} arms, the seed as a block. A main '
         'effect is a mean over all settings of the other fields, an interaction how much it '
-        'depends on one of them. Intervals are of each effect alone; they do not cover the '
-        'sampling of test images.'
+        'depends on one of them. Thick intervals are of each effect alone, thin ones hold for all '
+        'of them together (Holm). They do not cover the sampling of test images.'
     )
 
 

@@ -113,14 +113,21 @@ def equivalent(
     return bool(p < (1 - level) / 2)
 
 
-def seeds_needed(deviation: float, margin: float, level: float, paired: bool) -> int:
-    """Seeds of each arm that find a difference of `margin` with a probability of 80 %."""
+def seeds_needed(
+    deviation: float, margin: float, level: float, paired: bool, equivalence: bool = False
+) -> int:
+    """Seeds of each arm that find a difference of `margin` with a probability of 80 %.
+
+    equivalence: or that find arms which do not differ to be so, within the margin. Both of the two
+    one-sided tests (`equivalent`) must then hold, so that each may fail half as often.
+    """
     if not deviation:
         return 2
     solver = TTestPower() if paired else TTestIndPower()
+    power = (1 + POWER) / 2 if equivalence else POWER
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # it warns where two seeds are more than enough
-        found = solver.solve_power(margin / deviation, alpha=1 - level, power=POWER)
+        found = solver.solve_power(margin / deviation, alpha=1 - level, power=power)
     return max(math.ceil(float(np.ravel(found)[0])), 2)
 
 
@@ -232,6 +239,14 @@ class Effect(NamedTuple):
     high: float
     p: float
     fields: tuple[str, ...]  # the factors: one, or two of an interaction
+    freedom: float  # degrees of it, of the t distribution of the interval
+    corrected: tuple[float, float] = (math.nan, math.nan)  # the interval after Holm's correction
+
+    def at(self, level: float, other: float) -> tuple[float, float]:
+        """The interval at another level than the one it was computed at."""
+        now, then = (scipy.stats.t.ppf((1 + own) / 2, self.freedom) for own in (level, other))
+        half = (self.high - self.low) / 2 * then / now
+        return self.effect - half, self.effect + half
 
 
 def factorial(
@@ -294,7 +309,7 @@ def factorial(
     half = scipy.stats.t.ppf((1 + level) / 2, fit.df_resid) * spreads
     numbers = np.stack([means, means - half, means + half, chance], axis=1).tolist()
     return [
-        Effect(name, mean, low, high, p, of)
+        Effect(name, mean, low, high, p, of, fit.df_resid)
         for (name, of), (mean, low, high, p) in zip(labels, numbers, strict=True)
     ]
 
