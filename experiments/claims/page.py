@@ -16,7 +16,7 @@ from experiments.claims import figures, ledger, trained, words
 from experiments.claims.claim import VERDICTS, Claim, Verdict
 from experiments.errors import counted
 from experiments.files import write_whole
-from experiments.report.page import STYLE, escape, made_on
+from experiments.report.page import STYLE, escape
 from experiments.workdir import Experiment
 
 Pairs = Sequence[tuple[Claim, Verdict]]
@@ -139,26 +139,13 @@ def _table(pairs: Pairs) -> str:
 
 def _claim(claim: Claim, found: Verdict) -> str:
     """One claim that opens: figure, and all that stands behind the verdict."""
-    experiment = trained.stored(claim.config) if claim.config else None
+    experiment = trained.stored(claim.config)
     drawn = []
     for caption, figure in pictures(claim, found, experiment):
         svg = style.inline(figure).replace('<svg', '<svg role="img"', 1)
         drawn.append(f'<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>')
-    lines = words.full(claim, found)[1:]
-    if experiment:
-        plan, folder = experiment.plan, trained.folder_of(claim.config)
-        lines += [('command', plan.get('command', '')), ('images', plan['dataset_note'])]
-        lines.append(('trained', made_on(folder, experiment)))
-        lines.append(('rows', f'{len(experiment.rows)} runs in experiments/stored/{folder.name}'))
-    elif claim.config:
-        lines.append(('command', f'python -m experiments.run --config configs/{claim.config}'))
-    for config, other in trained.parts(claim).items():
-        folder, note = trained.folder_of(config), other.plan.get('dataset_note', '')
-        runs = f'{len(other.rows)} runs in experiments/stored/{folder.name}'
-        lines.append(('beside', '; '.join(filter(None, (runs, note, made_on(folder, other))))))
-    terms = ''.join(
-        f'<dt>{escape(name)}</dt><dd>{escape(text)}</dd>' for name, text in lines if text
-    )
+    lines = words.full(claim, found, experiment)[1:]
+    terms = ''.join(f'<dt>{escape(name)}</dt><dd>{escape(text)}</dd>' for name, text in lines)
     kind = found.verdict.replace(' ', '-')
     return (
         f'<details id="{claim.id}"><summary><b>{claim.id}</b> '
