@@ -32,7 +32,7 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.2rem 1rem; ma
 dt { color: var(--c666666); } dd { margin: 0; }
 th button { font: inherit; font-weight: 600; background: none; border: 0; padding: 0;
   color: inherit; cursor: pointer; text-decoration: underline dotted; }
-td.sentence { white-space: normal; }
+td.sentence { white-space: normal; } td small { display: block; color: var(--c666666); }
 a { color: var(--c0072b2); }
 @media (max-width: 52rem) {
   dl { display: block; } dd { margin: 0 0 0.4rem; }
@@ -119,16 +119,23 @@ def html(pairs: Pairs) -> str:
 def _table(pairs: Pairs) -> str:
     head = ''.join(f'<th scope="col"><button>{name}</button></th>' for name in words.HEADINGS)
     lines = []
+    # effects of one unit by their size, those without a number last
+    sizes = {}
+    for claim, found in pairs:
+        size = found.low or 0.0 if found.effect is None else found.effect
+        sizes[claim.id] = not words.effect(claim, found), claim.unit, size
+    order = sorted(sizes, key=sizes.__getitem__)
     for place, (claim, found) in enumerate(pairs):
         kind = found.verdict.replace(' ', '-')
+        correction = claim.correction and f'<small>{escape(claim.correction)}</small>'
         cells = (
             f'<th scope="row" data-key="{place}"><a href="#{claim.id}">{claim.id}</a></th>',
             f'<td data-heading="verdict" data-key="{kind}" class="verdict {kind}">'
             f'{found.verdict}</td>',
-            f'<td data-heading="effect" data-key="{escape(claim.unit)}">'
+            f'<td data-heading="effect" data-key="{order.index(claim.id)}">'
             f'{escape(words.effect(claim, found))}</td>',
             f'<td data-heading="the notes say" data-key="{escape(claim.sentence)}" '
-            f'class="sentence">{escape(claim.sentence)}</td>',
+            f'class="sentence">{escape(claim.sentence)}{correction}</td>',
         )
         lines.append(f'<tr>{"".join(cells)}</tr>')
     return (
