@@ -10,13 +10,13 @@ since batch norm keeps their norms healthy (He et al. 2015, Sec. 4.1).
 Nothing is trained: each run takes one step. The norm of the gradient of every layer is a measure,
 read before this step, on CIFAR-10.
 
-    nets      fully connected, 128 units in each hidden layer: sigmoid, tanh and ReLU; weights of
-              standard deviation 0.01 (AlexNet's), Glorot's, He's; with and without batch norm.
+    nets      fully connected, 5 and 30 hidden layers of 128 units: sigmoid, tanh and ReLU; weights
+              of standard deviation 0.01 (AlexNet's), Glorot's, He's; with and without batch norm.
               Plain and residual nets of 56 layers, with and without it.
 
-    argument  hidden layers   width of the nets of 56 layers   images
-    small     30              8                                100
-    full      5 and 30        16                               500
+    argument  width of the nets of 56 layers   images measured   of
+    small     8                                100               1,000
+    full      16                               500               5,000
 
 Its results are not measured here.
 """
@@ -24,7 +24,7 @@ Its results are not measured here.
 from configs import base
 
 ARGUMENTS = ('small', 'full')
-DEPTHS = {'small': (30,), 'full': (5, 30)}  # a net is compiled for each of the arms
+DEPTHS = (5, 30)  # hidden layers
 INITIALISERS = ('gaussian_0.01', 'glorot', 'he')
 
 
@@ -44,7 +44,7 @@ def get_config(arg='small'):
 
 
 def sweep(add, arg):
-    for depth in DEPTHS[arg]:
+    for depth in DEPTHS:
         for activation in ('sigmoid', 'tanh', 'relu'):
             for initialiser in INITIALISERS:
                 for norm in ('none', 'batch'):

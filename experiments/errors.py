@@ -121,8 +121,8 @@ def status_of(main: Callable[..., int], *args, **given) -> int:
         return 130
 
 
-def check_writable(path: str | os.PathLike) -> None:
-    """UserError unless the file --out can be written; leaves what is there as it is.
+def check_writable(path: str | os.PathLike, option: str = '--out') -> None:
+    """UserError unless the file of this option can be written; leaves what is there as it is.
 
     For commands that work long before they write. Makes the missing folders.
     """
@@ -135,7 +135,7 @@ def check_writable(path: str | os.PathLike) -> None:
             path.unlink()
     except (OSError, ValueError) as error:
         words = getattr(error, 'strerror', None) or error
-        raise UserError(f'{path} cannot be written ({words}). Name another --out.') from error
+        raise UserError(f'{path} cannot be written ({words}). Name another {option}.') from error
 
 
 def printable(text: object) -> str:

@@ -3,10 +3,26 @@
 import argparse
 import ast
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 from experiments.errors import UserError, one_of, shown
+
+
+class _Lines(argparse.HelpFormatter):
+    """Help whose texts keep their lines, each wrapped for itself; the rest of an indented one
+    stands further in."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        found = []
+        for line in text.splitlines():
+            own = indent + line[: len(line) - len(line.lstrip())]
+            further = own + '  ' * (own != indent)
+            found.append(
+                textwrap.fill(line.strip(), width, initial_indent=own, subsequent_indent=further)
+            )
+        return '\n'.join(found)
 
 
 class Parser(argparse.ArgumentParser):
@@ -17,7 +33,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, *, others: bool = False, **given: Any):
-        super().__init__(allow_abbrev=False, **given)
+        super().__init__(allow_abbrev=False, formatter_class=_Lines, **given)
         self.others = others
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace=None):  # type: ignore[override]

@@ -17,16 +17,15 @@ import sys
 if __name__ == '__main__':  # until main takes over, Ctrl-C in the imports ends without a traceback
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from experiments import machine, tables
+from experiments import machine, measures, tables
 from experiments.errors import UserError, command, counted, reason, status_of
 from experiments.plan import config, runs
 from experiments.progress import note
 from experiments.runner import follow, inputs, interrupts
 from experiments.runner.runner import Runner
 from experiments.runner.team import Team, quiet
-from experiments.workdir import check_name
+from experiments.workdir import check_name, default_folder
 
-_WORKDIRS = 'runs'
 _STATUSES = (
     'Exit status: 0 all well, 1 some run diverged or failed, 2 a mistake in what was asked, '
     f'{interrupts.CONTINUE} ended by SIGTERM after a step and its checkpoint: run the same command '
@@ -103,7 +102,9 @@ def _main(team: Team, argv: list[str], console: tables.Console) -> int:
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     """Splits the command line into its flags and the `--config.field=value` overrides."""
     words = 'Trains every run of a config and ends with a table, a figure and a report.'
-    parser = config.parser('python -m experiments.run', words, _STATUSES)
+    measured = (f'  {name}: {measures.first_line(name)}' for name in measures.MEASURES)
+    more = '\n'.join([f'{_STATUSES}\n\nMeasures, for --config.measure.names:', *measured])
+    parser = config.parser('python -m experiments.run', words, more)
     add_arguments(parser)
     parser.add_argument('--dry_run', action='store_true', help='print the runs and stop')
     parser.add_argument(
@@ -116,7 +117,8 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of whoever trains a plan."""
-    parser.add_argument('--workdir', metavar='DIR', help=f'default: {_WORKDIRS}/CONFIG-ARGUMENT')
+    default = default_folder('CONFIG-ARGUMENT')
+    parser.add_argument('--workdir', metavar='DIR', help=f'default: {default}')
     parser.add_argument(
         '--only',
         action='append',
@@ -136,7 +138,7 @@ def workdir_of(args: argparse.Namespace, plan: runs.Plan) -> pathlib.Path:
     Raises:
       UserError: its name cannot be printed.
     """
-    folder = pathlib.Path(args.workdir or pathlib.Path(_WORKDIRS) / plan.name)
+    folder = pathlib.Path(args.workdir or default_folder(plan.name))
     check_name(folder)
     return folder
 

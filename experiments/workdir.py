@@ -62,6 +62,11 @@ _LONG = 10.0  # seconds of waiting for the lock of the rows, after which it is s
 _ANEW = 'run the experiment again to replace it; finished runs are kept'
 
 
+def default_folder(experiment: str) -> Path:
+    """The work directory of an experiment unless another is asked for, in the current folder."""
+    return Path('runs') / experiment
+
+
 def folder_of(run: str) -> str:
     """The folder of a run, named by its hash, inside of the work directory."""
     return f'points/{run}'

@@ -3,12 +3,15 @@
 import configparser
 import io
 import json
+import re
+import shutil
 
 import pytest
 from rich.console import Console
 
+from experiments import run as training
 from experiments import tables
-from experiments.claims import command, ledger
+from experiments.claims import command, ledger, page, trained
 from experiments.claims import words as texts
 from experiments.claims.claim import Verdict
 from experiments.plan import runs
@@ -71,7 +74,7 @@ def test_the_json_is_a_list_of_objects(quick, capsys):
         'data': 'CIFAR-10',
         'text': 'Lower.',
     }
-    assert run(capsys, 'A3d', '--json')[1] == json.dumps(trained, indent=2) + '\n'
+    assert run(capsys, 'A3d', '--json')[1] == json.dumps([trained], indent=2) + '\n'
 
 
 def test_one_claim_is_shown_in_full(quick, capsys):
@@ -83,7 +86,7 @@ def test_one_claim_is_shown_in_full(quick, capsys):
     assert status == 0 and 'verdict corrected' in text and 'effect 3.11 N / D' in text
     text = ' '.join(run(capsys, 'a3d')[1].split())  # small letters will do
     assert '0.43 [0.2, 0.66] percentage points' in text
-    assert 'margin 0.3 percentage points' in text and 'seeds 5 seeds of each arm' in text
+    assert 'margin 0.3 percentage points' in text and 'seeds 0 to 4 of each arm; ' in text
 
 
 @pytest.mark.parametrize('given, nearest', [('A3e', "'A3d'"), ('v1', "'V1"), ('R8', 'R7')])
@@ -132,16 +135,120 @@ def test_a_claim_whose_config_is_not_written_says_so(monkeypatch, capsys):
 @pytest.mark.parametrize(
     'words, message',
     [
-        (['--run'], 'name it'),
+        (['--run'], '--run is of one claim: name it, as in A1 --run'),
+        (['--scale', 'full'], 'name it, as in A1 --scale full'),
+        (['--scale', 'full', '--json'], 'name it'),
+        (['L4', '--scale', 'full'], 'L4 is computed, it trains nothing: leave --scale full out'),
         (['L4', '--run'], 'L4 is computed, it trains nothing'),
-        (['A3d', '--scale', 'full'], '--scale full is of --run'),
         (['A3d', '--run', '--scale', 'huge'], 'huge'),
     ],
 )
-def test_what_cannot_be_trained_is_one_line(words, message, capsys):
+def test_what_cannot_be_trained_or_judged_is_one_line(words, message, capsys):
     assert command.main(words) == 2
     error = capsys.readouterr().err
     assert error.startswith('error: ') and message in error and error.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+    'words, message',
+    [
+        (['L4', '--run', '--json'], 'argument --json: not allowed with argument --run'),
+        (['L4', '--run', '--page', 'p'], 'argument --page: not allowed with argument --run'),
+        (['--page', 'p', '--json'], 'argument --json: not allowed with argument --page'),
+        (['L4', '--page', 'p'], "the page holds all claims: leave 'L4' out"),
+        (['--page', 'p', '--scale', 'full'], "holds all claims: leave '--scale full' out"),
+        (['--page', ''], "--page '' names no folder: give one such as --page runs/claims."),
+        (
+            ['--page', 'file'],
+            'file/claims.html cannot be written (File exists). Name another --page.',
+        ),
+    ],
+)
+def test_options_that_do_not_go_together_and_pages_without_a_place_are_one_line(
+    words, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setattr(command, 'judged', lambda claims: 1 / 0)  # before anything is computed
+    status, out, err = run(capsys, *words)
+    assert (status, out, err.count('\n')) == (2, '', 1) and message in err
+    assert [path.name for path in tmp_path.iterdir()] == ['file']
+
+
+@pytest.fixture
+def rows(root, tmp_path, monkeypatch):
+    """Puts the stored rows of lenet_c3 where experiments.run would write them at a scale."""
+    stored = trained.STORED / 'lenet_c3-small'
+    monkeypatch.setattr(trained, 'STORED', tmp_path / 'stored')
+    monkeypatch.chdir(tmp_path)
+
+    def put(scale):
+        spec = f'configs/lenet_c3.py:{scale}'
+        args, _ = training.parse(['--config', spec])
+        folder = training.workdir_of(args, runs.plan_of(read_config(spec)))
+        shutil.copytree(stored, folder)
+
+    return put
+
+
+def test_rows_that_are_not_stored_are_read_where_they_were_trained(rows, capsys):
+    assert 'Not run yet' in run(capsys, 'L6')[1]
+    rows('small')
+    text = ' '.join(run(capsys, 'L6')[1].split())
+    assert 'links of Table I minus all links: ' in text and 'Not run yet' not in text
+    assert 'The rows are in runs/lenet_c3-small.' in text
+    assert re.search(
+        r'trained 20\d\d-\d\d-\d\d; .* core.* rows \d+ runs in runs/lenet_c3-small', text
+    )
+    (found,) = json.loads(run(capsys, 'L6', '--json')[1])
+    assert found['seeds'] == 5 and 'runs/lenet_c3-small' in found['text']
+    pair = ledger.CLAIMS['L6'], ledger.verdict(ledger.CLAIMS['L6'])
+    assert 'runs in runs/lenet_c3-small' in page.html([pair])
+
+
+def test_rows_of_the_full_scale_are_judged_where_they_are_asked_for(rows, capsys):
+    rows('full')
+    assert 'Not run yet' in run(capsys, 'L6')[1]
+    text = ' '.join(run(capsys, 'L6', '--scale', 'full')[1].split())
+    assert 'config lenet_c3.py:full' in text and 'runs in runs/lenet_c3-full' in text
+    assert 'Not run yet' not in text
+    text = ' '.join(run(capsys, 'R1', '--scale', 'full')[1].split())
+    assert 'Not run yet: python -m experiments.claims R1 --run --scale full (' in text
+
+
+def test_a_claim_is_judged_once_its_runs_have_ended(rows, monkeypatch, capsys):
+    monkeypatch.setattr(command.subprocess, 'call', lambda words: rows('small') or 0)
+    status, out, err = run(capsys, 'L6', '--run')
+    assert (status, err) == (0, '')
+    assert out.startswith('python -m experiments.run --config configs/lenet_c3.py:small\n')
+    assert out.split('\n', 1)[1] == run(capsys, 'L6')[1]
+    assert 'not resolved' in out or 'equivalent' in out
+
+
+def test_rows_that_are_stored_go_before_those_just_trained_and_it_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(command.subprocess, 'call', lambda words: 0)
+    status, out, err = run(capsys, 'L6', '--run')
+    assert status == 0 and 'experiments/stored/lenet_c3-small' in out
+    words = 'rows in experiments/stored/lenet_c3-small, not of those in runs/lenet_c3-small'
+    assert err == f'note: the verdict is of the {words}\n'
+
+
+def test_a_run_that_has_just_begun_is_a_note(rows, tmp_path, capsys):
+    folder = tmp_path / 'runs/lenet_c3-small'
+    folder.mkdir(parents=True)
+    (folder / 'plan.json').write_text('{"experiment": "lenet_c3-small"}')
+    status, out, err = run(capsys, 'L6')
+    assert status == 0 and 'Not run yet' in out
+    assert err.startswith('note: runs/lenet_c3-small/plan.json cannot be used (it lacks title')
+
+
+@pytest.mark.parametrize('scale', command.SCALES)
+def test_every_claim_that_trains_has_both_scales(scale):
+    for claim in ledger.CLAIMS.values():
+        if claim.config:
+            config = command.at_scale(claim, scale, '--run').config
+            assert config.partition(':')[2].startswith(scale)
+            assert read_config(f'configs/{config}').name == trained.folder_of(config).name
 
 
 def test_an_installed_copy_has_the_rows_that_claims_are_judged_by(root):

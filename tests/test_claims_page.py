@@ -21,6 +21,9 @@ from test_trained_claims import (
 from experiments.claims import command, figures, ledger, page, trained
 from experiments.claims.claim import Verdict
 from experiments.claims.words import effect as effect_of
+from experiments.claims.words import full
+from experiments.plan.config import read_config
+from experiments.plan.runs import plan_of
 
 FOUND = Verdict('supported', 'Found <so> & so.', 2.0, 1.5, 2.5, 5, 'mnist', 'seeds')
 
@@ -31,6 +34,7 @@ def pairs(monkeypatch):
     arms = {'lenet5': (1.0, shifts(0.05)), 'mlp_300': (3.0, shifts(0.2))}
     arms['mlp_300_100'] = (2.5, shifts(0.2))
     more = dict(dataset_note='60,000 digits', command='python -m experiments.run --config x')
+    more['arm_rates'] = {'lenet5': [0.3, 0.1], 'mlp_300': [0.1], 'mlp_300_100': [0.1, 0.03, 0.3]}
     made = {'lenet_shift.py:small': experiment(arms, **more)}
     monkeypatch.setattr(trained, 'stored', made.get)
     kinds = ('supported', 'not resolved', 'corrected')
@@ -52,14 +56,82 @@ def test_every_claim_is_a_line_of_the_table_and_opens_below_it(pairs):
 
 
 def test_a_claim_with_rows_shows_figure_command_data_and_rows(pairs):
-    text = page.html(pairs)
+    (claim, found), *others = pairs
+    text = page.html([(claim, found._replace(data='60,000 digits')), *others])
     block = text[text.index('<details id="L1">') : text.index('<details id="L2">')]
     assert block.count('<svg') == 2  # the paper's form, and the effect
-    for words in ('60,000 digits', 'python -m experiments.run --config x', '15 runs in', 'margin'):
-        assert words in block, words
+    terms = terms_of(block)
+    assert 'margin' in terms and 'images' not in terms
+    assert terms['config'] == 'lenet_shift.py:small'
+    assert terms['command'] == 'python -m experiments.run --config x'
+    assert terms['data'] == '60,000 digits'
+    assert terms['seeds'] == '0 to 4 of each arm; the interval covers seeds'
+    assert terms['learning rates'] == 'lenet5 0.1*, 0.3; mlp_300_100 0.03, 0.1*, 0.3 (* chosen)'
+    assert terms['rows'] == '15 runs in experiments/stored/lenet_shift-small'
     other = text[text.index('<details id="R5">') : text.index('<details id="R6">')]
     assert '<svg' not in other
-    assert 'python -m experiments.run --config configs/ablate_shortcut.py:small' in other
+    terms = terms_of(other)
+    assert terms['rows'] == 'none: not run yet' and 'learning rates' not in terms
+    assert terms['command'] == 'python -m experiments.run --config configs/ablate_shortcut.py:small'
+
+
+def terms_of(block):
+    """What stands behind a claim, by its name on the page."""
+    return dict(re.findall('<dt>(.*?)</dt><dd>(.*?)</dd>', block))
+
+
+def test_a_computed_claim_says_its_command_and_that_it_has_no_data(pairs):
+    text = page.html([(claim, found._replace(data='')) for claim, found in pairs])
+    block = text[text.index('<details id="L4">') : text.index('<details id="L5">')]
+    terms = terms_of(block)
+    assert terms['command'] == 'python -m experiments.claims L4'
+    assert terms['data'] == 'none: computed' and 'rows' not in terms and 'config' not in terms
+    block = text[text.index('<details id="A6">') : text.index('<details id="A7">')]
+    trains = 'python -m experiments.run --config configs/ablate_groups.py:small'
+    assert terms_of(block)['command'] == f'python -m experiments.claims A6; {trains}'
+
+
+@pytest.mark.parametrize(
+    'change, words',
+    [
+        ({}, '0 to 4 of each arm'),
+        ({'seed': 7}, 'a 0, 1, 2, 3, 7; b 0 to 4'),
+        ({'status': 'diverged'}, 'a 0 to 3; b 0 to 4'),
+    ],
+)
+def test_the_seeds_that_finished_are_listed(change, words):
+    made = experiment({'a': (1, {}), 'b': (2, {})})
+    made.rows[4].update(change)
+    lines = dict(full(ledger.CLAIMS['R5'], FOUND._replace(covers=''), made))
+    assert lines['seeds'] == words and 'learning rates' not in lines
+    lines = dict(full(ledger.CLAIMS['R5'], FOUND, made._replace(rows=[])))
+    assert lines['seeds'].startswith('none of each arm')
+
+
+def test_the_table_sorts_effects_of_one_unit_by_their_size_and_those_without_one_last():
+    effects = {'L1': 2.0, 'L3': -0.5, 'L5': -10.0, 'L6': 10.0, 'V6': 0.0, 'L9': None, 'A1': 1.5}
+    lows = {'V6': -20.0, 'A4b': 4.0}  # A4b: at least 4 times
+    pairs = [
+        (ledger.CLAIMS[name], Verdict('supported', '', effects.get(name), lows.get(name)))
+        for name in (*effects, 'A4b', 'R7')
+    ]
+    text = page.html(pairs)
+    heading = 'data-heading="effect" data-key="'
+    keys = re.findall(f'href="#(\\w+)".*?{heading}(\\w+)"', text)
+    # localeCompare with numeric: whole numbers by their value
+    order = [name for name, _ in sorted(keys, key=lambda pair: int(pair[1]))]
+    assert order == 'L5 L3 V6 L1 L6 A1 A4b L9 R7'.split()
+
+
+def test_a_correction_stands_below_its_sentence_in_the_table(pairs):
+    text = page.html(pairs)
+    table = text[: text.index('<details')]
+    for claim, _ in pairs:
+        both = (
+            f'{markup.escape(claim.sentence)}<small>{markup.escape(claim.correction)}</small></td>'
+        )
+        assert (both in table) == bool(claim.correction), claim.id
+    assert 'td small { display: block; color: var(--c666666); }' in text
 
 
 def test_the_page_needs_no_network_and_defines_its_colours(pairs):
@@ -212,6 +284,21 @@ def test_gradients_are_drawn_on_a_logarithm_in_the_order_of_the_layers():
     axes = draw(experiment(made)).axes[0]
     assert axes.get_yscale() == 'log'
     np.testing.assert_allclose(axes.get_lines()[0].get_ydata(), [1, 10, 100])
+
+
+@pytest.mark.parametrize('argument', ['small', 'full'])
+def test_the_nets_of_gradient_flow_are_of_two_depths_and_those_of_30_layers_are_drawn(argument):
+    arms = [arm.label for arm in plan_of(read_config(f'configs/gradient_flow.py:{argument}')).arms]
+    mlps = [arm for arm in arms if 'layers' in arm]
+    assert len(mlps) == 36 and sum(arm.startswith('5 layers, ') for arm in mlps) == 18
+    names = [f'fc{layer}' for layer in range(1, 32)]
+    made = {arm: (90, norms_of(*range(1, 32), names=names)) for arm in mlps}
+    names = ['conv1', 'conv2_1/conv1', 'fc']
+    made |= {arm: (90, norms_of(1, 2, 3, names=names)) for arm in arms if arm not in mlps}
+    for claim, count in (('V3', 6), ('R3', 4)):
+        (axes,) = figures.PAPERS[claim][1](experiment(made)).axes
+        drawn = [line.get_label() for line in axes.get_lines()]
+        assert len(drawn) == count and not any(label.startswith('5 layers') for label in drawn)
 
 
 def test_an_effect_is_drawn_with_interval_margin_and_the_value_of_the_paper():

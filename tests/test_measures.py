@@ -12,7 +12,7 @@ import pytest
 import cnns
 from cnns import layers
 from cnns.googlenet import Inception, Widths
-from experiments import measures
+from experiments import measures, run
 from experiments.claims.computed.reading import drawn
 
 
@@ -254,3 +254,18 @@ def test_every_measure_says_what_it_is_in_one_line():
     assert len(measures.MEASURES) == 10
     for name in measures.MEASURES:
         assert 20 < len(measures.first_line(name)) < 100
+
+
+def test_the_help_lists_every_measure_with_what_it_is(capsys, monkeypatch):
+    monkeypatch.setenv('COLUMNS', '80')
+    with pytest.raises(SystemExit):
+        run.main(['--help'])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    listed = lines[lines.index('Measures, for --config.measure.names:') + 1 :]
+    assert [line.split(':')[0] for line in listed if line[2] != ' '] == [
+        f'  {name}' for name in measures.MEASURES
+    ]
+    text = ' '.join(' '.join(listed).split())
+    for name in measures.MEASURES:
+        assert f'{name}: {measures.first_line(name)}' in text

@@ -113,7 +113,8 @@ def test_smoke_makes_every_recipe_two_steps_on_synthetic_images_of_the_sets_size
     assert config.train.steps == 2 and not plan.learning_rates
     assert config.data.name.startswith('synthetic:10x')
     side, channels = map(int, config.data.name.split('x')[1:])
-    assert (max(side, config.data.side), channels) == dataset(whole).shape[1:]
+    side = config.data.resize or max(side, config.data.side)
+    assert (side, channels) == dataset(whole).shape[1:]
     for group in ('model', 'augment'):
         assert config[group] == whole[group]
 
@@ -200,6 +201,18 @@ def test_ranges_and_lengths_that_a_single_recipe_has():
         assert (fields.schedule, fields.drops, fields.factors) == ('plateau', 3, (0.1,))
     assert make('lenet_mnist:distorted').augment.affine
     assert make('lenet_mnist:1998').data.side == 32
+
+
+@pytest.mark.parametrize('argument', ['small', 'full'])
+def test_responses_are_measured_at_the_end_in_the_nets_of_the_papers_figure(argument):
+    plan = runs.plan_of(config_file(f'responses:{argument}'))
+    nets = [arm.resolved['model.name'] for arm in plan.arms]
+    assert nets == ['plain20', 'plain56', 'resnet20', 'resnet56', 'resnet110']
+    assert all(arm.seeds == (0, 1, 2, 3, 4) for arm in plan.arms)
+    measure = plan.config.measure
+    assert (measure.names, measure.epochs) == (('response_deviations',), ())
+    depth = config_file(f'ablate_depth:{argument}').make()
+    assert plan.config.train == depth.train and plan.config.data == depth.data
 
 
 @pytest.mark.parametrize(

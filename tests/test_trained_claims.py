@@ -20,6 +20,7 @@ def experiment(arms, comparisons=(), **more):
             row |= {'test/error': (error + noise) / 100, 'train/error': (error / 2 + noise) / 100}
             rows.append(row | columns)
     plan = dict(arms=list(arms), seeds=list(range(5)), level=0.95, rates=[0.1], dataset='mnist')
+    plan['dataset_note'] = 'mnist, the first 10 images'
     return Experiment(plan | {'comparisons': list(comparisons)} | more, rows, {})
 
 
@@ -590,6 +591,7 @@ def test_the_gradient_of_a_layer_is_read_in_the_order_of_the_layers(monkeypatch)
 def test_every_rule_is_of_a_claim_that_names_its_config():
     for name in trained.RULES:
         assert ledger.CLAIMS[name].config and trained.exists(ledger.CLAIMS[name].config)
+    assert [*trained.RULES] == [name for name, claim in ledger.CLAIMS.items() if claim.config]
 
 
 def test_what_is_trained_beside_a_computed_claim_is_said_and_does_not_decide(monkeypatch):
@@ -599,13 +601,18 @@ def test_what_is_trained_beside_a_computed_claim_is_said_and_does_not_decide(mon
     found = ledger.verdict(claim)
     assert (found.verdict, found.effect) == ('corrected', 9.0)
     assert found.text.startswith('Cost. Test error: naive minus reduced: -2.00')
+    assert found.data == 'mnist, the first 10 images'
 
 
 def test_the_verdict_of_a_claim_comes_from_its_stored_rows(monkeypatch):
     made = poolings(0.6, 1)
     monkeypatch.setattr(trained, 'stored', lambda config: made)
     found = ledger.verdict(ledger.CLAIMS['A3d'])
-    assert (found.verdict, found.seeds, found.data) == ('supported', 5, 'mnist')
+    assert (found.verdict, found.seeds, found.data) == (
+        'supported',
+        5,
+        'mnist, the first 10 images',
+    )
     monkeypatch.setattr(trained, 'stored', lambda config: None)
     found = ledger.verdict(ledger.CLAIMS['A3d'])
     assert found.verdict == 'not resolved' and 'Not run yet' in found.text

@@ -21,7 +21,7 @@ class Verdict(NamedTuple):
     low: float | None = None  # of the interval; None for what is computed exactly
     high: float | None = None
     seeds: int = 0  # of each arm, the fewest; 0 for what is computed
-    data: str = ''  # which data the numbers come from; '' for what is computed
+    data: str = ''  # which data the runs are of; '' where nothing was trained
     covers: str = ''  # what the interval covers: 'seeds', 'seeds and test images'
 
 

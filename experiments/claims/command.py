@@ -3,7 +3,10 @@
 python -m experiments.claims [--json]       one line per claim
 python -m experiments.claims ID [--json]    one claim in full
 python -m experiments.claims ID --run       trains what the claim asks for, by experiments.run
+python -m experiments.claims ID --scale full    the same of the runs at the full scale
 python -m experiments.claims --page DIR     all of them as a page with figures, and as Markdown
+
+Rows are read from experiments/stored, else from the folder that experiments.run writes by default.
 """
 
 import collections
@@ -23,6 +26,7 @@ from experiments.claims.words import HEADINGS, by_paper, full, table
 from experiments.errors import UserError, check_writable, command, one_of
 from experiments.options import Parser
 from experiments.progress import note
+from experiments.workdir import default_folder
 
 SCALES = ('small', 'full')  # 2 CPU cores; one large accelerator
 _QUIET = 5.0  # seconds without a line of progress
@@ -36,10 +40,11 @@ def parser() -> Parser:
         'computed on the spot.',
     )
     made.add_argument('id', nargs='?', metavar='ID', help='one claim in full, such as V1b')
-    made.add_argument('--json', action='store_true', help='the same as JSON')
-    made.add_argument('--run', action='store_true', help='train the runs of the claim')
-    made.add_argument('--scale', choices=SCALES, help='of --run (default: small)')
-    made.add_argument('--page', metavar='DIR', help='write claims.html and claims.md there')
+    made.add_argument('--scale', choices=SCALES, help='of the runs of one claim (default: small)')
+    one = made.add_mutually_exclusive_group()
+    one.add_argument('--json', action='store_true', help='a list of objects as JSON')
+    one.add_argument('--run', action='store_true', help='train the runs of a claim, then judge it')
+    one.add_argument('--page', metavar='DIR', help='write claims.html and claims.md there')
     return made
 
 
@@ -79,46 +84,53 @@ def plain(claim: Claim, found: Verdict) -> dict[str, Any]:
     }
 
 
-def run(given: str | None, scale: str) -> int:
-    """Trains the config of a claim at this scale; returns the status of experiments.run.
+def at_scale(claim: Claim, scale: str | None, option: str) -> Claim:
+    """A claim that trains, with its config at this scale; option: what asks for it.
 
     Raises:
-      UserError: no claim is named, or one that needs no training.
+      UserError: it needs no training, or its config is not written.
     """
-    if given is None:
-        raise UserError('--run trains one claim: name it, as in A1 --run.')
-    claim = find(given)
     if not claim.config:
-        raise UserError(f'{claim.id} is computed, it trains nothing: leave --run out.')
+        raise UserError(f'{claim.id} is computed, it trains nothing: leave {option} out.')
     if not trained.exists(claim.config):
         raise UserError(f'{claim.config}, which would measure {claim.id}, is not written yet.')
     config, _, argument = claim.config.partition(':')
-    argument = '_'.join([scale, *argument.split('_')[1:]])
-    words = ['--config', f'configs/{config}:{argument}']
+    own, *kind = argument.split('_')
+    return claim._replace(config=f'{config}:{"_".join([scale or own, *kind])}')
+
+
+def run(config: str) -> int:
+    """Trains a config; returns the status of experiments.run."""
+    words = ['--config', f'configs/{config}']
     print(f'python -m experiments.run {" ".join(words)}', flush=True)
-    return subprocess.call([sys.executable, '-m', 'experiments.run', *words])
+    status = subprocess.call([sys.executable, '-m', 'experiments.run', *words])
+    place, default = trained.place_of(config), default_folder(trained.folder_of(config).name)
+    if not status and place != str(default):
+        note(f'the verdict is of the rows in {place}, not of those in {default}')
+    return status
 
 
 @command
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     args = parser().parse_args(argv)
-    if args.run:
-        return run(args.id, args.scale or SCALES[0])
-    if args.scale:
-        raise UserError(f'--scale {args.scale} is of --run: add that.')
+    scale = f'--scale {args.scale}' if args.scale else ''
+    asked = '--run' if args.run else scale
     if args.page is not None:
-        if args.id is not None:
-            raise UserError(f'the page holds all claims: leave {args.id!r} out.')
-        check_writable(Path(args.page) / 'claims.html')
-        print(page.write(args.page, list(judged(CLAIMS.values()))))
-        return 0
-    pairs = list(judged([find(args.id)] if args.id is not None else CLAIMS.values()))
+        return _page(args.page, args.id or scale)
+    if asked and args.id is None:
+        raise UserError(f'{asked} is of one claim: name it, as in A1 {asked}.')
+    claims = [find(args.id)] if args.id is not None else list(CLAIMS.values())
+    if asked:
+        claims = [at_scale(claims[0], args.scale, asked)]
+    if args.run and (status := run(claims[0].config)):
+        return status
+    pairs = list(judged(claims))
     if args.json:
-        objects = [plain(*pair) for pair in pairs]
-        print(json.dumps(objects if args.id is None else objects[0], indent=2))
+        print(json.dumps([plain(*pair) for pair in pairs], indent=2))
     elif args.id is not None:
-        tables.show(tables.Terminal(HEADINGS[::3], full(*pairs[0])))
+        experiment = trained.stored(claims[0].config)
+        tables.show(tables.Terminal(HEADINGS[::3], full(*pairs[0], experiment)))
     else:
         counts = collections.Counter(found.verdict for _, found in pairs)
         kinds = ', '.join(f'{counts[kind]} {kind}' for kind in VERDICTS if counts[kind])
@@ -126,4 +138,19 @@ def main(argv: list[str] | None = None) -> int:
         tables.show(tables.Terminal(HEADINGS, table(pairs), title))
         tables.show(tables.Terminal(*by_paper(pairs)))
         print('python -m experiments.claims ID shows one in full.', file=sys.stderr)
+    return 0
+
+
+def _page(folder: str, extra: str) -> int:
+    """Writes the page of all claims; extra: what else is asked for.
+
+    Raises:
+      UserError: anything else is, or the folder has no name or cannot be written.
+    """
+    if extra:
+        raise UserError(f'the page holds all claims: leave {extra!r} out.')
+    if not folder:
+        raise UserError("--page '' names no folder: give one such as --page runs/claims.")
+    check_writable(Path(folder) / 'claims.html', '--page')
+    print(page.write(folder, list(judged(CLAIMS.values()))))
     return 0

@@ -273,7 +273,6 @@ ALEXNET = (
         'different crops of 224 from 256, mirror images too',
         'views',
         '2048 in training, 10 in testing (1.5 points top-1 less than one)',
-        config='ablate_augmentation.py',
         compute=alexnet.a5b,
         correction='The paper crops 224 of 256. It adds PCA colour, and averages ten crops in '
         'testing.',
@@ -601,11 +600,15 @@ def verdict(claim: Claim) -> Verdict:
         assert found  # a claim is computed or has a config
         return found._replace(text=found.text + facts)
     computed = claim.compute()
-    return computed._replace(text=f'{computed.text} {found.text}') if found else computed
+    if not found:
+        return computed
+    return computed._replace(text=f'{computed.text} {found.text}', data=found.data or computed.data)
 
 
 def _pending(claim: Claim) -> str:
     """What it takes to train what a claim asks for."""
     if trained.exists(claim.config):
-        return f'Not run yet: python -m experiments.claims {claim.id} --run ({claim.config}).'
+        scale = ' --scale full' if ':full' in claim.config else ''
+        command = f'python -m experiments.claims {claim.id} --run{scale}'
+        return f'Not run yet: {command} ({claim.config}).'
     return f'Not measured: {claim.config} is not written yet.'

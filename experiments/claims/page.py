@@ -16,7 +16,7 @@ from experiments.claims import figures, ledger, trained, words
 from experiments.claims.claim import VERDICTS, Claim, Verdict
 from experiments.errors import counted
 from experiments.files import write_whole
-from experiments.report.page import STYLE, escape, made_on
+from experiments.report.page import STYLE, escape
 from experiments.workdir import Experiment
 
 Pairs = Sequence[tuple[Claim, Verdict]]
@@ -32,7 +32,7 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.2rem 1rem; ma
 dt { color: var(--c666666); } dd { margin: 0; }
 th button { font: inherit; font-weight: 600; background: none; border: 0; padding: 0;
   color: inherit; cursor: pointer; text-decoration: underline dotted; }
-td.sentence { white-space: normal; }
+td.sentence { white-space: normal; } td small { display: block; color: var(--c666666); }
 a { color: var(--c0072b2); }
 @media (max-width: 52rem) {
   dl { display: block; } dd { margin: 0 0 0.4rem; }
@@ -119,16 +119,23 @@ def html(pairs: Pairs) -> str:
 def _table(pairs: Pairs) -> str:
     head = ''.join(f'<th scope="col"><button>{name}</button></th>' for name in words.HEADINGS)
     lines = []
+    # effects of one unit by their size, those without a number last
+    sizes = {}
+    for claim, found in pairs:
+        size = found.low or 0.0 if found.effect is None else found.effect
+        sizes[claim.id] = not words.effect(claim, found), claim.unit, size
+    order = sorted(sizes, key=sizes.__getitem__)
     for place, (claim, found) in enumerate(pairs):
         kind = found.verdict.replace(' ', '-')
+        correction = claim.correction and f'<small>{escape(claim.correction)}</small>'
         cells = (
             f'<th scope="row" data-key="{place}"><a href="#{claim.id}">{claim.id}</a></th>',
             f'<td data-heading="verdict" data-key="{kind}" class="verdict {kind}">'
             f'{found.verdict}</td>',
-            f'<td data-heading="effect" data-key="{escape(claim.unit)}">'
+            f'<td data-heading="effect" data-key="{order.index(claim.id)}">'
             f'{escape(words.effect(claim, found))}</td>',
             f'<td data-heading="the notes say" data-key="{escape(claim.sentence)}" '
-            f'class="sentence">{escape(claim.sentence)}</td>',
+            f'class="sentence">{escape(claim.sentence)}{correction}</td>',
         )
         lines.append(f'<tr>{"".join(cells)}</tr>')
     return (
@@ -139,26 +146,13 @@ def _table(pairs: Pairs) -> str:
 
 def _claim(claim: Claim, found: Verdict) -> str:
     """One claim that opens: figure, and all that stands behind the verdict."""
-    experiment = trained.stored(claim.config) if claim.config else None
+    experiment = trained.stored(claim.config)
     drawn = []
     for caption, figure in pictures(claim, found, experiment):
         svg = style.inline(figure).replace('<svg', '<svg role="img"', 1)
         drawn.append(f'<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>')
-    lines = words.full(claim, found)[1:]
-    if experiment:
-        plan, folder = experiment.plan, trained.folder_of(claim.config)
-        lines += [('command', plan.get('command', '')), ('images', plan['dataset_note'])]
-        lines.append(('trained', made_on(folder, experiment)))
-        lines.append(('rows', f'{len(experiment.rows)} runs in experiments/stored/{folder.name}'))
-    elif claim.config:
-        lines.append(('command', f'python -m experiments.run --config configs/{claim.config}'))
-    for config, other in trained.parts(claim).items():
-        folder, note = trained.folder_of(config), other.plan.get('dataset_note', '')
-        runs = f'{len(other.rows)} runs in experiments/stored/{folder.name}'
-        lines.append(('beside', '; '.join(filter(None, (runs, note, made_on(folder, other))))))
-    terms = ''.join(
-        f'<dt>{escape(name)}</dt><dd>{escape(text)}</dd>' for name, text in lines if text
-    )
+    lines = words.full(claim, found, experiment)[1:]
+    terms = ''.join(f'<dt>{escape(name)}</dt><dd>{escape(text)}</dd>' for name, text in lines)
     kind = found.verdict.replace(' ', '-')
     return (
         f'<details id="{claim.id}"><summary><b>{claim.id}</b> '

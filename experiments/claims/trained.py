@@ -13,12 +13,15 @@ from configs import base
 from experiments.claims import judge
 from experiments.claims.claim import NOT_RESOLVED, Claim, Verdict
 from experiments.claims.computed.gradients import per_layer
+from experiments.errors import UserError
+from experiments.plan.config import read_config
 from experiments.plan.runs import steps_to_error
+from experiments.progress import note
 from experiments.report import factorial
 from experiments.report import statistics as tests
 from experiments.report.intervals import interval
 from experiments.report.summary import finished
-from experiments.workdir import Experiment, read_experiment
+from experiments.workdir import Experiment, default_folder, read_experiment
 
 STORED = Path(__file__).parent.parent / 'stored'
 THRESHOLDS = (0.5, 0.4, 0.3, 0.25, 0.1)  # training errors of A1; the paper's is 0.25
@@ -27,8 +30,18 @@ Rule = Callable[[Claim, Experiment], Verdict]
 
 
 def folder_of(config: str) -> Path:
-    """Where the rows of a config are stored: 'ablate_pooling.py:small' -> ablate_pooling-small."""
-    return STORED / config.replace('.py', '').replace(':', '-')
+    """Where the rows of a config are: in experiments/stored, else where experiments.run puts them.
+
+    Raises UserError: the config takes no such argument.
+    """
+    name = read_config(f'configs/{config}').name
+    return STORED / name if (STORED / name).is_dir() else default_folder(name)
+
+
+def place_of(config: str) -> str:
+    """The folder of the rows of a config, as a reader knows it."""
+    folder = folder_of(config)
+    return f'experiments/stored/{folder.name}' if folder.parent == STORED else str(folder)
 
 
 def exists(config: str) -> bool:
@@ -37,9 +50,14 @@ def exists(config: str) -> bool:
 
 
 def stored(config: str) -> Experiment | None:
-    """The stored experiment of a config, or None where there is none."""
-    folder = folder_of(config)
-    return read_experiment(folder) if (folder / 'plan.json').is_file() else None
+    """The experiment of a config, or None where there is none."""
+    if not exists(config) or not ((folder := folder_of(config)) / 'plan.json').is_file():
+        return None
+    try:
+        return read_experiment(folder)
+    except UserError as error:  # the plan of a run that has just begun
+        note(str(error))
+        return None
 
 
 def _beside(verdict: Verdict, *others: Verdict) -> Verdict:
@@ -513,7 +531,10 @@ def verdict(claim: Claim) -> Verdict | None:
     rule, experiment = RULES.get(claim.id), stored(claim.config)
     if not (rule and experiment):
         return None
-    return _beside(rule(claim, experiment), Verdict('', beside(claim)))
+    place = place_of(claim.config)
+    where = '' if place.startswith('experiments') else f'The rows are in {place}.'
+    found = _beside(rule(claim, experiment), Verdict('', where), Verdict('', beside(claim)))
+    return found._replace(data=experiment.plan['dataset_note'])
 
 
 # What rows of another config say of a claim, whether or not it has rows of its own

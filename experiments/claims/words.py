@@ -1,7 +1,11 @@
 """Claims and verdicts as the lines of tables, for the terminal, the page and Markdown."""
 
+from experiments.claims import trained
 from experiments.claims.claim import VERDICTS, Claim, Verdict
 from experiments.claims.ledger import SECTIONS
+from experiments.report.page import made_on
+from experiments.report.summary import arm_rows, finished, rates_of
+from experiments.workdir import Experiment
 
 HEADINGS = ('claim', 'verdict', 'effect', 'the notes say')
 
@@ -45,10 +49,30 @@ def by_paper(pairs: list[tuple[Claim, Verdict]]) -> tuple[list[str], list[list[s
     return ['paper', *kinds], lines
 
 
-def full(claim: Claim, found: Verdict) -> list[tuple[str, str]]:
-    """The lines of one claim: what it says, what is found, and how."""
+def full(claim: Claim, found: Verdict, experiment: Experiment | None) -> list[tuple[str, str]]:
+    """The lines of one claim: what it says, what is found, and how; experiment: that of its rows.
+
+    Raises OSError (a file of the rows cannot be read).
+    """
     margin = 'none: computed' if claim.margin is None else f'{claim.margin:g} {claim.unit}'
-    seeds = f'{found.seeds} seeds of each arm; covers {found.covers}' if found.seeds else ''
+    commands = [f'python -m experiments.claims {claim.id}'] if claim.compute else []
+    behind = []
+    if claim.config:
+        command = f'python -m experiments.run --config configs/{claim.config}'
+        commands.append(experiment and experiment.plan.get('command') or command)
+        behind.append(('rows', 'none: not run yet'))
+    if experiment:
+        covers = f'; the interval covers {found.covers}' if found.covers else ''
+        behind = [
+            ('seeds', _seeds(experiment) + covers),
+            ('learning rates', _rates(experiment)),
+            ('trained', made_on(trained.folder_of(claim.config), experiment)),
+            ('rows', _rows(claim.config, experiment)),
+        ]
+    for config, other in trained.parts(claim).items():
+        made = made_on(trained.folder_of(config), other)
+        note = other.plan['dataset_note']
+        behind.append(('beside', '; '.join(filter(None, (_rows(config, other), note, made)))))
     lines = [
         (claim.id, claim.sentence),
         ('correction', claim.correction),
@@ -60,7 +84,38 @@ def full(claim: Claim, found: Verdict) -> list[tuple[str, str]]:
         ('margin', margin),
         ('source', claim.source),
         ('config', claim.config),
-        ('data', found.data),
-        ('seeds', seeds),
+        ('command', '; '.join(commands)),
+        ('data', found.data or ('none: computed' if claim.compute else '')),
+        *behind,
     ]
     return [line for line in lines if line[1]]
+
+
+def _rows(config: str, experiment: Experiment) -> str:
+    return f'{len(experiment.rows)} runs in {trained.place_of(config)}'
+
+
+def _seeds(experiment: Experiment) -> str:
+    """'0 to 4 of each arm' of the final runs that finished; by arm where they differ."""
+    own = {arm: _span([*finished(experiment, arm)]) for arm in experiment.plan['arms']}
+    if len({*own.values()}) == 1:
+        return f'{own.popitem()[1]} of each arm'
+    return '; '.join(f'{arm} {seeds}' for arm, seeds in own.items())
+
+
+def _span(seeds: list[int]) -> str:
+    if len(seeds) > 2 and seeds == [*range(seeds[0], seeds[-1] + 1)]:
+        return f'{seeds[0]} to {seeds[-1]}'
+    return ', '.join(map(str, seeds)) or 'none'
+
+
+def _rates(experiment: Experiment) -> str:
+    """'relu 0.01, 0.03*, 0.1; ...': those tried, and which was chosen; '' if none were tried."""
+    arms = []
+    for arm in experiment.plan['arms']:
+        tried = sorted(rates_of(experiment, arm))
+        chosen = {row['learning_rate'] for row in arm_rows(experiment, arm, 'final')}
+        if len(tried) > 1:
+            marked = (f'{rate:g}{"*" * (rate in chosen)}' for rate in tried)
+            arms.append(f'{arm} {", ".join(marked)}')
+    return f'{"; ".join(arms)} (* chosen)' if arms else ''
