@@ -306,6 +306,18 @@ def test_a_factorial_has_its_say_on_each_of_its_fields(monkeypatch):
         assert words in found.text and found.verdict == 'not resolved', found.text
         (picture,) = page.pictures(ledger.CLAIMS[claim], found, None)
         assert picture[0].startswith(f'Effects of {words.split()[0]}, over')
+    # arms of the sigmoid that learn nothing hide no effect of the others
+    rows = list(made.rows)
+    for row in made.rows:
+        if row['overrides']['model.activation'] == 'relu':
+            more = {'test/error': 0.9 if row['seed'] else 0.3, 'point': f'{len(rows):012x}'}
+            more['overrides'] = {**row['overrides'], 'model.activation': 'sigmoid'}
+            rows.append(row | more | {'arm': row['arm'].replace('relu', 'sigmoid')})
+    arms = list(dict.fromkeys(row['arm'] for row in rows))
+    made = made._replace(rows=rows, plan=made.plan | {'arms': arms})
+    monkeypatch.setattr(trained, 'stored', {'ablate_all.py:small': made}.get)
+    found = ledger.verdict(ledger.CLAIMS['A3b'])
+    assert 'with tanh and ReLU: ' in found.text and 'pool max - average: -1.0' in found.text
     # an arm has no row, so that there are no effects
     lacking = made._replace(rows=made.rows[5:])
     monkeypatch.setattr(trained, 'stored', {'ablate_all.py:small': lacking}.get)
