@@ -8,7 +8,8 @@ import pytest
 
 import cnns
 from experiments import style
-from experiments.claims import drawings, ledger
+from experiments.claims import drawings, ledger, page
+from experiments.claims.claim import Verdict
 from experiments.claims.computed import alexnet, gradients, lenet, reading, vgg
 
 SLOW = ('R3', 'V3')  # they have made-up norms here
@@ -43,6 +44,11 @@ def test_a_map_of_many_values_is_a_small_svg(name):
     text = style.inline(drawn(name))
     ElementTree.fromstring(text.replace('xlink:', ''))
     assert len(text) < 100_000
+
+
+def test_a_computed_claim_shows_its_figure_first_with_rows_or_without():
+    ((caption, figure),) = page.pictures(ledger.CLAIMS['V1b'], Verdict('corrected', ''), None)
+    assert caption.startswith('Where five 3x3') and figure.axes
 
 
 def test_bars_of_lenet_are_the_parameters_of_the_paper():
