@@ -18,7 +18,8 @@ from test_trained_claims import (
     sizes,
 )
 
-from experiments.claims import command, figures, ledger, page, trained
+from experiments import style
+from experiments.claims import command, drawings, figures, ledger, page, trained
 from experiments.claims.claim import Verdict
 from experiments.claims.words import effect as effect_of
 from experiments.claims.words import full
@@ -30,7 +31,8 @@ FOUND = Verdict('supported', 'Found <so> & so.', 2.0, 1.5, 2.5, 5, 'mnist', 'see
 
 @pytest.fixture
 def pairs(monkeypatch):
-    """All claims with made-up verdicts, and rows for two of them."""
+    """All claims with made-up verdicts, rows for one of them, and one computed figure."""
+    monkeypatch.setattr(drawings, 'DRAWINGS', {'V1b': drawings.DRAWINGS['V1b']})
     arms = {'lenet5': (1.0, shifts(0.05)), 'mlp_300': (3.0, shifts(0.2))}
     arms['mlp_300_100'] = (2.5, shifts(0.2))
     more = dict(dataset_note='60,000 digits', command='python -m experiments.run --config x')
@@ -59,7 +61,7 @@ def test_a_claim_with_rows_shows_figure_command_data_and_rows(pairs):
     (claim, found), *others = pairs
     text = page.html([(claim, found._replace(data='60,000 digits')), *others])
     block = text[text.index('<details id="L1">') : text.index('<details id="L2">')]
-    assert block.count('<svg') == 2  # the paper's form, and the effect
+    assert block.count('<svg') == 3  # the paper's form, test errors, and the effect
     terms = terms_of(block)
     assert 'margin' in terms and 'images' not in terms
     assert terms['config'] == 'lenet_shift.py:small'
@@ -70,6 +72,8 @@ def test_a_claim_with_rows_shows_figure_command_data_and_rows(pairs):
     assert terms['rows'] == '15 runs in experiments/stored/lenet_shift-small'
     other = text[text.index('<details id="R5">') : text.index('<details id="R6">')]
     assert '<svg' not in other
+    computed = text[text.index('<details id="V1b">') : text.index('<details id="V1c">')]
+    assert computed.count('<svg') == 1 and 'Where five 3x3' in computed
     terms = terms_of(other)
     assert terms['rows'] == 'none: not run yet' and 'learning rates' not in terms
     assert terms['command'] == 'python -m experiments.run --config configs/ablate_shortcut.py:small'
@@ -183,6 +187,9 @@ def test_the_error_is_drawn_over_the_number_of_images():
     found = [bars[0].get_xydata() for bars in axes.containers]
     np.testing.assert_allclose(found[0], [[15_000, 1.6], [30_000, 1.1], [54_000, 0.9]])
     np.testing.assert_allclose(found[1], [[54_000, 0.7]])  # what there is
+    paper = lines_of(axes.figure)["the paper's own"].get_xydata()
+    np.testing.assert_array_equal(paper, [[60_000, 0.95], [60_000, 0.8]])
+    assert '0.95 % with 60,000, 0.8 % distorted' in ledger.CLAIMS['L9'].paper
 
 
 def test_responses_are_drawn_from_the_first_layer_to_the_last_without_the_classifier():
@@ -204,6 +211,7 @@ def test_depth_has_a_panel_for_each_family(monkeypatch):
     _, draw = figures.PAPERS['R1']
     plain, residual = draw(made).axes
     assert (plain.get_title(), residual.get_title()) == ('plain', 'residual')
+    assert figures.PAPERS['R2'] == figures.PAPERS['R1']
     for axes in (plain, residual):
         dashed, solid = axes.get_lines()
         np.testing.assert_allclose(dashed.get_ydata(), [50, 25])
@@ -229,6 +237,8 @@ def test_rows_of_another_config_have_their_figure_beside_a_claim(monkeypatch):
     ((caption, figure),) = page.pictures(ledger.CLAIMS['A4c'], FOUND, None)
     assert 'Fig. 1' in caption and len(figure.axes) == 3
     np.testing.assert_allclose(figure.axes[2].get_lines()[2].get_ydata(), [1, 2])
+    colours = [line.get_color() for line in figure.axes[2].get_lines()]
+    assert colours == [style.colour(index) for index in range(3)]
     assert page.pictures(ledger.CLAIMS['A4b'], FOUND, None) == []
 
 
@@ -309,6 +319,62 @@ def test_an_effect_is_drawn_with_interval_margin_and_the_value_of_the_paper():
     assert any(list(line.get_xdata()) == [FOUND.low, FOUND.high] for line in axes.get_lines())
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == ['counts as nothing', 'measured, n = 5', "the paper's own"]
+
+
+POOLS = {
+    'overlapping max pooling': (40, {}),
+    'non-overlapping max pooling': (40.5, {}),
+    'overlapping average pooling': (38, {}),
+    'non-overlapping average pooling': (37.7, {}),
+}
+
+
+def test_differences_are_drawn_by_seed_with_the_mean_and_the_value_of_the_paper():
+    made = experiment(POOLS)
+    row = next(row for row in made.rows if row['arm'] == 'overlapping max pooling')
+    row['test/error'] += 0.01  # of one seed
+    _, draw = figures.PAPERS['A3d']
+    axes = draw(made).axes[0]
+    dots = axes.get_lines()[0].get_xdata()
+    np.testing.assert_allclose(dots, [-0.5, 0.5, 0.5, 0.5, 0.5], atol=1e-9)
+    means = [bars[0].get_xdata()[0] for bars in axes.containers]
+    np.testing.assert_allclose(means, [0.3, -0.3], atol=1e-9)
+    assert lines_of(axes.figure)["the paper's own"].get_xdata() == [0.4]
+    fewer = made._replace(rows=[one for one in made.rows if one is not row])
+    axes = draw(fewer).axes[0]
+    assert axes.get_yticklabels()[0].get_text() == 'max pooling (n = 4)'
+
+
+def test_bars_are_the_mean_errors_of_each_arm_from_zero():
+    arms = {'none': (35, {}), 'flip': (33, {})}
+    _, draw = figures.ERRORS['A5a']
+    axes = draw(experiment(arms)).axes[0]
+    assert [bar.get_x() for bar in axes.patches] == [0] * 4
+    # test errors, then training errors, which the made-up rows have at a half
+    np.testing.assert_allclose([bar.get_width() for bar in axes.patches], [35, 33, 17.5, 16.5])
+    assert axes.patches[2].get_y() > axes.patches[0].get_y() + axes.patches[0].get_height()
+
+
+@pytest.mark.parametrize('name', ['L3', 'L5', 'A3b', 'V1c', 'V2', 'G2', 'G6', 'G7', 'R5'])
+def test_test_errors_are_dots_with_intervals_from_zero_at_the_least(name):
+    made = experiment({'one': (2, {}), 'other': (3, {})}, dataset_note='60,000 digits')
+    next(row for row in made.rows if row['arm'] == 'other')['test/error'] = 0.9  # of one seed
+    _, draw = figures.ERRORS[name]
+    axes = draw(made).axes[0]
+    means = [bars[0].get_xdata()[0] for bars in axes.containers]
+    np.testing.assert_allclose(means, [2.0, (90 + 4 * 3 + 0.02) / 5], atol=1e-9)
+    assert axes.get_xlim()[0] >= 0
+
+
+def test_a_caption_says_what_bands_and_intervals_cover_where_there_are_any():
+    made = experiment({'relu': (20, curve(10) | {'epochs': 4, 'steps': 80})})
+    caption, draw = figures.PAPERS['A1']
+    assert figures.with_intervals(caption, draw(made), 0.95).endswith('Bands: 95 % over seeds.')
+    alone = made._replace(rows=made.rows[:1])
+    assert figures.with_intervals(caption, draw(alone), 0.95) == caption
+    caption, draw = figures.PAPERS['A3d']
+    text = figures.with_intervals(caption, draw(experiment(POOLS)), 0.9)
+    assert text.endswith('Intervals: 90 % over seeds.')
 
 
 @pytest.mark.parametrize('middle', [4.0, None])

@@ -160,7 +160,7 @@ def test_dropout_in_inference_contradicts_a2b(monkeypatch):
 def test_a_linear_activation_or_fewer_crops_change_the_verdict(monkeypatch):
     assert found('G5').verdict == found('A5b').verdict == CORRECTED
     monkeypatch.setitem(cnns.axes.ACTIVATIONS, 'relu', lambda x: x)
-    monkeypatch.setattr(alexnet, '_places', lambda size: 257 - size - 16)
+    monkeypatch.setattr(alexnet, 'places', lambda size: 257 - size - 16)
     assert googlenet.g5().verdict == alexnet.a5b().verdict == CONTRADICTED
 
 
@@ -191,8 +191,8 @@ def test_the_jacobian_of_lrn_is_that_of_finite_differences():
 
 
 def test_a_crop_begins_at_every_place_that_exists():
-    assert alexnet._places(4, side=6) == len({top for top in range(6) if top + 4 <= 6}) == 3
-    assert alexnet._places(227) == 30
+    assert alexnet.places(4, side=6) == len({top for top in range(6) if top + 4 <= 6}) == 3
+    assert alexnet.places(227) == 30
 
 
 @pytest.mark.parametrize('count, kernel, side', [(1, 3, 3), (2, 3, 5), (3, 3, 7), (2, 5, 9)])
@@ -250,6 +250,7 @@ def test_a_layer_multiplies_the_gradient_as_theory_says(activation, initialiser,
     """He 2015 Eq. 14: half the inputs of a ReLU count; at 0 a sigmoid has slope 1/4."""
     norms = gradients.signal(10, activation, initialiser)
     assert len(norms) == 10
+    assert gradients.signal(10, activation, initialiser) is norms  # for the figure
     assert gradients.per_layer(norms) == pytest.approx(factor, rel=0.1)
 
 

@@ -1,7 +1,7 @@
 """Figures of claims in the form of the papers' own, from stored rows.
 
 Axes, line styles and order are those of the paper's figure where it has one; the paper's own value
-is a mark in grey. Bands and bars are intervals over seeds; the legend says how many.
+is a grey diamond. Bands and bars are intervals over seeds; the legend says how many.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,14 +9,18 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from experiments import style
-from experiments.claims import judge, trained
+from experiments.claims import judge, ledger, trained
 from experiments.claims.claim import Claim, Verdict
 from experiments.plan.runs import training_curve
 from experiments.report import figures as general
 from experiments.report.intervals import interval
+from experiments.report.sentences import percent
 from experiments.report.summary import finished
 from experiments.style import GREY
 from experiments.workdir import Experiment
@@ -36,10 +40,17 @@ def _band(axes: Axes, x, values, level: float, label: str, **look: Any) -> None:
         axes.fill_between(x, found[:, 1], found[:, 2], color=line.get_color(), alpha=0.18, lw=0)
 
 
-def _paper(axes: Axes, words: str, **at: float) -> None:
-    """The paper's own value, as a grey line."""
-    draw = axes.axhline if 'y' in at else axes.axvline
-    draw(*at.values(), color=GREY, lw=1.2, ls=(0, (1, 1)), label=f'paper: {words}')
+def _paper(axes: Axes, *at: tuple[float, float]) -> None:
+    """The paper's own values at these points, as grey diamonds."""
+    axes.plot(*zip(*at), 'D', color=GREY, mfc='none', ms=8, label="the paper's own")
+
+
+def with_intervals(caption: str, figure: Figure, level: float) -> str:
+    """The caption, and what the bands and intervals of the figure cover, if it has any."""
+    bands = any(isinstance(one, PolyCollection) for ax in figure.axes for one in ax.collections)
+    bars = any(isinstance(one, ErrorbarContainer) for ax in figure.axes for one in ax.containers)
+    drawn = ' and '.join(['bands'] * bands + ['intervals'] * bars)
+    return f'{caption} {drawn.capitalize()}: {percent(level)} over seeds.' if drawn else caption
 
 
 def _done(axes: Axes, xlabel: str, ylabel: str) -> None:
@@ -83,7 +94,9 @@ def training_curves(
     return figure
 
 
-def depth_curves(experiment: Experiment, families: Mapping[str, Sequence[str]]) -> Figure:
+def depth_curves(
+    experiment: Experiment, families: Mapping[str, Sequence[str]], thicker: float = 0.5
+) -> Figure:
     """Training error (dashed) and validation error (solid) over epochs, a panel for each family of
     nets; the deeper, the thicker (He et al. 2015, Fig. 6)."""
     figure = style.canvas(4.6 * len(families), 4)
@@ -97,12 +110,13 @@ def depth_curves(experiment: Experiment, families: Mapping[str, Sequence[str]]) 
             if not lines:
                 continue
             epochs = [line['epoch'] for line in lines[0]]
-            look = {'color': style.colour(place), 'lw': 1 + 0.5 * place}
+            look = {'color': style.colour(place), 'lw': 1 + thicker * place}
             for key, ls, words in (('train', '--', ''), ('validation', '-', arm)):
                 errors = [[100 * line[f'{key}/error'] for line in own] for own in lines]
                 label = f'{words} ({_seeds(rows)})' if words else '_'
                 _band(axes, epochs, errors, experiment.plan['level'], label, ls=ls, **look)
         axes.set_title(style.plain(family))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         _done(axes, 'epoch', 'error, % (dashed: training)')
     return figure
 
@@ -137,10 +151,11 @@ def over(
     metric: Callable[[dict[str, Any]], float | None],
     xlabel: str,
     ylabel: str,
+    paper: Sequence[tuple[float, float]] = (),
 ) -> Figure:
     """A metric over a number that differs between arms: {name of a line: [(x, arm), ...]}.
 
-    LeNet's Fig. 5 and 6: test error over the number of training images.
+    LeNet's Fig. 5 and 6: test error over the number of training images. paper: its own points.
     """
     figure = style.canvas(5, 4)
     axes, level = figure.subplots(), experiment.plan['level']
@@ -158,6 +173,8 @@ def over(
             label = f'{name} (n = {min(counts)})'
             look: dict[str, Any] = dict(color=style.colour(place), marker='os^d'[place % 4], ms=5)
             axes.errorbar(xs, means, yerr=room, capsize=3, lw=1.5, label=style.plain(label), **look)
+    if paper:
+        _paper(axes, *paper)
     axes.set_ylim(bottom=0)
     _done(axes, xlabel, ylabel)
     return figure
@@ -297,10 +314,81 @@ def percentiles(experiment: Experiment, arms: Sequence[str], layer: str) -> Figu
             found = _measures(row).get('response_percentiles', {})
             epochs = sorted(found, key=int)
             values = np.array([found[epoch][layer] for epoch in epochs])
-            for column, share in zip(values.T, (15, 50, 85)):
-                axes.plot([int(epoch) for epoch in epochs], column, label=f'{share} %', lw=1.3)
+            for index, share in enumerate((15, 50, 85)):
+                x, colour = [int(epoch) for epoch in epochs], style.colour(index)
+                axes.plot(x, values[:, index], color=colour, lw=1.3, label=f'{share} %')
         axes.set_title(style.plain(arm))
         _done(axes, 'epoch', f'input of the first unit of {layer}')
+    return figure
+
+
+# --- errors by arm -------------------------------------------------------------------------------
+
+
+def error_bars(experiment: Experiment, metrics: Mapping[str, Callable[..., Any]]) -> Figure:
+    """A bar for each arm and metric in percent, {its name: what it is of a row}, from zero."""
+    arms, level = experiment.plan['arms'], experiment.plan['level']
+    figure = style.canvas(5, 1.1 + 0.3 * len(arms) * len(metrics))
+    axes = figure.subplots()
+    counts = {arm: len(finished(experiment, arm)) for arm in arms}
+    high = 0.8 / len(metrics)
+    for place, (name, metric) in enumerate(metrics.items()):
+        for y, arm in enumerate(arms):
+            found = interval(judge.sample(experiment, arm, metric).values.values(), level)
+            if found.n:
+                at = y + high * (place - (len(metrics) - 1) / 2)
+                room = found.high - found.mean if found.n > 1 else None
+                colour, label = style.colour(place), '_' if y else name
+                bar: dict[str, Any] = dict(xerr=room, capsize=3, color=colour, label=label)
+                axes.barh(at, found.mean, 0.9 * high, **bar)
+    names = [
+        style.wrap(f'{arm} (n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{counts[arm]})', 24)
+        for arm in arms
+    ]
+    axes.set_yticks(range(len(arms)), names, fontsize=8)
+    axes.set_ylim(len(arms) - 0.5, -0.5)
+    style.frame_rows(axes)
+    axes.set_xlabel(next(iter(metrics)) + ', %' if len(metrics) == 1 else 'error, %')
+    axes.grid(axis='x', alpha=0.25)
+    if len(metrics) > 1:
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(
+            handles, labels, loc='outside lower center', fontsize=8, frameon=False, ncols=2
+        )
+    return figure
+
+
+def differences(
+    experiment: Experiment, pairs: Mapping[str, tuple[str, str]], paper: float | None
+) -> Figure:
+    """Test error of the second arm minus that of the first, a small dot for each seed, the mean
+    with its interval below: {name of a row: (first arm, second arm)}."""
+    figure = style.canvas(5, 1.2 + 0.6 * len(pairs))
+    axes, names = figure.subplots(), []
+    for y, (name, pair) in enumerate(pairs.items()):
+        one, other = (judge.sample(experiment, arm, judge.test_error).values for arm in pair)
+        apart = [other[seed] - one[seed] for seed in other if seed in one]
+        found, colour = interval(apart, experiment.plan['level']), style.colour(y)
+        axes.plot(apart, [y - 0.15] * len(apart), 'o', color=colour, ms=5, alpha=0.5, mew=0)
+        if apart:
+            room = found.high - found.mean if found.n > 1 else None
+            axes.errorbar(found.mean, y + 0.15, xerr=room, fmt='o', color=colour, capsize=4, lw=1.8)
+        names.append(f'{name} (n = {len(apart)})')
+    axes.axvline(0, color='black', lw=0.8)
+    if paper is not None:
+        _paper(axes, (paper, 0))
+    axes.set_yticks(range(len(pairs)), [style.plain(name) for name in names], fontsize=8)
+    axes.set_ylim(len(pairs) - 0.5, -0.8)
+    style.frame_rows(axes)
+    _done(axes, 'difference in test error, percentage points', '')
+    return figure
+
+
+def arm_errors(experiment: Experiment) -> Figure:
+    """The test error of each arm: its mean with the interval, a faint dot for each seed."""
+    figure = dict(general.panels(experiment))['Test error']
+    (axes,) = figure.axes
+    axes.set_xlim(left=max(0, axes.get_xlim()[0]))  # Student's t knows no least error
     return figure
 
 
@@ -354,7 +442,18 @@ def _dropout(experiment: Experiment) -> Figure:
     return training_curves(experiment, looks, threshold=0.5)
 
 
+def _depths(experiment: Experiment) -> Figure:
+    families = {'plain': 'plain', 'residual': 'resnet'}
+    depths = (20, 32, 56)
+    return depth_curves(
+        experiment, {key: [f'{net}-{depth}' for depth in depths] for key, net in families.items()}
+    )
+
+
 _SIZES = (15_000, 30_000, 54_000)
+# Test errors in per cent with 60,000 images, and with distorted ones too: LeCun 1998, Sec. III-B
+_LENET_1998 = ((60_000, 0.95), (60_000, 0.8))
+_FAMILIES = 'Plain and residual nets, as Fig. 6 of He et al. 2015.'
 PAPERS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
     'L1': (
         'Error of validation images shifted by so many pixels, mean over four directions.',
@@ -389,6 +488,7 @@ PAPERS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
             judge.test_error,
             'training images',
             'test error, %',
+            _LENET_1998,
         ),
     ),
     'A1': (
@@ -425,6 +525,24 @@ PAPERS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
         lambda experiment: rate_curves(
             experiment, [f'norm {norm}' for norm in ('none', 'lrn', 'batch', 'batch+lrn')]
         ),
+    ),
+    'A3d': (
+        'What the lack of overlap adds to the error: dots are seeds.',
+        lambda experiment: differences(
+            experiment,
+            {
+                f'{kind} pooling': (
+                    f'overlapping {kind} pooling',
+                    f'non-overlapping {kind} pooling',
+                )
+                for kind in ('max', 'average')
+            },
+            ledger.CLAIMS['A3d'].value,
+        ),
+    ),
+    'A5a': (
+        'Training error (dashed) and validation error (solid).',
+        lambda experiment: depth_curves(experiment, {'': experiment.plan['arms']}, 0),
     ),
     'A6': (
         'Colour of the filters of conv1 by column, as Fig. 3 of Krizhevsky et al. 2012.',
@@ -466,16 +584,8 @@ PAPERS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
         'What the absence of a branch costs, by block.',
         lambda experiment: branch_map(experiment, 'GoogLeNet'),
     ),
-    'R1': (
-        'Plain and residual nets, as Fig. 6 of He et al. 2015.',
-        lambda experiment: depth_curves(
-            experiment,
-            {
-                'plain': [f'plain-{depth}' for depth in (20, 32, 56)],
-                'residual': [f'resnet-{depth}' for depth in (20, 32, 56)],
-            },
-        ),
-    ),
+    'R1': (_FAMILIES, _depths),
+    'R2': (_FAMILIES, _depths),
     'R3': (
         'Norm of the gradient of each layer before training, with batch norm and without.',
         lambda experiment: by_layer(
@@ -508,6 +618,20 @@ PAPERS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
         ),
     ),
 }
+
+_ERRORS = 'Test error of each arm. Small dots: seeds. Vertical line: the first arm.', arm_errors
+ERRORS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
+    'L1': (
+        'Test error of each net.',
+        lambda experiment: error_bars(experiment, {'test error': judge.test_error}),
+    ),
+    'A5a': (
+        'Test and training error of each arm, on undistorted images.',
+        lambda experiment: error_bars(
+            experiment, {'test error': judge.test_error, 'training error': judge.train_error}
+        ),
+    ),
+} | dict.fromkeys(('L3', 'L5', 'A3b', 'A6', 'V1c', 'V2', 'G2', 'G6', 'G7', 'R5'), _ERRORS)
 
 # --- what rows of other configs say of a claim ----------------------------------------------------
 

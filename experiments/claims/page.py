@@ -12,7 +12,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from experiments import style, tables
-from experiments.claims import figures, ledger, trained, words
+from experiments.claims import drawings, figures, ledger, trained, words
 from experiments.claims.claim import VERDICTS, Claim, Verdict
 from experiments.errors import counted
 from experiments.files import write_whole
@@ -166,12 +166,20 @@ def pictures(
 ) -> list[tuple[str, Figure]]:
     """The figures of a claim, in the form of the paper's where it has one: (caption, figure)."""
     drawn = []
-    if experiment and claim.id in figures.PAPERS:
-        caption, draw = figures.PAPERS[claim.id]
-        drawn.append((caption, draw(experiment)))
+    if claim.id in drawings.DRAWINGS:
+        caption, compute = drawings.DRAWINGS[claim.id]
+        drawn.append((caption, compute()))
+    for known in (figures.PAPERS, figures.ERRORS):
+        if experiment and claim.id in known:
+            caption, draw = known[claim.id]
+            figure = draw(experiment)
+            level = experiment.plan['level']
+            drawn.append((figures.with_intervals(caption, figure, level), figure))
     for config, other in trained.parts(claim).items():
         if config in figures.PARTS and (part := figures.PARTS[config](claim.id, other)):
-            drawn.append(part)
+            caption, figure = part
+            level = other.plan['level']
+            drawn.append((figures.with_intervals(caption, figure, level), figure))
     if experiment and found.low is not None and words.effect(claim, found):
         paper = '' if claim.value is None else " and the paper's value"
         caption = f'The effect with its interval over {found.covers}, beside the margin{paper}.'

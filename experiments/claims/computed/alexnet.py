@@ -1,9 +1,12 @@
 """The claims on AlexNet that are arithmetic or algebra (Krizhevsky et al. 2012)."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 import cnns
 from cnns.alexnet import stem
@@ -40,7 +43,9 @@ MAPS = {
     'fc6': (4096,), 'fc7': (4096,), 'fc8': (1000,),
 }
 # fmt: on
+POOLED = ('lenet5', 'alexnet', 'vgg16')
 VIEWS = 2048  # "increases the size of our training set by a factor of 2048", Sec. 4.1
+MASKS = 300  # of dropout, over which its mean is drawn
 
 
 def a0() -> Verdict:
@@ -102,21 +107,46 @@ def a2b() -> Verdict:
     )
 
 
-def _pools(name: str) -> list[tuple[dict, dict]]:
+def masked(masks: int = MASKS) -> dict[str, tuple[Array, Array]]:
+    """{layer: (its values in inference, their means over so many dropout masks)}.
+
+    Of one image: fc6 behind its dropout [units], and fc8 [classes], which come after a ReLU.
+    """
+    net, variables, images = _small()
+
+    @jax.jit  # in one piece it compiles faster than its operations one by one
+    def train(many):
+        return net.apply(
+            variables,
+            many,
+            train=True,
+            rngs={'dropout': jax.random.key(2)},
+            capture_intermediates=lambda module, _: isinstance(module, nn.Dropout),
+            mutable=['intermediates'],
+        )
+
+    logits, seen = train(jnp.repeat(images[:1], masks, 0))  # each image has masks of its own
+    first = jax.tree.leaves(seen['intermediates'])[0]
+    return {
+        'fc6': (apply(net, variables, images, features='fc6')[0], first.mean(0)),
+        'fc8': (apply(net, variables, images)[0], logits.mean(0)),
+    }
+
+
+def pools(name: str) -> list[tuple[dict, dict]]:
     """(the row before, the pool's row) of every pool of a net without branches."""
     listed = list(rows(name).values())
     return [pair for pair in zip(listed, listed[1:]) if pair[1]['kind'].endswith('pool')]
 
 
 def a3a() -> Verdict:
-    names = ('lenet5', 'alexnet', 'vgg16')
-    pairs = [(b['output'][0], a['output'][0]) for name in names for b, a in _pools(name)]
+    pairs = [(b['output'][0], a['output'][0]) for name in POOLED for b, a in pools(name)]
     area = min((before / after) ** 2 for before, after in pairs)
     slow = rows('googlenet')['inception_4b/pool']  # stride 1
     strided = rows('resnet20')['conv3_1/conv1']
     return settle(
         all(after == before // 2 for before, after in pairs),
-        f'All {len(pairs)} pools of {", ".join(names)} halve the side: at least {area:.2f} times '
+        f'All {len(pairs)} pools of {", ".join(POOLED)} halve the side: at least {area:.2f} times '
         f'smaller maps. It is their stride of 2 that does: the pools '
         f'of stride {slow["stride"][0]} in GoogLeNet keep {slow["output"][0]}, a convolution of '
         f'stride {strided["stride"][0]} in ResNet makes 32 to {strided["output"][0]}.',
@@ -124,18 +154,18 @@ def a3a() -> Verdict:
     )
 
 
-def _most_windows(overlap: bool) -> int:
-    """By how many windows of our pool a pixel is read at most, counted on a map of 8x8."""
-    pool = lambda x: cnns.layers.pool(x[None, :, :, None], 'average', overlap, fast=False).ravel()
-    return int((jax.jacobian(pool)(jnp.ones((8, 8))) != 0).sum(0).max())
+def windows(overlap: bool, side: int = 8) -> np.ndarray:
+    """Which pixels each window of our pool reads, on a square map: bool [k, k, side, side]."""
+    pool = lambda x: cnns.layers.pool(x[None, :, :, None], 'average', overlap, fast=False)
+    return np.asarray(jax.jacobian(pool)(jnp.ones((side, side))) != 0)[0, :, :, 0]
 
 
 def a3c() -> Verdict:
     sizes, overlaps = {}, {}
     for label, name in (('LeNet-5', 'lenet5'), ('AlexNet', 'alexnet')):
-        row = _pools(name)[0][1]
+        row = pools(name)[0][1]
         sizes[label] = row['kernel'][0], row['stride'][0]
-        overlaps[label] = _most_windows(cnns.axes_of(name)['overlap']) > 1
+        overlaps[label] = windows(cnns.axes_of(name)['overlap']).sum((0, 1)).max() > 1
     window, stride = sizes['LeNet-5']
     found = ', '.join(
         f'{label} has window {z}, stride {s} and {"overlaps" if overlaps[label] else "does not"}'
@@ -173,7 +203,8 @@ def a4a() -> Verdict:
     )
 
 
-def _places(size: int, side: int = 256) -> int:
+@functools.cache
+def places(size: int, side: int = 256) -> int:
     """At how many places our random crop can begin along one side, by drawing many."""
     kind = augment.random_crop((side, side, 3), (size, size))
     tops = jax.vmap(lambda key: kind.draw(key)['box'][0])(jax.random.split(jax.random.key(0), 4096))
@@ -181,18 +212,18 @@ def _places(size: int, side: int = 256) -> int:
 
 
 def a5b() -> Verdict:
-    places = {size: _places(size) for size in (224, 227)}
+    found = {size: places(size) for size in (224, 227)}
     trained = augment.augmentation(
         (256, 256, 3), Statistics(np.zeros(3), np.ones(3)), crop='random', size=224, flip=True
     )
     ten = views.views('ten', trained).count
     # The paper counts 32 x 32 x 2, one place fewer along each side than there are
-    counted = {size: 2 * (number - 1) ** 2 for size, number in places.items()}
-    exist = {size: 2 * number**2 for size, number in places.items()}
+    counted = {size: 2 * (number - 1) ** 2 for size, number in found.items()}
+    exist = {size: 2 * number**2 for size, number in found.items()}
     return settle(
         counted[227] == VIEWS,
         f"The paper's {VIEWS:,} = 32 x 32 x 2 is that of crops of 224 from 256; crops of 227 would "
-        f'give {counted[227]:,}. In fact there are {places[224]} x {places[224]} x 2 = '
+        f'give {counted[227]:,}. In fact there are {found[224]} x {found[224]} x 2 = '
         f'{exist[224]:,} views. Its test averages {ten} of them.',
         exist[224],
         correction=counted[224] == VIEWS and ten == 10,
@@ -231,13 +262,22 @@ def a6() -> Verdict:
     )
 
 
-def a7() -> Verdict:
-    sides = {
+CUT = '224, rounded down'
+
+
+def conv1_sides() -> dict[str, int]:
+    """Side of conv1's map in pixels, by the side of the image and the rule of its last window."""
+    return {
         '227': shape('alexnet', 'conv1', 227)[0],
         '224, last window over the edge': shape('alexnet', 'conv1', 224)[0],
         '224, padded by 2': shape('alexnet', 'conv1', 224, conv1_padding=2)[0],
+        CUT: stem(224, 0)[0],
     }
-    cut = stem(224, 0)[0]
+
+
+def a7() -> Verdict:
+    sides = dict(conv1_sides())
+    cut = sides.pop(CUT)
     return settle(
         sides['227'] == 55 and all(side != 55 for rule, side in sides.items() if rule != '227'),
         f'conv1 has maps of {", ".join(f"{side} ({rule})" for rule, side in sides.items())}. Only '

@@ -1,7 +1,10 @@
 """The claims on GoogLeNet that are arithmetic or algebra (Szegedy et al. 2014, Sec. 4, Table 1)."""
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 import cnns
 from experiments.claims.claim import Verdict, settle
@@ -28,6 +31,9 @@ OUTPUTS = {
     '5a': 832,
     '5b': 1024,
 }
+# Top-5 error of one net in per cent, ILSVRC-2012 validation: with 10 crops (AlexNet: Table 2,
+# GoogLeNet: Table 3, ResNet: Table 3), VGG-16 on the whole image at one scale (Table 3)
+TOP5 = {'alexnet': 18.2, 'vgg16': 8.1, 'googlenet': 9.15, 'resnet50': 6.71}
 # Fig. 2b: each branch's layers with their kernels
 BRANCHES = {
     '1x1': (('1x1', 1),),
@@ -37,17 +43,25 @@ BRANCHES = {
 }
 
 
-def _block(name: str, **fields) -> dict[str, dict]:
+def block_rows(name: str, **fields) -> dict[str, dict]:
     """{layer: row} of one block of GoogLeNet, '3a'."""
     prefix = f'inception_{name}/'
     net = rows('googlenet', **fields)
     return {layer.removeprefix(prefix): net[layer] for layer in net if layer.startswith(prefix)}
 
 
+def by_branch(block: dict[str, dict], count: Callable[[dict], int]) -> dict[str, int]:
+    """{branch: the sum of a count over its layers} of the rows of a block."""
+    return {
+        branch: sum(count(block[layer]) for layer, _ in parts if layer in block)
+        for branch, parts in BRANCHES.items()
+    }
+
+
 def g1() -> Verdict:
     wrong = []
     for name, channels in OUTPUTS.items():
-        block = _block(name)
+        block = block_rows(name)
         kernels = {
             branch: tuple(
                 (layer, block[layer]['kernel'][0]) for layer, _ in parts if layer in block
@@ -59,12 +73,9 @@ def g1() -> Verdict:
         layers = sum(map(len, BRANCHES.values()))
         if kernels != BRANCHES or len(block) != layers or sum(widths) != channels:
             wrong.append(name)
-    block = _block('3a')
-    counts = [
-        f'{branch} {sum(block[layer]["parameters"] for layer, _ in parts if layer in block):,}'
-        for branch, parts in BRANCHES.items()
-    ]
-    total = sum(row['parameters'] for row in block.values())
+    own = by_branch(block_rows('3a'), lambda row: row['parameters'])
+    counts = [f'{branch} {count:,}' for branch, count in own.items()]
+    total = sum(own.values())
     return settle(
         not wrong,
         f'{len(OUTPUTS) - len(wrong)} of {len(OUTPUTS)} blocks have the four branches of Fig. 2b '
@@ -74,17 +85,16 @@ def g1() -> Verdict:
     )
 
 
-def _weights(row: dict) -> int:
-    return row['parameters'] - row['output'][-1]  # without the biases
+def weights(row: dict) -> int:
+    """Of a layer, without its biases; a pool has none."""
+    return row['parameters'] - row['output'][-1] if row['kind'] == 'conv' else 0
 
 
 def g2() -> Verdict:
-    block, naive = _block('3a'), _block('3a', block='naive')
-    cost, direct = (
-        sum(_weights(part[layer]) for layer in ('5x5_reduce', '5x5') if layer in part)
-        for part in (block, naive)
-    )
-    whole, flat = (sum(map(_weights, _conv(part))) for part in (block, naive))
+    block, naive = block_rows('3a'), block_rows('3a', block='naive')
+    reduced, plain = (by_branch(part, weights) for part in (block, naive))
+    cost, direct = reduced['5x5'], plain['5x5']
+    whole, flat = sum(reduced.values()), sum(plain.values())
     net = cnns.build('googlenet_32px', fast=False)
     variables = drawn(net, 32)['params']['inception_3a']['5x5_reduce']['conv']
     kernel = np.asarray(variables['kernel'])[0, 0]
@@ -105,10 +115,6 @@ def g2() -> Verdict:
     )
 
 
-def _conv(block):
-    return [row for row in block.values() if row['kind'] == 'conv']
-
-
 def g3() -> Verdict:
     ours, vgg = parameters('googlenet'), parameters('vgg16')
     conv = sum(row['parameters'] for row in rows('vgg16').values() if row['kind'] == 'conv')
@@ -121,14 +127,21 @@ def g3() -> Verdict:
     )
 
 
-def g5() -> Verdict:
+def joined() -> dict[str, tuple[Array, Array]]:
+    """{operation: (it on a sum of two inputs, the sum of it on each)}, for two branches."""
     x, y = ([part, -2 * part[..., :1]] for part in noise(2, 1, 5, 5, 3))
-    joined = lambda branches: jnp.concatenate(branches, -1)  # as the block joins its branches
-    mixed = joined([2 * a - 3 * b for a, b in zip(x, y)])
-    off = largest(2 * joined(x) - 3 * joined(y), mixed)
-    relu = lambda branches: cnns.layers.activate(joined(branches), 'relu')
-    bent = largest(relu(x) + relu(y), relu([a + b for a, b in zip(x, y)]))
-    inside = sum(layer.endswith(('_reduce', '_proj')) for layer in _block('3a'))
+    concat = lambda branches: jnp.concatenate(branches, -1)  # as the block joins its branches
+    relu = lambda branches: cnns.layers.activate(concat(branches), 'relu')
+    mixed = concat([2 * a - 3 * b for a, b in zip(x, y)])
+    return {
+        'concatenation': (mixed, 2 * concat(x) - 3 * concat(y)),
+        'ReLU': (relu([a + b for a, b in zip(x, y)]), relu(x) + relu(y)),
+    }
+
+
+def g5() -> Verdict:
+    off, bent = (largest(apart, whole) for whole, apart in joined().values())
+    inside = sum(layer.endswith(('_reduce', '_proj')) for layer in block_rows('3a'))
     return settle(
         off > 0,
         f'concat(2x - 3y) = 2 concat(x) - 3 concat(y) to {off:g}: concatenation is linear. What is '

@@ -1,5 +1,6 @@
 """The claims on vanishing gradients, at initialisation: V3 (activations) and R3 (batch norm)."""
 
+import functools
 import itertools
 
 import jax
@@ -15,6 +16,7 @@ DEPTHS = (5, 30)  # hidden layers
 ACTIVATIONS = ('sigmoid', 'tanh', 'relu')
 INITIALISERS = ('std 0.01', 'glorot', 'he')
 WIDTH, IMAGES = 128, 16
+NETS, NORMS = ('plain56', 'resnet56'), ('batch', 'none')  # of R3
 VANISHED = 1 / 1000  # of the gradient that enters at the top: less of it at the bottom is none
 
 
@@ -24,6 +26,7 @@ def _loss(logits: Array) -> Array:
     return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], 1).mean()
 
 
+@functools.cache  # for the verdict and its figure
 def signal(depth: int, activation: str, initialiser: str) -> tuple[float, ...]:
     """Norm of the gradient that reaches each hidden layer of an MLP, from the first to the last.
 
@@ -94,6 +97,7 @@ def v3() -> Verdict:
     )
 
 
+@functools.cache
 def kernel_norms(net: str, norm: str, width: int = 8) -> tuple[float, ...]:
     """Norm of the gradient of each 3x3 convolution of a CIFAR net at initialisation, first to last.
 
@@ -122,8 +126,7 @@ def kernel_norms(net: str, norm: str, width: int = 8) -> tuple[float, ...]:
 
 
 def r3() -> Verdict:
-    pairs = itertools.product(('plain56', 'resnet56'), ('batch', 'none'))
-    cases = {(net, norm): kernel_norms(net, norm) for net, norm in pairs}
+    cases = {(net, norm): kernel_norms(net, norm) for net, norm in itertools.product(NETS, NORMS)}
     ratios = {case: norms[0] / norms[-1] for case, norms in cases.items()}
     plain, residual = ratios['plain56', 'batch'], ratios['resnet56', 'batch']
     least = min(min(norms) / norms[-1] for (_, norm), norms in cases.items() if norm == 'batch')

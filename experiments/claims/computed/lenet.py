@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import cnns
 from cnns.lenet import CODES
@@ -91,6 +92,31 @@ def through_c5(images):
             x = apply(module, {'params': variables['params'][layer]}, x)
         outputs[layer] = x
     return net, variables, outputs
+
+
+STEP = 4  # pixels of the image from one place of C5 to the next: the strides of S2 and S4
+
+
+def scores_of(image):
+    """Scores of the ten classes at each place that our LeNet-5 can take on an image.
+
+    image [H, W] of at least 32x32 -> [(H - 32) / STEP + 1, (W - 32) / STEP + 1, 10].
+    """
+    net, variables, outputs = through_c5(image[None, :, :, None])
+    x = outputs['C5']
+    for layer in ('F6', 'OUT'):
+        own = variables['params'][layer]
+        x = x @ own['kernel'] + own['bias']
+        x = cnns.layers.activate(x, net.activation) if layer == 'F6' else x
+    return x[0]
+
+
+def line_of_digits(digits=(3, 1, 4)):
+    """An image of 32 x 32 pixels a digit: its output code, each pixel doubled, on a background of
+    -0.1; ink is 1.175, as in the paper."""
+    codes = np.kron(CODES[list(digits)].reshape(-1, 12, 7), np.ones((1, 2, 2)))
+    fields = np.pad(codes, ((0, 0), (4, 4), (9, 9)), constant_values=-1)
+    return jnp.asarray(np.where(np.hstack(list(fields)) > 0, 1.175, -0.1), jnp.float32)
 
 
 def l7() -> Verdict:

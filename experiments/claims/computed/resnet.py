@@ -11,16 +11,22 @@ def _block(net: str, block: str) -> list[dict]:
     return [table[part] for part in parts if part in table]
 
 
+def blocks() -> dict[str, list[dict]]:
+    return {
+        'bottleneck on 256': _block('resnet50', 'conv2_2'),
+        'two 3x3 on 64': _block('resnet34', 'conv2_2'),  # as Fig. 5 left
+        'two 3x3 on 256': _block('resnet34', 'conv4_2'),  # channels as the bottleneck reads
+    }
+
+
+def weights(block: list[dict]) -> int:
+    """Without biases and batch norm: multiply-adds at one place."""
+    return sum(row['macs'] // (row['output'][0] * row['output'][1]) for row in block)
+
+
 def r6() -> Verdict:
     kernels = lambda block: [row['kernel'][0] for row in block]
-    narrow = _block('resnet34', 'conv2_2')  # 64 channels, as Fig. 5 left
-    wide = _block('resnet34', 'conv4_2')  # 256 channels, as the bottleneck reads
-    bottleneck = _block('resnet50', 'conv2_2')
-
-    def weights(block):
-        """Without biases and batch norm: multiply-adds at one place."""
-        return sum(row['macs'] // (row['output'][0] * row['output'][1]) for row in block)
-
+    bottleneck, narrow, wide = blocks().values()
     small, same, large = map(weights, (bottleneck, narrow, wide))
     channels = bottleneck[-1]['output'][-1], wide[-1]['output'][-1]
     shallow, deep = macs('resnet34'), macs('resnet50')

@@ -1,5 +1,6 @@
 """The claims on VGG that are arithmetic or algebra (Simonyan & Zisserman 2014, Sec. 2.3, 3.2)."""
 
+import functools
 import math
 from fractions import Fraction
 from typing import Any
@@ -47,8 +48,9 @@ def weights(kernels, inputs: int, width: int) -> int:
     return total
 
 
-def seen(count: int, kernel: int = 3) -> int:
-    """Side of the square of pixels on which one unit above `count` convolutions depends."""
+def support(count: int, kernel: int = 3) -> np.ndarray:
+    """Gradient of one unit above `count` convolutions, all of weight 1, by the pixels of an image
+    of ones, two pixels wider on each side than it needs: [side, side]."""
     side = count * (kernel - 1) + 5
 
     def unit(image):
@@ -58,7 +60,13 @@ def seen(count: int, kernel: int = 3) -> int:
             x = apply(module, ones, x)
         return x[0, 2, 2, 0]
 
-    gradient = np.asarray(jax.grad(unit)(jnp.ones((1, side, side, 1))))[0, :, :, 0]
+    return np.asarray(jax.grad(unit)(jnp.ones((1, side, side, 1))))[0, :, :, 0]
+
+
+def seen(count: int, kernel: int = 3) -> int:
+    """Side of the square of pixels on which one unit above `count` convolutions depends; 0 if they
+    are no square."""
+    gradient = support(count, kernel)
     ends = [np.flatnonzero(gradient.any(axis)) for axis in (0, 1)]
     down, across = (int(end[-1] - end[0] + 1) for end in ends)
     return down if down == across and gradient.astype(bool).sum() == down**2 else 0
@@ -78,9 +86,14 @@ def v1a() -> Verdict:
     )
 
 
-def v1b() -> Verdict:
+def break_even() -> tuple[int, int, int]:
+    """(a, b, c): one 11x11 has a D N weights, five 3x3 have b D N + c N^2."""
     one, first = weights([11], 1, 1), weights([3], 1, 1)
-    rest = weights([3] * 5, 1, 1) - first
+    return one, first, weights([3] * 5, 1, 1) - first
+
+
+def v1b() -> Verdict:
+    one, first, rest = break_even()
     ratio = Fraction(one - first, rest)
 
     def saves(depth, width):
@@ -107,12 +120,21 @@ def v1b() -> Verdict:
     )
 
 
-def v4() -> Verdict:
+@functools.cache
+def both_heads() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores of a narrow VGG-11 with a fully connected and with a convolutional head, [1000] each,
+    of one image of 224x224; and those of the latter on one of 384x384, [6, 6, 1000]."""
     fields = dict(column='A', widths=(2, 2, 2, 2, 4), units=8, fast=False)
     dense, sliding = (cnns.build('vgg11', head=head, **fields) for head in cnns.vgg.HEADS[:2])
-    variables, images = drawn(dense, 224), noise(1, 224, 224, 3)
-    scores = apply(dense, variables, images)
-    off = largest(apply(sliding, variables, images), scores)
+    variables, image = drawn(dense, 224), noise(1, 224, 224, 3)
+    scores = [apply(net, variables, image)[0] for net in (dense, sliding)]
+    larger = apply(sliding, variables, noise(1, 384, 384, 3), features='fc8')[0]
+    return np.asarray(scores[0]), np.asarray(scores[1]), np.asarray(larger)
+
+
+def v4() -> Verdict:
+    scores, slid, _ = both_heads()
+    off = largest(slid, scores)
     counts = {head: parameters('vgg16', head=head) for head in cnns.vgg.HEADS[:2]}
     maps = [
         shape('vgg11', 'fc8', side, head='convolutional', widths=(1,) * 5, units=1)[0]
