@@ -85,7 +85,13 @@ def _without_dropout(method, args, kwargs, context):
 def _norms(tree):
     """{layer: norm of its kernel}, in the order of the tree."""
     flat = {path: leaf for path, leaf in flatten_dict(tree).items() if path[-1] == 'kernel'}
-    return {_layer(path): jnp.linalg.norm(leaf.ravel()) for path, leaf in flat.items()}
+    return {_layer(path): _norm(leaf) for path, leaf in flat.items()}
+
+
+def _norm(leaf):
+    """Of a gradient as small as float32 has: the squares of those below 1e-19 would be zero."""
+    largest = jnp.abs(leaf).max()
+    return largest * jnp.linalg.norm(leaf.ravel() / jnp.where(largest > 0, largest, 1))
 
 
 def _layer(path: tuple[str, ...]) -> str:

@@ -74,6 +74,18 @@ class Dropping(layers.Net):
         return layer.dense('fc2', x, 10, linear=True)
 
 
+def test_the_norm_of_a_gradient_whose_squares_are_below_float32_is_not_zero():
+    net, variables, images, labels = made(**MLP)
+    small = jax.tree.map(lambda leaf: leaf, variables)
+    small['params']['fc2']['kernel'] = small['params']['fc2']['kernel'] * 1e-25
+    at_once = of(measures.gradient_norms, net, small, images, labels)['fc1']
+    # the logits, and so the softmax, are those of a zero kernel: the gradient is in proportion
+    small['params']['fc2']['kernel'] = small['params']['fc2']['kernel'] * 1e10
+    assert 0 < at_once < 1e-20
+    other = of(measures.gradient_norms, net, small, images, labels)['fc1']
+    np.testing.assert_allclose(at_once * 1e10, other, rtol=1e-5)
+
+
 def test_gradient_norms_are_without_dropout_and_with_the_statistics_of_the_batch():
     _, _, images, labels = made(**MLP)
     net = Dropping(channels=1)

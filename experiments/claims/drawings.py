@@ -470,7 +470,7 @@ DRAWINGS: dict[str, tuple[str, Callable[[], Figure]]] = {
     'V1b': ('Where five 3x3 convolutions have fewer weights than one 11x11.', v1b),
     'V3': (
         'Norm of the gradient at each of 30 layers of an MLP before training, on noise. Lines end '
-        'where its square is below the least float32.',
+        'at 1e-30: float32 holds little below.',
         v3,
     ),
     'V4': (

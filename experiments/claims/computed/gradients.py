@@ -42,7 +42,12 @@ def signal(depth: int, activation: str, initialiser: str) -> tuple[float, ...]:
         variables = jax.tree.map(lambda leaf: leaf / 10, variables)
     gradient = jax.grad(lambda v: _loss(apply(net, v, images)))(variables)['params']
     biases = [gradient[f'fc{number}']['bias'] for number in range(1, depth + 1)]
-    return tuple(float(jnp.linalg.norm(bias)) for bias in biases)
+    return tuple(map(_norm, biases))
+
+
+def _norm(leaf: Array) -> float:
+    """In float64: the squares of a gradient below 1e-19 would be zero in float32."""
+    return float(np.linalg.norm(np.asarray(leaf, float)))
 
 
 def per_layer(norms: tuple[float, ...]) -> float:
@@ -122,7 +127,7 @@ def kernel_norms(net: str, norm: str, width: int = 8) -> tuple[float, ...]:
         for path, leaf in jax.tree_util.tree_leaves_with_path(gradient[name])
         if path[-1].key == 'kernel'
     ]
-    return tuple(float(jnp.linalg.norm(kernel)) for kernel in kernels)
+    return tuple(map(_norm, kernels))
 
 
 def r3() -> Verdict:
