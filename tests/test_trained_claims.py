@@ -318,6 +318,8 @@ def test_a_factorial_has_its_say_on_each_of_its_fields(monkeypatch):
     monkeypatch.setattr(trained, 'stored', {'ablate_all.py:small': made}.get)
     found = ledger.verdict(ledger.CLAIMS['A3b'])
     assert 'with tanh and ReLU: ' in found.text and 'pool max - average: -1.0' in found.text
+    (picture,) = page.pictures(ledger.CLAIMS['A3b'], found, None)
+    assert ', without the sigmoid.' in picture[0]
     # an arm has no row, so that there are no effects
     lacking = made._replace(rows=made.rows[5:])
     monkeypatch.setattr(trained, 'stored', {'ablate_all.py:small': lacking}.get)

@@ -659,7 +659,10 @@ def _effects(claim: str, experiment: Experiment) -> Part:
     found = [one for one in trained.effects_of(experiment) if field in one.fields]
     if not found:
         return None
-    caption = f'Effects of {field}, over all settings of the other fields. {title}.'
+    without = (
+        ', without the sigmoid' if any('sigmoid' in arm for arm in experiment.plan['arms']) else ''
+    )
+    caption = f'Effects of {field}, over all settings of the other fields. {title}{without}.'
     return caption, general.effects(found, experiment.plan['level'])
 
 
