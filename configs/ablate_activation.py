@@ -19,7 +19,7 @@ The paper names neither its initialisation nor its learning rates. The one of cu
 for ReLU and for inputs of that size, so both are shown.
 
 Measured with 'small', 5 seeds (experiments/stored/README.md): to 25 % tanh needs 0.98 times as many
-steps as ReLU, [0.84, 1.01]; to 10 % only tanh gets. At these learning rates, chosen for speed, ReLU
+steps as ReLU, [0.83, 1.02]; to 10 % only tanh gets. At these learning rates, chosen for speed, ReLU
 has a test error 2.0 points lower.
 """
 
