@@ -5,7 +5,7 @@
 The claim under test: two columns that read each other's maps in few layers lower the top-1 error by
 1.7 points and the top-5 error by 1.2, against one column of half the width; the filters of the two
 become different, one set for colour and one without, in every run (Krizhevsky et al. 2012, Sec.
-3.2, 3.5 and 6.1, Fig. 3). The colour of each filter of conv1 is a measure of every run.
+3.2, 3.5 and 6.1, Fig. 3). The filters of conv1 and their colour are measures of every run.
 
     arm                              groups   widths (small)
     two columns                      2        24, 64, 96, 96, 64
@@ -58,7 +58,7 @@ def get_config(arg='small'):
     config.train.epochs = 10 if arg == 'small' else 60
     config.protocol.rates = (0.003, 0.01, 0.03)
     config.protocol.widen = 2
-    config.measure.names = ('colour_index',)
+    config.measure.names = ('colour_index', 'first_filters')
     return config
 
 

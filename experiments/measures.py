@@ -22,6 +22,7 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnns import layers
+from experiments.preprocess.augment import permuted
 
 MEASURES: dict[str, Callable] = {}
 SHIFTS = range(6)  # pixels
@@ -205,6 +206,13 @@ def shift_errors(net, variables, images, labels):
 
 
 @measure
+def permuted_error(net, variables, images, labels):
+    """Error of the images as they are, and with all pixels in another, fixed order."""
+    found = {'whole': images, 'permuted': permuted(images)}
+    return {name: _error(net, variables, own, labels) for name, own in found.items()}
+
+
+@measure
 def branch_errors(net, variables, images, labels):
     """Error with one branch of a block at zero, for each branch of each block; 'whole' without."""
     flat = flatten_dict(variables['params'])
@@ -246,8 +254,20 @@ def colour_index(net, variables, images, labels):
     The share of a filter's squared weights that is left after the mean over its input channels is
     taken away: a filter that is the same for red, green and blue has 0.
     """
+    layer, kernel = _first_kernel(variables)
+    colour = kernel - kernel.mean(2, keepdims=True)
+    return {layer: (colour**2).sum((0, 1, 2)) / (kernel**2).sum((0, 1, 2))}
+
+
+@measure
+def first_filters(net, variables, images, labels):
+    """Weights of the first-layer filters, [filters, height, width, channels] (AlexNet, Fig. 3)."""
+    layer, kernel = _first_kernel(variables)
+    return {layer: jnp.moveaxis(kernel, -1, 0)}
+
+
+def _first_kernel(variables) -> tuple[str, jax.Array]:
+    """Name and kernel [height, width, in, out] of the first convolution."""
     flat = flatten_dict(variables['params'])
     path = next(path for path, leaf in flat.items() if path[-1] == 'kernel' and leaf.ndim == 4)
-    kernel = flat[path]
-    colour = kernel - kernel.mean(2, keepdims=True)
-    return {_layer(path): (colour**2).sum((0, 1, 2)) / (kernel**2).sum((0, 1, 2))}
+    return _layer(path), flat[path]

@@ -280,7 +280,12 @@ def test_curves_are_solid_without_and_dashed_with_what_is_tested(name, arms, thr
 def test_the_colours_of_two_columns_are_drawn_for_each_seed():
     arms = {'two columns': (30, colours(0.1, 0.6)), 'one column, equal width': (29, colours(0, 0))}
     _, draw = figures.PAPERS['A6']
-    axes, _ = draw(experiment(arms)).axes
+    tiles, axes, _ = draw(experiment(arms)).axes
+    picture = tiles.get_images()[0].get_array()  # six filters of 2x2, a frame of 1, a gap of 2
+    assert picture.shape == (3 + 2 + 3, 3 * 3, 3)
+    np.testing.assert_array_equal(picture[0, 0], [0, 0.5, 1])
+    np.testing.assert_array_equal(picture[2:5], 1)
+    np.testing.assert_array_equal(picture[:, 2], 1)
     first, second, *others = axes.get_lines()
     np.testing.assert_allclose(first.get_xydata(), [[0, 0.1]] * 3)
     np.testing.assert_allclose(second.get_ydata(), [0.6] * 3)

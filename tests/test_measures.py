@@ -260,10 +260,26 @@ def test_a_grey_filter_has_no_colour_and_one_of_opposite_colours_is_all_colour()
     got = measures.colour_index(net, variables, images, labels)['conv1']
     assert got.shape == (kernel.shape[-1],)
     np.testing.assert_allclose(got[:3], [0, 1, 2 / 5], atol=1e-6)
+    filters = measures.first_filters(net, variables, images, labels)['conv1']
+    np.testing.assert_array_equal(filters[1], kernel[..., 1])
+
+
+def test_the_error_of_permuted_images_is_that_of_the_pixel_that_comes_to_the_same_place():
+    images = np.zeros((25, 5, 5, 1), np.float32)
+    images.reshape(25, 25)[np.arange(25), np.arange(25)] = 1  # each lights another pixel
+    got = measures.permuted_error(Corner(), {}, images, np.ones(25, np.int64))
+    # Corner sees one pixel, so that one image is right; after any permutation, too
+    assert {name: float(value) for name, value in got.items()} == pytest.approx(
+        {'whole': 24 / 25, 'permuted': 24 / 25}
+    )
+    order = np.random.default_rng(0).permutation(25)
+    right = np.flatnonzero(order[12] == np.arange(25))  # pixel (2, 2) is the twelfth
+    one = measures.permuted_error(Corner(), {}, images[right], np.array([1]))
+    assert float(one['permuted']) == 0 and float(one['whole']) == float(right[0] != 12)
 
 
 def test_every_measure_says_what_it_is_in_one_line():
-    assert len(measures.MEASURES) == 10
+    assert len(measures.MEASURES) == 12
     for name in measures.MEASURES:
         assert 20 < len(measures.first_line(name)) < 100
 

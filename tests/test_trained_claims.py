@@ -551,7 +551,9 @@ def test_branches_that_differ_by_chance_alone_are_not_called_different(monkeypat
 
 
 def colours(first, second):
-    return {'measures': {'colour_index': {'10': {'conv1': [first] * 3 + [second] * 3}}}}
+    found = {'colour_index': {'10': {'conv1': [first] * 3 + [second] * 3}}}
+    filters = [[[[0.0, 0.5, 1.0]] * 2] * 2] * 6
+    return {'measures': found | {'first_filters': {'10': {'conv1': filters}}}}
 
 
 def test_columns_are_compared_at_each_size_and_by_the_colour_of_their_halves(monkeypatch):

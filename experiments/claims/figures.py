@@ -4,6 +4,7 @@ Axes, line styles and order are those of the paper's figure where it has one; th
 is a grey diamond. Bands and bars are intervals over seeds; the legend says how many.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -274,11 +275,17 @@ def branch_map(experiment: Experiment, arm: str) -> Figure:
 
 
 def colours_by_half(experiment: Experiment, arms: Sequence[str]) -> Figure:
-    """Colour of the filters of conv1, those of the first column and of the second, a line of dots
-    for each seed (AlexNet, Fig. 3)."""
-    figure = style.canvas(4 * len(arms), 3.6)
-    for axes, arm in zip(figure.subplots(1, len(arms), sharey=True, squeeze=False)[0], arms):
+    """Filters of conv1, those of the first column above those of the second, of the first seed of
+    the first arm; then their colour, a line of dots for each seed (AlexNet, Fig. 3)."""
+    figure = style.canvas(4 * (1 + len(arms)), 3.6)
+    tiles, *others = figure.subplots(1, 1 + len(arms))
+    tiles.set_axis_off()
+    for axes, arm in zip(others, arms):
         rows = {s: row for s, row in finished(experiment, arm).items() if _measures(row)}
+        if axes is others[0] and rows:
+            seed, row = next(iter(rows.items()))
+            tiles.imshow(_tiled(np.array(_last(row, 'first_filters')['conv1'])))
+            tiles.set_title(style.plain(f'{arm}, seed {seed}'))
         for place, row in enumerate(rows.values()):
             colours = np.array(_last(row, 'colour_index')['conv1'])
             for half, values in enumerate(np.array_split(colours, 2)):
@@ -292,6 +299,22 @@ def colours_by_half(experiment: Experiment, arms: Sequence[str]) -> Figure:
         if rows:
             axes.legend(fontsize=8, frameon=False, loc='upper center', ncols=2)
     return figure
+
+
+def _tiled(filters: np.ndarray) -> np.ndarray:
+    """Filters [n, h, w, 3] as one picture, each from its least to its largest weight, white around
+    it; the second half of the filters begins a new line, lower down."""
+    low, high = (end(filters, (1, 2, 3), keepdims=True) for end in (np.min, np.max))
+    scaled = (filters - low) / np.maximum(high - low, 1e-12)
+    framed = np.pad(scaled, ((0, 0), (0, 1), (0, 1), (0, 0)), constant_values=1)
+    blocks, columns = [], math.ceil(len(filters) ** 0.5)
+    for half in np.array_split(framed, 2):
+        for first in range(0, len(half), columns):
+            line = half[first : first + columns]
+            empty = np.ones((columns - len(line), *line.shape[1:]))
+            blocks.append(np.concatenate([*line, *empty], axis=1))
+        blocks.append(np.ones_like(blocks[-1][:2]))
+    return np.concatenate(blocks[:-1])
 
 
 def percentiles(experiment: Experiment, arms: Sequence[str], layer: str) -> Figure:
@@ -545,7 +568,7 @@ PAPERS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
         lambda experiment: depth_curves(experiment, {'': experiment.plan['arms']}, 0),
     ),
     'A6': (
-        'Colour of the filters of conv1 by column, as Fig. 3 of Krizhevsky et al. 2012.',
+        'Filters of conv1 by column, and their colour, as Fig. 3 of Krizhevsky et al. 2012.',
         lambda experiment: colours_by_half(experiment, ('two columns', 'one column, equal width')),
     ),
     'V3': (
