@@ -138,6 +138,12 @@ def test_a_correction_stands_below_its_sentence_in_the_table(pairs):
     assert 'td small { display: block; color: var(--c666666); }' in text
 
 
+def test_what_the_notes_lack_stands_below_the_heading_of_the_paper(pairs):
+    for title, words in ledger.LACKS.items():
+        assert f'<h2>{title}</h2>\n<p>{markup.escape(words)}</p>' in page.html(pairs)
+        assert f'### {title}\n\n{words}' in page.markdown(pairs)
+
+
 def test_the_page_needs_no_network_and_defines_its_colours(pairs):
     text = page.html(pairs)
     assert not re.findall(r'(?:src|href)="(?!#)', text.replace('xlink:href', ''))

@@ -586,6 +586,13 @@ SECTIONS = {
     'GoogLeNet': GOOGLENET,
     'ResNet': RESNET,
 }
+# What the notes lack, or misspell, beside the errors in their claims
+LACKS = {
+    'VGG': 'The notes have no table of the layers: it is in cnns/vgg.py.',
+    'GoogLeNet': 'The notes write "GoogleLeNet", have no table of the layers (it is in '
+    'cnns/googlenet.py), and name a picture that is lost.',
+    'ResNet': "The notes have this heading alone. The claims are the paper's.",
+}
 CLAIMS = {claim.id: claim for claims in SECTIONS.values() for claim in claims}
 
 

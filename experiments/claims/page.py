@@ -76,6 +76,8 @@ def markdown(pairs: Pairs) -> str:
     for title, claims in ledger.SECTIONS.items():
         if own := [pair for pair in pairs if pair[0] in claims]:
             text.append(f'\n### {title}\n\n')
+            if title in ledger.LACKS:
+                text.append(f'{tables.as_markdown(ledger.LACKS[title])}\n\n')
             text += [f'- {_line(*pair)}\n' for pair in own]
     return ''.join(text)
 
@@ -96,8 +98,8 @@ def html(pairs: Pairs) -> str:
     kinds = ', '.join(f'{counts[kind]} {kind}' for kind in VERDICTS if counts[kind])
     body = [
         '<h1>What the notes claim, and what was found</h1>',
-        f'<p>{len(pairs)} claims: {escape(kinds)}. Intervals are 95 % over seeds unless they say '
-        'otherwise. An effect inside the margin, which is declared before the runs, counts as '
+        f'<p>{len(pairs)} claims: {escape(kinds)}. Intervals are 95 % over seeds, corrected for '
+        'the comparisons of the experiment, unless they say otherwise. An effect inside the margin, which is declared before the runs, counts as '
         'nothing. Each claim has its figure, its command and its data below.</p>',
         _table(pairs),
     ]
@@ -105,6 +107,8 @@ def html(pairs: Pairs) -> str:
         own = [pair for pair in pairs if pair[0] in claims]
         if own:
             body.append(f'<h2>{escape(title)}</h2>')
+            if title in ledger.LACKS:
+                body.append(f'<p>{escape(ledger.LACKS[title])}</p>')
             body += [_claim(*pair) for pair in own]
     page = '\n'.join(body)
     colours = style.variables(page + STYLE + _STYLE)
