@@ -100,7 +100,8 @@ def html(pairs: Pairs) -> str:
         '<h1>What the notes claim, and what was found</h1>',
         f'<p>{len(pairs)} claims: {escape(kinds)}. Intervals are 95 % over seeds, corrected for '
         'the comparisons of the experiment, unless they say otherwise. An effect inside '
-        'the margin, which is declared before the runs, counts as nothing. Each claim has its figure, its command and its data below.</p>',
+        'the margin, which is declared before the runs, counts as nothing. Each claim has its '
+        'figure, its command and its data below.</p>',
         _table(pairs),
     ]
     for title, claims in ledger.SECTIONS.items():
