@@ -14,7 +14,7 @@ read before this step, on CIFAR-10.
               of standard deviation 0.01 (AlexNet's), Glorot's, He's; with and without batch norm.
               Plain and residual nets of 56 layers, with and without it.
 
-    argument  width of the nets of 56 layers   images measured   of
+    argument  width of the nets of 56 layers   images measured   training images
     small     8                                100               1,000
     full      16                               500               5,000
 

@@ -6,7 +6,8 @@ The claim under test: responses of residual layers are smaller than those of pla
 deeper the residual net, the less each of its layers changes the signal. Drawn is the standard
 deviation of the responses of each 3x3 layer, behind batch norm and before the activation, of
 plain-20, plain-56, ResNet-20, ResNet-56 and ResNet-110 (He et al. 2015, Sec. 4.2, Fig. 7). Here it
-is a measure of each run, after the last epoch.
+is a measure of each run, after the last epoch. ablate_depth.py has it too, of all nets but
+ResNet-110.
 
     argument   width of conv1   images                     epochs
     small      8                15,000, scaled to 16x16    16

@@ -92,7 +92,8 @@ def _norms(tree):
 def _norm(leaf):
     """Of a gradient as small as float32 has: the squares of those below 1e-19 would be zero."""
     largest = jnp.abs(leaf).max()
-    return largest * jnp.linalg.norm(leaf.ravel() / jnp.where(largest > 0, largest, 1))
+    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    return scale * jnp.linalg.norm(leaf.ravel() / scale)
 
 
 def _layer(path: tuple[str, ...]) -> str:

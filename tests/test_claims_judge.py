@@ -188,7 +188,8 @@ def test_a_ratio_that_is_not_resolved_says_how_many_seeds_would_resolve_it():
     spreads = [
         np.var(np.log([times(row) for row in arm]), ddof=1) for arm in (FAST, runs(*scattered))
     ]
-    about = 2 * np.mean(spreads) / math.log(1.25) ** 2 * (1.96 + 0.84) ** 2
+    # the variance of a median is pi / 2 times that of a mean
+    about = math.pi / 2 * 2 * np.mean(spreads) / math.log(1.25) ** 2 * (1.96 + 0.84) ** 2
     count = int(found.text.split('a ratio of 1.25 takes about ')[1].split(' seeds')[0])
     assert about < count < about + 3
     # of runs that never get there no spread is known
@@ -196,12 +197,45 @@ def test_a_ratio_that_is_not_resolved_says_how_many_seeds_would_resolve_it():
     assert 'seeds an arm' not in judge.ratio(claim(1.25), made, 'relu', 'tanh', times).text
 
 
+def test_the_seeds_of_a_ratio_find_the_margin_with_the_stated_power():
+    rng, found, words = np.random.default_rng(8), 0, 'takes about '
+    scattered = [{'took': own} for own in (40.0, 90.0, 50.0, 70.0, 60.0)]
+    took, own = lambda row: row['took'], claim(1.25, unit='times')
+    text = judge.ratio(own, experiment({'a': scattered, 'b': scattered}), 'a', 'b', took).text
+    n = int(text.split(words)[1].split(' seeds')[0])
+    spread = np.std(np.log([row['took'] for row in scattered]), ddof=1)
+    for _ in range(200):
+        times = {arm: rng.lognormal(math.log(by), spread, n) for arm, by in (('a', 1), ('b', 1.25))}
+        arms = {arm: [{'took': one} for one in values] for arm, values in times.items()}
+        found += judge.ratio(own, experiment(arms), 'a', 'b', took).verdict == 'supported'
+    assert 0.7 < found / 200 < 0.9, (found, n)
+
+
+def test_where_there_are_seeds_enough_for_the_margin_those_of_the_effect_seen_are_said():
+    b = [20.2, 20.0, 20.22, 19.98, 20.15]
+    found = judge.difference(claim(0.25), experiment({'a': LOW, 'b': b}), 'a', 'b')
+    assert found.verdict == 'not resolved', found
+    assert f'To find {found.effect:.3g} percentage points takes about' in found.text
+
+
+def test_a_ratio_of_values_is_not_one_of_times_and_no_run_that_diverged_counts():
+    value, own = lambda row: row['took'], claim(1.1, unit='times')
+    arms = {'a': [{'took': 1.0}] * 5, 'b': [{'took': 2.0}] * 5}
+    found = judge.ratio(own, experiment(arms), 'a', 'b', value, of_times=False)
+    assert found.verdict == 'supported' and found.text.startswith('b has 2.00 times the value of a')
+    arms['b'] = [{'took': 2.0}] * 4 + ['diverged']
+    found = judge.ratio(own, experiment(arms), 'a', 'b', value, of_times=False)
+    assert found.verdict == 'not resolved' and '4 of 5 runs of b' in found.text
+    one = experiment({'a': arms['a'][:1], 'b': arms['a'][:1]})
+    assert judge.ratio(own, one, 'a', 'b', value).text == 'too few seeds.'
+
+
 def test_rows_without_what_a_time_is_read_off_leave_a_ratio_open():
     times = lambda row: steps_to_error(row, 0.25)
     lacking = [*SLOW[:4], {'test/error': 0.2, 'train/error': 0.1}]
     made = experiment({'relu': FAST, 'tanh': lacking})
     found = judge.ratio(claim(1.25, unit='times'), made, 'relu', 'tanh', times)
-    assert found.verdict == 'not resolved' and '1 runs of tanh have no such value' in found.text
+    assert found.verdict == 'not resolved' and '1 run of tanh has no such value' in found.text
 
 
 def test_a_learning_rate_at_the_edge_of_its_grid_leaves_a_ratio_open():
@@ -310,4 +344,4 @@ def test_runs_that_learned_nothing_are_named_and_no_seeds_are_asked_for():
 def test_a_row_without_a_number_leaves_a_claim_open(row):
     made = experiment({'a': LOW, 'b': [*HIGH[:4], row]})
     found = judge.difference(claim(), made, 'a', 'b')
-    assert found.verdict == 'not resolved' and '1 runs of b have no such value' in found.text
+    assert found.verdict == 'not resolved' and '1 run of b has no such value' in found.text

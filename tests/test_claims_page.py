@@ -380,12 +380,14 @@ def test_test_errors_are_dots_with_intervals_from_zero_at_the_least(name):
 def test_a_caption_says_what_bands_and_intervals_cover_where_there_are_any():
     made = experiment({'relu': (20, curve(10) | {'epochs': 4, 'steps': 80})})
     caption, draw = figures.PAPERS['A1']
-    assert figures.with_intervals(caption, draw(made), 0.95).endswith('Bands: 95 % over seeds.')
+    assert figures.with_intervals(caption, draw(made), 0.95).endswith(
+        'Bands: 95 % over seeds, each alone.'
+    )
     alone = made._replace(rows=made.rows[:1])
     assert figures.with_intervals(caption, draw(alone), 0.95) == caption
     caption, draw = figures.PAPERS['A3d']
     text = figures.with_intervals(caption, draw(experiment(POOLS)), 0.9)
-    assert text.endswith('Intervals: 90 % over seeds.')
+    assert text.endswith('Intervals: 90 % over seeds, each alone.')
 
 
 @pytest.mark.parametrize('middle', [4.0, None])

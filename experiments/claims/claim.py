@@ -28,8 +28,8 @@ class Verdict(NamedTuple):
 class Claim(NamedTuple):
     """One sentence of the notes, and how it is judged.
 
-    What can be computed has `compute`; what has to be trained has `config` and, once its rule is
-    written, `judge`. Some claims have a computed half, which decides, and a trained one.
+    What can be computed has `compute`; what has to be trained has `config`, and a rule in
+    trained.py. Some claims have a computed half, which decides, and a trained one.
     """
 
     id: str  # 'A1', as in the ledger of the notes
@@ -42,7 +42,6 @@ class Claim(NamedTuple):
     direction: int = 0  # +1: the claim says the effect is above zero (or 1 of a ratio); -1: below
     config: str = ''  # the config that measures it, 'ablate_pooling.py:small'; '' if none trains
     compute: Callable[[], Verdict] | None = None  # for what is computed
-    judge: Callable[..., Verdict] | None = None  # rows of the experiment -> Verdict
     facts: Callable[[], str] | None = None  # what is computed beside a trained claim, a sentence
     correction: str = ''  # what the notes have wrong, said beside the sentence
     value: float | None = None  # the paper's own, in the unit of the effect, if it has one

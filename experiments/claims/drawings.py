@@ -250,7 +250,7 @@ def v1a() -> Figure:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(matplotlib.ticker.MaxNLocator(5, integer=True))
     panels[0].set_ylabel('pixel')
-    label = 'gradient, of its largest'
+    label = 'share of the largest gradient'
     figure.colorbar(panels[0].images[0], ax=panels, label=label, shrink=0.8)
     return figure
 
@@ -289,7 +289,7 @@ def v3() -> Figure:
     for place, activation in enumerate(gradients.ACTIVATIONS):
         for ls, initialiser in zip((':', '--', '-'), gradients.INITIALISERS):
             norms = np.array(gradients.signal(depth, activation, initialiser))
-            norms[norms < 1e-30] = np.nan  # float32 keeps no more
+            norms[norms < 1e-30] = np.nan  # well above the least float32
             look: dict[str, Any] = dict(color=style.colour(place), ls=ls, lw=1.5)
             axes.plot(range(1, depth + 1), norms, label=f'{activation}, {initialiser}', **look)
     axes.set_yscale('log')
@@ -445,7 +445,7 @@ DRAWINGS: dict[str, tuple[str, Callable[[], Figure]]] = {
     'A0': ('Top-5 errors of ILSVRC 2012, as cited in Table 2 of Krizhevsky et al. 2012.', a0),
     'A2b': (
         'One image: inference against the mean over dropout masks, behind one dropout (fc6) and at '
-        f'the end (fc8). {_RANDOM} Grey line: the same.',
+        f'the end (fc8). {_RANDOM} Grey line: both are equal.',
         a2b,
     ),
     'A3a': ('Maps before and behind every pool; the arrow points at the smaller map.', a3a),
@@ -470,20 +470,20 @@ DRAWINGS: dict[str, tuple[str, Callable[[], Figure]]] = {
     'V1b': ('Where five 3x3 convolutions have fewer weights than one 11x11.', v1b),
     'V3': (
         'Norm of the gradient at each of 30 layers of an MLP before training, on noise. Lines end '
-        'at 1e-30: float32 holds little below.',
+        'at 1e-30.',
         v3,
     ),
     'V4': (
         'Both heads of a narrow VGG-11 on one image, and the scores of the convolutional head on a '
-        f'larger one. {_RANDOM} Grey line: the same.',
+        f'larger one. {_RANDOM} Grey line: both are equal.',
         v4,
     ),
     'G1': ('Parameters of the nine blocks by branch.', g1),
     'G2': ('Weights of block 3a by branch, with its reductions and without.', g2),
     'G3': ('Our parameters, and the top-5 error of the papers: 10 crops, VGG-16 at one scale.', g3),
     'G5': (
-        'Concatenation of two branches: the sum of the two is that of their sum. ReLU is not '
-        'additive. Grey line: the same.',
+        'Across: the operation on a sum of two inputs. Up: the sum of the operation on each. '
+        'Concatenation lies on the grey line, where both are equal; ReLU does not.',
         g5,
     ),
     'R3': ('Norm of the gradient of each convolution before training, on noise.', r3),

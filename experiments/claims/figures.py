@@ -50,8 +50,12 @@ def with_intervals(caption: str, figure: Figure, level: float) -> str:
     """The caption, and what the bands and intervals of the figure cover, if it has any."""
     bands = any(isinstance(one, PolyCollection) for ax in figure.axes for one in ax.collections)
     bars = any(isinstance(one, ErrorbarContainer) for ax in figure.axes for one in ax.containers)
-    drawn = ' and '.join(['bands'] * bands + ['intervals'] * bars)
-    return f'{caption} {drawn.capitalize()}: {percent(level)} over seeds.' if drawn else caption
+    drawn = ' and '.join(['bands'] * bands + ['intervals'] * (bars and 'Intervals' not in caption))
+    return (
+        f'{caption} {drawn.capitalize()}: {percent(level)} over seeds, each alone.'
+        if drawn
+        else caption
+    )
 
 
 def _done(axes: Axes, xlabel: str, ylabel: str) -> None:
@@ -281,9 +285,13 @@ def colours_by_half(experiment: Experiment, arms: Sequence[str]) -> Figure:
     tiles, *others = figure.subplots(1, 1 + len(arms))
     tiles.set_axis_off()
     for axes, arm in zip(others, arms):
-        rows = {s: row for s, row in finished(experiment, arm).items() if _measures(row)}
-        if axes is others[0] and rows:
-            seed, row = next(iter(rows.items()))
+        rows = {
+            seed: row
+            for seed, row in finished(experiment, arm).items()
+            if 'colour_index' in _measures(row)
+        }
+        seed, row = next(iter(rows.items()), (0, {}))
+        if axes is others[0] and 'first_filters' in _measures(row):
             tiles.imshow(_tiled(np.array(_last(row, 'first_filters')['conv1'])))
             tiles.set_title(style.plain(f'{arm}, seed {seed}'))
         for place, row in enumerate(rows.values()):
@@ -473,6 +481,12 @@ def _depths(experiment: Experiment) -> Figure:
     )
 
 
+def _responses(experiment: Experiment, nets: Sequence[str]) -> Figure:
+    words = 'response_deviations', 'standard deviation'
+    return by_layer(experiment, nets, *words, lambda layer: '/conv' in layer)
+
+
+_NETS = ('plain-20', 'plain-56', 'resnet-20', 'resnet-56')
 _SIZES = (15_000, 30_000, 54_000)
 # Test errors in per cent with 60,000 images, and with distorted ones too: LeCun 1998, Sec. III-B
 _LENET_1998 = ((60_000, 0.95), (60_000, 0.8))
@@ -550,7 +564,7 @@ PAPERS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
         ),
     ),
     'A3d': (
-        'What the lack of overlap adds to the error: dots are seeds.',
+        'What the lack of overlap adds to the error. Dots: seeds, which are paired.',
         lambda experiment: differences(
             experiment,
             {
@@ -626,13 +640,7 @@ PAPERS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
     ),
     'R4': (
         'Standard deviation of the responses behind batch norm, as Fig. 7 of He et al. 2015.',
-        lambda experiment: by_layer(
-            experiment,
-            ('plain-20', 'plain-56', 'resnet-20', 'resnet-56'),
-            'response_deviations',
-            'standard deviation',
-            lambda layer: '/conv' in layer,
-        ),
+        lambda experiment: _responses(experiment, _NETS),
     ),
     'R7': (
         'Training error of the first steps without a warm-up (solid) and with it.',
@@ -682,10 +690,12 @@ def _effects(claim: str, experiment: Experiment) -> Part:
     found = [one for one in trained.effects_of(experiment) if field in one.fields]
     if not found:
         return None
-    without = (
-        ', without the sigmoid' if any('sigmoid' in arm for arm in experiment.plan['arms']) else ''
+    left = len(trained.without_sigmoid(experiment)) < len(experiment.plan['arms'])
+    without = ', without the sigmoid' if left else ''
+    caption = f'Effects of {field}, over all settings of the other fields. {title}{without}. '
+    caption += (
+        'Intervals: 95 % over seeds; thick: each alone, thin: of all effects together (Holm).'
     )
-    caption = f'Effects of {field}, over all settings of the other fields. {title}{without}.'
     return caption, general.effects(found, experiment.plan['level'])
 
 
@@ -695,4 +705,8 @@ PARTS: dict[str, Callable[[str, Experiment], Part]] = {
     trained.STANDARDISED: _standardised,
     trained.POOLING: _effects,
     trained.FACTORIAL: _effects,
+    trained.RESPONSES: lambda claim, experiment: (
+        'The same, with ResNet-110 (He et al. 2015, Fig. 7).',
+        _responses(experiment, (*_NETS, 'resnet-110')),
+    ),
 }

@@ -31,6 +31,7 @@ from experiments.claims.claim import (
     Claim,
     Verdict,
 )
+from experiments.errors import counted
 from experiments.report import family, statistics
 from experiments.report.family import LEAST, Comparison
 from experiments.report.images import by_image
@@ -97,7 +98,7 @@ def sample(experiment: Experiment, arm: str, metric: Callable[[Row], float | Non
     elif len(values) < planned:
         trouble = f'{len(values)} of {planned} runs of {arm} have finished'
     elif len(known) < len(values):
-        trouble = f'{len(values) - len(known)} runs of {arm} have no such value'
+        trouble = _lacks(len(values) - len(known), arm)
     else:
         trouble = edge(experiment, arm)
     return Sample(known, trouble, f'{stuck} of {planned} runs of {arm}' if stuck else '')
@@ -178,18 +179,27 @@ def difference(
     if trouble:
         verdict, text = NOT_RESOLVED, f'{text} {trouble}.'
     elif verdict == NOT_RESOLVED and margin and not stuck:
-        words = f'{margin:g} {claim.unit}'
-        text += _needed(own.deviation, margin, found.level, own.paired, claim.direction, words)
+        text += _needed(own, margin, found.level, claim)
     return Verdict(verdict, text, own.effect, own.low, own.high, own.n, data, 'seeds')
 
 
-def _needed(
-    deviation: float, margin: float, level: float, paired: bool, direction: int, words: str
-) -> str:
-    """How many seeds would find an effect of the margin's size, or that there is none."""
-    count = statistics.seeds_needed(deviation, margin, level, paired, not direction)
-    what = words if direction else f'that the effect is below {words}'
-    return f' To find {what} takes about {count:,} seeds an arm.'
+def _needed(own: statistics.Difference, margin: float, level: float, claim: Claim) -> str:
+    """How many seeds would find an effect of the margin's size, or that there is none.
+
+    Where there are as many already, those that would find the effect seen, which is smaller then.
+    Sizes of ratios are their logarithms.
+    """
+    for size in (margin, abs(own.effect)):
+        same = not claim.direction and size == margin
+        count = statistics.seeds_needed(own.deviation, size, level, own.paired, same) if size else 0
+        if count > own.n:
+            number = f'{math.exp(size) if claim.unit == "times" else size:.3g}'
+            unit = claim.unit.removesuffix('s') if number == '1' else claim.unit
+            what = f'a ratio of {number}' if claim.unit == 'times' else f'{number} {unit}'
+            if same:
+                what = f'that the effect is below {what}'
+            return f' To find {what} takes about {count:,} seeds an arm.'
+    return ''
 
 
 def _interval(own: statistics.Difference) -> str:
@@ -207,9 +217,17 @@ def _method(found: Comparison) -> str:
 
 
 def ratio(
-    claim: Claim, experiment: Experiment, a: str, b: str, times: Callable[[Row], float | None]
+    claim: Claim,
+    experiment: Experiment,
+    a: str,
+    b: str,
+    times: Callable[[Row], float | None],
+    of_times: bool = True,
 ) -> Verdict:
     """The verdict on how many times as long arm b takes as arm a; None is a run that never does.
+
+    of_times: or, if not, on how many times as large its value is. A run that diverged never gets
+    to a training error, but has no value.
 
     claim.margin is a factor above 1: a ratio between 1 / margin and margin counts as nothing. A
     bootstrap has no p value for Holm's procedure, so the interval is Bonferroni's, over the plan's
@@ -220,19 +238,20 @@ def ratio(
     for arm in (a, b):
         rows = arm_rows(experiment, arm, 'final')
         # a run that diverged never reached the threshold either
-        ended = [row for row in rows if row['status'] in ('done', 'diverged')]
+        ended = [row for row in rows if row['status'] in ('done', 'diverged')[: 1 + of_times]]
         known = [row for row in ended if row['status'] == 'diverged' or _has(times, row)]
         arms.append([times(row) if row['status'] == 'done' else None for row in known])
         planned = len(seeds_of(experiment, arm))
         if len(known) < len(ended):
-            troubles.append(f'{len(ended) - len(known)} runs of {arm} have no such value')
+            troubles.append(_lacks(len(ended) - len(known), arm))
         elif len(ended) < planned:
             troubles.append(f'{len(ended)} of {planned} runs of {arm} have finished')
         elif edge(experiment, arm):
             troubles.append(edge(experiment, arm))
     least = min(map(len, arms))
     if least < LEAST:
-        return Verdict(NOT_RESOLVED, f'{troubles[0]}.', seeds=least, data=data)
+        text = troubles[0] if troubles else 'too few seeds'
+        return Verdict(NOT_RESOLVED, f'{text}.', seeds=least, data=data)
     level = experiment.plan['level']
     family = {frozenset(pair) for pair in experiment.plan.get('comparisons', ())} | {
         frozenset((a, b))
@@ -243,7 +262,9 @@ def ratio(
     with np.errstate(divide='ignore'):
         low, high = np.log([found.low, found.high])
     verdict = decided(low, high, margin, claim.direction)
-    text = _took(found, a, b)
+    text = _took(
+        found, a, b, 'takes {} times as long as' if of_times else 'has {} times the value of'
+    )
     if len(family) > 1 and 0 < found.effect < math.inf:
         text += f' (alone {_bounds(statistics.times_ratio(arms[0], arms[1], level))})'
     text += '.'
@@ -253,16 +274,23 @@ def ratio(
     if troubles:
         verdict, text = NOT_RESOLVED, f'{text} {troubles[0]}.'
     elif verdict == NOT_RESOLVED and margin and not any(found.censored):
-        spreads = [np.var(np.log(arm), ddof=1) for arm in arms]
-        words = f'a ratio of {claim.margin:g}'
-        text += _needed(math.sqrt(np.mean(spreads)), margin, own, False, claim.direction, words)
+        # the variance of a median is pi / 2 times that of a mean
+        spread = math.sqrt(math.pi / 2 * np.mean([np.var(np.log(arm), ddof=1) for arm in arms]))
+        logs = statistics.Difference(
+            math.log(found.effect), low, high, math.nan, least, False, math.nan, spread
+        )
+        text += _needed(logs, margin, own, claim)
     return Verdict(
         verdict, text, _finite(found.effect), _finite(found.low), _finite(found.high), least, data,
         'seeds',
     )  # fmt: skip
 
 
-def _took(found: statistics.Ratio, a: str, b: str) -> str:
+def _lacks(count: int, arm: str) -> str:
+    return f'{counted(count, "run")} of {arm} {"has" if count == 1 else "have"} no such value'
+
+
+def _took(found: statistics.Ratio, a: str, b: str, words: str) -> str:
     """A ratio in words; 0, infinity and nan are of arms whose median run never got there."""
     never = 'the median run of {} never got there, that of {} did'
     if math.isnan(found.effect):
@@ -273,7 +301,7 @@ def _took(found: statistics.Ratio, a: str, b: str) -> str:
     if not found.effect:
         bound = f': at most {found.high:.2f} times as long' if 0 < found.high < math.inf else ''
         return never.format(a, b) + bound
-    return f'{b} takes {found.effect:.2f} times as long as {a}, {_bounds(found)}'
+    return f'{b} {words.format(f"{found.effect:.2f}")} {a}, {_bounds(found)}'
 
 
 def _bounds(found: statistics.Ratio) -> str:

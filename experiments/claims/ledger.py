@@ -536,7 +536,7 @@ RESNET = (
         'Responses of residual layers are smaller than those of plain ones, and shrink with depth.',
         'He 2015, Sec. 4.2, Fig. 7',
         'standard deviation of the responses of plain-20 over that of ResNet-20, behind batch '
-        'norm, mean of the layers, after training; also depths 32 and 56',
+        'norm, mean of the layers, after training; also ResNet-56 over ResNet-20',
         'times',
         'no value: drawn in Fig. 7',
         margin=1.1,

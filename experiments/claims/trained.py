@@ -4,6 +4,8 @@ A rule takes the claim and the experiment of its config, and gives a verdict (ju
 comparison of a claim has its effect; the others are said beside it.
 """
 
+import functools
+import itertools
 import re
 import statistics
 from collections.abc import Callable
@@ -12,7 +14,7 @@ from pathlib import Path
 from configs import base
 from experiments.claims import judge
 from experiments.claims.claim import NOT_RESOLVED, Claim, Verdict
-from experiments.claims.computed.gradients import per_layer
+from experiments.claims.computed.gradients import ACTIVATIONS, DEPTHS, per_layer
 from experiments.errors import UserError
 from experiments.plan.config import read_config
 from experiments.plan.runs import steps_to_error
@@ -24,7 +26,6 @@ from experiments.report.summary import finished
 from experiments.workdir import Experiment, default_folder, read_experiment
 
 STORED = Path(__file__).parent.parent / 'stored'
-_ACTIVATION = 'model.activation'
 THRESHOLDS = (0.5, 0.4, 0.3, 0.25, 0.1)  # training errors of A1; the paper's is 0.25
 
 Rule = Callable[[Claim, Experiment], Verdict]
@@ -54,6 +55,13 @@ def stored(config: str) -> Experiment | None:
     """The experiment of a config, or None where there is none."""
     if not exists(config) or not ((folder := folder_of(config)) / 'plan.json').is_file():
         return None
+    files = [path for name in ('plan.json', 'results.jsonl') if (path := folder / name).is_file()]
+    return _read(folder, *(path.stat().st_mtime_ns for path in files))
+
+
+@functools.cache
+def _read(folder: Path, *times: int) -> Experiment | None:
+    """The experiment whose files have these times: several claims share one, and one note."""
     try:
         return read_experiment(folder)
     except UserError as error:  # the plan of a run that has just begun
@@ -197,15 +205,23 @@ def effects_of(experiment: Experiment) -> list[tests.Effect]:
     Without the sigmoid, where other activations are there: with LRN some of its runs learn nothing
     or little, and their spread hides every other effect.
     """
-    done = {arm: finished(experiment, arm) for arm in experiment.plan['arms']}
-    own = {arm: next(iter(rows.values()), {}).get('overrides', {}) for arm, rows in done.items()}
-    done = {arm: rows for arm, rows in done.items() if own[arm].get(_ACTIVATION) != 'sigmoid'}
+    done = {arm: finished(experiment, arm) for arm in without_sigmoid(experiment)}
     return factorial.effects(done, experiment.plan['level'])
+
+
+def without_sigmoid(experiment: Experiment) -> list[str]:
+    """The arms whose activation is not set to sigmoid."""
+    rows = {
+        arm: next(iter(finished(experiment, arm).values()), {}) for arm in experiment.plan['arms']
+    }
+    given = {arm: row.get('overrides', {}).get('model.activation') for arm, row in rows.items()}
+    return [arm for arm, activation in given.items() if activation != 'sigmoid']
 
 
 def _effects(experiment: Experiment, field: str) -> Verdict:
     """The effects of a field in a full factorial, in words: see report/factorial.py."""
-    lines = factorial.lines(effects_of(experiment), experiment.plan['level'], field)
+    arms = f'{len(without_sigmoid(experiment))} arms'
+    lines = factorial.lines(effects_of(experiment), experiment.plan['level'], field, arms)
     return Verdict('', f'{lines[0]} {"; ".join(lines[1:])}.' if lines else '')
 
 
@@ -352,16 +368,22 @@ def _flow(experiment: Experiment, arm: str) -> list[list[float]]:
 
 def v3(claim: Claim, experiment: Experiment) -> Verdict:
     """By what a layer multiplies the gradient on images instead of noise, and with batch norm."""
-    said = []
-    for activation in ('sigmoid', 'tanh', 'relu'):
-        for initialiser in ('gaussian_0.01', 'glorot', 'he'):
-            arms = [f'30 layers, {activation}, {initialiser}, norm {n}' for n in ('none', 'batch')]
-            runs = [_flow(experiment, arm) for arm in arms]
+    texts = []
+    for depth in DEPTHS:
+        said = []
+        for activation, initialiser in itertools.product(
+            ACTIVATIONS, ('gaussian_0.01', 'glorot', 'he')
+        ):
+            kind = f'{depth} layers, {activation}, {initialiser}'
+            runs = [_flow(experiment, f'{kind}, norm {norm}') for norm in ('none', 'batch')]
             if all(runs):
                 pair = [statistics.fmean(per_layer(tuple(norms)) for norms in own) for own in runs]
                 said.append(f'{activation}, {initialiser}: {pair[0]:.2f} and {pair[1]:.2f}')
-    text = 'On CIFAR-10, in 30 layers, without and with batch norm a layer multiplies by: '
-    return Verdict('', f'{text}{"; ".join(said)}.' if said else 'The rows hold no finished run.')
+        texts += [f'in {depth} layers {"; ".join(said)}'] * bool(said)
+    text = 'On CIFAR-10, without and with batch norm, a layer multiplies the gradient by: '
+    return Verdict(
+        '', f'{text}{". And ".join(texts)}.' if texts else 'The rows hold no finished run.'
+    )
 
 
 def r3(claim: Claim, experiment: Experiment) -> Verdict:
@@ -466,16 +488,22 @@ def r2(claim: Claim, experiment: Experiment) -> Verdict:
     return _beside(found, _said('Training error', train))
 
 
+def _response(row: judge.Row) -> float:
+    """Mean standard deviation of the responses of the 3x3 layers."""
+    layers = judge.values_of(row, 'response_deviations')
+    return statistics.fmean(value for name, value in layers.items() if '/conv' in name)
+
+
 def r4(claim: Claim, experiment: Experiment) -> Verdict:
     """Mean standard deviation of the responses of the 3x3 layers, plain over residual."""
-
-    def mean(row: judge.Row) -> float:
-        layers = judge.values_of(row, 'response_deviations')
-        return statistics.fmean(value for name, value in layers.items() if '/conv' in name)
-
-    found = judge.ratio(claim, experiment, 'resnet-20', 'plain-20', mean)
-    deeper = judge.ratio(claim, experiment, 'resnet-56', 'resnet-20', mean)
+    found = judge.ratio(claim, experiment, 'resnet-20', 'plain-20', _response, of_times=False)
+    deeper = judge.ratio(claim, experiment, 'resnet-56', 'resnet-20', _response, of_times=False)
     return _beside(found, deeper)
+
+
+def _r4_deeper(claim: Claim, experiment: Experiment) -> Verdict:
+    """The deepest net of Fig. 7, too."""
+    return judge.ratio(claim, experiment, 'resnet-110', 'resnet-56', _response, of_times=False)
 
 
 def r5(claim: Claim, experiment: Experiment) -> Verdict:
@@ -549,6 +577,7 @@ FACTORIAL = 'ablate_all.py:small'
 POOLING = 'ablate_pooling.py:fashion_mnist'
 STANDARDISED = 'ablate_normalization.py:small_standardised'
 BATCHNORM = 'batchnorm_mnist.py:full'
+RESPONSES = 'responses.py:small'
 _LARGER = 'In LeNet-5 on Fashion-MNIST, 54,000 images'
 _LENET = 'In LeNet-5 on Fashion-MNIST, 20,000 images, with tanh and ReLU'
 PARTS: dict[str, dict[str, Rule]] = {
@@ -562,12 +591,18 @@ PARTS: dict[str, dict[str, Rule]] = {
         BATCHNORM: _a4c_mnist,
         FACTORIAL: _of_field('norm', _LENET),
     },
+    'R4': {RESPONSES: _r4_deeper},
 }
 
 
 def parts(claim: Claim) -> dict[str, Experiment]:
-    """{config: its stored experiment} of what else says something of a claim."""
-    found = {config: stored(config) for config in PARTS.get(claim.id, {})}
+    """{config: its stored experiment} of what else says something of a claim.
+
+    A claim that is judged at the full scale leaves out what is of the small one.
+    """
+    full = ':full' in claim.config
+    configs = [one for one in PARTS.get(claim.id, {}) if not (full and ':small' in one)]
+    found = {config: stored(config) for config in configs}
     return {config: experiment for config, experiment in found.items() if experiment}
 
 

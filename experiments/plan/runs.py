@@ -379,9 +379,10 @@ def wider(rates: Iterable[float], chosen: float | None) -> float | None:
 def training_curve(row: dict[str, Any]) -> list[tuple[float, float]]:
     """(step, training error) of a row: the mean over one epoch of steps, at the middle of these.
 
-    An epoch ends at every point of 'train/curve'. A single point is lower or higher by its place in
-    an epoch: the net saw the images of the first batches half an epoch ago on average, those of the
-    last ones one and a half, and has forgotten more of them.
+    The first is at half an epoch; there is one for every point of 'train/curve' from the end of the
+    first epoch on. A single point is lower or higher by its place in an epoch: the net saw the
+    images of the first batches half an epoch ago on average, those of the last ones one and a half,
+    and has forgotten more of them.
 
     Raises:
       KeyError: the row has no curve.

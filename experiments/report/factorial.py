@@ -81,10 +81,12 @@ def effects(
     ]
 
 
-def lines(found: Sequence[Effect], level: float, field: str = '') -> list[str]:
+def lines(
+    found: Sequence[Effect], level: float, field: str = '', arms: str = 'all arms'
+) -> list[str]:
     """The effects on the test error in sentences: all main effects, and interactions that hold.
 
-    field: those of this one alone.
+    field: those of this one alone; arms: which the effects are of.
     """
     if not found:
         return []
@@ -92,7 +94,7 @@ def lines(found: Sequence[Effect], level: float, field: str = '') -> list[str]:
     held = [one for one in own if len(one.fields) > 1 and one.p < 1 - level]
     rest = sum(len(one.fields) > 1 for one in own) - len(held)
     texts = [
-        f'Effects on the test error, in percentage points, over all arms (least squares, the seed '
+        f'Effects on the test error, in percentage points, over {arms} (least squares, the seed '
         f'as a block), with {100 * level:g} % intervals; these and p are corrected over '
         f'{len(found)} effects (Holm):'
     ]

@@ -128,7 +128,7 @@ def g3() -> Verdict:
 
 
 def joined() -> dict[str, tuple[Array, Array]]:
-    """{operation: (it on a sum of two inputs, the sum of it on each)}, for two branches."""
+    """{operation on two branches: (it on a sum of two inputs, the same sum of it on each)}."""
     x, y = ([part, -2 * part[..., :1]] for part in noise(2, 1, 5, 5, 3))
     concat = lambda branches: jnp.concatenate(branches, -1)  # as the block joins its branches
     relu = lambda branches: cnns.layers.activate(concat(branches), 'relu')

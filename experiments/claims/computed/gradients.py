@@ -52,7 +52,7 @@ def _norm(leaf: Array) -> float:
 
 def per_layer(norms: tuple[float, ...]) -> float:
     """By what each layer multiplies the gradient on its way down, the geometric mean."""
-    left = [norm for norm in norms if norm > 1e-30]  # float32 keeps no more
+    left = [norm for norm in norms if norm > 1e-30]  # well above the least float32
     return (left[0] / left[-1]) ** (1 / (len(left) - 1))
 
 
