@@ -22,7 +22,6 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnns import layers
-from experiments.preprocess.augment import permuted
 
 MEASURES: dict[str, Callable] = {}
 SHIFTS = range(6)  # pixels
@@ -209,7 +208,10 @@ def shift_errors(net, variables, images, labels):
 @measure
 def permuted_error(net, variables, images, labels):
     """Error of the images as they are, and with all pixels in another, fixed order."""
-    found = {'whole': images, 'permuted': permuted(images)}
+    pixels = images.reshape(len(images), -1, images.shape[-1])
+    order = jax.random.permutation(jax.random.key(0), pixels.shape[1])
+    moved = pixels[:, order].reshape(images.shape)
+    found = {'whole': images, 'permuted': moved}
     return {name: _error(net, variables, own, labels) for name, own in found.items()}
 
 
