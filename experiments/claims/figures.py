@@ -33,9 +33,16 @@ def _seeds(rows: Rows) -> str:
     return f'n = {len(rows)}'
 
 
-def _band(axes: Axes, x, values, level: float, label: str, **look: Any) -> None:
-    """A line through the means of values [seeds, points], with its interval where there is one."""
+def _band(
+    axes: Axes, x, values, level: float, label: str, log: bool = False, /, **look: Any
+) -> None:
+    """A line through the means of values [seeds, points], with its interval where there is one.
+
+    log: those of the logarithms.
+    """
+    values = np.log10(values) if log else values
     found = np.array([interval(column, level)[:3] for column in np.transpose(values)])
+    found = 10**found if log else found
     (line,) = axes.plot(x, found[:, 0], label=style.plain(label), **look)
     if len(values) > 1:
         axes.fill_between(x, found[:, 1], found[:, 2], color=line.get_color(), alpha=0.18, lw=0)
@@ -240,17 +247,23 @@ def by_layer(
             continue
         own = [row['measures'][name].get(epoch) or _last(row, name) for row in rows.values()]
         layers = [layer for layer in trained.in_order(own[0]) if keep(layer)]
-        values = [[found[layer] for layer in layers] for found in own]
-        x = np.linspace(0, 1, len(layers)) if len(arms) > 1 else range(1, len(layers) + 1)
+        values = np.array([[found[layer] for layer in layers] for found in own], float)
+        x = np.linspace(0, 1, len(layers)) if len(arms) > 1 else np.arange(1, len(layers) + 1)
         ls = '--' if arm.startswith('plain') else '-'
-        label = f'{arm}, {len(layers)} layers ({_seeds(rows)})'
+        label = arm.removeprefix('30 layers, ') if log else f'{arm}, {len(layers)} layers'
         look = {'color': style.colour(place), 'ls': ls, 'lw': 1.4}
-        _band(axes, x, values, experiment.plan['level'], label, **look)
+        if log:  # a norm of zero ends the line
+            known = (values > 0).all(0)
+            x, values = x[known], values[:, known]
+        _band(axes, x, values, experiment.plan['level'], f'{label} ({_seeds(rows)})', log, **look)
+    _done(axes, 'depth of the layer, from the first to the last', ylabel)
     if log:
         axes.set_yscale('log')
+        if legend := axes.get_legend():
+            legend.remove()
+            figure.legend(loc='outside lower center', fontsize=8, frameon=False, ncols=2)
     else:
         axes.set_ylim(bottom=0)
-    _done(axes, 'depth of the layer, from the first to the last', ylabel)
     return figure
 
 

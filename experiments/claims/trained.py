@@ -14,7 +14,7 @@ from pathlib import Path
 from configs import base
 from experiments.claims import judge
 from experiments.claims.claim import NOT_RESOLVED, Claim, Verdict
-from experiments.claims.computed.gradients import ACTIVATIONS, DEPTHS, per_layer
+from experiments.claims.computed.gradients import ACTIVATIONS, DEPTHS
 from experiments.errors import UserError
 from experiments.plan.config import read_config
 from experiments.plan.runs import steps_to_error
@@ -367,20 +367,29 @@ def _flow(experiment: Experiment, arm: str) -> list[list[float]]:
 
 
 def v3(claim: Claim, experiment: Experiment) -> Verdict:
-    """By what a layer multiplies the gradient on images instead of noise, and with batch norm."""
+    """Norms of the gradient on images instead of noise, of the weights, and with batch norm.
+
+    Of the weights, since those are what the gradient trains: it is small in all layers alike where
+    the signal shrinks on its way up as the gradient does on its way down.
+    """
     texts = []
     for depth in DEPTHS:
         said = []
-        for activation, initialiser in itertools.product(
-            ACTIVATIONS, ('gaussian_0.01', 'glorot', 'he')
-        ):
-            kind = f'{depth} layers, {activation}, {initialiser}'
-            runs = [_flow(experiment, f'{kind}, norm {norm}') for norm in ('none', 'batch')]
+        for kind in itertools.product(ACTIVATIONS, ('gaussian_0.01', 'glorot', 'he')):
+            name = ', '.join(kind)
+            runs = [
+                _flow(experiment, f'{depth} layers, {name}, norm {n}') for n in ('none', 'batch')
+            ]
             if all(runs):
-                pair = [statistics.fmean(per_layer(tuple(norms)) for norms in own) for own in runs]
-                said.append(f'{activation}, {initialiser}: {pair[0]:.2f} and {pair[1]:.2f}')
+                ends = [(min(map(min, own)), max(map(max, own))) for own in runs]
+                said.append(
+                    f'{name} ' + ', '.join(f'{low:.0e} to {high:.0e}' for low, high in ends)
+                )
         texts += [f'in {depth} layers {"; ".join(said)}'] * bool(said)
-    text = 'On CIFAR-10, without and with batch norm, a layer multiplies the gradient by: '
+    text = (
+        'On CIFAR-10 the least and the largest norm of the gradient of the weights of a hidden '
+        'layer are, without batch norm and with it: '
+    )
     return Verdict(
         '', f'{text}{". And ".join(texts)}.' if texts else 'The rows hold no finished run.'
     )
@@ -395,6 +404,8 @@ def r3(claim: Claim, experiment: Experiment) -> Verdict:
             if runs:
                 least = statistics.median(min(norms) / norms[-1] for norms in runs)
                 said.append(f'{least:.2g} ({net}, norm {norm})')
+            elif f'{net}, norm {norm}' in experiment.plan['arms']:
+                said.append(f'unknown ({net}, norm {norm}: no run ended)')
     text = 'On CIFAR-10 the least gradient of a convolution is so many times that of the last: '
     return Verdict('', f'{text}{", ".join(said)}.' if said else 'The rows hold no finished run.')
 

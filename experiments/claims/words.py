@@ -100,6 +100,11 @@ def _seeds(experiment: Experiment) -> str:
     own = {arm: _span([*finished(experiment, arm)]) for arm in experiment.plan['arms']}
     if len({*own.values()}) == 1:
         return f'{own.popitem()[1]} of each arm'
+    usual = max([*own.values()], key=[*own.values()].count)
+    others = [f'{arm} {seeds}' for arm, seeds in own.items() if seeds != usual]
+    count = len(own) - len(others)
+    if count > 2:
+        return '; '.join([f'{usual} of {count} arms', *others])
     return '; '.join(f'{arm} {seeds}' for arm, seeds in own.items())
 
 
