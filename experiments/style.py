@@ -7,6 +7,7 @@ import os
 import re
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -81,6 +82,19 @@ def frame_rows(axes: Axes) -> None:
     for side in ('top', 'right', 'left'):
         axes.spines[side].set_visible(False)
     axes.tick_params(axis='y', length=0)
+
+
+def finish(axes: Axes, xlabel: str, ylabel: str = '', legend: bool = True, **where: Any) -> None:
+    """Names of the axes, a faint grid, and a legend, if asked for, of what has a label.
+
+    where: keywords of the legend.
+    """
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
+    if legend and axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8, frameon=False, **where)
 
 
 def check_ending(path: str | os.PathLike) -> None:

@@ -47,6 +47,11 @@ class Claim(NamedTuple):
     value: float | None = None  # the paper's own, in the unit of the effect, if it has one
 
 
+def unit_of(number: str, unit: str) -> str:
+    """The unit behind a number: 'percentage point' behind '1', but 'times' behind any."""
+    return unit.removesuffix('s') if number == '1' and unit != 'times' else unit
+
+
 def settle(
     sentence: Any, text: str, effect: Any = None, correction: Any = False, data: str = ''
 ) -> Verdict:

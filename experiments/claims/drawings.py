@@ -23,15 +23,6 @@ from experiments.style import GREY
 DIVERGING, SEQUENTIAL = 'PuOr', 'cividis'  # colour-blind safe
 
 
-def _done(axes: Axes, xlabel: str, ylabel: str = '', legend: bool = True, **where) -> None:
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
-    axes.grid(alpha=0.25)
-    axes.set_axisbelow(True)
-    if legend and axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8, frameon=False, **where)
-
-
 def _by_row(axes: Axes, names: Sequence[str]) -> None:
     """A named row for each bar, from the top to the bottom."""
     axes.set_yticks(range(len(names)), [style.wrap(name, 32) for name in names], fontsize=8)
@@ -65,7 +56,7 @@ def _layers(net: str, marked: Sequence[str] = (), paper: dict[str, int] | None =
     _by_row(axes, names)
     axes.set_xscale('log')
     axes.set_xlim(1, 50 * max(row['parameters'] for row in table.values()))
-    _done(axes, 'parameters', loc='lower right')
+    style.finish(axes, 'parameters', loc='lower right')
     return figure
 
 
@@ -105,7 +96,7 @@ def a0() -> Figure:
         axes.text(error + 0.4, y, f'{error:g}', va='center', fontsize=8)
     _by_row(axes, list(known))
     axes.set_xlim(0, 1.15 * max(known.values()))
-    _done(axes, 'top-5 error, %')
+    style.finish(axes, 'top-5 error, %')
     return figure
 
 
@@ -118,7 +109,7 @@ def a2b() -> Figure:
         look: dict[str, Any] = dict(color=style.colour(place), ms=(4, 7)[place], alpha=0.7, mew=0)
         axes.plot(once, mean, 'os'[place], label=label, **look)
     _same(axes, *(values for pair in found.values() for values in pair))
-    _done(axes, 'in inference, all units', f'mean over {alexnet.MASKS} dropout masks')
+    style.finish(axes, 'in inference, all units', f'mean over {alexnet.MASKS} dropout masks')
     return figure
 
 
@@ -141,7 +132,7 @@ def a3a() -> Figure:
     axes.set_xscale('log', base=2)
     axes.xaxis.set_major_formatter('{x:g}')
     axes.set_xlim(3, 400)
-    _done(axes, 'side of the map before and behind the pool, pixels')
+    style.finish(axes, 'side of the map before and behind the pool, pixels')
     return figure
 
 
@@ -199,7 +190,7 @@ def a5b() -> Figure:
     axes.set_xlim(-6, image + 6)
     axes.set_ylim(image + 6, -6)
     axes.set_aspect('equal')
-    _done(axes, 'pixel', 'pixel', loc='center')
+    style.finish(axes, 'pixel', 'pixel', loc='center')
     return figure
 
 
@@ -215,7 +206,7 @@ def a6() -> Figure:
         y = np.arange(len(layers)) + 0.4 * place - 0.2
         axes.barh(y, values, 0.38, color=style.colour(place), label=words)
     _by_row(axes, layers)
-    _done(axes, 'multiply-adds of one image, millions', loc='lower right')
+    style.finish(axes, 'multiply-adds of one image, millions', loc='lower right')
     return figure
 
 
@@ -229,7 +220,7 @@ def a7() -> Figure:
     _by_row(axes, list(sides))
     axes.set_xlim(min(sides.values()) - 1, max(sides.values()) + 1)
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
-    _done(axes, "side of conv1's map, pixels", loc='lower right')
+    style.finish(axes, "side of conv1's map, pixels", loc='lower right')
     return figure
 
 
@@ -278,7 +269,7 @@ def v1b() -> Figure:
     axes.text(150, 150, 'five 3x3 have\nfewer weights', fontsize=9)
     axes.set_xlim(-4, depth[-1])
     axes.set_ylim(0, notes[-1])
-    _done(axes, 'channels in, D', 'channels out, N', loc='upper left')
+    style.finish(axes, 'channels in, D', 'channels out, N', loc='upper left')
     return figure
 
 
@@ -293,7 +284,7 @@ def v3() -> Figure:
             look: dict[str, Any] = dict(color=style.colour(place), ls=ls, lw=1.5)
             axes.plot(range(1, depth + 1), norms, label=f'{activation}, {initialiser}', **look)
     axes.set_yscale('log')
-    _done(axes, 'layer, from the first to the last', 'norm of the gradient', legend=False)
+    style.finish(axes, 'layer, from the first to the last', 'norm of the gradient', legend=False)
     figure.legend(loc='outside lower center', fontsize=8, frameon=False, ncols=3)
     return figure
 
@@ -305,7 +296,7 @@ def v4() -> Figure:
     left.plot(dense, sliding, 'o', color=style.colour(0), ms=3, alpha=0.6, mew=0, rasterized=True)
     _same(left, dense)
     left.set_title(f'224x224: {len(dense):,} classes', fontsize=9)
-    _done(left, 'score, fully connected head', 'score, convolutional head')
+    style.finish(left, 'score, fully connected head', 'score, convolutional head')
     best = np.argmax(larger.mean((0, 1)))
     shown = right.imshow(larger[:, :, best], cmap=SEQUENTIAL)
     right.set_title(f'384x384: {larger.shape[0]}x{larger.shape[1]} scores', fontsize=9)
@@ -329,7 +320,7 @@ def g1() -> Figure:
             axes.barh(y, count / 1e3, 0.7, left, color=colour, label=label)
             left += count / 1e3
     _by_row(axes, list(googlenet.OUTPUTS))
-    _done(axes, 'parameters, thousands', 'block', loc='upper right')
+    style.finish(axes, 'parameters, thousands', 'block', loc='upper right')
     return figure
 
 
@@ -350,7 +341,7 @@ def g2() -> Figure:
             axes.text(value + 2, at, f'{value:,.1f}', va='center', fontsize=8)
     _by_row(axes, list(reduced))
     axes.margins(x=0.12)
-    _done(axes, 'weights of 3a, thousands', 'branch', loc='lower right')
+    style.finish(axes, 'weights of 3a, thousands', 'branch', loc='lower right')
     return figure
 
 
@@ -373,7 +364,7 @@ def g3() -> Figure:
     axes.set_xlim(0.03, 600)
     axes.set_ylim(0, 1.25 * max(googlenet.TOP5.values()))
     axes.xaxis.set_major_formatter('{x:g}')
-    _done(axes, 'parameters, millions', 'top-5 error of one net, % (ILSVRC-2012)')
+    style.finish(axes, 'parameters, millions', 'top-5 error of one net, % (ILSVRC-2012)')
     return figure
 
 
@@ -385,7 +376,7 @@ def g5() -> Figure:
         look: dict[str, Any] = dict(color=style.colour(place), ms=(4, 5)[place], alpha=0.7, mew=0)
         axes.plot(np.ravel(whole), np.ravel(apart), 'os'[place], label=name, **look)
     _same(axes, *(values for pair in found.values() for values in pair))
-    _done(axes, 'f of the combined inputs', 'f of each input, combined')
+    style.finish(axes, 'f of the combined inputs', 'f of each input, combined')
     return figure
 
 
@@ -402,7 +393,9 @@ def r3() -> Figure:
             look: dict[str, Any] = dict(color=style.colour(place), ls=ls, lw=1.5)
             axes.plot(range(1, len(norms) + 1), norms, label=words, **look)
     axes.set_yscale('log')
-    _done(axes, 'convolution, from the first to the last', 'norm of the gradient', legend=False)
+    style.finish(
+        axes, 'convolution, from the first to the last', 'norm of the gradient', legend=False
+    )
     figure.legend(loc='outside lower center', fontsize=8, frameon=False, ncols=2)
     return figure
 
@@ -423,7 +416,7 @@ def r6() -> Figure:
             axes.text(value, y, f' {value:,.1f}', va='center', fontsize=8)
         _by_row(axes, list(values))
         axes.margins(x=0.15)
-        _done(axes, label)
+        style.finish(axes, label)
     return figure
 
 

@@ -65,14 +65,6 @@ def with_intervals(caption: str, figure: Figure, level: float) -> str:
     )
 
 
-def _done(axes: Axes, xlabel: str, ylabel: str) -> None:
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
-    axes.grid(alpha=0.25)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8, frameon=False)
-
-
 # --- curves of training --------------------------------------------------------------------------
 
 
@@ -102,7 +94,7 @@ def training_curves(
     axes.axhline(100 * threshold, color=GREY, lw=1, ls=':')
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
-    _done(axes, 'epochs', 'training error, %')
+    style.finish(axes, 'epochs', 'training error, %')
     return figure
 
 
@@ -129,7 +121,7 @@ def depth_curves(
                 _band(axes, epochs, errors, experiment.plan['level'], label, ls=ls, **look)
         axes.set_title(style.plain(family))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _done(axes, 'epoch', 'error, % (dashed: training)')
+        style.finish(axes, 'epoch', 'error, % (dashed: training)')
     return figure
 
 
@@ -150,7 +142,7 @@ def rate_curves(experiment: Experiment, arms: Sequence[str]) -> Figure:
         points = [(rate, error) for rate in rates for error in tried[rate]]
         axes.plot(*zip(*points), 'os^d'[place % 4], ms=4, **look)
     axes.set_xscale('log')
-    _done(axes, 'learning rate', 'validation error, %')
+    style.finish(axes, 'learning rate', 'validation error, %')
     return figure
 
 
@@ -188,7 +180,7 @@ def over(
     if paper:
         _paper(axes, *paper)
     axes.set_ylim(bottom=0)
-    _done(axes, xlabel, ylabel)
+    style.finish(axes, xlabel, ylabel)
     return figure
 
 
@@ -216,7 +208,7 @@ def over_key(
         _band(axes, range(len(keys)), values, level, label, **look)
         axes.set_xticks(range(len(keys)), keys)
     axes.set_ylim(bottom=0)
-    _done(axes, xlabel, ylabel)
+    style.finish(axes, xlabel, ylabel)
     return figure
 
 
@@ -256,7 +248,7 @@ def by_layer(
             known = (values > 0).all(0)
             x, values = x[known], values[:, known]
         _band(axes, x, values, experiment.plan['level'], f'{label} ({_seeds(rows)})', log, **look)
-    _done(axes, 'depth of the layer, from the first to the last', ylabel)
+    style.finish(axes, 'depth of the layer, from the first to the last', ylabel)
     if log:
         axes.set_yscale('log')
         if legend := axes.get_legend():
@@ -316,7 +308,7 @@ def colours_by_half(experiment: Experiment, arms: Sequence[str]) -> Figure:
         axes.set_xticks(range(len(rows)), [str(seed) for seed in rows])
         axes.set_ylim(-0.05, 1.2)  # room for the legend
         axes.set_title(style.plain(arm))
-        _done(axes, 'seed', 'colour of a filter, 0: grey')
+        style.finish(axes, 'seed', 'colour of a filter, 0: grey')
         if rows:
             axes.legend(fontsize=8, frameon=False, loc='upper center', ncols=2)
     return figure
@@ -352,7 +344,7 @@ def percentiles(experiment: Experiment, arms: Sequence[str], layer: str) -> Figu
             accuracy = [[100 - 100 * line['validation/error'] for line in own] for own in lines]
             steps = [line['step'] for line in lines[0]]
             _band(first, steps, accuracy, level, f'{arm} ({_seeds(rows)})', **look)
-    _done(first, 'steps', 'validation accuracy, %')
+    style.finish(first, 'steps', 'validation accuracy, %')
     for axes, arm in zip(others, arms):
         for row in list(finished(experiment, arm).values())[:1]:  # a typical unit, of one run
             found = _measures(row).get('response_percentiles', {})
@@ -362,7 +354,7 @@ def percentiles(experiment: Experiment, arms: Sequence[str], layer: str) -> Figu
                 x, colour = [int(epoch) for epoch in epochs], style.colour(index)
                 axes.plot(x, values[:, index], color=colour, lw=1.3, label=f'{share} %')
         axes.set_title(style.plain(arm))
-        _done(axes, 'epoch', f'input of the first unit of {layer}')
+        style.finish(axes, 'epoch', f'input of the first unit of {layer}')
     return figure
 
 
@@ -424,7 +416,7 @@ def differences(
     axes.set_yticks(range(len(pairs)), [style.plain(name) for name in names], fontsize=8)
     axes.set_ylim(len(pairs) - 0.5, -0.8)
     style.frame_rows(axes)
-    _done(axes, 'difference in test error, percentage points', '')
+    style.finish(axes, 'difference in test error, percentage points', '')
     return figure
 
 

@@ -30,6 +30,7 @@ from experiments.claims.claim import (
     SUPPORTED,
     Claim,
     Verdict,
+    unit_of,
 )
 from experiments.errors import counted
 from experiments.report import family, statistics
@@ -78,11 +79,16 @@ class Sample(NamedTuple):
 
 def _value(metric: Callable[[Row], float | None], row: Row) -> float | None:
     """A metric of a row; None where the row lacks what it is made of, or holds no number."""
+    return metric(row) if _has(metric, row) else None
+
+
+def _has(metric: Callable[[Row], float | None], row: Row) -> bool:
+    """Whether a row has what a metric is made of, and no value that is no number."""
     try:
         value = metric(row)
     except KeyError:
-        return None
-    return value if value is not None and math.isfinite(value) else None
+        return False
+    return value is None or math.isfinite(value)
 
 
 def sample(experiment: Experiment, arm: str, metric: Callable[[Row], float | None]) -> Sample:
@@ -194,8 +200,9 @@ def _needed(own: statistics.Difference, margin: float, level: float, claim: Clai
         count = statistics.seeds_needed(own.deviation, size, level, own.paired, same) if size else 0
         if count > own.n:
             number = f'{math.exp(size) if claim.unit == "times" else size:.3g}'
-            unit = claim.unit.removesuffix('s') if number == '1' else claim.unit
-            what = f'a ratio of {number}' if claim.unit == 'times' else f'{number} {unit}'
+            what = f'{number} {unit_of(number, claim.unit)}'
+            if claim.unit == 'times':
+                what = f'a ratio of {number}'
             if same:
                 what = f'that the effect is below {what}'
             return f' To find {what} takes about {count:,} seeds an arm.'
@@ -238,7 +245,8 @@ def ratio(
     for arm in (a, b):
         rows = arm_rows(experiment, arm, 'final')
         # a run that diverged never reached the threshold either
-        ended = [row for row in rows if row['status'] in ('done', 'diverged')[: 1 + of_times]]
+        counts = ('done', 'diverged') if of_times else ('done',)
+        ended = [row for row in rows if row['status'] in counts]
         known = [row for row in ended if row['status'] == 'diverged' or _has(times, row)]
         arms.append([times(row) if row['status'] == 'done' else None for row in known])
         planned = len(seeds_of(experiment, arm))
@@ -308,15 +316,6 @@ def _bounds(found: statistics.Ratio) -> str:
     low = f'{found.low:.2f}' if found.low else 'no lower bound'
     high = f'{found.high:.2f}' if math.isfinite(found.high) else 'no upper bound'
     return f'[{low}, {high}]'
-
-
-def _has(times: Callable[[Row], float | None], row: Row) -> bool:
-    """Whether a row has what a time is read off."""
-    try:
-        times(row)
-    except KeyError:
-        return False
-    return True
 
 
 def _finite(value: float) -> float | None:

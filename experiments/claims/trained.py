@@ -13,7 +13,7 @@ from pathlib import Path
 
 from configs import base
 from experiments.claims import judge
-from experiments.claims.claim import NOT_RESOLVED, Claim, Verdict
+from experiments.claims.claim import NOT_RESOLVED, Claim, Verdict, unit_of
 from experiments.claims.computed.gradients import ACTIVATIONS, DEPTHS
 from experiments.errors import UserError
 from experiments.plan.config import read_config
@@ -291,11 +291,11 @@ def _borne(experiment: Experiment, arm: str) -> Verdict:
     tried = judge.trials(experiment, arm)
     means = {rate: statistics.fmean(errors) for rate, errors in tried.items()}
     near = [rate for rate, mean in means.items() if mean <= min(means.values()) + NEAR]
-    span = (
-        f'{min(near):g} to {max(near):g}' if len(near) > 1 else f'{near[0]:g} alone' if near else ''
-    )
+    if not near:
+        return Verdict('', '')
+    span = f'{min(near):g} to {max(near):g}' if len(near) > 1 else f'{near[0]:g} alone'
     words = f'{arm}: learning rates within {NEAR:g} points of the lowest validation error'
-    return Verdict('', f'{words}: {span}.' if near else '')
+    return Verdict('', f'{words}: {span}.')
 
 
 def a5a(claim: Claim, experiment: Experiment) -> Verdict:
@@ -465,7 +465,8 @@ def g4(claim: Claim, experiment: Experiment) -> Verdict:
         needed = tests.seeds_needed(
             statistics.stdev(values), claim.margin, level, True, not claim.direction
         )
-        text += f' To find {claim.margin:g} {claim.unit} takes about {needed} seeds.'
+        size = f'{claim.margin:g}'
+        text += f' To find {size} {unit_of(size, claim.unit)} takes about {needed} seeds.'
     return Verdict(verdict, text, found.mean, found.low, found.high, len(costs), data, 'seeds')
 
 

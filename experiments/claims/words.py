@@ -1,7 +1,7 @@
 """Claims and verdicts as the lines of tables, for the terminal, the page and Markdown."""
 
 from experiments.claims import trained
-from experiments.claims.claim import VERDICTS, Claim, Verdict
+from experiments.claims.claim import VERDICTS, Claim, Verdict, unit_of
 from experiments.claims.ledger import SECTIONS
 from experiments.report.page import made_on
 from experiments.report.summary import arm_rows, finished, rates_of
@@ -25,8 +25,8 @@ def effect(claim: Claim, found: Verdict) -> str:
         high = 'no upper bound' if found.high is None else _number(found.high)
         low = 'no lower bound' if times and not found.low else _number(found.low)
         interval = f' [{low}, {high}]'
-    unit = claim.unit.removesuffix('s') if found.effect == 1 and not times else claim.unit
-    return f'{_number(found.effect)}{interval} {unit}'
+    number = _number(found.effect)
+    return f'{number}{interval} {unit_of(number, claim.unit)}'
 
 
 def _number(value: float) -> str:
@@ -54,7 +54,8 @@ def full(claim: Claim, found: Verdict, experiment: Experiment | None) -> list[tu
 
     Raises OSError (a file of the rows cannot be read).
     """
-    margin = 'none: computed' if claim.margin is None else f'{claim.margin:g} {claim.unit}'
+    size = f'{claim.margin or 0:g}'
+    margin = f'{size} {unit_of(size, claim.unit)}' if claim.margin is not None else 'none: computed'
     commands = [f'python -m experiments.claims {claim.id}'] if claim.compute else []
     behind = []
     if claim.config:
