@@ -30,6 +30,7 @@ def get_config(arg='small'):
     config.train.epochs = 5 if arg == 'small' else 20
     config.train.weight_decay = 5e-4
     config.protocol.rates = (0.01, 0.03, 0.1)
+    config.protocol.selection_seeds = (1000, 1001, 1002)
     config.protocol.widen = 2
     return config
 
@@ -37,6 +38,7 @@ def get_config(arg='small'):
 COMPARISONS = (
     ('54,000 images', '15,000 images'),
     ('54,000 images', '30,000 images'),
+    ('30,000 images', '15,000 images'),
     ('54,000 images, distorted', '54,000 images'),
 )
 
