@@ -95,6 +95,16 @@ def test_a_computed_claim_says_its_command_and_that_it_has_no_data(pairs):
     assert terms_of(block)['command'] == f'python -m experiments.claims A6; {trains}'
 
 
+def test_the_length_of_the_runs_is_that_of_their_rows():
+    made = experiment(
+        {'a': (1, {'epochs': 16, 'steps': 1872}), 'b': (2, {'epochs': 1, 'steps': 1})}
+    )
+    line = lambda own: dict(full(ledger.CLAIMS['R5'], FOUND, own)).get('length')
+    assert line(made) == '1 epoch, 1 step to 16 epochs, 1,872 steps'
+    assert line(made._replace(rows=made.rows[:5])) == '16 epochs, 1,872 steps'
+    assert line(made._replace(rows=[])) is None
+
+
 @pytest.mark.parametrize(
     'change, words',
     [

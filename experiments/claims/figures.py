@@ -488,7 +488,7 @@ def _depths(experiment: Experiment) -> Figure:
 
 def _responses(experiment: Experiment, nets: Sequence[str]) -> Figure:
     words = 'response_deviations', 'standard deviation'
-    return by_layer(experiment, nets, *words, lambda layer: '/conv' in layer)
+    return by_layer(experiment, nets, *words, lambda layer: '/conv' in layer, log=True)
 
 
 _NETS = ('plain-20', 'plain-56', 'resnet-20', 'resnet-56')

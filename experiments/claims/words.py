@@ -3,6 +3,7 @@
 from experiments.claims import trained
 from experiments.claims.claim import VERDICTS, Claim, Verdict, unit_of
 from experiments.claims.ledger import SECTIONS
+from experiments.errors import counted
 from experiments.report.page import made_on
 from experiments.report.summary import arm_rows, finished, rates_of
 from experiments.workdir import Experiment
@@ -66,6 +67,7 @@ def full(claim: Claim, found: Verdict, experiment: Experiment | None) -> list[tu
         covers = f'; the interval covers {found.covers}' if found.covers else ''
         behind = [
             ('seeds', _seeds(experiment) + covers),
+            ('length', _length(experiment)),
             ('learning rates', _rates(experiment)),
             ('trained', made_on(trained.folder_of(claim.config), experiment)),
             ('rows', _rows(claim.config, experiment)),
@@ -107,6 +109,16 @@ def _seeds(experiment: Experiment) -> str:
     if count > 2:
         return '; '.join([f'{usual} of {count} arms', *others])
     return '; '.join(f'{arm} {seeds}' for arm, seeds in own.items())
+
+
+def _length(experiment: Experiment) -> str:
+    """'16 epochs, 1,872 steps' of each run; from the shortest to the longest where they differ."""
+    rows = [row for row in experiment.rows if row['status'] == 'done' and 'steps' in row]
+    lengths = sorted({(row['steps'], row['epochs']) for row in rows})
+    return ' to '.join(
+        f'{counted(epochs, "epoch")}, {counted(steps, "step")}'
+        for steps, epochs in dict.fromkeys([*lengths[:1], *lengths[-1:]])
+    )
 
 
 def _span(seeds: list[int]) -> str:
