@@ -315,6 +315,17 @@ def test_gradients_are_drawn_on_a_logarithm_in_the_order_of_the_layers():
     axes = draw(experiment(made)).axes[0]
     assert axes.get_yscale() == 'log'
     np.testing.assert_allclose(axes.get_lines()[0].get_ydata(), [1, 10, 100])
+    (arm,) = made
+    scattered = experiment(made)
+    for row in scattered.rows:  # half of the seeds a hundredth; the first layer has none in one
+        factor = 0.01 if row['seed'] % 2 else 1.0
+        norms = {name: factor * value for name, value in zip(names, (1, 10, 100))}
+        row['measures'] = {'gradient_norms': {'0': norms | ({} if row['seed'] else {'fc1': 0.0})}}
+    (line,) = draw(scattered).axes[0].get_lines()
+    assert line.get_label().startswith('relu, he, norm none') and arm.startswith('30 layers')
+    mean = 0.01 ** (2 / 5)  # geometric, of two seeds of five
+    np.testing.assert_allclose(line.get_ydata(), [100 * mean, 10 * mean])
+    np.testing.assert_allclose(line.get_xdata(), [0.5, 1.0])
 
 
 @pytest.mark.parametrize('argument', ['small', 'full'])

@@ -611,6 +611,15 @@ def test_the_gradient_of_a_layer_is_read_in_the_order_of_the_layers(monkeypatch)
     assert 'no finished run' in outcome('V3', {}, monkeypatch).text
 
 
+def test_a_claim_at_the_full_scale_quotes_no_small_rows(monkeypatch):
+    made = norms((25, 24, 20, 20))
+    monkeypatch.setattr(trained, 'stored', lambda config: made)
+    claim = ledger.CLAIMS['A4c']
+    assert trained.STANDARDISED in trained.parts(claim)
+    full = trained.parts(claim._replace(config='ablate_normalization.py:full'))
+    assert list(full) == [trained.BATCHNORM]  # which has the full scale itself
+
+
 def test_every_rule_is_of_a_claim_that_names_its_config():
     for name in trained.RULES:
         assert ledger.CLAIMS[name].config and trained.exists(ledger.CLAIMS[name].config)
