@@ -36,7 +36,7 @@ def get_config(arg='small'):
     config.train.batch = 64
     config.train.epochs = 5 if arg == 'small' else 20
     config.protocol.rates = (0.01, 0.03, 0.1)
-    config.protocol.selection_seeds = (1000,)
+    config.protocol.selection_seeds = (1000, 1001, 1002)
     config.protocol.widen = 2
     return config
 

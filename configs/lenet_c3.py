@@ -32,6 +32,7 @@ def get_config(arg='small'):
     config.train.batch = 64
     config.train.epochs = 4 if arg == 'small' else 20
     config.protocol.rates = (0.001, 0.003, 0.01)
+    config.protocol.selection_seeds = (1000, 1001, 1002)
     config.protocol.widen = 2
     config.measure.names = ('channel_correlations',)
     return config
