@@ -280,6 +280,18 @@ def test_standardised_images_have_a_say_on_norms_and_no_verdict(claim, monkeypat
     )
 
 
+def test_the_papers_initialisation_has_a_say_on_the_speed_of_relu_and_no_verdict(monkeypatch):
+    arms = {'relu': 10, 'tanh': 60, 'scaled_tanh': 20, 'sigmoid': 80}
+    made = experiment({arm: (20, curve(steps) | {'steps': 900}) for arm, steps in arms.items()})
+    monkeypatch.setattr(trained, 'stored', {'ablate_activation.py:small_paper': made}.get)
+    found = ledger.verdict(ledger.CLAIMS['A1'])
+    assert found.verdict == 'not resolved' and found.effect is None
+    assert found.text.startswith("With cuda-convnet's initialisation, on pixels from 0 to 255")
+    assert 'To 25 % training error: tanh takes 6.00 times as long as relu' in found.text
+    (picture,) = page.pictures(ledger.CLAIMS['A1'], found, None)
+    assert " With cuda-convnet's initialisation." in picture[0]
+
+
 def test_a_factorial_has_its_say_on_each_of_its_fields(monkeypatch):
     rng = np.random.default_rng(5)
     axes = {

@@ -685,9 +685,14 @@ def _batchnorm(claim: str, experiment: Experiment) -> Part:
     return caption, percentiles(experiment, ('norm none', 'norm batch'), 'fc3')
 
 
-def _standardised(claim: str, experiment: Experiment) -> Part:
-    caption, draw = PAPERS[claim]
-    return f'{caption} On standardised images.', draw(experiment)
+def _again(words: str) -> Callable[[str, Experiment], Part]:
+    """The claim's own figure once more, of other rows, with these words behind its caption."""
+
+    def part(claim: str, experiment: Experiment) -> Part:
+        caption, draw = PAPERS[claim]
+        return f'{caption} {words}', draw(experiment)
+
+    return part
 
 
 def _effects(claim: str, experiment: Experiment) -> Part:
@@ -707,7 +712,8 @@ def _effects(claim: str, experiment: Experiment) -> Part:
 # By config, of those in trained.PARTS that have a figure
 PARTS: dict[str, Callable[[str, Experiment], Part]] = {
     trained.BATCHNORM: _batchnorm,
-    trained.STANDARDISED: _standardised,
+    trained.INITIALISATION: _again("With cuda-convnet's initialisation."),
+    trained.STANDARDISED: _again('On standardised images.'),
     trained.POOLING: _effects,
     trained.FACTORIAL: _effects,
     trained.RESPONSES: lambda claim, experiment: (

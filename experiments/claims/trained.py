@@ -225,9 +225,8 @@ def _effects(experiment: Experiment, field: str) -> Verdict:
     return Verdict('', f'{lines[0]} {"; ".join(lines[1:])}.' if lines else '')
 
 
-def _standardised(rule: Rule) -> Rule:
-    """The rule of a part: the same comparisons on standardised images."""
-    words = 'On standardised images, for which the constants of LRN are not made'
+def _again(words: str, rule: Rule) -> Rule:
+    """The rule of a part: the same comparisons, where these words hold."""
     return lambda claim, experiment: _said(words, rule(claim, experiment))
 
 
@@ -587,19 +586,22 @@ def verdict(claim: Claim) -> Verdict | None:
 # What rows of another config say of a claim, whether or not it has rows of its own
 FACTORIAL = 'ablate_all.py:small'
 POOLING = 'ablate_pooling.py:fashion_mnist'
+INITIALISATION = 'ablate_activation.py:small_paper'
 STANDARDISED = 'ablate_normalization.py:small_standardised'
 BATCHNORM = 'batchnorm_mnist.py:full'
 RESPONSES = 'responses.py:small'
 _LARGER = 'In LeNet-5 on Fashion-MNIST, 54,000 images'
 _LENET = 'In LeNet-5 on Fashion-MNIST, 20,000 images, with tanh and ReLU'
+_STANDARDISED = 'On standardised images, for which the constants of LRN are not made'
+_INITIALISATION = "With cuda-convnet's initialisation, on pixels from 0 to 255 minus the mean image"
 PARTS: dict[str, dict[str, Rule]] = {
     'L1': {'lenet_shift.py:small_permuted': _l1_permuted},
-    'A1': {FACTORIAL: _of_field('activation', _LENET)},
+    'A1': {INITIALISATION: _again(_INITIALISATION, a1), FACTORIAL: _of_field('activation', _LENET)},
     'A3b': {POOLING: _of_field('pool', _LARGER), FACTORIAL: _of_field('pool', _LENET)},
     'A3d': {POOLING: _of_field('overlap', _LARGER), FACTORIAL: _of_field('overlap', _LENET)},
-    'A4b': {STANDARDISED: _standardised(a4b)},
+    'A4b': {STANDARDISED: _again(_STANDARDISED, a4b)},
     'A4c': {
-        STANDARDISED: _standardised(a4c),
+        STANDARDISED: _again(_STANDARDISED, a4c),
         BATCHNORM: _a4c_mnist,
         FACTORIAL: _of_field('norm', _LENET),
     },
