@@ -43,5 +43,5 @@ COMPARISONS = (('links of Table I', 'all links'),)
 
 def sweep(add):
     for label, links in {'links of Table I': 'table', 'all links': 'full'}.items():
-        for seed in range(5):
+        for seed in range(12):
             add(label, model=dict(fields=dict(links=links)), seed=seed)

@@ -32,5 +32,5 @@ COMPARISONS = (('trainable', 'average'), ('trainable', 'max'))
 
 def sweep(add):
     for subsampling in ('trainable', 'average', 'max'):
-        for seed in range(5):
+        for seed in range(12):
             add(subsampling, model=dict(fields=dict(subsampling=subsampling)), seed=seed)
