@@ -15,7 +15,8 @@ a fully connected net cannot tell, LeNet-5 loses what it knows of neighbours.
     full             54,000    20
     full_permuted    54,000    20
 
-LeNet-5 is the modern form with 61,706 weights; the others have 238,510 and 266,610.
+All nets see images padded to 32x32, off which no shift cuts ink. So LeNet-5, the modern form, has
+61,706 parameters, the others 310,510 and 338,610 (238,510 and 266,610 on the 28x28 of the paper).
 
 The results are in experiments/stored/README.md.
 """

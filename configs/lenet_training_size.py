@@ -8,10 +8,11 @@ where the errors with 15,000 and 30,000 images are drawn and not printed). Of th
 paper trained on, a tenth is held out here: 54,000 are left.
 
     argument   epochs   distortions: shift, scale, squeeze and shear, drawn anew
-    small      5        one arm of six
-    full       20       one arm of six
+    small      5        three arms of six
+    full       20       three arms of six
 
-Every arm sees its images equally often, so fewer images are fewer steps, as in the paper.
+The net is the modern form of LeNet-5. Every arm sees its images equally often, so fewer images are
+fewer steps, as in the paper.
 
 The results are in experiments/stored/README.md.
 """

@@ -84,6 +84,40 @@ def test_of_null_factorials_at_most_five_percent_call_an_effect():
     assert errors <= 200 * 0.05 + 2 * (200 * 0.05 * 0.95) ** 0.5
 
 
+def test_of_null_factorials_whose_arms_differ_by_chance_at_most_five_percent_call_an_effect():
+    rng, errors, alike = np.random.default_rng(8), 0, 0
+    levels = {name: (False, True) for name in ('pool', 'overlap', 'norm', 'groups')}
+    for place in range(120):
+        rows = []
+        for values in itertools.product(*levels.values()):
+            arm = rng.normal() * (place < 100)  # a learning rate that was better or worse by chance
+            own = [arm + rng.normal(0, 0.3) for _ in range(5)]
+            rows += [
+                dict(zip(levels, values, strict=True)) | {'value': value, 'seed': seed}
+                for seed, value in enumerate(own)
+            ]
+        found = statistics.factorial(rows, levels)
+        if place < 100:
+            assert found[0].lack < 0.05 and found[0].freedom == 16 - 11
+            errors += min(statistics.holm([one.p for one in found])[0]) < 0.05
+        else:
+            alike += found[0].lack < 0.05
+            assert found[0].freedom == (5 if found[0].lack < 0.05 else 80 - 15)
+    assert errors <= 100 * 0.05 + 2 * (100 * 0.05 * 0.95) ** 0.5 and alike <= 4
+
+
+def test_arms_that_differ_by_more_than_seeds_are_the_units_and_it_is_said():
+    three = lambda *values: 20 + 3 * all(value in ('max', True, 'relu', 'lrn') for value in values)
+    fields = POOLS | {'model.activation': ('tanh', 'relu'), 'model.norm': ('none', 'lrn')}
+    lines = sentences.sentences(summarise(made(fields, three, noise=0.05)))
+    line = next(line for line in lines if line.startswith('Effects'))
+    assert 'least squares over the means of arms' in line and 'by the chosen learning rates' in line
+    plain = made(fields, lambda *values: 20 - (values[0] == 'max'), noise=0.05)
+    lines = sentences.sentences(summarise(plain))
+    line = next(line for line in lines if line.startswith('Effects'))
+    assert '(least squares, the seed as a block)' in line
+
+
 @pytest.mark.parametrize('lacking', ['an arm', 'seeds'])
 def test_there_are_no_effects_before_every_arm_has_a_row_and_one_has_two(lacking):
     found = made(POOLS, lambda *_: 20, seeds=(0,) if lacking == 'seeds' else (0, 1))

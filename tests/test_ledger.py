@@ -70,8 +70,8 @@ def test_a_claim_without_rows_says_what_it_takes(claim):
     if not (ROOT / 'configs' / name).exists():
         assert text.endswith(f'Not measured: {claim.config} is not written yet.')
     elif claim.id not in trained.RULES or not trained.stored(claim.config):
-        words = f'Not run yet: python -m experiments.claims {claim.id} --run ({claim.config}).'
-        assert text.endswith(words)
+        words = f'Not run yet: python -m experiments.claims {claim.id} --run ({claim.config}), '
+        assert words in text and re.search(r', \d+ runs of \d+ (epochs|steps)\.$', text)
 
 
 def test_what_has_no_rows_yet_is_not_resolved(monkeypatch):
@@ -79,10 +79,11 @@ def test_what_has_no_rows_yet_is_not_resolved(monkeypatch):
     claim = ledger.CLAIMS['A1']
     assert ledger.verdict(claim) == ledger.Verdict(
         NOT_RESOLVED,
-        'Not run yet: python -m experiments.claims A1 --run (ablate_activation.py:small).',
+        'Not run yet: python -m experiments.claims A1 --run (ablate_activation.py:small), '
+        '4 arms with 5 seeds of each, 32 runs of 20 epochs.',
     )
     claim = claim._replace(facts=lambda: 'Both have 3 layers.')
-    assert ledger.verdict(claim).text.endswith('). Both have 3 layers.')
+    assert ledger.verdict(claim).text.endswith(' epochs. Both have 3 layers.')
 
 
 def test_a_computed_half_decides_and_the_trained_one_is_named():

@@ -202,7 +202,7 @@ def test_learning_rates_chosen_by_steps_are_shown_with_their_steps(tmp_path):
     own = dict(criterion='steps_to_error', threshold=0.25)
     words = Page(report.write(store(tmp_path / 'w', rows, **own)).read_text()).words
     assert 'by its steps to 25 % training error (seed: 7)' in words
-    assert f'{ARMS[0]} 60 (chosen) never' in words and 'by its validation error' not in words
+    assert f'{ARMS[0]} 55 (chosen) never' in words and 'by its validation error' not in words
 
     # beside an experiment that chose otherwise, and with trials of code that kept no curve
     for one in rows[:4]:

@@ -369,6 +369,8 @@ def test_steps_to_an_error_are_those_of_the_middle_of_the_first_epoch_at_or_belo
     row = {'epochs': 3, 'train/curve': curve}
     assert runs.steps_to_error(row, 0.7) == 10  # of steps 0 to 20, whose mean it is
     assert runs.steps_to_error(row, 0.4) == 20
+    # the mean over one epoch falls from 0.7 at 10 to 0.4 at 20, on a straight line
+    assert runs.steps_to_error(row, 0.55) == pytest.approx(15)
     assert runs.steps_to_error(row, 0.2) == 30  # though the point at 40 is the first at 0.1
     assert runs.steps_to_error(row, 0.1) is None
     uneven = {'epochs': 1, 'train/curve': [[10, 0.9], [40, 0.1]]}

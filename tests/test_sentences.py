@@ -133,7 +133,7 @@ def test_the_small_print_says_what_the_intervals_leave_out():
         assert words in text
 
 
-def test_declared_comparisons_have_intervals_that_hold_for_all_of_them():
+def test_declared_comparisons_have_intervals_that_are_corrected_for_their_number():
     errors = {'a': (0.10, 0.12, 0.11), 'b': (0.08, 0.10, 0.10), 'c': (0.13, 0.13, 0.15)}
     rows = [row(arm, seed, one) for arm, own in errors.items() for seed, one in enumerate(own)]
     made = experiment(rows, arms=errors, comparisons=[['a', 'b'], ['a', 'c']])
@@ -145,7 +145,9 @@ def test_declared_comparisons_have_intervals_that_hold_for_all_of_them():
     alone = [100 * value for value in test.confidence_interval(0.95)]
     assert lines[0].startswith('Declared comparisons')
     assert f'c minus a: +2.67 [{low:+.2f}, {high:+.2f}], p = {2 * test.pvalue:.2g} ' in lines[2]
-    assert f'alone {alone[0]:+.2f} to {alone[1]:+.2f})' in lines[2] and 'b minus a' in lines[1]
+    assert (
+        f'uncorrected {alone[0]:+.2f} to {alone[1]:+.2f})' in lines[2] and 'b minus a' in lines[1]
+    )
 
 
 def test_arms_without_a_result_are_one_line():

@@ -7,6 +7,7 @@ the captions say so.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import matplotlib.ticker
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import cnns
+from cnns.lenet import C3_TABLE
 from experiments import style
 from experiments.claims.computed import alexnet, googlenet, gradients, lenet, resnet, vgg
 from experiments.claims.computed.reading import macs, parameters, rows
@@ -61,6 +63,58 @@ def _layers(net: str, marked: Sequence[str] = (), paper: dict[str, int] | None =
 
 
 # --- LeNet-5 --------------------------------------------------------------------------------------
+
+
+def l3() -> Figure:
+    figure = style.canvas(5, 3.2)
+    axes = figure.subplots()
+    x = np.linspace(-4, 4, 201)
+    for place, activation in enumerate(('scaled_tanh', 'tanh')):
+        y = cnns.layers.activate(jnp.asarray(x), activation)
+        axes.plot(x, y, '-' if place == 0 else '--', color=style.colour(place), label=activation)
+    style.finish(axes, 'sum of the inputs of a unit', 'state of the unit', loc='upper left')
+    return figure
+
+
+def l5() -> Figure:
+    table = rows('lenet5_1998')
+    figure = style.canvas(5, 2.8)
+    axes = figure.subplots()
+    names: list[str] = []
+    for place, layer in enumerate(('S2', 'S4')):
+        row, maps = table[layer], table[layer]['output'][-1]
+        counts = {
+            'trainable coefficient and bias': row['parameters'],
+            'a 2x2 filter with its bias on each map': 5 * maps,
+            'plain average': 0,
+        }
+        for kind, count in counts.items():
+            axes.barh(len(names), count, color=style.colour(place), height=0.6)
+            axes.text(count + 1, len(names), f'{count}', va='center', fontsize=8)
+            names.append(f'{layer}: {kind}')
+    _by_row(axes, names)
+    axes.set_xlim(0, 92)
+    style.finish(axes, 'parameters')
+    return figure
+
+
+def l6() -> Figure:
+    figure = style.canvas(5, 2.6)
+    axes = figure.subplots()
+    links = np.zeros((6, len(C3_TABLE)))
+    for column, read in enumerate(C3_TABLE):
+        links[list(read), column] = 1
+    axes.imshow(links, cmap='Greys', vmax=1.6)
+    axes.set_xticks(range(links.shape[1]))
+    axes.set_yticks(range(links.shape[0]))
+    axes.set_xticks(np.arange(-0.5, links.shape[1]), minor=True)
+    axes.set_yticks(np.arange(-0.5, links.shape[0]), minor=True)
+    axes.grid(which='minor', color=GREY, lw=0.5)
+    axes.tick_params(which='minor', length=0)
+    axes.tick_params(labelsize=8)
+    axes.set_xlabel('map of C3')
+    axes.set_ylabel('map of S2')
+    return figure
 
 
 def l7() -> Figure:
@@ -428,7 +482,10 @@ DRAWINGS: dict[str, tuple[str, Callable[[], Figure]]] = {
             'lenet5_1998', paper={k: count for k, (_, count, _) in lenet.PAPER.items()}
         ),
     ),
+    'L3': ('The activation of the net of 1998, and plain tanh.', l3),
     'L4': ('Parameters of each layer, with its maps: C1.', lambda: _layers('lenet5_1998', ['C1'])),
+    'L5': ('Parameters of S2 and S4: as in LeCun et al. 1998, as a filter, as an average.', l5),
+    'L6': ('The maps of S2 that each map of C3 reads, as Table I of LeCun et al. 1998.', l6),
     'L7': (
         'LeNet-5 slides over an image of 32x96: the scores of the ten classes at each place, the '
         f'first one framed. {_RANDOM}',

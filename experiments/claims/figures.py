@@ -704,7 +704,7 @@ def _effects(claim: str, experiment: Experiment) -> Part:
     without = ', without the sigmoid' if left else ''
     caption = f'Effects of {field}, over all settings of the other fields. {title}{without}. '
     caption += (
-        'Intervals: 95 % over seeds; thick: each alone, thin: of all effects together (Holm).'
+        'Intervals: 95 % over seeds; thick: uncorrected, thin: for the number of effects (Holm).'
     )
     return caption, general.effects(found, experiment.plan['level'])
 

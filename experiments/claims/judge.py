@@ -174,11 +174,12 @@ def difference(
     margin, level = claim.margin or 0.0, experiment.plan['level']
     own = found.corrected
     verdict = decided(own.low, own.high, margin, claim.direction)
-    text = f'{b} minus {a}: {own.effect:+.2f} {claim.unit}, {_interval(own)} ({_method(found)}).'
+    text = f'{b} minus {a}: {own.effect:+.2f} {claim.unit}, {_interval(own)} ({_method(found)})'
+    text += f', inside the margin of {margin:g}.' if verdict == EQUIVALENT else '.'
     rows = finished(experiment, a), finished(experiment, b)
     if metric is test_error and (images := by_image(*rows, found.raw.paired)):
         low, high = images.widened(found.raw.low / 100, found.raw.high / 100, level)
-        text += f' Over seeds and test images, alone: [{100 * low:+.2f}, {100 * high:+.2f}].'
+        text += f' Over seeds and test images, uncorrected: [{100 * low:+.2f}, {100 * high:+.2f}].'
     trouble = next((one.trouble for one in samples if one.trouble), '')
     stuck = ' and '.join(one.stuck for one in samples if one.stuck)
     text += f' {stuck} learned nothing.' if stuck else ''
@@ -190,22 +191,20 @@ def difference(
 
 
 def _needed(own: statistics.Difference, margin: float, level: float, claim: Claim) -> str:
-    """How many seeds would find an effect of the margin's size, or that there is none.
+    """How many seeds would tell an effect of the margin's size from none, whichever it is.
 
-    Where there are as many already, those that would find the effect seen, which is smaller then.
-    Sizes of ratios are their logarithms.
+    Where there are as many already, those that would find the effect seen. Sizes of ratios are
+    their logarithms.
     """
-    for size in (margin, abs(own.effect)):
-        same = not claim.direction and size == margin
+    for size, none in ((margin, ' from none'), (abs(own.effect), ', the effect seen, from none')):
+        same = size == margin
         count = statistics.seeds_needed(own.deviation, size, level, own.paired, same) if size else 0
         if count > own.n:
             number = f'{math.exp(size) if claim.unit == "times" else size:.3g}'
             what = f'{number} {unit_of(number, claim.unit)}'
             if claim.unit == 'times':
                 what = f'a ratio of {number}'
-            if same:
-                what = f'that the effect is below {what}'
-            return f' To find {what} takes about {count:,} seeds an arm.'
+            return f' To tell {what}{none} takes about {count:,} seeds an arm.'
     return ''
 
 
@@ -219,7 +218,7 @@ def _method(found: Comparison) -> str:
         how += f', correlation {found.raw.correlation:+.2f}'
     raw, own = found.raw, found.corrected
     if (raw.low, raw.high) != (own.low, own.high):
-        how += f'; alone {_interval(raw)}'
+        how += f'; uncorrected {_interval(raw)}'
     return how
 
 
@@ -274,7 +273,7 @@ def ratio(
         found, a, b, 'takes {} times as long as' if of_times else 'has {} times the value of'
     )
     if len(family) > 1 and 0 < found.effect < math.inf:
-        text += f' (alone {_bounds(statistics.times_ratio(arms[0], arms[1], level))})'
+        text += f' (uncorrected {_bounds(statistics.times_ratio(arms[0], arms[1], level))})'
     text += '.'
     for arm, count, all_ in zip((a, b), found.censored, map(len, arms)):
         if count:

@@ -24,8 +24,9 @@ LENET = (
         'At fewer weights a convolutional net has a lower error than a fully connected one, and '
         'tolerates shifts better.',
         'LeCun 1998, Sec. II and III-C, Fig. 9',
-        'test error of the MLP 784-300-10 minus that of LeNet-5, MNIST; also under shifts of 0 to '
-        '5 pixels and under one fixed permutation of the pixels',
+        'test error of an MLP of 300 hidden units minus that of LeNet-5, MNIST, both on images '
+        'padded to 32x32, off which no shift cuts ink; also 300 and 100 units, shifts of 0 to 5 '
+        'pixels, and one fixed permutation of the pixels',
         POINTS,
         '4.7 - 0.95 = 3.75',
         value=3.75,
@@ -48,13 +49,12 @@ LENET = (
         'L3',
         'The activation of every layer is tanh.',
         'LeCun 1998, Sec. II-B, Eq. 5 to 7',
-        'test error of LeNet-5 with plain tanh minus that with scaled tanh, MNIST; also ReLU, and '
-        'a linear output instead of distances to codes',
-        POINTS,
-        'no value',
-        margin=0.3,
+        'slope at 0 of the activation of the net of 1998; trained: test error with plain tanh '
+        'minus that with scaled tanh, MNIST; also ReLU, and a linear output instead of codes',
+        'slope at 0',
+        '1.7159 tanh(2x/3): 1.14',
         config='lenet_activation.py:small',
-        facts=lenet.l3_activations,
+        compute=lenet.l3,
         correction='It is the scaled tanh 1.7159 tanh(2x/3), up to F6; the output is Euclidean '
         'distances to fixed codes.',
     ),
@@ -71,13 +71,12 @@ LENET = (
         'L5',
         'S2 is a 2x2 filter of stride 2; S4 takes 10x10 to 5x5.',
         'LeCun 1998, Sec. II-B',
-        'test error with plain average pooling minus that with trainable subsampling, MNIST; also '
-        'max pooling',
-        POINTS,
-        'no value',
-        margin=0.3,
+        'trainable parameters of S2 and S4; trained: test error with plain average pooling minus '
+        'that with trainable subsampling, MNIST; also max pooling',
+        'parameters',
+        '12 + 32 = 44',
         config='lenet_subsampling.py:small',
-        facts=lenet.l5_counts,
+        compute=lenet.l5,
         correction='Each unit is the sum of four inputs times a trainable coefficient plus a bias, '
         'squashed: 12 and 32 parameters, not a filter.',
     ),
@@ -85,13 +84,12 @@ LENET = (
         'L6',
         'C3 makes 16 maps of 6.',
         'LeCun 1998, Sec. II-B, Table I',
-        'test error with the links of Table I minus that with all links, MNIST; also how alike the '
-        'filters of C3 are',
-        POINTS,
-        'no value: reasons, no ablation',
-        margin=0.3,
+        'parameters of C3; trained: test error with the links of Table I minus that with all '
+        'links, MNIST; also how alike the maps of C3 are',
+        'parameters',
+        '1,516; no error with all links',
         config='lenet_c3.py:small',
-        facts=lenet.l6_counts,
+        compute=lenet.l6,
         correction='Each map of C3 reads 3, 4 or 6 of the 6 maps; with all links it is another '
         'net.',
     ),
@@ -118,8 +116,9 @@ LENET = (
         '(implied) LeNet-5 reaches an error of about 1 % on MNIST, less with more or distorted '
         'images.',
         'LeCun 1998, Sec. III-B, Fig. 5, 6 and 8',
-        'test error with 15,000 training images minus that with 60,000; also 30,000, and affine '
-        'distortions',
+        'test error of the modern LeNet-5 with 15,000 training images minus that with 54,000 '
+        '(6,000 are for validation), with 15,000 minus that with 30,000, without affine '
+        'distortions minus that with them',
         POINTS,
         '0.95 % with 60,000, 0.8 % distorted; about 1.7 - 0.95 = 0.75 off the figure',
         value=0.75,
@@ -212,7 +211,7 @@ ALEXNET = (
         'Overlapping pooling lowers the top-1 and top-5 error.',
         'Krizhevsky 2012, Sec. 3.4',
         'test error with max pooling 2x2/2 minus that with 3x3/2, maps of the same size, '
-        'four-layer net on CIFAR-10; also the gap of test and training error',
+        'four-layer net on CIFAR-10; also top-5 errors, and the gap of test and training error',
         POINTS,
         '0.4 top-1, 0.3 top-5 (ImageNet)',
         value=0.4,
@@ -522,10 +521,10 @@ RESNET = (
     ),
     Claim(
         'R3',
-        'Degradation is not vanishing gradients: batch norm keeps their norms from dying out.',
+        'Degradation is not vanishing gradients: with batch norm their norms stay healthy.',
         'He 2015, Sec. 4.1',
-        'norm of the gradient of conv1 over that of the last convolution, plain-56 with batch norm '
-        'at the start; it vanishes below 1/1000',
+        'the least norm of the gradient of a convolution over that of the last one, plain-56 with '
+        'batch norm at the start, noise; below 1/1000 it has vanished; also after training',
         'times',
         'no value: "healthy norms"',
         config='gradient_flow.py:small',
@@ -536,7 +535,8 @@ RESNET = (
         'Responses of residual layers are smaller than those of plain ones, and shrink with depth.',
         'He 2015, Sec. 4.2, Fig. 7',
         'standard deviation of the responses of plain-20 over that of ResNet-20, behind batch '
-        'norm, mean of the layers, after training; also ResNet-56 over ResNet-20',
+        'norm, mean of the layers, after training; also with 56 layers, and ResNet-20 over '
+        'ResNet-56',
         'times',
         'no value: drawn in Fig. 7',
         margin=1.1,
@@ -546,7 +546,7 @@ RESNET = (
     Claim(
         'R5',
         'Shortcuts A, B and C differ little, and all are far better than the plain net.',
-        'He 2015, Sec. 4.1, Table 3',
+        'He 2015, Sec. 4.1, Tables 2 and 3',
         'test error of plain-20 minus the worst of ResNet-20 with A, B and C, CIFAR-10; also '
         'between these',
         POINTS,
@@ -609,7 +609,8 @@ def verdict(claim: Claim) -> Verdict:
     computed = claim.compute()
     if not found:
         return computed
-    return computed._replace(text=f'{computed.text} {found.text}', data=found.data or computed.data)
+    data = found.data or computed.data
+    return computed._replace(text=f'{computed.text} {found.text}', data=data, seeds=found.seeds)
 
 
 def _pending(claim: Claim) -> str:
@@ -617,5 +618,5 @@ def _pending(claim: Claim) -> str:
     if trained.exists(claim.config):
         scale = ' --scale full' if ':full' in claim.config else ''
         command = f'python -m experiments.claims {claim.id} --run{scale}'
-        return f'Not run yet: {command} ({claim.config}).'
+        return f'Not run yet: {command} ({claim.config}), {trained.size_of(claim.config)}.'
     return f'Not measured: {claim.config} is not written yet.'

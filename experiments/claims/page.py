@@ -139,6 +139,8 @@ def _table(pairs: Pairs) -> str:
             f'{found.verdict}</td>',
             f'<td data-heading="effect" data-key="{order.index(claim.id)}">'
             f'{escape(words.effect(claim, found))}</td>',
+            f'<td data-heading="measured on" data-key="{escape(words.measured_on(claim))}">'
+            f'{escape(words.measured_on(claim))}</td>',
             f'<td data-heading="the notes say" data-key="{escape(claim.sentence)}" '
             f'class="sentence">{escape(claim.sentence)}{correction}</td>',
         )

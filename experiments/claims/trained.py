@@ -8,16 +8,16 @@ import functools
 import itertools
 import re
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from configs import base
 from experiments.claims import judge
-from experiments.claims.claim import NOT_RESOLVED, Claim, Verdict, unit_of
+from experiments.claims.claim import EQUIVALENT, NOT_RESOLVED, SUPPORTED, Claim, Verdict, unit_of
 from experiments.claims.computed.gradients import ACTIVATIONS, DEPTHS
-from experiments.errors import UserError
+from experiments.errors import UserError, counted
 from experiments.plan.config import read_config
-from experiments.plan.runs import steps_to_error
+from experiments.plan.runs import plan_of, steps_to_error
 from experiments.progress import note
 from experiments.report import factorial
 from experiments.report import statistics as tests
@@ -49,6 +49,16 @@ def place_of(config: str) -> str:
 def exists(config: str) -> bool:
     """Whether the config file of a claim has been written."""
     return (Path(base.__file__).parent / config.partition(':')[0]).is_file()
+
+
+def size_of(config: str) -> str:
+    """'2 arms with 5 seeds of each, 16 runs of 10 epochs': what a config trains."""
+    plan = plan_of(read_config(f'configs/{config}'))
+    seeds = counted(len(plan.arms[0].seeds), 'seed')
+    length = plan.config.train
+    until = counted(length.steps, 'step') if length.steps else counted(length.epochs, 'epoch')
+    arms = f'{counted(len(plan.arms), "arm")} with {seeds} of each'
+    return f'{arms}, {counted(plan.size, "run")} of {until}'
 
 
 def stored(config: str) -> Experiment | None:
@@ -90,17 +100,24 @@ def l1(claim: Claim, experiment: Experiment) -> Verdict:
 
     nets = ('mlp_300', 'mlp_300_100')
     parts = [judge.difference(claim, experiment, 'lenet5', net) for net in nets]
+    sizes = _parameters(experiment, ('lenet5', *nets))
     moved = judge.difference(claim, experiment, 'lenet5', 'mlp_300', shifted)
     moved = _said('Validation images shifted by 2 pixels', moved)
-    return judge.all_of([*parts, moved])
+    return _beside(judge.all_of([*parts, moved]), sizes)
 
 
 def _l1_permuted(claim: Claim, experiment: Experiment) -> Verdict:
     return _said('With permuted pixels', judge.difference(claim, experiment, 'lenet5', 'mlp_300'))
 
 
+def _points(claim: Claim, margin: float) -> Claim:
+    """The claim as one on errors of two arms: what is computed of it has another unit."""
+    return claim._replace(unit='percentage points', margin=margin)
+
+
 def l3(claim: Claim, experiment: Experiment) -> Verdict:
     """Plain tanh against scaled tanh; beside it ReLU, and a linear output."""
+    claim = _points(claim, 0.3)
     pairs = [('scaled_tanh', 'tanh'), ('scaled_tanh', 'relu')]
     pairs += [(f'{a}, linear output', f'{b}, linear output') for a, b in pairs]
     pairs.append(('scaled_tanh', 'scaled_tanh, linear output'))
@@ -108,8 +125,9 @@ def l3(claim: Claim, experiment: Experiment) -> Verdict:
 
 
 def l5(claim: Claim, experiment: Experiment) -> Verdict:
+    """Plain average pooling against trainable subsampling; beside it max pooling."""
     pairs = (('trainable', 'average'), ('trainable', 'max'))
-    return _beside(*(judge.difference(claim, experiment, *pair) for pair in pairs))
+    return _beside(*(judge.difference(_points(claim, 0.3), experiment, *pair) for pair in pairs))
 
 
 def l6(claim: Claim, experiment: Experiment) -> Verdict:
@@ -119,7 +137,7 @@ def l6(claim: Claim, experiment: Experiment) -> Verdict:
     def alike(row: judge.Row) -> float:
         return judge.measured(row, 'channel_correlations', 'C3')
 
-    found = judge.difference(claim, experiment, *pair)
+    found = judge.difference(_points(claim, 0.3), experiment, *pair)
     own = claim._replace(unit='of correlation', margin=0.05)
     maps = judge.difference(own, experiment, *pair, alike)
     return _beside(found, _said('Correlation of two maps of C3', maps))
@@ -127,20 +145,31 @@ def l6(claim: Claim, experiment: Experiment) -> Verdict:
 
 def l9(claim: Claim, experiment: Experiment) -> Verdict:
     """The error falls with the number of images, and with distortions."""
-    parts = [
-        judge.difference(claim, experiment, '54,000 images', '15,000 images'),
-        judge.difference(claim, experiment, '30,000 images', '15,000 images'),
-    ]
-    distorted = ('54,000 images, distorted', '54,000 images')
-    also = judge.difference(claim, experiment, *distorted)
-    return _beside(judge.all_of(parts), also, _error(experiment, '54,000 images'))
+    pairs = (
+        ('54,000 images', '15,000 images'),
+        ('30,000 images', '15,000 images'),
+        ('54,000 images, distorted', '54,000 images'),
+    )
+    parts = [judge.difference(claim, experiment, *pair) for pair in pairs]
+    return _beside(judge.all_of(parts), _error(experiment, '54,000 images'))
 
 
 def _error(experiment: Experiment, arm: str) -> Verdict:
-    """The mean test error of an arm, in words."""
-    values = judge.sample(experiment, arm, judge.test_error).values.values()
-    text = f'{arm}: {statistics.fmean(values):.2f} % test error.' if values else ''
-    return Verdict('', text)
+    """The mean test error of an arm with its interval, in words."""
+    values = [*judge.sample(experiment, arm, judge.test_error).values.values()]
+    if len(values) < judge.LEAST:
+        return Verdict('', '')
+    found = interval(values, experiment.plan['level'])
+    return Verdict(
+        '', f'{arm}: {found.mean:.2f} % test error, [{found.low:.2f}, {found.high:.2f}].'
+    )
+
+
+def _parameters(experiment: Experiment, arms: Sequence[str]) -> Verdict:
+    """How many parameters the nets of some arms have, in words."""
+    rows = {arm: next(iter(finished(experiment, arm).values()), {}) for arm in arms}
+    counts = [f'{arm} {row["parameters"]:,}' for arm, row in rows.items() if 'parameters' in row]
+    return Verdict('', f'Parameters: {", ".join(counts)}.' if counts else '')
 
 
 # --- AlexNet --------------------------------------------------------------------------------------
@@ -177,8 +206,17 @@ def a2a(claim: Claim, experiment: Experiment) -> Verdict:
     errors = judge.difference(claim, experiment, *pair)
     times = claim._replace(unit='times', margin=1.25)
     steps = judge.ratio(times, experiment, 'no dropout', 'dropout 0.5', _at(0.5))
-    words = 'To 50 % training error, measured with the units that are dropped'
-    return _beside(found, _said('Test error', errors), _said(words, steps))
+    words = 'To 50 % training error, measured while units are dropped'
+    return _beside(found, _lower('Test error', errors), _said(words, steps))
+
+
+def _lower(words: str, errors: Verdict) -> Verdict:
+    """Test errors beside a gap, and in words whether they fall as well: a gap closes, too, where a
+    net learns less."""
+    if errors.low is None or errors.high is None:
+        return _said(words, errors)
+    end = 'falls too' if errors.low > 0 else 'rises' if errors.high < 0 else 'may rise or fall'
+    return _said(words, errors._replace(text=f'{errors.text} So the test error {end}.'))
 
 
 def a3b(claim: Claim, experiment: Experiment) -> Verdict:
@@ -196,7 +234,9 @@ def a3d(claim: Claim, experiment: Experiment) -> Verdict:
     gaps = _said('Gap of test and training error', gaps)
     others = ('overlapping average pooling', 'non-overlapping average pooling')
     average = judge.difference(claim, experiment, *others)
-    return _beside(found, gaps, average, _effects(experiment, 'overlap'))
+    top5 = judge.difference(claim, experiment, *pair, lambda row: 100 * row['test/error5'])
+    top5 = _said('Top-5 error', top5)
+    return _beside(found, top5, gaps, average, _effects(experiment, 'overlap'))
 
 
 def effects_of(experiment: Experiment) -> list[tests.Effect]:
@@ -277,9 +317,25 @@ def _a4c_mnist(claim: Claim, experiment: Experiment) -> Verdict:
     found = judge.difference(claim, experiment, *pair)
     times = claim._replace(unit='times', margin=1.25)
     speed = judge.ratio(times, experiment, *pair, _at(0.05))
+    epochs = judge.ratio(times, experiment, *pair, _epochs(experiment, 0.025))
     rates = [_borne(experiment, arm) for arm in reversed(pair)]
-    found = _beside(found, _said('To 5 % training error', speed), *rates)
+    found = _beside(
+        found,
+        _said('Epochs to 2.5 % validation error', epochs),
+        _said('Steps to 5 % training error', speed),
+        *rates,
+    )
     return _said("In the paper's MNIST net, which never had LRN", found)
+
+
+def _epochs(experiment: Experiment, error: float) -> Callable[[judge.Row], float | None]:
+    """The first epoch of a row with at most this validation error, a fraction."""
+
+    def first(row: judge.Row) -> float | None:
+        lines = experiment.curves[row['point']]
+        return next((line['epoch'] for line in lines if line['validation/error'] <= error), None)
+
+    return first
 
 
 NEAR = 2.0  # percentage points of validation error from an arm's best learning rate
@@ -303,12 +359,12 @@ def a5a(claim: Claim, experiment: Experiment) -> Verdict:
     pairs = [('flip and crop', 'none'), ('flip', 'none'), ('crop', 'none')]
     pairs.append(('flip, crop and colour', 'flip and crop'))
     errors = [judge.difference(claim, experiment, *pair) for pair in pairs]
-    return _beside(found, _said('Test errors', errors[0]), *errors[1:])
+    return _beside(found, _lower('Test errors', errors[0]), *errors[1:])
 
 
 def a6(claim: Claim, experiment: Experiment) -> Verdict:
     """One column minus two, of each size; and how far apart the two are in colour."""
-    points = claim._replace(unit='percentage points', margin=0.5)
+    points = _points(claim, 0.5)
     sizes = ('equal width', 'equal parameters', 'half the width')
     pairs = [('two columns', f'one column, {size}') for size in sizes]
 
@@ -356,11 +412,14 @@ def in_order(layers: dict[str, float]) -> list[str]:
     return sorted(layers, key=pieces)
 
 
-def _flow(experiment: Experiment, arm: str) -> list[list[float]]:
-    """Norms of the gradient before training, of each run: hidden layers, the first left out."""
+def _flow(experiment: Experiment, arm: str, epoch: str = '0') -> list[list[float]]:
+    """Norms of the gradient of each run: hidden layers, the first left out.
+
+    epoch: '0' is before the training, '' after it.
+    """
     found = []
     for row in finished(experiment, arm).values():
-        norms = judge.values_of(row, 'gradient_norms', '0')
+        norms = judge.values_of(row, 'gradient_norms', epoch)
         found.append([norms[layer] for layer in in_order(norms)[1:-1]])
     return found
 
@@ -409,12 +468,23 @@ def r3(claim: Claim, experiment: Experiment) -> Verdict:
     return Verdict('', f'{text}{", ".join(said)}.' if said else 'The rows hold no finished run.')
 
 
+def _r3_trained(claim: Claim, experiment: Experiment) -> Verdict:
+    """The same after the training, of the nets whose degradation R1 measures."""
+    said = []
+    for net in ('plain-20', 'plain-56', 'resnet-56'):
+        least = [min(norms) / norms[-1] for norms in _flow(experiment, net, '')]
+        if least:
+            said.append(f'{net} {min(least):.2g} to {max(least):.2g}')
+    text = 'After the training of R1 it is, with batch norm, from seed to seed: '
+    return Verdict('', f'{text}{", ".join(said)}.' if said else '')
+
+
 # --- GoogLeNet ------------------------------------------------------------------------------------
 
 
 def g2(claim: Claim, experiment: Experiment) -> Verdict:
-    own = claim._replace(unit='percentage points', margin=0.5)
-    return _said('Test error', judge.difference(own, experiment, 'reduced', 'naive'))
+    found = judge.difference(_points(claim, 0.5), experiment, 'reduced', 'naive')
+    return _said('Test error', found)
 
 
 def branch_costs(row: judge.Row) -> dict[str, dict[str, float]]:
@@ -462,10 +532,10 @@ def g4(claim: Claim, experiment: Experiment) -> Verdict:
         verdict, text = NOT_RESOLVED, f'{text} {trouble}.'
     elif verdict == NOT_RESOLVED and claim.margin:
         needed = tests.seeds_needed(
-            statistics.stdev(values), claim.margin, level, True, not claim.direction
+            statistics.stdev(values), claim.margin, level, True, equivalence=True
         )
         size = f'{claim.margin:g}'
-        text += f' To find {size} {unit_of(size, claim.unit)} takes about {needed} seeds.'
+        text += f' To tell {size} {unit_of(size, claim.unit)} from none takes about {needed} seeds.'
     return Verdict(verdict, text, found.mean, found.low, found.high, len(costs), data, 'seeds')
 
 
@@ -476,10 +546,7 @@ def g6(claim: Claim, experiment: Experiment) -> Verdict:
 
 def g7(claim: Claim, experiment: Experiment) -> Verdict:
     pair = ('global average', 'fully connected')
-    rows = [finished(experiment, arm) for arm in pair]
-    sizes = [next((row['parameters'] for row in own.values()), None) for own in rows]
-    said = f'Parameters: {sizes[0]:,} and {sizes[1]:,}.' if all(sizes) else ''
-    return _beside(judge.difference(claim, experiment, *pair), Verdict('', said))
+    return _beside(judge.difference(claim, experiment, *pair), _parameters(experiment, pair))
 
 
 # --- ResNet ---------------------------------------------------------------------------------------
@@ -506,10 +573,12 @@ def _response(row: judge.Row) -> float:
 
 
 def r4(claim: Claim, experiment: Experiment) -> Verdict:
-    """Mean standard deviation of the responses of the 3x3 layers, plain over residual."""
-    found = judge.ratio(claim, experiment, 'resnet-20', 'plain-20', _response, of_times=False)
-    deeper = judge.ratio(claim, experiment, 'resnet-56', 'resnet-20', _response, of_times=False)
-    return _beside(found, deeper)
+    """Mean standard deviation of the responses of the 3x3 layers: plain over residual at both
+    depths, and shallow over deep."""
+    pairs = (('resnet-20', 'plain-20'), ('resnet-56', 'plain-56'), ('resnet-56', 'resnet-20'))
+    return judge.all_of(
+        [judge.ratio(claim, experiment, *pair, _response, of_times=False) for pair in pairs]
+    )
 
 
 def _r4_deeper(claim: Claim, experiment: Experiment) -> Verdict:
@@ -527,8 +596,10 @@ def r5(claim: Claim, experiment: Experiment) -> Verdict:
     worst = max(means, key=lambda kind: means[kind]) if means else kinds[0]
     found = judge.difference(claim, experiment, worst, none)
     same = claim._replace(direction=0)
-    pairs = (('shortcut A', 'shortcut B'), ('shortcut B', 'shortcut C'))
-    return _beside(found, *(judge.difference(same, experiment, *pair) for pair in pairs))
+    alike = [judge.difference(same, experiment, *pair) for pair in itertools.combinations(kinds, 2)]
+    # that they differ little is what the claim says
+    held = [one._replace(verdict=SUPPORTED) if one.verdict == EQUIVALENT else one for one in alike]
+    return judge.all_of([found, *held])
 
 
 def r7(claim: Claim, experiment: Experiment) -> Verdict:
@@ -589,6 +660,7 @@ POOLING = 'ablate_pooling.py:fashion_mnist'
 INITIALISATION = 'ablate_activation.py:small_paper'
 STANDARDISED = 'ablate_normalization.py:small_standardised'
 BATCHNORM = 'batchnorm_mnist.py:full'
+DEPTH = 'ablate_depth.py:small'
 RESPONSES = 'responses.py:small'
 _LARGER = 'In LeNet-5 on Fashion-MNIST, 54,000 images'
 _LENET = 'In LeNet-5 on Fashion-MNIST, 20,000 images, with tanh and ReLU'
@@ -605,6 +677,7 @@ PARTS: dict[str, dict[str, Rule]] = {
         BATCHNORM: _a4c_mnist,
         FACTORIAL: _of_field('norm', _LENET),
     },
+    'R3': {DEPTH: _r3_trained},
     'R4': {RESPONSES: _r4_deeper},
 }
 

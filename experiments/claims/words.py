@@ -8,7 +8,7 @@ from experiments.report.page import made_on
 from experiments.report.summary import arm_rows, finished, rates_of
 from experiments.workdir import Experiment
 
-HEADINGS = ('claim', 'verdict', 'effect', 'the notes say')
+HEADINGS = ('claim', 'verdict', 'effect', 'measured on', 'the notes say')
 
 
 def effect(claim: Claim, found: Verdict) -> str:
@@ -36,7 +36,22 @@ def _number(value: float) -> str:
 
 def table(pairs: list[tuple[Claim, Verdict]]) -> list[tuple[str, ...]]:
     """The lines of the table of all claims, in the order of HEADINGS."""
-    return [(one.id, found.verdict, effect(one, found), one.sentence) for one, found in pairs]
+    return [
+        (one.id, found.verdict, effect(one, found), measured_on(one), one.sentence)
+        for one, found in pairs
+    ]
+
+
+def measured_on(claim: Claim) -> str:
+    """'mnist, 1,250 steps': data and length of the runs that decide; or 'computed'."""
+    experiment = None if claim.compute else trained.stored(claim.config)
+    if not experiment:
+        return 'computed' if claim.compute else ''
+    lengths = {
+        row['steps'] for row in experiment.rows if row['status'] == 'done' and 'steps' in row
+    }
+    ends = [f'{end:,}' for end in sorted({min(lengths), max(lengths)})] if lengths else []
+    return ', '.join([experiment.plan['dataset'], *[f'{" to ".join(ends)} steps'] * bool(ends)])
 
 
 def by_paper(pairs: list[tuple[Claim, Verdict]]) -> tuple[list[str], list[list[str]]]:

@@ -399,8 +399,19 @@ def training_curve(row: dict[str, Any]) -> list[tuple[float, float]]:
 
 
 def steps_to_error(row: dict[str, Any], threshold: float) -> float | None:
-    """Steps after which `training_curve` is first at most this fraction; None if it never is."""
-    return next((step for step, error in training_curve(row) if error <= threshold), None)
+    """Steps after which `training_curve` is first at most this fraction; None if it never is.
+
+    Between two of its points it is taken to fall on a straight line.
+    """
+    before = None
+    for step, error in training_curve(row):
+        if error <= threshold:
+            if before is None:
+                return step
+            last, higher = before
+            return last + (step - last) * (higher - threshold) / (higher - error)
+        before = step, error
+    return None
 
 
 def choose_learning_rate(

@@ -93,10 +93,15 @@ def lines(
     own = [one for one in found if not field or field in one.fields]
     held = [one for one in own if len(one.fields) > 1 and one.p < 1 - level]
     rest = sum(len(one.fields) > 1 for one in own) - len(held)
+    how = 'least squares, the seed as a block'
+    if statistics.of_arms(found, level):
+        how = (
+            'least squares over the means of arms: these differ by more than seeds do, p = '
+            f'{found[0].lack:.2g}, by interactions of three fields or by the chosen learning rates'
+        )
     texts = [
-        f'Effects on the test error, in percentage points, over {arms} (least squares, the seed '
-        f'as a block), with {100 * level:g} % intervals; these and p are corrected over '
-        f'{len(found)} effects (Holm):'
+        f'Effects on the test error, in percentage points, over {arms} ({how}), with '
+        f'{100 * level:g} % intervals; these and p are corrected over {len(found)} effects (Holm):'
     ]
     told = [*(one for one in own if len(one.fields) == 1), *held]
     surest = {one.name for one in sorted(told, key=lambda one: one.p)[:MOST]}
@@ -104,9 +109,9 @@ def lines(
         if one.name not in surest:
             continue
         ends = (one.effect, *one.corrected, one.low, one.high)
-        mean, low, high, *alone = (f'{100 * value:+z.2f}' for value in ends)
+        mean, low, high, *raw = (f'{100 * value:+z.2f}' for value in ends)
         texts.append(
-            f'{one.name}: {mean} [{low}, {high}], p = {one.p:.2g} (alone {" to ".join(alone)})'
+            f'{one.name}: {mean} [{low}, {high}], p = {one.p:.2g} (uncorrected {" to ".join(raw)})'
         )
     if rest:
         what = f'{"other " * bool(held)}interaction'

@@ -111,14 +111,14 @@ def sentences(summary: list[dict[str, Any]]) -> list[str]:
 
 
 def _family(summary: list[dict[str, Any]]) -> list[str]:
-    """The declared comparisons, with intervals that hold for all of them together."""
+    """The declared comparisons, with intervals at the levels of Holm's procedure."""
     found = [one for arm in summary for one in arm['declared'].values()]
     if not found:
         return []
     level = percent(summary[0]['level'])
     lines = [
-        f'Declared comparisons, in percentage points, with {level} intervals that hold for all of '
-        "them together (Holm's correction):"
+        f'Declared comparisons, in percentage points, with {level} intervals at the levels of '
+        "Holm's procedure, which corrects for their number:"
     ]
     for one in found:
         low, high = (100 * value for value in one.corrected[1:3])
@@ -126,7 +126,7 @@ def _family(summary: list[dict[str, Any]]) -> list[str]:
         if not math.isnan(one.raw.correlation):
             how += f', correlation {one.raw.correlation:+.2f}'
         if one.raw[1:3] != one.corrected[1:3]:
-            how += f'; alone {100 * one.raw.low:+.2f} to {100 * one.raw.high:+.2f}'
+            how += f'; uncorrected {100 * one.raw.low:+.2f} to {100 * one.raw.high:+.2f}'
         lines.append(
             f'{one.b} minus {one.a}: {100 * one.raw.effect:+.2f} [{low:+.2f}, {high:+.2f}], '
             f'p = {one.p:.2g} ({how})'

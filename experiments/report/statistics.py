@@ -6,7 +6,7 @@ statsmodels do the statistics: this file only says which of theirs answers which
     difference      mean of one arm minus another's: paired or not, Student t
     equivalent      two one-sided tests against a margin
     seeds_needed    how many seeds resolve a difference of a margin's size
-    holm            a family of comparisons: p values and intervals that hold for all together
+    holm            a family of comparisons: p values, intervals without zero where it rejects
     widened         an interval over seeds made one over seeds and test images
     mcnemar         two nets, image by image
     times_ratio     how many times faster one arm reaches a threshold; runs that never do count
@@ -137,6 +137,7 @@ def holm(p: Sequence[float], level: float = 0.95) -> tuple[list[float], list[flo
     An interval of that level excludes zero where Holm's procedure rejects, and only there: it is
     1 - (1 - level) / (m - i) for the i-th smallest p value of m, i from 0, as long as all smaller
     ones are rejected; the first that is not, and all after it, have the level at which it stopped.
+    These intervals need not all cover their effects at once: Bonferroni's, which do, are wider.
     """
     gc.freeze()  # or its garbage collection takes 0.2 s with the objects of JAX in memory
     try:
@@ -240,6 +241,7 @@ class Effect(NamedTuple):
     p: float
     fields: tuple[str, ...]  # the factors: one, or two of an interaction
     freedom: float  # degrees of it, of the t distribution of the interval
+    lack: float = math.nan  # p that arms differ as the model says; below 1 - level they are units
     corrected: tuple[float, float] = (math.nan, math.nan)  # the interval after Holm's correction
 
     def at(self, level: float, other: float) -> tuple[float, float]:
@@ -254,7 +256,11 @@ def factorial(
 ) -> list[Effect]:
     """Main effects and two-way interactions, by least squares with the seed as a block.
 
-    Arms need not be equally noisy: errors are those of White's estimate HC2.
+    Arms need not be equally noisy: errors are those of White's estimate HC2. But arms may differ by
+    more than the model and the noise of seeds explain, since an interaction of three factors is
+    left out, or since each arm has a learning rate that was chosen by a few noisy trials. Where a
+    test of lack of fit finds that, the arms are the units: least squares over their means. It takes
+    5 more arms than there are numbers in the model; smaller factorials have no such test.
 
     rows: {'value': number, 'seed': int, factor: level, ...}; factors: {name: levels}, the first
     level being the reference. The model has all main effects, all two-way interactions and the
@@ -285,15 +291,23 @@ def factorial(
     if len(rows) <= matrix.shape[1] or np.linalg.matrix_rank(matrix) < matrix.shape[1]:
         raise ValueError('the rows are too few, or their arms share too few seeds')
     values = np.array([row['value'] for row in rows], float)
-    fit = OLS(values, matrix).fit(cov_type='HC2')
-    owners = [None] * len(blocks) + [owner for owner, _ in columns]
+    fit, others = OLS(values, matrix).fit(cov_type='HC2'), len(blocks)
+    arms = list(dict.fromkeys(tuple(row[name] for name in factors) for row in rows))
+    places = np.array([arms.index(tuple(row[name] for name in factors)) for row in rows])
+    lack = _lack_of_fit(values, matrix, np.stack([*blocks, *np.eye(len(arms))[1:, places]], axis=1))
+    if lack < 1 - level and len(rows) == len(arms) * len(seeds):
+        firsts = [int(np.argmax(places == place)) for place in range(len(arms))]
+        means = [values[places == place].mean() for place in range(len(arms))]
+        own = np.stack([column[firsts] for _, column in columns], axis=1)
+        fit, others = OLS(means, np.insert(own, 0, 1.0, axis=1)).fit(), 1
+    owners = [None] * others + [owner for owner, _ in columns]
     labels, every_weight = [], []
     every: list[tuple[str, ...]] = [(name,) for name in factors]
     for names in (*every, *itertools.combinations(factors, 2)):
         steps = [list(itertools.combinations(factors[name], 2)) for name in names]
         for pairs in itertools.product(*steps):
             ends = [contrasts[name][b] - contrasts[name][a] for name, (a, b) in zip(names, pairs)]
-            weights = np.zeros(matrix.shape[1])
+            weights = np.zeros(len(owners))
             weights[[owner == names for owner in owners]] = np.ravel(
                 ends[0] if len(ends) == 1 else np.outer(*ends)
             )
@@ -309,9 +323,22 @@ def factorial(
     half = scipy.stats.t.ppf((1 + level) / 2, fit.df_resid) * spreads
     numbers = np.stack([means, means - half, means + half, chance], axis=1).tolist()
     return [
-        Effect(name, mean, low, high, p, of, fit.df_resid)
+        Effect(name, mean, low, high, p, of, fit.df_resid, lack)
         for (name, of), (mean, low, high, p) in zip(labels, numbers, strict=True)
     ]
+
+
+def of_arms(effects: Sequence[Effect], level: float) -> bool:
+    """Whether the arms are the units of the effects of a factorial, and not its runs."""
+    return bool(effects) and effects[0].lack < 1 - level
+
+
+def _lack_of_fit(values: np.ndarray, model: np.ndarray, arms: np.ndarray) -> float:
+    """p of the model against one with a mean for each arm; nan where that has hardly more."""
+    if not model.shape[1] + 5 <= arms.shape[1] < len(values):
+        return math.nan
+    with np.errstate(divide='ignore', invalid='ignore'):  # of values that a model fits exactly
+        return float(OLS(values, arms).fit().compare_f_test(OLS(values, model).fit())[1])
 
 
 def _contrasts(levels: Sequence) -> dict[Any, np.ndarray]:

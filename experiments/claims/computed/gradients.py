@@ -132,20 +132,14 @@ def kernel_norms(net: str, norm: str, width: int = 8) -> tuple[float, ...]:
 
 def r3() -> Verdict:
     cases = {(net, norm): kernel_norms(net, norm) for net, norm in itertools.product(NETS, NORMS)}
-    ratios = {case: norms[0] / norms[-1] for case, norms in cases.items()}
     # through 56 layers rounding grows: no machine shares more digits with another
-    plain, residual = (float(f'{ratios[net, "batch"]:.2g}') for net in ('plain56', 'resnet56'))
-    least = min(min(norms) / norms[-1] for (_, norm), norms in cases.items() if norm == 'batch')
-    bare = [
-        f'{min(norms):.0e} to {max(norms):.0e} ({net})'
-        for (net, norm), norms in cases.items()
-        if norm == 'none'
-    ]
+    least = {case: float(f'{min(norms) / norms[-1]:.2g}') for case, norms in cases.items()}
+    first = {case: float(f'{norms[0] / norms[-1]:.2g}') for case, norms in cases.items()}
+    own = lambda ratios, norm: ' and '.join(f'{ratios[net, norm]:,g} ({net})' for net in NETS)
     return settle(
-        least > VANISHED,
-        'With batch norm no layer of a plain or residual net of 56 layers has a gradient below '
-        f"{least:.2g} times the last layer's at the start: nothing vanishes. In the plain net it "
-        f'grows downwards, to {plain:,.0f} times in conv1, in the residual net to '
-        f'{residual:,.0f}. Without batch norm the norms are {" and ".join(bare)}.',
-        plain,
+        all(least[net, 'batch'] > VANISHED for net in NETS),
+        'The least norm of the gradient of a convolution at the start, over that of the last one: '
+        f"{own(least, 'batch')} with batch norm, {own(least, 'none')} without; weights are He's. "
+        f'With batch norm conv1 has {own(first, "batch")} times the norm of the last one.',
+        least['plain56', 'batch'],
     )

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import cnns
-from cnns.lenet import CODES
+from cnns.lenet import C3_TABLE, CODES
 from experiments.claims.claim import Verdict, settle
 from experiments.claims.computed.reading import (
     EXACT,
@@ -151,34 +151,60 @@ def l8() -> Verdict:
     )
 
 
-# --- beside trained claims ---------------------------------------------------------------------
+# --- with a trained half ------------------------------------------------------------------------
+
+
+def l3() -> Verdict:
+    """The activation up to F6, and the output."""
+    net, modern = (cnns.axes_of(name)['activation'] for name in ('lenet5_1998', 'lenet5'))
+    slope = float(jax.grad(lambda x: cnns.layers.activate(x, net))(0.0))
+    distances = rows('lenet5_1998')['OUT']['kind'] == 'fixed'
+    return settle(
+        net == 'tanh' and not distances,
+        f'The net of 1998 has {net} up to F6 (slope {slope:.3f} at 0; tanh has 1) and distances to '
+        f'fixed codes at the end, the modern form {modern} and a linear output.',
+        slope,
+        correction=net == 'scaled_tanh' and distances,
+    )
+
+
+def l5() -> Verdict:
+    """What S2 and S4 are made of: a filter of 2x2 on one map would have 4 weights and a bias."""
+    net = rows('lenet5_1998')
+    own = {layer: (net[layer]['parameters'], net[layer]['output'][-1]) for layer in ('S2', 'S4')}
+    sides = [net[layer]['output'][0] for layer in ('C1', 'S2', 'C3', 'S4')]
+    each = ', '.join(f'{layer} {count}' for layer, (count, _) in own.items())
+    return settle(
+        all(count == 5 * maps for count, maps in own.values()),
+        f'Sides {sides[0]} to {sides[1]} and {sides[2]} to {sides[3]}. Trainable parameters: '
+        f'{each}, two of each map. A filter of 2x2 on each map would have five; a plain average '
+        'has none.',
+        sum(count for count, _ in own.values()),
+        correction=all(count == 2 * maps for count, maps in own.values())
+        and sides[0] == 2 * sides[1]
+        and sides[2] == 2 * sides[3],
+    )
+
+
+def l6() -> Verdict:
+    """The links of C3."""
+    partial, full = (rows(name)['C3']['parameters'] for name in ('lenet5_1998', 'lenet5'))
+    reads = [len(column) for column in C3_TABLE]
+    links = sum(reads)
+    return settle(
+        partial == full,
+        f'C3 has {partial:,} parameters with the links of Table I, {full:,} with all. Its '
+        f'{len(reads)} maps read {", ".join(map(str, sorted({*reads})))} maps of S2: {links} '
+        f'links of {len(reads) * max(reads)}.',
+        partial,
+        correction=len(reads) == 16 and partial == links * 25 + len(reads),
+    )
+
+
+# --- beside a trained claim ---------------------------------------------------------------------
 
 
 def l1_sizes() -> str:
     names = {'784-300-10': 'mlp_300', '784-300-100-10': 'mlp_300_100', 'LeNet-5': 'lenet5_1998'}
     counts = [f'{label} {parameters(name):,}' for label, name in names.items()]
-    return f'Parameters: {", ".join(counts)}.'
-
-
-def l3_activations() -> str:
-    axes = {name: cnns.axes_of(name)['activation'] for name in ('lenet5_1998', 'lenet5')}
-    slope = float(jax.grad(cnns.axes.scaled_tanh)(0.0))
-    return (
-        f'The net of 1998 has {axes["lenet5_1998"]} up to F6 (slope {slope:.3f} at 0) and '
-        f'distances to codes at the end, the modern form {axes["lenet5"]} and a linear output.'
-    )
-
-
-def l5_counts() -> str:
-    net = rows('lenet5_1998')
-    each = [f'{layer} {net[layer]["parameters"]}' for layer in ('S2', 'S4')]
-    sides = [net[layer]['output'][0] for layer in ('C1', 'S2', 'C3', 'S4')]
-    return (
-        f'Sides {sides[0]} to {sides[1]} and {sides[2]} to {sides[3]}. Trainable parameters: '
-        f'{", ".join(each)}; a plain average has none.'
-    )
-
-
-def l6_counts() -> str:
-    partial, full = (rows(name)['C3']['parameters'] for name in ('lenet5_1998', 'lenet5'))
-    return f'C3 has {partial:,} parameters with the links of Table I, {full:,} with all.'
+    return f"The paper's nets, on 28x28 but for LeNet-5: {', '.join(counts)}."
