@@ -15,8 +15,9 @@ a fully connected net cannot tell, LeNet-5 loses what it knows of neighbours.
     full             54,000    20
     full_permuted    54,000    20
 
-All nets see images padded to 32x32, off which no shift cuts ink. So LeNet-5, the modern form, has
-61,706 parameters, the others 310,510 and 338,610 (238,510 and 266,610 on the 28x28 of the paper).
+All nets see images padded to 32x32: a shift of 2 pixels cuts no ink off, those of 4 and 5 some. So
+LeNet-5, the modern form, has 61,706 parameters, the others 310,510 and 338,610 (238,510 and 266,610
+on images of 28x28).
 
 The results are in experiments/stored/README.md.
 """

@@ -201,7 +201,7 @@ def test_rows_that_are_not_stored_are_read_where_they_were_trained(rows, capsys)
         r'trained 20\d\d-\d\d-\d\d; .* core.* rows \d+ runs in runs/lenet_c3-small', text
     )
     (found,) = json.loads(run(capsys, 'L6', '--json')[1])
-    assert found['seeds'] == 5 and 'runs/lenet_c3-small' in found['text']
+    assert found['seeds'] == 12 and 'runs/lenet_c3-small' in found['text']
     pair = ledger.CLAIMS['L6'], ledger.verdict(ledger.CLAIMS['L6'])
     assert 'runs in runs/lenet_c3-small' in page.html([pair])
 

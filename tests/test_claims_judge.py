@@ -278,7 +278,10 @@ def test_a_claim_of_parts_holds_if_all_do(kinds, verdict):
     parts = [judge.Verdict(kind, kind, seeds=place) for place, kind in enumerate(kinds, 3)]
     parts = [one._replace(effect=float(place)) for place, one in enumerate(parts)]
     found = judge.all_of(parts)
-    assert (found.verdict, found.seeds, found.text) == (verdict, 3, ' '.join(kinds))
+    assert (found.verdict, found.seeds) == (verdict, 3)
+    # the part that decides comes first, and it is said if that is another than the first
+    assert found.text == ' '.join(sorted(kinds, key=lambda kind: kind != verdict))
+    assert found.other == (kinds[0] != verdict)
     assert found.effect == kinds.index(verdict)  # the numbers of the part that decides
 
 

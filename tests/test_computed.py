@@ -16,7 +16,7 @@ import pytest
 import cnns
 from cnns.alexnet import ONE_TOWER
 from experiments.claims import ledger, page
-from experiments.claims.claim import CONTRADICTED, CORRECTED, SUPPORTED, settle
+from experiments.claims.claim import CONTRADICTED, CORRECTED, SUPPORTED, Verdict, settle
 from experiments.claims.computed import alexnet, googlenet, gradients, lenet, reading, resnet, vgg
 from experiments.models import description
 
@@ -47,7 +47,7 @@ def test_a_sentence_that_holds_is_supported_and_else_its_correction_is_asked_for
     assert settle(True, '', correction=True).verdict == SUPPORTED
     assert settle(False, '', correction=True).verdict == CORRECTED
     assert settle(False, '').verdict == CONTRADICTED
-    assert settle(True, 'words', 3)[1:] == ('words', 3.0, None, None, 0, '', '')
+    assert settle(True, 'words', 3) == Verdict(SUPPORTED, 'words', 3.0)
 
 
 def test_words_hold_no_rounding_error_of_one_machine():
@@ -296,10 +296,13 @@ def test_v3_is_corrected_where_relu_vanishes_too(monkeypatch):
 
 def test_r3_is_contradicted_by_a_gradient_below_a_thousandth(monkeypatch):
     for least, verdict in ((1 / 500, SUPPORTED), (1 / 2000, CONTRADICTED)):
-        norms = {'batch': (3.0, least, 1.0), 'none': (1e-9, 1e-9, 1.0)}
-        monkeypatch.setattr(gradients, 'kernel_norms', lambda net, norm, norms=norms: norms[norm])
-        found = gradients.r3()
-        assert (found.verdict, found.effect) == (verdict, least) and '{' not in found.text
+        for worse, other in (('plain56', 'resnet56'), ('resnet56', 'plain56')):
+            norms = {(worse, 'batch'): (3.0, least, 1.0), (other, 'batch'): (3.0, 0.5, 1.0)}
+            given = lambda net, norm, norms=norms: norms.get((net, norm), (1e-9, 1e-9, 1.0))
+            monkeypatch.setattr(gradients, 'kernel_norms', given)
+            found = gradients.r3()
+            assert found.verdict == verdict and '{' not in found.text
+            assert found.effect == (least if worse == 'plain56' else 0.5)
 
 
 def test_norms_of_kernels_run_from_the_first_convolution_to_the_last(other):

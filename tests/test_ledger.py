@@ -46,7 +46,8 @@ def test_the_value_of_a_paper_is_the_one_that_its_words_say():
 @pytest.mark.parametrize('claim', CLAIMS, ids=lambda claim: claim.id)
 def test_a_trained_claim_has_a_margin_and_a_direction_of_its_unit(claim):
     if claim.compute:
-        assert claim.margin is None and claim.direction == 0
+        assert claim.direction == 0  # a margin is of the trained half, in points
+        assert claim.margin is None or claim.id in ('L3', 'L5', 'L6', 'A6', 'G2')
         return
     assert claim.unit in (ledger.POINTS, 'times')
     # a ratio is nothing below its margin above 1
@@ -80,7 +81,7 @@ def test_what_has_no_rows_yet_is_not_resolved(monkeypatch):
     assert ledger.verdict(claim) == ledger.Verdict(
         NOT_RESOLVED,
         'Not run yet: python -m experiments.claims A1 --run (ablate_activation.py:small), '
-        '4 arms with 5 seeds of each, 32 runs of 20 epochs.',
+        '4 arms with 5 seeds each, 32 runs of 20 epochs.',
     )
     claim = claim._replace(facts=lambda: 'Both have 3 layers.')
     assert ledger.verdict(claim).text.endswith(' epochs. Both have 3 layers.')

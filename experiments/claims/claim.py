@@ -16,13 +16,15 @@ class Verdict(NamedTuple):
     """A verdict on a claim, with the effect that it is based on."""
 
     verdict: str  # one of VERDICTS
-    text: str  # what was found, by how much, on what; the comparison judged comes first
+    text: str  # what was found, by how much, on what; the comparison that decides comes first
     effect: float | None = None  # in the unit of the claim; None where it is no number
     low: float | None = None  # of the interval; None for what is computed exactly
     high: float | None = None
-    seeds: int = 0  # of each arm, the fewest; 0 for what is computed
+    seeds: int = 0  # of each arm, the fewest; 0 where nothing was trained
     data: str = ''  # which data the runs are of; '' where nothing was trained
     covers: str = ''  # what the interval covers: 'seeds', 'seeds and test images'
+    pair: str = ''  # what was compared, 'resnet-56 minus resnet-20'
+    other: bool = False  # whether that is another part of the claim than its measure names first
 
 
 class Claim(NamedTuple):
@@ -38,7 +40,7 @@ class Claim(NamedTuple):
     measure: str  # the effect, in words
     unit: str  # of the effect: 'percentage points', 'times', 'parameters'
     paper: str  # the paper's own value, or 'no value'
-    margin: float | None = None  # below which the effect counts as nothing, declared beforehand
+    margin: float | None = None  # below which what was trained counts as nothing, set beforehand
     direction: int = 0  # +1: the claim says the effect is above zero (or 1 of a ratio); -1: below
     config: str = ''  # the config that measures it, 'ablate_pooling.py:small'; '' if none trains
     compute: Callable[[], Verdict] | None = None  # for what is computed

@@ -458,14 +458,16 @@ def effect(claim: Claim, verdict: Verdict) -> Figure:
     words = f'measured, no {" or ".join(missing)} bound' if missing else 'measured'
     middle, look = (verdict.effect, 'o') if verdict.effect in known else (ends[0], '')
     axes.plot([middle], [0], look, color=colour, label=f'{words}, n = {verdict.seeds}')
-    if claim.value is not None:
+    if claim.value is not None and not verdict.other:
         label = "the paper's own"
         axes.plot([claim.value], [0], 'D', color=GREY, mfc='none', ms=8, label=label)
     axes.set_yticks([])
     axes.set_ylim(-1, 1)
     axes.margins(x=0.1)
     style.frame_rows(axes)
-    axes.set_xlabel(style.wrap(f'{claim.measure}, {claim.unit}', 70))
+    axes.set_xlabel(
+        style.wrap(f'{verdict.pair if verdict.other else claim.measure}, {claim.unit}', 70)
+    )
     axes.legend(fontsize=8, frameon=False, loc='upper center', ncols=3)
     return figure
 

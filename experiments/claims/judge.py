@@ -187,24 +187,31 @@ def difference(
         verdict, text = NOT_RESOLVED, f'{text} {trouble}.'
     elif verdict == NOT_RESOLVED and margin and not stuck:
         text += _needed(own, margin, found.level, claim)
-    return Verdict(verdict, text, own.effect, own.low, own.high, own.n, data, 'seeds')
+    pair = f'{b} minus {a}'
+    return Verdict(verdict, text, own.effect, own.low, own.high, own.n, data, 'seeds', pair)
 
 
 def _needed(own: statistics.Difference, margin: float, level: float, claim: Claim) -> str:
     """How many seeds would tell an effect of the margin's size from none, whichever it is.
 
-    Where there are as many already, those that would find the effect seen. Sizes of ratios are
-    their logarithms.
+    Where there are as many already, those that would find the effect seen; where an effect is
+    there and its size is open, those that would tell it from the margin. Sizes of ratios are their
+    logarithms.
     """
-    for size, none in ((margin, ' from none'), (abs(own.effect), ', the effect seen, from none')):
-        same = size == margin
+    crosses = own.low <= 0 <= own.high
+    sizes = [(margin, '{} from none'), (abs(own.effect), '{}, the effect seen, from none')]
+    if not crosses:  # there is an effect; what is open is whether it counts
+        sizes = [(abs(margin - abs(own.effect)), 'the effect seen from the margin')]
+    for size, what in sizes:
+        same = crosses and size == margin
         count = statistics.seeds_needed(own.deviation, size, level, own.paired, same) if size else 0
         if count > own.n:
             number = f'{math.exp(size) if claim.unit == "times" else size:.3g}'
-            what = f'{number} {unit_of(number, claim.unit)}'
             if claim.unit == 'times':
-                what = f'a ratio of {number}'
-            return f' To tell {what}{none} takes about {count:,} seeds an arm.'
+                many = f'a ratio of {number}'
+            else:
+                many = f'{number} {unit_of(number, claim.unit)}'
+            return f' To tell {what.format(many)} takes about {count:,} seeds an arm.'
     return ''
 
 
@@ -289,7 +296,7 @@ def ratio(
         text += _needed(logs, margin, own, claim)
     return Verdict(
         verdict, text, _finite(found.effect), _finite(found.low), _finite(found.high), least, data,
-        'seeds',
+        'seeds', f'{b} over {a}',
     )  # fmt: skip
 
 
@@ -324,12 +331,13 @@ def _finite(value: float) -> float | None:
 def all_of(verdicts: Sequence[Verdict]) -> Verdict:
     """A claim of several parts: contradicted if any is, supported only if all are.
 
-    The numbers are those of the first part that decides; the text is that of all.
+    The numbers are those of the first part that decides, whose text comes first.
     """
     kinds = [one.verdict for one in verdicts]
     order = (CONTRADICTED, NOT_RESOLVED, EQUIVALENT)
     verdict = next((kind for kind in order if kind in kinds), SUPPORTED)
-    text = ' '.join(one.text for one in verdicts)
+    place = kinds.index(verdict)
+    parts = [verdicts[place], *verdicts[:place], *verdicts[place + 1 :]]
+    text = ' '.join(one.text for one in parts)
     seeds = min(one.seeds for one in verdicts)
-    deciding = next(one for one in verdicts if one.verdict == verdict)
-    return deciding._replace(text=text, seeds=seeds)
+    return parts[0]._replace(text=text, seeds=seeds, other=place > 0)

@@ -188,7 +188,8 @@ def pictures(
             level = other.plan['level']
             drawn.append((figures.with_intervals(caption, figure, level), figure))
     if experiment and found.low is not None and words.effect(claim, found):
-        paper = '' if claim.value is None else " and the paper's value"
+        shown = claim.value is not None and not found.other
+        paper = " and the paper's value" if shown else ''
         caption = f'The effect with its interval over {found.covers}, beside the margin{paper}.'
         drawn.append((caption, figures.effect(claim, found)))
     return drawn

@@ -1,7 +1,8 @@
 """Claims that are judged by stored rows: for each, which arms are compared, and by what.
 
 A rule takes the claim and the experiment of its config, and gives a verdict (judge.py). The first
-comparison of a claim has its effect; the others are said beside it.
+comparison of a claim has its effect, or, of a claim of several parts, the one that decides; the
+others are said beside it.
 """
 
 import functools
@@ -13,7 +14,15 @@ from pathlib import Path
 
 from configs import base
 from experiments.claims import judge
-from experiments.claims.claim import EQUIVALENT, NOT_RESOLVED, SUPPORTED, Claim, Verdict, unit_of
+from experiments.claims.claim import (
+    CONTRADICTED,
+    EQUIVALENT,
+    NOT_RESOLVED,
+    SUPPORTED,
+    Claim,
+    Verdict,
+    unit_of,
+)
 from experiments.claims.computed.gradients import ACTIVATIONS, DEPTHS
 from experiments.errors import UserError, counted
 from experiments.plan.config import read_config
@@ -52,12 +61,12 @@ def exists(config: str) -> bool:
 
 
 def size_of(config: str) -> str:
-    """'2 arms with 5 seeds of each, 16 runs of 10 epochs': what a config trains."""
+    """'2 arms with 5 seeds each, 16 runs of 10 epochs': what a config trains."""
     plan = plan_of(read_config(f'configs/{config}'))
     seeds = counted(len(plan.arms[0].seeds), 'seed')
     length = plan.config.train
     until = counted(length.steps, 'step') if length.steps else counted(length.epochs, 'epoch')
-    arms = f'{counted(len(plan.arms), "arm")} with {seeds} of each'
+    arms = f'{counted(len(plan.arms), "arm")} with {seeds}{" each" * (len(plan.arms) > 1)}'
     return f'{arms}, {counted(plan.size, "run")} of {until}'
 
 
@@ -110,14 +119,14 @@ def _l1_permuted(claim: Claim, experiment: Experiment) -> Verdict:
     return _said('With permuted pixels', judge.difference(claim, experiment, 'lenet5', 'mlp_300'))
 
 
-def _points(claim: Claim, margin: float) -> Claim:
+def _points(claim: Claim) -> Claim:
     """The claim as one on errors of two arms: what is computed of it has another unit."""
-    return claim._replace(unit='percentage points', margin=margin)
+    return claim._replace(unit='percentage points')
 
 
 def l3(claim: Claim, experiment: Experiment) -> Verdict:
     """Plain tanh against scaled tanh; beside it ReLU, and a linear output."""
-    claim = _points(claim, 0.3)
+    claim = _points(claim)
     pairs = [('scaled_tanh', 'tanh'), ('scaled_tanh', 'relu')]
     pairs += [(f'{a}, linear output', f'{b}, linear output') for a, b in pairs]
     pairs.append(('scaled_tanh', 'scaled_tanh, linear output'))
@@ -127,7 +136,7 @@ def l3(claim: Claim, experiment: Experiment) -> Verdict:
 def l5(claim: Claim, experiment: Experiment) -> Verdict:
     """Plain average pooling against trainable subsampling; beside it max pooling."""
     pairs = (('trainable', 'average'), ('trainable', 'max'))
-    return _beside(*(judge.difference(_points(claim, 0.3), experiment, *pair) for pair in pairs))
+    return _beside(*(judge.difference(_points(claim), experiment, *pair) for pair in pairs))
 
 
 def l6(claim: Claim, experiment: Experiment) -> Verdict:
@@ -137,7 +146,7 @@ def l6(claim: Claim, experiment: Experiment) -> Verdict:
     def alike(row: judge.Row) -> float:
         return judge.measured(row, 'channel_correlations', 'C3')
 
-    found = judge.difference(_points(claim, 0.3), experiment, *pair)
+    found = judge.difference(_points(claim), experiment, *pair)
     own = claim._replace(unit='of correlation', margin=0.05)
     maps = judge.difference(own, experiment, *pair, alike)
     return _beside(found, _said('Correlation of two maps of C3', maps))
@@ -213,10 +222,8 @@ def a2a(claim: Claim, experiment: Experiment) -> Verdict:
 def _lower(words: str, errors: Verdict) -> Verdict:
     """Test errors beside a gap, and in words whether they fall as well: a gap closes, too, where a
     net learns less."""
-    if errors.low is None or errors.high is None:
-        return _said(words, errors)
-    end = 'falls too' if errors.low > 0 else 'rises' if errors.high < 0 else 'may rise or fall'
-    return _said(words, errors._replace(text=f'{errors.text} So the test error {end}.'))
+    ends = {SUPPORTED: ' The test error falls too.', CONTRADICTED: ' The test error rises.'}
+    return _said(words, errors._replace(text=errors.text + ends.get(errors.verdict, '')))
 
 
 def a3b(claim: Claim, experiment: Experiment) -> Verdict:
@@ -364,7 +371,7 @@ def a5a(claim: Claim, experiment: Experiment) -> Verdict:
 
 def a6(claim: Claim, experiment: Experiment) -> Verdict:
     """One column minus two, of each size; and how far apart the two are in colour."""
-    points = _points(claim, 0.5)
+    points = _points(claim)
     sizes = ('equal width', 'equal parameters', 'half the width')
     pairs = [('two columns', f'one column, {size}') for size in sizes]
 
@@ -413,14 +420,14 @@ def in_order(layers: dict[str, float]) -> list[str]:
 
 
 def _flow(experiment: Experiment, arm: str, epoch: str = '0') -> list[list[float]]:
-    """Norms of the gradient of each run: hidden layers, the first left out.
+    """Norms of the gradient of each run: all layers but the last, from the first on.
 
     epoch: '0' is before the training, '' after it.
     """
     found = []
     for row in finished(experiment, arm).values():
         norms = judge.values_of(row, 'gradient_norms', epoch)
-        found.append([norms[layer] for layer in in_order(norms)[1:-1]])
+        found.append([norms[layer] for layer in in_order(norms)[:-1]])
     return found
 
 
@@ -439,7 +446,9 @@ def v3(claim: Claim, experiment: Experiment) -> Verdict:
                 _flow(experiment, f'{depth} layers, {name}, norm {n}') for n in ('none', 'batch')
             ]
             if all(runs):
-                ends = [(min(map(min, own)), max(map(max, own))) for own in runs]
+                # the first layer has images as inputs, the hidden ones have units
+                hidden = [[norms[1:] for norms in own] for own in runs]
+                ends = [(min(map(min, own)), max(map(max, own))) for own in hidden]
                 said.append(
                     f'{name} ' + ', '.join(f'{low:.0e} to {high:.0e}' for low, high in ends)
                 )
@@ -483,7 +492,7 @@ def _r3_trained(claim: Claim, experiment: Experiment) -> Verdict:
 
 
 def g2(claim: Claim, experiment: Experiment) -> Verdict:
-    found = judge.difference(_points(claim, 0.5), experiment, 'reduced', 'naive')
+    found = judge.difference(_points(claim), experiment, 'reduced', 'naive')
     return _said('Test error', found)
 
 

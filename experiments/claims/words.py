@@ -26,8 +26,8 @@ def effect(claim: Claim, found: Verdict) -> str:
         high = 'no upper bound' if found.high is None else _number(found.high)
         low = 'no lower bound' if times and not found.low else _number(found.low)
         interval = f' [{low}, {high}]'
-    number = _number(found.effect)
-    return f'{number}{interval} {unit_of(number, claim.unit)}'
+    number, part = _number(found.effect), f' ({found.pair})' if found.other else ''
+    return f'{number}{interval} {unit_of(number, claim.unit)}{part}'
 
 
 def _number(value: float) -> str:
@@ -70,8 +70,10 @@ def full(claim: Claim, found: Verdict, experiment: Experiment | None) -> list[tu
 
     Raises OSError (a file of the rows cannot be read).
     """
-    size = f'{claim.margin or 0:g}'
-    margin = f'{size} {unit_of(size, claim.unit)}' if claim.margin is not None else 'none: computed'
+    size, unit = f'{claim.margin or 0:g}', claim.unit
+    if claim.compute:
+        unit = 'percentage points, of what is trained'
+    margin = f'{size} {unit_of(size, unit)}' if claim.margin is not None else 'none: computed'
     commands = [f'python -m experiments.claims {claim.id}'] if claim.compute else []
     behind = []
     if claim.config:

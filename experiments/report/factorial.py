@@ -43,7 +43,7 @@ def _level(value: Any) -> Any:
 def effects(
     done: dict[str, dict[int, dict[str, Any]]], level: float, metric: str = 'test/error'
 ) -> list[Effect]:
-    """Main effects and two-way interactions, by least squares with the seed as a block.
+    """Main effects and two-way interactions, by least squares over arms or runs.
 
     done: {arm: {seed: final row}}. In the order of the fields of the sweep, the main effects first;
     in the unit of the metric, errors being fractions. Of a field with the values a, b, c there are
@@ -93,12 +93,8 @@ def lines(
     own = [one for one in found if not field or field in one.fields]
     held = [one for one in own if len(one.fields) > 1 and one.p < 1 - level]
     rest = sum(len(one.fields) > 1 for one in own) - len(held)
-    how = 'least squares, the seed as a block'
-    if statistics.of_arms(found, level):
-        how = (
-            'least squares over the means of arms: these differ by more than seeds do, p = '
-            f'{found[0].lack:.2g}, by interactions of three fields or by the chosen learning rates'
-        )
+    units = ' over the means of arms' if found[0].units == 'arms' else ''
+    how = f'least squares{units}, the seed as a block'
     texts = [
         f'Effects on the test error, in percentage points, over {arms} ({how}), with '
         f'{100 * level:g} % intervals; these and p are corrected over {len(found)} effects (Holm):'

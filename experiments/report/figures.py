@@ -29,7 +29,7 @@ from experiments.report import compare
 from experiments.report.factorial import MOST
 from experiments.report.intervals import Interval, interval
 from experiments.report.sentences import percent
-from experiments.report.statistics import Effect, of_arms
+from experiments.report.statistics import Effect
 from experiments.report.summary import MANY, arm_rows, drawn, finished, summarise, unfinished
 from experiments.style import GREY
 from experiments.workdir import Experiment
@@ -412,12 +412,11 @@ def _headed(experiment: Experiment, words: Sequence[str], body: float) -> Figure
 def _effects_note(summary: Summary) -> str:
     """What an effect is, and what its interval covers."""
     seeds, found = sum(arm['seeds'] for arm in summary), summary[0]['effects']
-    units = 'with the seed as a block'
-    if of_arms(found, summary[0]['level']):
-        units = 'over the means of arms'
+    units = ' over the means of arms' if found and found[0].units == 'arms' else ''
     return (
-        f'Least squares {units}, {seeds} runs of {len(summary)} arms. A main effect is a mean over '
-        'all settings of the other fields, an interaction how much it depends on one of them. '
+        f'Least squares{units}, the seed as a block: {seeds} runs of {len(summary)} arms. A main '
+        'effect is a mean over all settings of the other fields, an interaction how much it '
+        'depends on one of them. '
         'Thick intervals are uncorrected, thin ones corrected for the number of effects (Holm). '
         'They do not cover the sampling of test images.'
     )

@@ -10,7 +10,7 @@ statsmodels do the statistics: this file only says which of theirs answers which
     widened         an interval over seeds made one over seeds and test images
     mcnemar         two nets, image by image
     times_ratio     how many times faster one arm reaches a threshold; runs that never do count
-    factorial       main effects and two-way interactions, with the seed as a block
+    factorial       main effects and two-way interactions, over arms or over runs
 """
 
 import gc
@@ -30,6 +30,7 @@ from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 
 POWER = 0.8  # with which a difference of the margin's size is to be found
 RESAMPLES = 4000  # of a bootstrap
+SPARE = 5  # arms beyond the numbers of a factorial's model that its arms take to be the units
 _ROUNDING = 1e-9  # of a value: differences below it are those of rounding
 
 
@@ -241,7 +242,7 @@ class Effect(NamedTuple):
     p: float
     fields: tuple[str, ...]  # the factors: one, or two of an interaction
     freedom: float  # degrees of it, of the t distribution of the interval
-    lack: float = math.nan  # p that arms differ as the model says; below 1 - level they are units
+    units: str = 'runs'  # that the interval is over: 'runs' or 'arms'
     corrected: tuple[float, float] = (math.nan, math.nan)  # the interval after Holm's correction
 
     def at(self, level: float, other: float) -> tuple[float, float]:
@@ -256,11 +257,11 @@ def factorial(
 ) -> list[Effect]:
     """Main effects and two-way interactions, by least squares with the seed as a block.
 
-    Arms need not be equally noisy: errors are those of White's estimate HC2. But arms may differ by
-    more than the model and the noise of seeds explain, since an interaction of three factors is
-    left out, or since each arm has a learning rate that was chosen by a few noisy trials. Where a
-    test of lack of fit finds that, the arms are the units: least squares over their means. It takes
-    5 more arms than there are numbers in the model; smaller factorials have no such test.
+    The arms are the units, each with its mean over the seeds, where there are 5 more of them than
+    numbers in the model. For they differ by more than the seeds explain: each has a learning rate
+    that was chosen by a few noisy trials, and interactions of three factors are left out. Smaller
+    factorials leave nothing to judge that by: their units are the runs, with White's errors HC2,
+    since arms need not be equally noisy, and they hold for the learning rates chosen.
 
     rows: {'value': number, 'seed': int, factor: level, ...}; factors: {name: levels}, the first
     level being the reference. The model has all main effects, all two-way interactions and the
@@ -291,15 +292,18 @@ def factorial(
     if len(rows) <= matrix.shape[1] or np.linalg.matrix_rank(matrix) < matrix.shape[1]:
         raise ValueError('the rows are too few, or their arms share too few seeds')
     values = np.array([row['value'] for row in rows], float)
-    fit, others = OLS(values, matrix).fit(cov_type='HC2'), len(blocks)
+    fit, others, units = OLS(values, matrix).fit(cov_type='HC2'), len(blocks), 'runs'
     arms = list(dict.fromkeys(tuple(row[name] for name in factors) for row in rows))
-    places = np.array([arms.index(tuple(row[name] for name in factors)) for row in rows])
-    lack = _lack_of_fit(values, matrix, np.stack([*blocks, *np.eye(len(arms))[1:, places]], axis=1))
-    if lack < 1 - level and len(rows) == len(arms) * len(seeds):
-        firsts = [int(np.argmax(places == place)) for place in range(len(arms))]
-        means = [values[places == place].mean() for place in range(len(arms))]
+    if len(arms) >= len(columns) + 1 + SPARE:
+        of = np.array([arms.index(tuple(row[name] for name in factors)) for row in rows])
+        whole = np.stack([*blocks, *np.eye(len(arms))[1:, of]], axis=1)
+        if np.linalg.matrix_rank(whole) < whole.shape[1]:
+            raise ValueError('the arms share too few seeds')
+        # less what the seeds do; the first arm is the zero of the others
+        means = np.insert(OLS(values, whole).fit().params[len(blocks) :], 0, 0.0)
+        firsts = [int(np.argmax(of == place)) for place in range(len(arms))]
         own = np.stack([column[firsts] for _, column in columns], axis=1)
-        fit, others = OLS(means, np.insert(own, 0, 1.0, axis=1)).fit(), 1
+        fit, others, units = OLS(means, np.insert(own, 0, 1.0, axis=1)).fit(), 1, 'arms'
     owners = [None] * others + [owner for owner, _ in columns]
     labels, every_weight = [], []
     every: list[tuple[str, ...]] = [(name,) for name in factors]
@@ -323,22 +327,9 @@ def factorial(
     half = scipy.stats.t.ppf((1 + level) / 2, fit.df_resid) * spreads
     numbers = np.stack([means, means - half, means + half, chance], axis=1).tolist()
     return [
-        Effect(name, mean, low, high, p, of, fit.df_resid, lack)
-        for (name, of), (mean, low, high, p) in zip(labels, numbers, strict=True)
+        Effect(name, mean, low, high, p, own, fit.df_resid, units)
+        for (name, own), (mean, low, high, p) in zip(labels, numbers, strict=True)
     ]
-
-
-def of_arms(effects: Sequence[Effect], level: float) -> bool:
-    """Whether the arms are the units of the effects of a factorial, and not its runs."""
-    return bool(effects) and effects[0].lack < 1 - level
-
-
-def _lack_of_fit(values: np.ndarray, model: np.ndarray, arms: np.ndarray) -> float:
-    """p of the model against one with a mean for each arm; nan where that has hardly more."""
-    if not model.shape[1] + 5 <= arms.shape[1] < len(values):
-        return math.nan
-    with np.errstate(divide='ignore', invalid='ignore'):  # of values that a model fits exactly
-        return float(OLS(values, arms).fit().compare_f_test(OLS(values, model).fit())[1])
 
 
 def _contrasts(levels: Sequence) -> dict[Any, np.ndarray]:
