@@ -18,7 +18,7 @@ from experiments.errors import Unread, printable
 # fmt: off
 _WORDS = (
     'net', 'layer', 'kind', 'paper', 'arm', 'changes', 'learning rates', 'final seeds',
-    'claim', 'verdict', 'effect', 'the notes say',
+    'claim', 'verdict', 'effect', 'measured on', 'the notes say',
     'supported', 'contradicted', 'equivalent', 'not resolved', 'corrected',
 )
 # fmt: on

@@ -130,7 +130,7 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps([plain(*pair) for pair in pairs], indent=2))
     elif args.id is not None:
         experiment = trained.stored(claims[0].config)
-        tables.show(tables.Terminal(HEADINGS[::3], full(*pairs[0], experiment)))
+        tables.show(tables.Terminal(HEADINGS[:: len(HEADINGS) - 1], full(*pairs[0], experiment)))
     else:
         counts = collections.Counter(found.verdict for _, found in pairs)
         kinds = ', '.join(f'{counts[kind]} {kind}' for kind in VERDICTS if counts[kind])
