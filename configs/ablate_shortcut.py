@@ -11,7 +11,7 @@ C projects everywhere.
     small      8                15,000, scaled to 16x16    16
     full       16               45,000                     46
 
-The recipe is that of ablate_depth.py.
+The recipe is that of ablate_depth.py. The results of small are in experiments/stored/README.md.
 """
 
 from configs import ablate_depth
