@@ -152,7 +152,14 @@ def test_the_other_errors_are_those_of_the_stored_rows(root, folder, words):
 def test_the_answer_on_relu_and_tanh_is_that_of_the_stored_rows():
     found = ledger.verdict(ledger.CLAIMS['A1'])
     words = f'{found.effect:.2f} times as many steps, [{found.low:.2f}, {found.high:.2f}]'
-    assert words in TEXT.replace('\n', ' ') and found.verdict == 'equivalent' and found.seeds == 5
+    said = TEXT.replace('\n', ' ')
+    assert words in said and found.verdict == 'equivalent' and found.seeds == 5
+    early = found.text.partition("With cuda-convnet's initialisation")[2]
+    assert 'To 40 % training error: tanh takes 3.30 times as long as relu, [3.00, no upper' in early
+    assert early.count('5 of 5 runs of tanh never got there') == 3  # to 25, 30 and 10 %
+    assert (
+        'it never gets there, and takes 3.30 times as many to 40 %, [3.00, no upper bound]' in said
+    )
 
 
 def test_the_table_of_speeds_holds_columns_of_the_stored_benchmark(root):

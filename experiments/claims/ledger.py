@@ -146,8 +146,9 @@ ALEXNET = (
         'A1',
         'ReLU instead of tanh is six times faster while the accuracy stays.',
         'Krizhevsky 2012, Sec. 3.1, Fig. 1',
-        'epochs to 25 % training error with tanh over those with ReLU: four layers, CIFAR-10, no '
-        'regularisation, the fastest learning rate of each; also 50, 40, 30 and 10 %',
+        "epochs to 25 % training error with tanh over those with ReLU: four layers, He's initial "
+        'weights, CIFAR-10, no regularisation, the fastest learning rate of each; also 50, 40, 30 '
+        "and 10 %, and cuda-convnet's initial weights",
         'times',
         '6 times',
         value=6.0,

@@ -32,12 +32,14 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.2rem 1rem; ma
 dt { color: var(--c666666); } dd { margin: 0; }
 th button { font: inherit; font-weight: 600; background: none; border: 0; padding: 0;
   color: inherit; cursor: pointer; text-decoration: underline dotted; }
-td.sentence { white-space: normal; } td small { display: block; color: var(--c666666); }
+td.sentence { white-space: normal; min-width: 20rem; }
+td[data-heading='effect'], td[data-heading='measured on'] { white-space: normal; }
+td small { display: block; color: var(--c666666); }
 a { color: var(--c0072b2); }
 @media (max-width: 52rem) {
   dl { display: block; } dd { margin: 0 0 0.4rem; }
   table:not(.pairs) td::before { flex-shrink: 0; }
-  table:not(.pairs) td.sentence { display: block; }
+  table:not(.pairs) td.sentence { display: block; min-width: 0; }
   table:not(.pairs) td.sentence::before { content: none; }
   table:not(.pairs) td:empty { display: none; }
 }
