@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.claims import ledger, page, trained
+from experiments.claims import words as texts
 from experiments.claims.words import effect
 from experiments.workdir import Experiment
 
@@ -672,3 +673,42 @@ def test_the_verdict_of_a_claim_comes_from_its_stored_rows(monkeypatch):
     monkeypatch.setattr(trained, 'stored', lambda config: None)
     found = ledger.verdict(ledger.CLAIMS['A3d'])
     assert found.verdict == 'not resolved' and 'Not run yet' in found.text
+
+
+@pytest.mark.parametrize(
+    'error, words', [(33, 'falls too.'), (27, 'rises.'), (30, None), (30.3, None)]
+)
+def test_whether_the_test_error_falls_with_the_gap_is_said(error, words, monkeypatch):
+    arms = {name: (30, {}) for name in ('flip and crop', 'flip', 'crop', 'flip, crop and colour')}
+    found = judged('A5a', experiment(arms | {'none': (error, {})}), monkeypatch)
+    assert found.text.count('The test error ') == bool(words)
+    assert not words or f'The test error {words} none minus flip: ' in found.text
+
+
+def test_overlap_is_judged_by_its_top_5_error_too(monkeypatch):
+    made = poolings(0.6, 1)
+    for row in made.rows:
+        row['test/error5'] = row['test/error'] / 10
+    words = 'Top-5 error: non-overlapping max pooling minus overlapping max pooling: +0.06'
+    assert words in judged('A3d', made, monkeypatch).text
+
+
+def test_epochs_to_a_validation_error_are_read_off_the_curves(monkeypatch):
+    made = experiment({'norm none': (2.5, curve(10)), 'norm batch': (2.0, curve(10))})
+    falling = {'norm none': (0.05, 0.03, 0.026, 0.02), 'norm batch': (0.05, 0.02, 0.03, 0.01)}
+    lines = lambda errors: [{'epoch': n, 'validation/error': e} for n, e in enumerate(errors, 1)]
+    made = made._replace(curves={row['point']: lines(falling[row['arm']]) for row in made.rows})
+    monkeypatch.setattr(trained, 'stored', {trained.BATCHNORM: made}.get)
+    found = ledger.verdict(ledger.CLAIMS['A4c']).text
+    assert 'Epochs to 2.5 % validation error: norm none takes 2.00 times as long' in found
+
+
+def test_the_table_says_the_data_and_the_steps_of_the_shortest_and_the_longest_run(monkeypatch):
+    made = experiment({'relu': (20, {'steps': 900, 'epochs': 3})})
+    monkeypatch.setattr(trained, 'stored', lambda config: made)
+    assert texts.measured_on(ledger.CLAIMS['A1']) == 'mnist, 900 steps'
+    made.rows[0]['steps'] = 1200
+    assert texts.measured_on(ledger.CLAIMS['A1']) == 'mnist, 900 to 1,200 steps'
+    assert texts.measured_on(ledger.CLAIMS['L3']) == 'computed'
+    monkeypatch.setattr(trained, 'stored', lambda config: None)
+    assert texts.measured_on(ledger.CLAIMS['A1']) == ''

@@ -465,9 +465,9 @@ def effect(claim: Claim, verdict: Verdict) -> Figure:
     axes.set_ylim(-1, 1)
     axes.margins(x=0.1)
     style.frame_rows(axes)
-    axes.set_xlabel(
-        style.wrap(f'{verdict.pair if verdict.other else claim.measure}, {claim.unit}', 70)
-    )
+    # what is measured beside the effect, 'also ...', is not in this figure
+    what = verdict.pair if verdict.other else claim.measure.partition(';')[0]
+    axes.set_xlabel(style.wrap(f'{what}, {claim.unit}', 60))
     axes.legend(fontsize=8, frameon=False, loc='upper center', ncols=3)
     return figure
 

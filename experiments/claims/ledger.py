@@ -121,7 +121,7 @@ LENET = (
         'images.',
         'LeCun 1998, Sec. III-B, Fig. 5, 6 and 8',
         'test error of the modern LeNet-5 with 15,000 training images minus that with 54,000 '
-        '(6,000 are for validation), with 15,000 minus that with 30,000, without affine '
+        '(6,000 are for validation); also with 15,000 minus that with 30,000, and without affine '
         'distortions minus that with them',
         POINTS,
         '0.95 % with 60,000, 0.8 % distorted; about 1.7 - 0.95 = 0.75 off the figure',

@@ -47,11 +47,8 @@ def measured_on(claim: Claim) -> str:
     experiment = None if claim.compute else trained.stored(claim.config)
     if not experiment:
         return 'computed' if claim.compute else ''
-    lengths = {
-        row['steps'] for row in experiment.rows if row['status'] == 'done' and 'steps' in row
-    }
-    ends = [f'{end:,}' for end in sorted({min(lengths), max(lengths)})] if lengths else []
-    return ', '.join([experiment.plan['dataset'], *[f'{" to ".join(ends)} steps'] * bool(ends)])
+    steps = ' to '.join(f'{steps:,}' for steps, _ in _lengths(experiment))
+    return experiment.plan['dataset'] + f', {steps} steps' * bool(steps)
 
 
 def by_paper(pairs: list[tuple[Claim, Verdict]]) -> tuple[list[str], list[list[str]]]:
@@ -130,12 +127,17 @@ def _seeds(experiment: Experiment) -> str:
 
 def _length(experiment: Experiment) -> str:
     """'16 epochs, 1,872 steps' of each run; from the shortest to the longest where they differ."""
-    rows = [row for row in experiment.rows if row['status'] == 'done' and 'steps' in row]
-    lengths = sorted({(row['steps'], row['epochs']) for row in rows})
     return ' to '.join(
         f'{counted(epochs, "epoch")}, {counted(steps, "step")}'
-        for steps, epochs in dict.fromkeys([*lengths[:1], *lengths[-1:]])
+        for steps, epochs in _lengths(experiment)
     )
+
+
+def _lengths(experiment: Experiment) -> list[tuple[int, int]]:
+    """(steps, epochs) of the shortest and of the longest run; one of them where they are alike."""
+    rows = [row for row in experiment.rows if row['status'] == 'done' and 'steps' in row]
+    lengths = sorted({(row['steps'], row['epochs']) for row in rows})
+    return list(dict.fromkeys([*lengths[:1], *lengths[-1:]]))
 
 
 def _span(seeds: list[int]) -> str:
