@@ -12,7 +12,8 @@ error of 80 %.
     full       16               45,000                    2,000
 
 The recipe of Sec. 4.2: mean image subtracted, mirror images, weight decay 0.0001, learning rate
-0.1, which is not tuned and does not fall so soon. Padded crops are of 32x32 alone.
+0.1, which is not tuned and does not fall so soon. Padded crops are of 32x32 alone. The results of
+small are in experiments/stored/README.md.
 """
 
 from configs import base
