@@ -11,7 +11,8 @@ One arm: the comparison is between branches, over seeds.
     small      an eighth     10,000, scaled to 16x16    10
     full       the paper's   45,000                     60
 
-GoogLeNet for small images on CIFAR-10, with batch norm, with which the narrow net trains.
+GoogLeNet for small images on CIFAR-10, with batch norm, with which the narrow net trains. The
+results of small are in experiments/stored/README.md.
 """
 
 from configs import base

@@ -456,8 +456,8 @@ GOOGLENET = (
         'G4',
         'The net chooses by itself how important each size of filter is.',
         'Szegedy 2014, Sec. 2 and 4: motivation only',
-        'test error with the most important branch of a block zeroed minus that with the least '
-        'important, after training on CIFAR-10; also gradients by branch',
+        'validation error with the most important branch of a block zeroed minus that with the '
+        'least important, after training on CIFAR-10; also gradients by branch',
         POINTS,
         'no value',
         margin=1.0,
