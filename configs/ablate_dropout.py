@@ -16,7 +16,7 @@ papers. The gap between test and training error is measured without dropout, aft
     full_vgg    VGG-11 with fully connected layers             45,000    60
 
 CIFAR-10 without augmentation or weight decay, which work against overfitting too. He's initial
-weights. The results of small are in experiments/stored/README.md.
+weights. The results of small and small_vgg are in experiments/stored/README.md.
 """
 
 from configs import base

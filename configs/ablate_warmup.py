@@ -5,10 +5,10 @@
 The claim under test: at a learning rate of 0.1 ResNet-110 is slow to begin, so it is warmed up at
 0.01 until the training error is below 80 %, about 400 steps; without, "it still reaches similar
 accuracy" (He et al. 2015, Sec. 4.2, footnote 5). What counts is the number of steps to a training
-error of 80 %.
+error of 80 %. Here the warm-up ends with the first epoch whose training error is below 80 %.
 
     argument   width of conv1   images                    steps
-    small      4                5,000, scaled to 16x16    420
+    small      4                5,000, scaled to 16x16    468
     full       16               45,000                    2,000
 
 The recipe of Sec. 4.2: mean image subtracted, mirror images, weight decay 0.0001, learning rate

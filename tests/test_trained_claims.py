@@ -507,6 +507,7 @@ def test_dropout_is_judged_by_the_gap_and_its_steps_are_said(name, gaps, verdict
     arms = {'no dropout': (40, none | curve(10)), 'dropout 0.5': (40, half | curve(20))}
     found = outcome(name, arms, monkeypatch)
     assert (found.verdict, found.effect) == (verdict, pytest.approx(gaps[0] - gaps[1]))
+    assert found.text.startswith('Gap of test and training error: no dropout minus dropout 0.5')
     assert 'dropped: dropout 0.5 takes 2.00 times as long as no dropout' in found.text
     arms['dropout 0.5'] = (40, half | {'train/curve': [[20, 0.9], [40, 0.8]], 'epochs': 2})
     assert '5 of 5 runs of dropout 0.5 never got there' in outcome(name, arms, monkeypatch).text
@@ -545,7 +546,13 @@ def branches(*costs, jitter=0.0):
     names = ('1x1', '3x3', '5x5', 'pool_proj')
     errors = {f'{block}/{n}': 0.3 + c / 100 for block in 'ab' for n, c in zip(names, costs)}
     errors['a/3x3'] += jitter
-    return {'measures': {'branch_errors': {'0': {}, '10': {'whole': 0.3} | errors}}}
+    norms = {f'{block}/{n}': size for block, size in zip('ab', (0.1, 0.3)) for n in names}
+    return {
+        'measures': {
+            'branch_errors': {'0': {}, '10': {'whole': 0.3} | errors},
+            'branch_gradient_norms': {'0': {}, '10': norms | {'b/5x5': 0.5}},
+        }
+    }
 
 
 @pytest.mark.parametrize(
@@ -562,6 +569,7 @@ def test_branches_are_judged_by_the_most_and_the_least_important_one(costs, verd
     )
     assert (found.verdict, found.seeds, found.covers) == (verdict, 5, 'seeds')
     assert '1x1 +' in found.text
+    assert 'its gradient: 1x1 0.200, 3x3 0.200, 5x5 0.300, pool_proj 0.200.' in found.text
     made.rows[0]['status'] = 'diverged'
     found = judged('G4', made, monkeypatch)
     assert found.verdict == 'not resolved' and '1 of 5 runs of GoogLeNet diverged' in found.text

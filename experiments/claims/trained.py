@@ -216,7 +216,8 @@ def a2a(claim: Claim, experiment: Experiment) -> Verdict:
     times = claim._replace(unit='times', margin=1.25)
     steps = judge.ratio(times, experiment, 'no dropout', 'dropout 0.5', _at(0.5))
     words = 'To 50 % training error, measured while units are dropped'
-    return _beside(found, _lower('Test error', errors), _said(words, steps))
+    gap = _said('Gap of test and training error', found)
+    return _beside(gap, _lower('Test error', errors), _said(words, steps))
 
 
 def _lower(words: str, errors: Verdict) -> Verdict:
@@ -366,7 +367,8 @@ def a5a(claim: Claim, experiment: Experiment) -> Verdict:
     pairs = [('flip and crop', 'none'), ('flip', 'none'), ('crop', 'none')]
     pairs.append(('flip, crop and colour', 'flip and crop'))
     errors = [judge.difference(claim, experiment, *pair) for pair in pairs]
-    return _beside(found, _lower('Test errors', errors[0]), *errors[1:])
+    gap = _said('Gap of test and training error', found)
+    return _beside(gap, _lower('Test errors', errors[0]), *errors[1:])
 
 
 def a6(claim: Claim, experiment: Experiment) -> Verdict:
@@ -532,10 +534,16 @@ def g4(claim: Claim, experiment: Experiment) -> Verdict:
     verdict = judge.decided(found.low, found.high, claim.margin or 0.0, claim.direction)
     kinds = {name: [one[block][name] for one in costs for block in one] for name in costs[0][block]}
     shares = ', '.join(f'{name} {statistics.fmean(own):+.1f}' for name, own in kinds.items())
+    norms: dict[str, list[float]] = {}
+    for row in finished(experiment, arm).values():
+        for name, norm in judge.values_of(row, 'branch_gradient_norms').items():
+            norms.setdefault(name.partition('/')[2], []).append(norm)
+    gradients = ', '.join(f'{name} {statistics.fmean(own):.3f}' for name, own in norms.items())
     text = (
         f'Without the most important branch of a block the error is {found.mean:.2f} points higher '
         f'than without the least important one, [{found.low:+.2f}, {found.high:+.2f}], mean of '
-        f'{len(costs[0])} blocks, validation images. Mean cost of each branch: {shares}.'
+        f'{len(costs[0])} blocks, validation images. Mean cost of each branch: {shares}. '
+        f'Mean norm of its gradient: {gradients}.'
     )
     if trouble:
         verdict, text = NOT_RESOLVED, f'{text} {trouble}.'
@@ -565,14 +573,14 @@ def r1(claim: Claim, experiment: Experiment) -> Verdict:
     pair = ('plain-20', 'plain-56')
     found = judge.difference(claim, experiment, *pair, judge.train_error)
     test = judge.difference(claim, experiment, *pair)
-    return _beside(found, _said('Test error', test))
+    return _beside(_said('Training error', found), _said('Test error', test))
 
 
 def r2(claim: Claim, experiment: Experiment) -> Verdict:
     pair = ('resnet-56', 'resnet-20')
     found = judge.difference(claim, experiment, *pair)
     train = judge.difference(claim, experiment, *pair, judge.train_error)
-    return _beside(found, _said('Training error', train))
+    return _beside(_said('Test error', found), _said('Training error', train))
 
 
 def _response(row: judge.Row) -> float:
