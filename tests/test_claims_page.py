@@ -122,6 +122,14 @@ def test_the_seeds_that_finished_are_listed(change, words):
     assert lines['seeds'].startswith('none of each arm')
 
 
+def test_the_markdown_names_arms_that_are_not_trained_yet(monkeypatch):
+    made = experiment({'a': (1, {}), 'b': (2, {})})
+    made = made._replace(rows=made.rows[:5])
+    monkeypatch.setattr(page.trained, 'stored', lambda config: made)
+    claim = ledger.CLAIMS['R5']
+    assert '(seeds a 0 to 4; b none: configs/' in page.markdown([(claim, FOUND._replace(seeds=5))])
+
+
 def test_the_table_sorts_effects_of_one_unit_by_their_size_and_those_without_one_last():
     effects = {'L1': 2.0, 'L3': -0.5, 'L5': -10.0, 'L6': 10.0, 'V6': 0.0, 'L9': None, 'A1': 1.5}
     lows = {'V6': -20.0, 'A4b': 4.0}  # A4b: at least 4 times

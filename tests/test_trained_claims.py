@@ -373,6 +373,7 @@ def test_augmentation_is_judged_by_the_gap_of_test_and_training_error(gaps, verd
     arms['flip, crop and colour'] = (19, {})
     found = judged('A5a', experiment(arms), monkeypatch)
     assert found.verdict == verdict and found.effect == pytest.approx(gaps[0] - gaps[1])
+    assert found.text.startswith('Gap of test and training error: none minus flip and crop')
     assert 'flip and crop minus flip, crop and colour: +1.00' in found.text
 
 
@@ -390,8 +391,10 @@ def test_depth_is_judged_by_training_error_for_plain_and_test_error_for_residual
     made = experiment(arms)
     found = judged('R1', made, monkeypatch)
     assert found.verdict == 'supported' and found.effect == pytest.approx(5)  # half of the test's
+    assert found.text.startswith('Training error: plain-56 minus plain-20: +5.00')
     found = judged('R2', made, monkeypatch)
     assert found.verdict == 'supported' and found.effect == pytest.approx(3)
+    assert found.text.startswith('Test error: resnet-20 minus resnet-56: +3.00')
     found = judged('R4', made, monkeypatch)
     assert found.verdict == 'supported' and found.effect == pytest.approx(2)
 
@@ -489,6 +492,14 @@ def test_the_difference_of_two_arms_decides_a_claim(name, change, verdict, monke
             assert outcome(name, arms, monkeypatch, (b, trouble)).verdict == 'not resolved'
 
 
+def test_the_training_errors_of_vgg_are_said_beside_the_test_errors(monkeypatch):
+    a, b, others = DIFFERENCES['V6']
+    arms = {a: (30, {'train/error': 0.2}), b: (25, {'train/error': 0.08})}
+    found = outcome('V6', arms | {other: (40, {}) for other in others}, monkeypatch)
+    assert found.text.startswith(f'Test error: {b} minus {a}: -5.00')
+    assert f'Training error: {b} minus {a}: -12.00' in found.text
+
+
 def test_the_sizes_of_the_two_heads_are_said(monkeypatch):
     arms = {
         'global average': (30, {'parameters': 10}),
@@ -573,7 +584,13 @@ def test_branches_are_judged_by_the_most_and_the_least_important_one(costs, verd
     made.rows[0]['status'] = 'diverged'
     found = judged('G4', made, monkeypatch)
     assert found.verdict == 'not resolved' and '1 of 5 runs of GoogLeNet diverged' in found.text
-    del made.rows[2:]
+    made.rows[0]['status'] = 'done'
+    for lacks in ('branch_errors', 'branch_gradient_norms'):
+        kept = made.rows[0]['measures'].pop(lacks)
+        found = judged('G4', made, monkeypatch)
+        assert found.verdict == 'not resolved' and '1 run of GoogLeNet' in found.text, found.text
+        made.rows[0]['measures'][lacks] = kept
+    made = made._replace(rows=made.rows[:2])
     assert judged('G4', made, monkeypatch).verdict == 'not resolved'
 
 

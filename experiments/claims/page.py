@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from experiments import style, tables
 from experiments.claims import drawings, figures, ledger, trained, words
 from experiments.claims.claim import VERDICTS, Claim, Verdict
-from experiments.errors import counted
 from experiments.files import write_whole
 from experiments.report.page import STYLE, escape
 from experiments.workdir import Experiment
@@ -88,7 +87,8 @@ def _line(claim: Claim, found: Verdict) -> str:
     """One claim in one line of Markdown."""
     parts = [claim.sentence, claim.correction and f'Correction: {claim.correction}', found.text]
     if claim.config:
-        seeds = f'{counted(found.seeds, "seed")} of each arm: ' if found.seeds else ''
+        experiment = trained.stored(claim.config)
+        seeds = f'seeds {words.seeds(experiment)}: ' if experiment and found.seeds else ''
         parts.append(f'({seeds}configs/{claim.config})')
     text = tables.as_markdown(' '.join(filter(None, parts)))
     return f'**{claim.id}** {found.verdict}: {text}'

@@ -412,7 +412,9 @@ def v2(claim: Claim, experiment: Experiment) -> Verdict:
 def v6(claim: Claim, experiment: Experiment) -> Verdict:
     pairs = [(f'VGG-{depth}, batch norm', 'VGG-11, batch norm') for depth in (19, 16)]
     pairs.append(('VGG-19, no norm', 'VGG-11, no norm'))
-    return _beside(*(judge.difference(claim, experiment, *pair) for pair in pairs))
+    test, *others = (judge.difference(claim, experiment, *pair) for pair in pairs)
+    train = judge.difference(claim, experiment, *pairs[0], judge.train_error)
+    return _beside(_said('Test error', test), _said('Training error', train), *others)
 
 
 def in_order(layers: dict[str, float]) -> list[str]:
@@ -517,8 +519,15 @@ def g4(claim: Claim, experiment: Experiment) -> Verdict:
     """
     arm, level = 'GoogLeNet', experiment.plan['level']
     data = experiment.plan.get('dataset', '')
-    costs = [branch_costs(row) for row in finished(experiment, arm).values()]
-    trouble = judge.sample(experiment, arm, judge.test_error).trouble
+
+    def error(row: judge.Row) -> float:
+        """That of the whole net; KeyError where a row lacks one of the two measures."""
+        judge.values_of(row, 'branch_gradient_norms')
+        return judge.values_of(row, 'branch_errors')['whole']
+
+    known, trouble, _ = judge.sample(experiment, arm, error)
+    rows = [row for seed, row in finished(experiment, arm).items() if seed in known]
+    costs = [branch_costs(row) for row in rows]
     if len(costs) <= judge.LEAST:
         return Verdict(NOT_RESOLVED, f'{trouble or "too few seeds"}.', seeds=len(costs), data=data)
     values = []
@@ -534,11 +543,9 @@ def g4(claim: Claim, experiment: Experiment) -> Verdict:
     verdict = judge.decided(found.low, found.high, claim.margin or 0.0, claim.direction)
     kinds = {name: [one[block][name] for one in costs for block in one] for name in costs[0][block]}
     shares = ', '.join(f'{name} {statistics.fmean(own):+.1f}' for name, own in kinds.items())
-    norms: dict[str, list[float]] = {}
-    for row in finished(experiment, arm).values():
-        for name, norm in judge.values_of(row, 'branch_gradient_norms').items():
-            norms.setdefault(name.partition('/')[2], []).append(norm)
-    gradients = ', '.join(f'{name} {statistics.fmean(own):.3f}' for name, own in norms.items())
+    norms = [item for row in rows for item in judge.values_of(row, 'branch_gradient_norms').items()]
+    mean_norm = lambda kind: statistics.fmean(norm for name, norm in norms if name.endswith(kind))
+    gradients = ', '.join(f'{kind} {mean_norm(f"/{kind}"):.3f}' for kind in kinds)
     text = (
         f'Without the most important branch of a block the error is {found.mean:.2f} points higher '
         f'than without the least important one, [{found.low:+.2f}, {found.high:+.2f}], mean of '

@@ -80,7 +80,7 @@ def full(claim: Claim, found: Verdict, experiment: Experiment | None) -> list[tu
     if experiment:
         covers = f'; the interval covers {found.covers}' if found.covers else ''
         behind = [
-            ('seeds', _seeds(experiment) + covers),
+            ('seeds', seeds(experiment) + covers),
             ('length', _length(experiment)),
             ('learning rates', _rates(experiment)),
             ('trained', made_on(trained.folder_of(claim.config), experiment)),
@@ -112,7 +112,7 @@ def _rows(config: str, experiment: Experiment) -> str:
     return f'{len(experiment.rows)} runs in {trained.place_of(config)}'
 
 
-def _seeds(experiment: Experiment) -> str:
+def seeds(experiment: Experiment) -> str:
     """'0 to 4 of each arm' of the final runs that finished; by arm where they differ."""
     own = {arm: _span([*finished(experiment, arm)]) for arm in experiment.plan['arms']}
     if len({*own.values()}) == 1:
