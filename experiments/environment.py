@@ -44,7 +44,7 @@ def environment() -> dict[str, Any]:
         'platform': platform.platform(),
         'date': now(),
         'cpu': _cpu(),
-        'cpu_count': _cores(),
+        'cpu_count': cores(),
         **{name: metadata.version(name) for name in ('jax', 'jaxlib', 'flax', 'numpy')},
         'device_kind': jax.local_devices()[0].device_kind,
         'backend': jax.default_backend(),
@@ -68,7 +68,7 @@ def _cpu() -> str:
     return model[1].strip() if model else platform.machine()
 
 
-def _cores() -> int | None:
+def cores() -> int | None:
     """CPU cores that this process may use: their number changes the order of XLA's sums."""
     affine = hasattr(os, 'sched_getaffinity')  # of Linux
     return len(os.sched_getaffinity(0)) if affine else os.cpu_count()
@@ -88,7 +88,7 @@ def measured_on() -> dict[str, Any]:
         'python': platform.python_version(),
         'system': platform.system(),
         'cpu': _cpu(),
-        'cores': _cores(),
+        'cores': cores(),
         'load': os.getloadavg(),
         'versions': {name: metadata.version(name) for name in names},
     }

@@ -100,8 +100,8 @@ def test_an_unknown_id_is_one_line_with_the_nearest(given, nearest, capsys):
 def test_progress_is_said_when_it_takes_long(quick, capsys, monkeypatch):
     clock = iter(range(0, 1000, 3))
     monkeypatch.setattr(command.time, 'perf_counter', lambda: next(clock))
-    pairs = list(command.judged(list(ledger.CLAIMS.values())[:6]))
-    assert [claim.id for claim, _ in pairs] == ['L1', 'L2', 'L3', 'L4', 'L5', 'L6']
+    found = command.judged(list(ledger.CLAIMS.values())[:6])
+    assert [claim.id for claim, *_ in found] == ['L1', 'L2', 'L3', 'L4', 'L5', 'L6']
     notes = capsys.readouterr().err.splitlines()
     assert notes and notes[0] == 'note: 2 of 6 claims'
 

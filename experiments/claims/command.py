@@ -10,16 +10,17 @@ Rows are read from experiments/stored, else from the folder that experiments.run
 """
 
 import collections
+import functools
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from experiments import tables
-from experiments.claims import page, trained
+from experiments.claims import page, parallel, trained
 from experiments.claims.claim import VERDICTS, Claim, Verdict
 from experiments.claims.ledger import CLAIMS, verdict
 from experiments.claims.words import HEADINGS, by_paper, full, table
@@ -57,15 +58,25 @@ def find(given: str) -> Claim:
     raise one_of('claim', given, of_paper or list(CLAIMS))
 
 
-def judged(claims: Iterable[Claim]) -> Iterator[tuple[Claim, Verdict]]:
-    """Each claim with its verdict; a note of progress every few seconds."""
+def judged(claims: Iterable[Claim], drawn: bool = False) -> list[tuple[Claim, Verdict, str]]:
+    """Each claim, its verdict and, if asked, its section of the page.
+
+    Prints a note of progress every few seconds.
+    """
     claims = list(claims)
     printed = time.perf_counter()
-    for place, claim in enumerate(claims):
-        yield claim, verdict(claim)
-        if time.perf_counter() - printed > _QUIET and place + 1 < len(claims):
+    found = {}
+    for place, one in parallel.each(functools.partial(_judge, drawn=drawn), claims):
+        found[place] = one
+        if time.perf_counter() - printed > _QUIET and len(found) < len(claims):
             printed = time.perf_counter()
-            note(f'{place + 1} of {len(claims)} claims')
+            note(f'{len(found)} of {len(claims)} claims')
+    return [(claim, *found[place]) for place, claim in enumerate(claims)]
+
+
+def _judge(claim: Claim, drawn: bool) -> tuple[Verdict, str]:
+    found = verdict(claim)
+    return found, page.section(claim, found) if drawn else ''
 
 
 def plain(claim: Claim, found: Verdict) -> dict[str, Any]:
@@ -125,7 +136,7 @@ def main(argv: list[str] | None = None) -> int:
         claims = [at_scale(claims[0], args.scale, asked)]
     if args.run and (status := run(claims[0].config)):
         return status
-    pairs = list(judged(claims))
+    pairs = [(claim, found) for claim, found, _ in judged(claims)]
     if args.json:
         print(json.dumps([plain(*pair) for pair in pairs], indent=2))
     elif args.id is not None:
@@ -152,5 +163,6 @@ def _page(folder: str, extra: str) -> int:
     if not folder:
         raise UserError("--page '' names no folder: give one such as --page runs/claims.")
     check_writable(Path(folder) / 'claims.html', '--page')
-    print(page.write(folder, list(judged(CLAIMS.values()))))
+    *pairs, sections = zip(*judged(CLAIMS.values(), drawn=True), strict=True)
+    print(page.write(folder, list(zip(*pairs, strict=True)), sections))
     return 0

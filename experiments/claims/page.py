@@ -58,8 +58,8 @@ addEventListener('hashchange', open); open();
 """
 
 
-def write(folder: str | os.PathLike, pairs: Pairs) -> Path:
-    """Writes claims.html and claims.md into a folder; returns the page.
+def write(folder: str | os.PathLike, pairs: Pairs, sections: Sequence[str] = ()) -> Path:
+    """Writes claims.html and claims.md into a folder; returns the page. sections: as of `html`.
 
     Raises OSError (disk full, read-only).
     """
@@ -67,7 +67,7 @@ def write(folder: str | os.PathLike, pairs: Pairs) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / 'claims.md', markdown(pairs))
     path = folder / 'claims.html'
-    write_whole(path, html(pairs))
+    write_whole(path, html(pairs, sections))
     return path
 
 
@@ -94,8 +94,13 @@ def _line(claim: Claim, found: Verdict) -> str:
     return f'**{claim.id}** {found.verdict}: {text}'
 
 
-def html(pairs: Pairs) -> str:
-    """The page."""
+def html(pairs: Pairs, sections: Sequence[str] = ()) -> str:
+    """The page. sections: what `section` gives for each pair; drawn here where there are none."""
+    opened = (
+        dict(zip([claim.id for claim, _ in pairs], sections, strict=True))
+        if sections
+        else {claim.id: section(claim, found) for claim, found in pairs}
+    )
     counts = collections.Counter(found.verdict for _, found in pairs)
     kinds = ', '.join(f'{counts[kind]} {kind}' for kind in VERDICTS if counts[kind])
     body = [
@@ -112,7 +117,7 @@ def html(pairs: Pairs) -> str:
             body.append(f'<h2>{escape(title)}</h2>')
             if title in ledger.LACKS:
                 body.append(f'<p>{escape(ledger.LACKS[title])}</p>')
-            body += [_claim(*pair) for pair in own]
+            body += [opened[claim.id] for claim, _ in own]
     page = '\n'.join(body)
     colours = style.variables(page + STYLE + _STYLE)
     return (
@@ -153,8 +158,8 @@ def _table(pairs: Pairs) -> str:
     )
 
 
-def _claim(claim: Claim, found: Verdict) -> str:
-    """One claim that opens: figure, and all that stands behind the verdict."""
+def section(claim: Claim, found: Verdict) -> str:
+    """One claim of the page, which opens: figure, and all that stands behind the verdict."""
     experiment = trained.stored(claim.config)
     drawn = []
     for caption, figure in pictures(claim, found, experiment):

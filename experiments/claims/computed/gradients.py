@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +11,15 @@ from jax import Array
 
 import cnns
 from experiments.claims.claim import Verdict, settle
-from experiments.claims.computed.reading import apply, drawn, noise
+from experiments.claims.computed.reading import apply, drawn, he, noise
 
 DEPTHS = (5, 30)  # hidden layers
 ACTIVATIONS = ('sigmoid', 'tanh', 'relu')
-INITIALISERS = ('std 0.01', 'glorot', 'he')
+INITIALISERS = {  # the standard deviation of the weights of a layer of so many inputs, outputs
+    'std 0.01': lambda inputs, outputs: 0.01,  # AlexNet's
+    'glorot': lambda inputs, outputs: math.sqrt(2 / (inputs + outputs)),
+    'he': he,
+}
 WIDTH, IMAGES = 128, 16
 NETS, NORMS = ('plain56', 'resnet56'), ('batch', 'none')  # of R3
 VANISHED = 1 / 1000  # of the gradient that enters at the top: less of it at the bottom is none
@@ -26,21 +31,23 @@ def _loss(logits: Array) -> Array:
     return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], 1).mean()
 
 
+@functools.cache
+def _mlp(depth: int, activation: str):
+    """An MLP, and the function that gives the gradient of its loss by its variables."""
+    net = cnns.build('mlp_300', hidden=(WIDTH,) * depth, activation=activation, fast=False)
+    images = noise(IMAGES, 28, 28, 1)
+    return net, jax.jit(jax.grad(lambda variables: _loss(apply(net, variables, images))))
+
+
 @functools.cache  # for the verdict and its figure
 def signal(depth: int, activation: str, initialiser: str) -> tuple[float, ...]:
     """Norm of the gradient that reaches each hidden layer of an MLP, from the first to the last.
 
     Of the loss by the layer's biases: the sum over the images of what backpropagation brings there.
-    initialiser: one of INITIALISERS; 'std 0.01' is AlexNet's, biases are 0 in all of them. Images:
-    standard normal noise.
+    initialiser: one of INITIALISERS; weights are normal, biases 0. Images: standard normal noise.
     """
-    own = 'gaussian' if initialiser == 'std 0.01' else initialiser
-    fields = dict(hidden=(WIDTH,) * depth, activation=activation, initialiser=own, fast=False)
-    net, images = cnns.build('mlp_300', **fields), noise(IMAGES, 28, 28, 1)
-    variables = net.init(jax.random.key(0), images, train=False)
-    if initialiser == 'std 0.01':  # cnns.mlp's Gaussian has standard deviation 0.1
-        variables = jax.tree.map(lambda leaf: leaf / 10, variables)
-    gradient = jax.grad(lambda v: _loss(apply(net, v, images)))(variables)['params']
+    net, gradients = _mlp(depth, activation)
+    gradient = gradients(drawn(net, 28, 0.0, INITIALISERS[initialiser]))['params']
     biases = [gradient[f'fc{number}']['bias'] for number in range(1, depth + 1)]
     return tuple(map(_norm, biases))
 

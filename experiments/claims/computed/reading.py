@@ -1,5 +1,8 @@
 """What the claims read off a net: its table, shapes and variables."""
 
+import functools
+import math
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -39,14 +42,28 @@ def noise(*shape: int, seed: int = 1) -> Array:
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
 
 
-def drawn(net: cnns.layers.Net, side: int, biases: float = 0.1) -> dict[str, Any]:
-    """Variables of a net for images of side x side: He's normal weights, biases of this deviation.
+@functools.cache
+def _shapes(net: cnns.layers.Net, side: int) -> dict[str, Any]:
+    """The variables of a net for images of side x side, without values."""
+    image = jax.ShapeDtypeStruct((1, side, side, net.channels), jnp.float32)
+    return jax.eval_shape(lambda x: net.init(jax.random.key(0), x, train=False), image)
+
+
+def he(inputs: int, outputs: int) -> float:
+    """The standard deviation of He's initial weights (He et al. 2015, Eq. 10)."""
+    return math.sqrt(2 / inputs)
+
+
+def drawn(
+    net: cnns.layers.Net, side: int, biases: float = 0.1, weights: Callable[[int, int], float] = he
+) -> dict[str, Any]:
+    """Variables of a net for images of side x side, normal numbers.
+
+    biases: their standard deviation; weights: that of a layer of so many inputs and outputs.
 
     NumPy draws them: to compile an initialiser for every shape takes longer than all that is
     computed with them.
     """
-    image = jax.ShapeDtypeStruct((1, side, side, net.channels), jnp.float32)
-    shapes = jax.eval_shape(lambda x: net.init(jax.random.key(0), x, train=False), image)
     random = np.random.default_rng(0)
 
     def draw(path, leaf):
@@ -54,11 +71,11 @@ def drawn(net: cnns.layers.Net, side: int, biases: float = 0.1) -> dict[str, Any
             return jnp.ones(leaf.shape)
         if path[-1].key == 'mean':
             return jnp.zeros(leaf.shape)
-        kernel = path[-1].key == 'kernel'
-        deviation = np.sqrt(2 / np.prod(leaf.shape[:-1])) if kernel else biases
+        *fans, outputs = leaf.shape
+        deviation = weights(math.prod(fans), outputs) if path[-1].key == 'kernel' else biases
         return jnp.asarray(random.standard_normal(leaf.shape) * deviation, jnp.float32)
 
-    return jax.tree_util.tree_map_with_path(draw, shapes)
+    return jax.tree_util.tree_map_with_path(draw, _shapes(net, side))
 
 
 def apply(module: nn.Module, variables: Any, x: Array, **given: Any) -> Array:

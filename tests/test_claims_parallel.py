@@ -1,0 +1,95 @@
+"""Judging claims on all cores."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from experiments import environment
+from experiments.claims import parallel
+
+SCRIPT = """
+import os, sys, time
+import jax.numpy as jnp
+from experiments.claims import parallel
+from experiments.errors import command
+
+def work(value):
+    time.sleep(0.2)
+    if value == 'kill':
+        os.kill(os.getpid(), 9)
+    if value == 'wait':
+        print('waiting', flush=True)
+        time.sleep(60)
+    return float(jnp.square(value)), os.getpid()
+
+@command
+def main():
+    parallel.prepare()
+    values = [int(word) if word.isdigit() else word for word in sys.argv[1:]]
+    for place, (square, process) in parallel.each(work, values):
+        print(place, square, process == os.getpid())
+    return 0
+
+if __name__ == '__main__':
+    sys.exit(main())
+"""
+several = pytest.mark.skipif(
+    sys.platform != 'linux' or (environment.cores() or 1) < 2, reason='needs Linux and two cores'
+)
+
+
+@pytest.fixture
+def start(tmp_path, root):
+    """Starts the script with these values."""
+    (tmp_path / 'script.py').write_text(SCRIPT)
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environ = {**os.environ, 'PYTHONPATH': str(root)}
+
+    def begin(*values):
+        words = [sys.executable, 'script.py', *values]
+        return subprocess.Popen(words, cwd=tmp_path, env=environ, start_new_session=True, **pipes)
+
+    return begin
+
+
+@several
+def test_each_value_has_its_own_result_from_another_process(start):
+    out, err = (process := start('2', '3', '4', '5')).communicate(timeout=120)
+    assert (process.returncode, err) == (0, '')
+    assert sorted(out.splitlines()) == [
+        '0 4.0 False',
+        '1 9.0 False',
+        '2 16.0 False',
+        '3 25.0 False',
+    ]
+
+
+def test_one_value_or_a_process_that_is_not_prepared_starts_no_other(start):
+    out, err = start('7').communicate(timeout=120)
+    assert (out, err) == ('0 49.0 True\n', '')
+    assert list(parallel.each(lambda value: (value, os.getpid()), [4, 5])) == [
+        (0, (4, os.getpid())),
+        (1, (5, os.getpid())),
+    ]
+
+
+@several
+def test_a_process_that_is_killed_is_one_line(start):
+    out, err = (process := start('2', 'kill')).communicate(timeout=120)
+    assert process.returncode == 2 and err.count('\n') == 1
+    assert err.startswith('error: a process that judged claims was killed')
+
+
+@several
+def test_an_interruption_ends_at_once_in_one_word(start):
+    process = start('wait', 'wait', '3')
+    assert process.stdout.readline() == 'waiting\n'
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, 'interrupted\n')
+    assert time.monotonic() - began < 30  # the values take 60 s
