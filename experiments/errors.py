@@ -29,8 +29,8 @@ class Unread(SystemExit):
     No Exception: the training of a run whose progress cannot be printed has not failed.
     """
 
-    def __init__(self):
-        super().__init__(141)
+    def __init__(self, status: int = 141):  # as another process sends it
+        super().__init__(status)
 
 
 class _Stream:

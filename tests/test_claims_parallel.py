@@ -15,12 +15,16 @@ SCRIPT = """
 import os, sys, time
 import jax.numpy as jnp
 from experiments.claims import parallel
-from experiments.errors import command
+from experiments.errors import UserError, command
 
 def work(value):
     time.sleep(0.2)
+    if value == 'wrong':
+        raise UserError('no number')
     if value == 'kill':
         os.kill(os.getpid(), 9)
+    if value == 'count':
+        return print('counted', flush=True), os.getpid()
     if value == 'wait':
         print('waiting', flush=True)
         time.sleep(60)
@@ -93,3 +97,20 @@ def test_an_interruption_ends_at_once_in_one_word(start):
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, 'interrupted\n')
     assert time.monotonic() - began < 30  # the values take 60 s
+
+
+@several
+def test_an_error_does_not_wait_for_the_values_that_have_not_begun(start):
+    process = start(*['count'] * 60, 'wrong')  # the last begins first
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 2 and err == 'error: no number\n'
+    assert out.count('counted') < 30
+
+
+@several
+def test_the_others_end_with_the_process_that_is_killed(start):
+    process = start('wait', 'wait', '3')
+    assert process.stdout.readline() == 'waiting\n'
+    process.kill()
+    out, _ = process.communicate(timeout=30)  # until the last of them closes the pipe
+    assert 'False' not in out

@@ -163,6 +163,7 @@ def _page(folder: str, extra: str) -> int:
     if not folder:
         raise UserError("--page '' names no folder: give one such as --page runs/claims.")
     check_writable(Path(folder) / 'claims.html', '--page')
-    *pairs, sections = zip(*judged(CLAIMS.values(), drawn=True), strict=True)
-    print(page.write(folder, list(zip(*pairs, strict=True)), sections))
+    found = judged(CLAIMS.values(), drawn=True)
+    pairs = [(claim, verdict) for claim, verdict, _ in found]
+    print(page.write(folder, pairs, [section for *_, section in found]))
     return 0

@@ -5,6 +5,8 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -18,10 +20,10 @@ _prepared = False
 
 
 def prepare() -> None:
-    """Sets up a process that judges claims and does nothing else, before JAX starts its threads.
+    """Sets up a process that judges claims once and does nothing else, before JAX has threads.
 
-    On the CPU: two processes cannot share a TPU, and each would reserve most of a GPU's memory.
-    What is computed is small: to optimise it takes longer than to run it.
+    JAX runs on the CPU: two processes cannot share a TPU, and each would reserve most of a GPU's
+    memory. What is computed is small: to optimise it takes longer than to run it.
     """
     global _prepared
     _prepared = True
@@ -34,19 +36,20 @@ def each(function: Callable[[Any], Any], values: Sequence[Any]) -> Iterator[tupl
 
     In a process that is prepared, on Linux, up to 8 cores work on them, the last values first:
     claims of ResNet take longest. Elsewhere this process computes one after another: once JAX has
-    threads it cannot be forked, and a process that imports all anew takes as long as it saves.
+    threads it cannot be forked, nor can any process of macOS be, and one that imports all anew
+    takes as long as it saves.
 
     Raises what the function raises, and UserError where a process is killed.
     """
+    global _prepared
+    ready, _prepared = _prepared and sys.platform == 'linux', False
     processes = min(len(values), environment.cores() or 1, _MOST)
-    if processes < 2 or not _prepared or sys.platform != 'linux':
+    if processes < 2 or not ready:
         yield from enumerate(map(function, values))
         return
     fork = multiprocessing.get_context('fork')
-    with concurrent.futures.ProcessPoolExecutor(processes, fork, _begin) as pool:
-        asked = {
-            pool.submit(function, value): place for place, value in reversed([*enumerate(values)])
-        }
+    with concurrent.futures.ProcessPoolExecutor(processes, fork, _begin, (os.getpid(),)) as pool:
+        asked = {pool.submit(function, values[place]): place for place in range(len(values))[::-1]}
         try:
             for done in concurrent.futures.as_completed(asked):
                 yield asked[done], done.result()
@@ -55,8 +58,17 @@ def each(function: Callable[[Any], Any], values: Sequence[Any]) -> Iterator[tupl
                 'a process that judged claims was killed, maybe for lack of memory. Ask for one '
                 'claim at a time, or allow fewer cores: taskset -c 0 python -m experiments.claims.'
             ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # an error does not wait for the others
 
 
-def _begin() -> None:
-    """When interrupted, a worker ends without a word: the first process says it."""
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+def _begin(parent: int) -> None:
+    """Sets up a worker: when interrupted it ends without a word, and it ends with its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

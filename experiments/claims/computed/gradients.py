@@ -3,6 +3,8 @@
 import functools
 import itertools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +34,7 @@ def _loss(logits: Array) -> Array:
 
 
 @functools.cache
-def _mlp(depth: int, activation: str):
+def _mlp(depth: int, activation: str) -> tuple[cnns.layers.Net, Callable[[Any], Any]]:
     """An MLP, and the function that gives the gradient of its loss by its variables."""
     net = cnns.build('mlp_300', hidden=(WIDTH,) * depth, activation=activation, fast=False)
     images = noise(IMAGES, 28, 28, 1)

@@ -186,4 +186,5 @@ def v2_linear() -> str:
 
 def v6_sizes() -> str:
     names = ('vgg11', 'vgg13', 'vgg16', 'vgg19')
-    return f'Parameters: {", ".join(f"{name} {parameters(name):,}" for name in names)}.'
+    sizes = ', '.join(f'{name} {parameters(name):,}' for name in names)
+    return f'Parameters of the nets for ImageNet: {sizes}.'
