@@ -6,7 +6,8 @@ The claim under test: two classifiers on blocks 4a and 4d, whose losses count 0.
 train the net (Szegedy et al. 2014, Sec. 5; the paper has no table of it). Their maps are averaged
 to 4x4 in the paper and on images of 32x32, to 2x2 on those of 16x16.
 
-The net, the images and the epochs are those of ablate_branches.py.
+The net, the images and the epochs are those of ablate_branches.py. The results of small are in
+experiments/stored/README.md.
 """
 
 from configs import ablate_branches
