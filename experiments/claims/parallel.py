@@ -59,7 +59,7 @@ def each(function: Callable[[Any], Any], values: Sequence[Any]) -> Iterator[tupl
                 'claim at a time, or allow fewer cores: taskset -c 0 python -m experiments.claims.'
             ) from error
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # an error does not wait for the others
+            pool.shutdown(cancel_futures=True)  # after an error the others do not begin
 
 
 def _begin(parent: int) -> None:
