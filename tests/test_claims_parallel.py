@@ -1,5 +1,6 @@
 """Judging claims on all cores."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,12 +10,12 @@ import time
 import pytest
 
 from experiments import environment
-from experiments.claims import parallel
+from experiments.claims import ledger, page, parallel
 
 SCRIPT = """
-import os, sys, time
+import json, os, pathlib, sys, time
 import jax.numpy as jnp
-from experiments.claims import parallel
+from experiments.claims import command as claims, ledger, parallel
 from experiments.errors import UserError, command
 
 def work(value):
@@ -25,6 +26,11 @@ def work(value):
         os.kill(os.getpid(), 9)
     if value == 'count':
         return print('counted', flush=True), os.getpid()
+    if value in ('left', 'right'):
+        pathlib.Path(value).touch()
+        while not all(map(os.path.exists, ('left', 'right'))):
+            time.sleep(0.1)
+        return 0.0, os.getpid()
     if value == 'wait':
         print('waiting', flush=True)
         time.sleep(60)
@@ -33,6 +39,10 @@ def work(value):
 @command
 def main():
     parallel.prepare()
+    if sys.argv[1] == 'claims':
+        claimed = [ledger.CLAIMS[name] for name in sys.argv[2:]]
+        print(json.dumps([(*found, section) for _, found, section in claims.judged(claimed, True)]))
+        return 0
     values = [int(word) if word.isdigit() else word for word in sys.argv[1:]]
     for place, (square, process) in parallel.each(work, values):
         print(place, square, process == os.getpid())
@@ -70,6 +80,21 @@ def test_each_value_has_its_own_result_from_another_process(start):
         '2 16.0 False',
         '3 25.0 False',
     ]
+
+
+@several
+def test_two_values_are_worked_on_at_the_same_time(start):
+    out, err = start('left', 'right').communicate(timeout=60)  # each waits until the other begins
+    assert sorted(out.splitlines()) == ['0 0.0 False', '1 0.0 False'] and err == ''
+
+
+@several
+def test_claims_and_their_figures_are_those_of_one_process_and_no_thread_of_jax_is_forked(start):
+    names = ('L2', 'V1b', 'L6')
+    out, err = start('claims', *names).communicate(timeout=120)
+    assert err == ''  # JAX warns where it is forked
+    expected = [(ledger.CLAIMS[name], ledger.verdict(ledger.CLAIMS[name])) for name in names]
+    assert json.loads(out) == [[*found, page.section(claim, found)] for claim, found in expected]
 
 
 def test_one_value_or_a_process_that_is_not_prepared_starts_no_other(start):

@@ -406,8 +406,8 @@ VGG = (
         'V6',
         '(implied) Depth helps: from column A to E the error falls.',
         'Simonyan 2014, Table 3',
-        'test error of VGG-11 minus that of VGG-19, for 32x32 on CIFAR-10, with batch norm, which '
-        'decides; also without, and that of VGG-16',
+        'test error of VGG-11 minus that of VGG-19, for 32x32 on CIFAR-10, with batch norm; beside '
+        'it without, and that of VGG-16: neither decides',
         POINTS,
         '29.6 - 27.3 = 2.3 (top-1)',
         value=2.3,
