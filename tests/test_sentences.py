@@ -155,7 +155,7 @@ def test_arms_without_a_result_are_one_line():
     rows = [row(arm, seed, 0.1 + 0.01 * seed) for arm in arms[:2] for seed in (0, 1)]
     lines = sentences(summarise(experiment(rows, arms=arms, seeds=(0, 1))))
     assert len(lines) == 2 and lines[0].startswith('b: ')
-    assert lines[1] == 'No comparison with c, d, e and 1 more: no result (2 not run)'
+    assert lines[1] == 'No comparison with c; d; e and 1 more: no result (2 not run)'
 
 
 def test_a_table_of_one_arm_compares_nothing():

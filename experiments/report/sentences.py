@@ -104,7 +104,7 @@ def sentences(summary: list[dict[str, Any]]) -> list[str]:
             lacking.setdefault(arm['missing'], []).append(arm['arm'])
     if len(summary) > 1:
         lines += [
-            f'No comparison with {listed(arms)}: no result ({missing})'
+            f'No comparison with {listed(arms, between="; ")}: no result ({missing})'
             for missing, arms in lacking.items()
         ]
     return [printable(line) for line in lines + effects + _family(summary)]
