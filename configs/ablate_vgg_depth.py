@@ -12,7 +12,8 @@ the deep ones train.
     full       64, 128, 256, 512, 512      45,000    60
 
 VGG for 32x32 with a global average, on CIFAR-10 without augmentation: the layers are 9, 14 and 17
-with it, since two fully connected ones are left out.
+with it, since two fully connected ones are left out. The results of small are in
+experiments/stored/README.md.
 """
 
 from configs import ablate_kernel, base
