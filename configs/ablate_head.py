@@ -4,7 +4,8 @@
 
 The claim under test: average pooling replaces the fully connected layers, which lowers the top-1
 error by 0.6 points (Szegedy et al. 2014, Sec. 5). The fully connected layer has 1024 units (divided
-as all widths are) on the last maps, 8x8 or 4x4; dropout follows in both arms, as in the paper.
+as all widths are) on the last maps, 8x8 or 4x4, and no batch norm, which all convolutions have;
+dropout follows in both arms, as in the paper.
 
 The net, the images and the epochs are those of ablate_branches.py. The results of small are in
 experiments/stored/README.md.

@@ -5,7 +5,7 @@
 The claim under test: depth helps, from column A (11 layers, 29.6 % top-1) over D (16, 27.0 %) to E
 (19, 27.3 %) at one scale (Simonyan & Zisserman 2014, Table 3). The paper began the deep columns
 with layers of a trained A. Here all begin with He's weights; batch norm came after VGG, and lets
-the deep ones train.
+the deep ones train at higher rates.
 
     argument   widths of the five blocks   images    epochs
     small      16, 32, 64, 64, 64          10,000    10

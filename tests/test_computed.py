@@ -336,6 +336,7 @@ def test_norms_of_kernels_run_from_the_first_convolution_to_the_last(other):
         (alexnet.a3b_choices, 'LeNet-5 has average pooling'),
         (vgg.v1c_weights, '18 weights where the 5x5 has 25'),
         (vgg.v6_sizes, 'vgg19 143,667,240'),
+        (vgg.v6_sizes, '370,000 steps'),
         (googlenet.g7_heads, '1,025,000 parameters'),
         (resnet.r2_sizes, 'the same number of parameters (20: 269,722, 32: 464,154'),
         (resnet.r5_sizes, 'A 269,722, B 272,474'),

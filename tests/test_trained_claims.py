@@ -500,12 +500,20 @@ def test_the_training_errors_of_vgg_are_said_beside_the_test_errors(monkeypatch)
     assert f'Training error: {b} minus {a}: -12.00' in found.text
 
 
+def test_the_sizes_of_the_trained_nets_of_vgg_are_said(monkeypatch):
+    a, b, others = DIFFERENCES['V6']
+    sizes = {b: 1_000, a: 20_000} | {other: 300 for other in others}
+    arms = {arm: (30, {'parameters': size}) for arm, size in sizes.items()}
+    said = outcome('V6', arms, monkeypatch).text
+    assert all(f'{arm} {size:,}' in said for arm, size in sizes.items())
+
+
 def test_the_sizes_of_the_two_heads_are_said(monkeypatch):
     arms = {
         'global average': (30, {'parameters': 10}),
         'fully connected': (31, {'parameters': 2000}),
     }
-    words = 'Parameters: global average 10, fully connected 2,000.'
+    words = 'Parameters: global average 10; fully connected 2,000.'
     assert outcome('G7', arms, monkeypatch).text.endswith(words)
 
 

@@ -178,7 +178,7 @@ def _parameters(experiment: Experiment, arms: Sequence[str]) -> Verdict:
     """How many parameters the nets of some arms have, in words."""
     rows = {arm: next(iter(finished(experiment, arm).values()), {}) for arm in arms}
     counts = [f'{arm} {row["parameters"]:,}' for arm, row in rows.items() if 'parameters' in row]
-    return Verdict('', f'Parameters: {", ".join(counts)}.' if counts else '')
+    return Verdict('', f'Parameters: {"; ".join(counts)}.' if counts else '')
 
 
 # --- AlexNet --------------------------------------------------------------------------------------
@@ -414,7 +414,8 @@ def v6(claim: Claim, experiment: Experiment) -> Verdict:
     pairs.append(('VGG-19, no norm', 'VGG-11, no norm'))
     test, *others = (judge.difference(claim, experiment, *pair) for pair in pairs)
     train = judge.difference(claim, experiment, *pairs[0], judge.train_error)
-    return _beside(_said('Test error', test), _said('Training error', train), *others)
+    sizes = _parameters(experiment, experiment.plan['arms'])
+    return _beside(_said('Test error', test), _said('Training error', train), *others, sizes)
 
 
 def in_order(layers: dict[str, float]) -> list[str]:
