@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -73,6 +74,7 @@ def test_the_json_is_a_list_of_objects(quick, capsys):
         'seeds': 5,
         'config': 'ablate_pooling.py:small',
         'data': 'CIFAR-10',
+        'pair': '',
         'text': 'Lower.',
     }
     assert run(capsys, 'A3d', '--json')[1] == json.dumps([trained], indent=2) + '\n'
@@ -88,6 +90,18 @@ def test_one_claim_is_shown_in_full(quick, capsys):
     text = ' '.join(run(capsys, 'a3d')[1].split())  # small letters will do
     assert '0.43 [0.2, 0.66] percentage points' in text
     assert 'margin 0.3 percentage points' in text and 'seeds 0 to 4 of each arm; ' in text
+
+
+def test_the_page_of_one_claim_has_its_figures_as_files(tmp_path, capsys):
+    status, out, _ = run(capsys, 'A6', '--page', str(tmp_path))
+    assert status == 0
+    names = [Path(line).name for line in out.splitlines()]
+    assert names[0] == 'claims.html' and {'A6-1.png', 'A6-1.svg'} <= {*names}
+    assert sorted(names + ['claims.md']) == sorted(path.name for path in tmp_path.iterdir())
+    assert (tmp_path / 'A6-1.png').read_bytes().startswith(b'\x89PNG')
+    assert '<svg' in (tmp_path / 'A6-1.svg').read_text()
+    assert 'id="A6"' in (tmp_path / 'claims.html').read_text()
+    assert 'id="A7"' not in (tmp_path / 'claims.html').read_text()
 
 
 @pytest.mark.parametrize('given, nearest', [('A3e', "'A3d'"), ('v1', "'V1"), ('R8', 'R7')])
@@ -156,8 +170,8 @@ def test_what_cannot_be_trained_or_judged_is_one_line(words, message, capsys):
         (['L4', '--run', '--json'], 'argument --json: not allowed with argument --run'),
         (['L4', '--run', '--page', 'p'], 'argument --page: not allowed with argument --run'),
         (['--page', 'p', '--json'], 'argument --json: not allowed with argument --page'),
-        (['L4', '--page', 'p'], "the page holds all claims: leave 'L4' out"),
-        (['--page', 'p', '--scale', 'full'], "holds all claims: leave '--scale full' out"),
+        (['X4', '--page', 'p'], 'X4'),
+        (['--page', 'p', '--scale', 'full'], '--scale full is of one claim: name it'),
         (['--page', ''], "--page '' names no folder: give one such as --page runs/claims."),
         (
             ['--page', 'file'],
@@ -170,7 +184,9 @@ def test_options_that_do_not_go_together_and_pages_without_a_place_are_one_line(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'file').write_text('')
-    monkeypatch.setattr(command, 'judged', lambda claims: 1 / 0)  # before anything is computed
+    monkeypatch.setattr(
+        command, 'judged', lambda claims, drawn: 1 / 0
+    )  # before anything is computed
     status, out, err = run(capsys, *words)
     assert (status, out, err.count('\n')) == (2, '', 1) and message in err
     assert [path.name for path in tmp_path.iterdir()] == ['file']

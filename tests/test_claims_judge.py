@@ -72,6 +72,13 @@ def test_what_is_not_resolved_says_how_many_seeds_would_resolve_it():
     about = 2 * (deviation / 0.3) ** 2 * (1.96 + 1.28) ** 2
     count = int(found.text.split('about ')[1].split(' seeds')[0])
     assert about < count < about + 3
+    # an effect that is larger than the margin needs fewer
+    found = judge.difference(
+        claim(), experiment({'a': LOW, 'b': [22.0, 18.5, 24, 19, 24]}), 'a', 'b'
+    )
+    counts = [int(text.split(' seeds')[0]) for text in found.text.split('about ')[1:]]
+    assert f'To tell {found.effect:.3g} percentage points, the effect seen, from none' in found.text
+    assert len(counts) == 2 and counts[1] < counts[0] / 20
 
 
 @pytest.mark.parametrize(

@@ -78,10 +78,12 @@ def test_a_claim_without_rows_says_what_it_takes(claim):
 def test_what_has_no_rows_yet_is_not_resolved(monkeypatch):
     monkeypatch.setattr(trained, 'stored', lambda config: None)
     claim = ledger.CLAIMS['A1']
-    assert ledger.verdict(claim) == ledger.Verdict(
-        NOT_RESOLVED,
+    found = ledger.verdict(claim)
+    assert found == ledger.Verdict(NOT_RESOLVED, found.text)
+    assert found.text.startswith('Not run yet: ablate_activation.py:small_paper, 4 arms')
+    assert found.text.endswith(
         'Not run yet: python -m experiments.claims A1 --run (ablate_activation.py:small), '
-        '4 arms with 5 seeds each, 32 runs of 20 epochs.',
+        '4 arms with 5 seeds each, 32 runs of 20 epochs.'
     )
     claim = claim._replace(facts=lambda: 'Both have 3 layers.')
     assert ledger.verdict(claim).text.endswith(' epochs. Both have 3 layers.')

@@ -29,8 +29,7 @@ def test_lower_and_higher_need_an_interval_without_zero():
     neither = said(base, {0: 0.08, 1: 0.12, 2: 0.10})
     # differences -2, +1, -2: mean -1, s = sqrt(3), half width 4.303 x 1
     assert neither == (
-        'max: -1.0 percentage points, 95 % interval -5.3 to +3.3: '
-        'no detectable difference with 3 seeds'
+        'max: -1.0 percentage points, 95 % interval -5.3 to +3.3: not resolved with 3 seeds'
     )
 
 
@@ -39,7 +38,7 @@ def test_a_sentence_says_how_many_of_the_planned_seeds_it_rests_on():
     assert '(2 of 3 planned seeds)' in text
     assert text.count('planned') == 1 and text.count('(') == 1
     text = said({0: 0.1, 1: 0.1, 2: 0.12}, {0: 0.09, 1: 0.11})
-    assert text.endswith('no detectable difference with 2 seeds (of 3 planned)')
+    assert text.endswith('not resolved with 2 seeds (of 3 planned)')
 
 
 def test_an_interval_near_zero_is_not_rounded_to_touch_it():

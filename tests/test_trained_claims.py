@@ -665,6 +665,8 @@ def test_the_gradient_of_a_layer_is_read_in_the_order_of_the_layers(monkeypatch)
     names = ['conv1', 'conv2_1/conv1', 'conv2_1/conv2', 'conv10_1/conv1', 'fc']
     arms = {'plain56, norm batch': (90, norms_of(9, 0.1, 2, 4, 7, names=names))}
     assert 'that of the last: 0.025 (plain56, norm batch).' in outcome('R3', arms, monkeypatch).text
+    other = {'plain56, norm batch': (90, {'measures': {'dead_units': {'0': {'fc': 0.1}}}})}
+    assert 'unknown (plain56, norm batch: no run with' in outcome('R3', other, monkeypatch).text
     assert 'no finished run' in outcome('R3', {}, monkeypatch).text
     assert 'no finished run' in outcome('V3', {}, monkeypatch).text
 
@@ -676,6 +678,16 @@ def test_a_claim_at_the_full_scale_quotes_no_small_rows(monkeypatch):
     assert trained.STANDARDISED in trained.parts(claim)
     full = trained.parts(claim._replace(config='ablate_normalization.py:full'))
     assert list(full) == [trained.BATCHNORM]  # which has the full scale itself
+
+
+def test_rows_of_other_configs_that_are_not_there_are_named(monkeypatch):
+    monkeypatch.setattr(trained, 'stored', lambda config: None)
+    claim = ledger.CLAIMS['R4']
+    words = 'Not run yet: responses.py:small, 5 arms with 5 seeds each, 25 runs of'
+    assert words in trained.beside(claim)
+    lines = texts.full(claim, ledger.Verdict('not resolved', ''), None)
+    command = 'python -m experiments.run --config configs/responses.py:small'
+    assert ('beside', f'{command}; not run yet') in lines
 
 
 def test_every_rule_is_of_a_claim_that_names_its_config():
@@ -742,6 +754,12 @@ def test_the_table_says_the_data_and_the_steps_of_the_shortest_and_the_longest_r
     assert texts.measured_on(ledger.CLAIMS['A1']) == 'mnist, 900 steps'
     made.rows[0]['steps'] = 1200
     assert texts.measured_on(ledger.CLAIMS['A1']) == 'mnist, 900 to 1,200 steps'
+    first = 'mnist 3.0.1, images stored as JPEG; only the first 10 of 60 train images'
+    made.plan['dataset_note'] = first
+    words = 'mnist as JPEG, 10 images, 900 to 1,200 steps'
+    assert texts.measured_on(ledger.CLAIMS['A1']) == words
+    made.plan['dataset_note'] = f'{first}; mnist 3.0.1, images stored as JPEG'
+    assert 'JPEG, 10 to all images,' in texts.measured_on(ledger.CLAIMS['A1'])
     assert texts.measured_on(ledger.CLAIMS['L3']) == 'computed'
     monkeypatch.setattr(trained, 'stored', lambda config: None)
     assert texts.measured_on(ledger.CLAIMS['A1']) == ''

@@ -5,6 +5,7 @@ python -m experiments.claims ID [--json]    one claim in full
 python -m experiments.claims ID --run       trains what the claim asks for, by experiments.run
 python -m experiments.claims ID --scale full    the same of the runs at the full scale
 python -m experiments.claims --page DIR     all of them as a page with figures, and as Markdown
+python -m experiments.claims ID --page DIR    the same of one claim, and its figures as PNG and SVG
 
 Rows are read from experiments/stored, else from the folder that experiments.run writes by default.
 """
@@ -45,7 +46,11 @@ def parser() -> Parser:
     one = made.add_mutually_exclusive_group()
     one.add_argument('--json', action='store_true', help='a list of objects as JSON')
     one.add_argument('--run', action='store_true', help='train the runs of a claim, then judge it')
-    one.add_argument('--page', metavar='DIR', help='write claims.html and claims.md there')
+    one.add_argument(
+        '--page',
+        metavar='DIR',
+        help='write claims.html and claims.md there, and the figures of one claim',
+    )
     return made
 
 
@@ -91,6 +96,7 @@ def plain(claim: Claim, found: Verdict) -> dict[str, Any]:
         'seeds': found.seeds,
         'config': claim.config,
         'data': found.data,
+        'pair': found.pair,
         'text': found.text,
     }
 
@@ -127,13 +133,13 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     scale = f'--scale {args.scale}' if args.scale else ''
     asked = '--run' if args.run else scale
-    if args.page is not None:
-        return _page(args.page, args.id or scale)
     if asked and args.id is None:
         raise UserError(f'{asked} is of one claim: name it, as in A1 {asked}.')
     claims = [find(args.id)] if args.id is not None else list(CLAIMS.values())
     if asked:
         claims = [at_scale(claims[0], args.scale, asked)]
+    if args.page is not None:
+        return _page(args.page, claims, args.id is not None)
     if args.run and (status := run(claims[0].config)):
         return status
     pairs = [(claim, found) for claim, found, _ in judged(claims)]
@@ -152,18 +158,18 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _page(folder: str, extra: str) -> int:
-    """Writes the page of all claims; extra: what else is asked for.
+def _page(folder: str, claims: list[Claim], figures: bool) -> int:
+    """Writes the page of these claims; figures: and their figures as files, ID-1.png, ID-1.svg, ...
 
     Raises:
-      UserError: anything else is, or the folder has no name or cannot be written.
+      UserError: the folder has no name or cannot be written.
     """
-    if extra:
-        raise UserError(f'the page holds all claims: leave {extra!r} out.')
     if not folder:
         raise UserError("--page '' names no folder: give one such as --page runs/claims.")
     check_writable(Path(folder) / 'claims.html', '--page')
-    found = judged(CLAIMS.values(), drawn=True)
+    found = judged(claims, drawn=True)
     pairs = [(claim, verdict) for claim, verdict, _ in found]
     print(page.write(folder, pairs, [section for *_, section in found]))
+    for path in page.write_figures(folder, pairs) if figures else ():
+        print(path)
     return 0

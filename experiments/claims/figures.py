@@ -663,6 +663,17 @@ ERRORS: dict[str, tuple[str, Callable[[Experiment], Figure]]] = {
         'Test error of each net.',
         lambda experiment: error_bars(experiment, {'test error': judge.test_error}),
     ),
+    'L9': (
+        'Training error (dashed) and validation error by epoch, as Fig. 5 of LeCun et al. 1998; '
+        'training errors are means during the epoch, on images as they are fed.',
+        lambda experiment: depth_curves(
+            experiment,
+            {
+                'as they are': [f'{n:,} images' for n in _SIZES],
+                'distorted': [f'{n:,} images, distorted' for n in _SIZES],
+            },
+        ),
+    ),
     'A5a': (
         'Test and training error of each arm, on undistorted images.',
         lambda experiment: error_bars(

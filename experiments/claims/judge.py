@@ -194,15 +194,18 @@ def difference(
 def _needed(own: statistics.Difference, margin: float, level: float, claim: Claim) -> str:
     """How many seeds would tell an effect of the margin's size from none, whichever it is.
 
-    Where there are as many already, those that would find the effect seen; where an effect is
-    there and its size is open, those that would tell it from the margin. Sizes of ratios are their
-    logarithms.
+    Beside it those that would find the effect seen, where that is larger than the margin, or where
+    there are seeds enough for the margin. Where an effect is there and its size is open, those that
+    would tell it from the margin. Sizes of ratios are their logarithms.
     """
     crosses = own.low <= 0 <= own.high
     sizes = [(margin, '{} from none'), (abs(own.effect), '{}, the effect seen, from none')]
     if not crosses:  # there is an effect; what is open is whether it counts
         sizes = [(abs(margin - abs(own.effect)), 'the effect seen from the margin')]
+    texts: list[str] = []
     for size, what in sizes:
+        if texts and size <= margin:
+            break
         same = crosses and size == margin
         count = statistics.seeds_needed(own.deviation, size, level, own.paired, same) if size else 0
         if count > own.n:
@@ -211,8 +214,8 @@ def _needed(own: statistics.Difference, margin: float, level: float, claim: Clai
                 many = f'a ratio of {number}'
             else:
                 many = f'{number} {unit_of(number, claim.unit)}'
-            return f' To tell {what.format(many)} takes about {count:,} seeds an arm.'
-    return ''
+            texts.append(f' To tell {what.format(many)} takes about {count:,} seeds an arm.')
+    return ''.join(texts)
 
 
 def _interval(own: statistics.Difference) -> str:

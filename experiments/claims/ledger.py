@@ -119,7 +119,7 @@ LENET = (
         'L9',
         '(implied) LeNet-5 reaches an error of about 1 % on MNIST, less with more or distorted '
         'images.',
-        'LeCun 1998, Sec. III-B, Fig. 5, 6 and 8',
+        'LeCun 1998, Sec. III-B, Fig. 5 and 6',
         'test error of the modern LeNet-5 with 15,000 training images minus that with 54,000 '
         '(6,000 are for validation); also with 15,000 minus that with 30,000, and without affine '
         'distortions minus that with them',

@@ -71,6 +71,19 @@ def write(folder: str | os.PathLike, pairs: Pairs, sections: Sequence[str] = ())
     return path
 
 
+def write_figures(folder: str | os.PathLike, pairs: Pairs) -> list[Path]:
+    """Writes the figures of claims, ID-1.png, ID-1.svg, ID-2.png, ...; returns their paths.
+
+    Raises OSError (disk full, read-only).
+    """
+    return [
+        style.save(figure, Path(folder) / f'{claim.id}-{place}.{ending}')
+        for claim, found in pairs
+        for place, (_, figure) in enumerate(pictures(claim, found, trained.stored(claim.config)), 1)
+        for ending in ('png', 'svg')
+    ]
+
+
 def markdown(pairs: Pairs) -> str:
     """The same for GitHub: the table of verdicts, then what stands behind each, without figures."""
     text = [tables.markdown(words.HEADINGS, words.table(list(pairs)))]
@@ -88,8 +101,9 @@ def _line(claim: Claim, found: Verdict) -> str:
     parts = [claim.sentence, claim.correction and f'Correction: {claim.correction}', found.text]
     if claim.config:
         experiment = trained.stored(claim.config)
-        seeds = f'seeds {words.seeds(experiment)}: ' if experiment and found.seeds else ''
-        parts.append(f'({seeds}configs/{claim.config})')
+        made = '' if claim.compute else words.measured_on(claim)
+        seeds = f'seeds {words.seeds(experiment)}' if experiment and found.seeds else ''
+        parts.append(f'({"; ".join(filter(None, (made, seeds, "configs/" + claim.config)))})')
     text = tables.as_markdown(' '.join(filter(None, parts)))
     return f'**{claim.id}** {found.verdict}: {text}'
 
@@ -190,7 +204,7 @@ def pictures(
             level = experiment.plan['level']
             drawn.append((figures.with_intervals(caption, figure, level), figure))
     for config, other in trained.parts(claim).items():
-        if config in figures.PARTS and (part := figures.PARTS[config](claim.id, other)):
+        if other and config in figures.PARTS and (part := figures.PARTS[config](claim.id, other)):
             caption, figure = part
             level = other.plan['level']
             drawn.append((figures.with_intervals(caption, figure, level), figure))

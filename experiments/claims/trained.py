@@ -427,11 +427,14 @@ def in_order(layers: dict[str, float]) -> list[str]:
 def _flow(experiment: Experiment, arm: str, epoch: str = '0') -> list[list[float]]:
     """Norms of the gradient of each run: all layers but the last, from the first on.
 
-    epoch: '0' is before the training, '' after it.
+    epoch: '0' is before the training, '' after it. Runs without this measure are left out.
     """
     found = []
     for row in finished(experiment, arm).values():
-        norms = judge.values_of(row, 'gradient_norms', epoch)
+        try:
+            norms = judge.values_of(row, 'gradient_norms', epoch)
+        except KeyError:  # trained with other measures
+            continue
         found.append([norms[layer] for layer in in_order(norms)[:-1]])
     return found
 
@@ -463,7 +466,10 @@ def v3(claim: Claim, experiment: Experiment) -> Verdict:
         'layer are, without batch norm and with it: '
     )
     return Verdict(
-        '', f'{text}{". And ".join(texts)}.' if texts else 'The rows hold no finished run.'
+        '',
+        f'{text}{". And ".join(texts)}.'
+        if texts
+        else 'The rows hold no finished run with gradient norms.',
     )
 
 
@@ -477,9 +483,14 @@ def r3(claim: Claim, experiment: Experiment) -> Verdict:
                 least = statistics.median(min(norms) / norms[-1] for norms in runs)
                 said.append(f'{least:.2g} ({net}, norm {norm})')
             elif f'{net}, norm {norm}' in experiment.plan['arms']:
-                said.append(f'unknown ({net}, norm {norm}: no run ended)')
+                said.append(f'unknown ({net}, norm {norm}: no run with gradient norms ended)')
     text = 'On CIFAR-10 the least gradient of a convolution is so many times that of the last: '
-    return Verdict('', f'{text}{", ".join(said)}.' if said else 'The rows hold no finished run.')
+    return Verdict(
+        '',
+        f'{text}{", ".join(said)}.'
+        if said
+        else 'The rows hold no finished run with gradient norms.',
+    )
 
 
 def _r3_trained(claim: Claim, experiment: Experiment) -> Verdict:
@@ -581,14 +592,16 @@ def r1(claim: Claim, experiment: Experiment) -> Verdict:
     pair = ('plain-20', 'plain-56')
     found = judge.difference(claim, experiment, *pair, judge.train_error)
     test = judge.difference(claim, experiment, *pair)
-    return _beside(_said('Training error', found), _said('Test error', test))
+    sizes = _parameters(experiment, pair)
+    return _beside(_said('Training error', found), _said('Test error', test), sizes)
 
 
 def r2(claim: Claim, experiment: Experiment) -> Verdict:
     pair = ('resnet-56', 'resnet-20')
     found = judge.difference(claim, experiment, *pair)
     train = judge.difference(claim, experiment, *pair, judge.train_error)
-    return _beside(_said('Test error', found), _said('Training error', train))
+    sizes = _parameters(experiment, pair)
+    return _beside(_said('Test error', found), _said('Training error', train), sizes)
 
 
 def _response(row: judge.Row) -> float:
@@ -624,7 +637,7 @@ def r5(claim: Claim, experiment: Experiment) -> Verdict:
     alike = [judge.difference(same, experiment, *pair) for pair in itertools.combinations(kinds, 2)]
     # that they differ little is what the claim says
     held = [one._replace(verdict=SUPPORTED) if one.verdict == EQUIVALENT else one for one in alike]
-    return judge.all_of([found, *held])
+    return _beside(judge.all_of([found, *held]), _parameters(experiment, (none, *kinds)))
 
 
 def r7(claim: Claim, experiment: Experiment) -> Verdict:
@@ -707,18 +720,20 @@ PARTS: dict[str, dict[str, Rule]] = {
 }
 
 
-def parts(claim: Claim) -> dict[str, Experiment]:
-    """{config: its stored experiment} of what else says something of a claim.
+def parts(claim: Claim) -> dict[str, Experiment | None]:
+    """{config: its stored experiment, or None} of what else says something of a claim.
 
     A claim that is judged at the full scale leaves out what is of the small one.
     """
     full = ':full' in claim.config
     configs = [one for one in PARTS.get(claim.id, {}) if not (full and ':small' in one)]
-    found = {config: stored(config) for config in configs}
-    return {config: experiment for config, experiment in found.items() if experiment}
+    return {config: stored(config) for config in configs}
 
 
 def beside(claim: Claim) -> str:
-    """What stored rows of other configs say of a claim; '' where there are none."""
+    """What rows of other configs say of a claim, and which have none; '' of no other configs."""
     rules = PARTS.get(claim.id, {})
-    return ' '.join(rules[config](claim, other).text for config, other in parts(claim).items())
+    return ' '.join(
+        rules[config](claim, other).text if other else f'Not run yet: {config}, {size_of(config)}.'
+        for config, other in parts(claim).items()
+    )

@@ -1,5 +1,7 @@
 """Claims and verdicts as the lines of tables, for the terminal, the page and Markdown."""
 
+import re
+
 from experiments.claims import trained
 from experiments.claims.claim import VERDICTS, Claim, Verdict, unit_of
 from experiments.claims.ledger import SECTIONS
@@ -43,12 +45,24 @@ def table(pairs: list[tuple[Claim, Verdict]]) -> list[tuple[str, ...]]:
 
 
 def measured_on(claim: Claim) -> str:
-    """'mnist, 1,250 steps': data and length of the runs that decide; or 'computed'."""
+    """'cifar10 as JPEG, 10,000 images, 1,250 steps': data and length of the runs that decide.
+
+    'computed' of what is computed. The images are those of training, from the least to the most.
+    """
     experiment = None if claim.compute else trained.stored(claim.config)
     if not experiment:
         return 'computed' if claim.compute else ''
-    steps = ' to '.join(f'{steps:,}' for steps, _ in _lengths(experiment))
-    return experiment.plan['dataset'] + f', {steps} steps' * bool(steps)
+    data, note = experiment.plan['dataset'], experiment.plan['dataset_note']
+    counts = re.findall(r'only the first ([\d,]+) of [\d,]+ train', note)
+    if counts and note.count(f'{data} ') > len(counts):  # an arm has all of them
+        counts.append('all')
+    lengths = _lengths(experiment)
+    parts = [
+        data + ' as JPEG' * ('images stored as JPEG' in note),
+        ' to '.join(dict.fromkeys([*counts[:1], *counts[-1:]])) + ' images' * bool(counts),
+        ' to '.join(f'{steps:,}' for steps, _ in lengths) + ' steps' * bool(lengths),
+    ]
+    return ', '.join(filter(None, parts))
 
 
 def by_paper(pairs: list[tuple[Claim, Verdict]]) -> tuple[list[str], list[list[str]]]:
@@ -87,9 +101,12 @@ def full(claim: Claim, found: Verdict, experiment: Experiment | None) -> list[tu
             ('rows', _rows(claim.config, experiment)),
         ]
     for config, other in trained.parts(claim).items():
-        made = made_on(trained.folder_of(config), other)
-        note = other.plan['dataset_note']
-        behind.append(('beside', '; '.join(filter(None, (_rows(config, other), note, made)))))
+        found_there = [f'python -m experiments.run --config configs/{config}', 'not run yet']
+        if other:
+            found_there[0] = other.plan.get('command') or found_there[0]
+            made = made_on(trained.folder_of(config), other)
+            found_there[1:] = [_rows(config, other), other.plan['dataset_note'], made]
+        behind.append(('beside', '; '.join(filter(None, found_there))))
     lines = [
         (claim.id, claim.sentence),
         ('correction', claim.correction),

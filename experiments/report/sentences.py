@@ -78,7 +78,7 @@ def sentence(arm: dict[str, Any], reference: dict[str, Any]) -> str:
         return f'{text}lower test error{than}{some}'
     if scaled.low > 0:
         return f'{text}higher test error{than}{some}'
-    return f'{text}no detectable difference with {n} seeds{some and f" (of {expected} planned)"}'
+    return f'{text}not resolved with {n} seeds{some and f" (of {expected} planned)"}'
 
 
 def sentences(summary: list[dict[str, Any]]) -> list[str]:

@@ -51,11 +51,11 @@ def r2_sizes() -> str:
     counts = ', '.join(f'{depth}: {count:,}' for depth, count in zip(depths, residual))
     same = 'the same' if plain == residual else 'not the same'
     return (
-        f'Plain and residual nets have {same} number of parameters ({counts}). The paper trains '
-        'them for 64,000 steps.'
+        f"The paper's plain and residual nets have {same} number of parameters ({counts}). It "
+        'trains them for 64,000 steps.'
     )
 
 
 def r5_sizes() -> str:
     counts = [f'{option} {parameters("resnet20", shortcut=option):,}' for option in 'ABC']
-    return f'Parameters of ResNet-20: {", ".join(counts)}.'
+    return f"Parameters of the paper's ResNet-20: {', '.join(counts)}."
