@@ -99,7 +99,7 @@ def test_the_effect_of_a_computed_claim_is_the_one_by_hand(name):
     assert '{' not in found(name).text
     assert (found(name).low, found(name).high) == (None, None)
     # seeds are those of a trained half
-    assert found(name).seeds == (12 if name in ('L5', 'L6') else 5 if name == 'L3' else 0)
+    assert found(name).seeds == {'L3': 5, 'L5': 12, 'L6': 12, 'A6': 5}.get(name, 0)
 
 
 @pytest.mark.parametrize(
