@@ -104,7 +104,8 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     words = 'Trains every run of a config and ends with a table, a figure and a report.'
     measured = (f'  {name}: {measures.first_line(name)}' for name in measures.MEASURES)
     errors = 'The steps to a training error need no measure: they are read off config.train.curve.'
-    more = '\n'.join([f'{_STATUSES}\n\nMeasures, for --config.measure.names:', *measured, errors])
+    heading = 'Measures, for --config.measure.names:'
+    more = '\n'.join([f'{_STATUSES}\n\n{errors}\n\n{heading}', *measured])
     parser = config.parser('python -m experiments.run', words, more)
     add_arguments(parser)
     parser.add_argument('--dry_run', action='store_true', help='print the runs and stop')
