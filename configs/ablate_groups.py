@@ -17,8 +17,8 @@ become different, one set for colour and one without, in every run (Krizhevsky e
     small      a quarter      10,000    10
     full       the paper's    45,000    60
 
-AlexNet for 32x32 on CIFAR-10, with its LRN and dropout; He's initial weights. The results of small are
-in experiments/stored/README.md.
+AlexNet for 32x32 on CIFAR-10, with its LRN and dropout; He's initial weights. The results of small
+are in experiments/stored/README.md.
 """
 
 from configs import base
