@@ -508,6 +508,21 @@ def test_the_sizes_of_the_trained_nets_of_vgg_are_said(monkeypatch):
     assert all(f'{arm} {size:,}' in said for arm, size in sizes.items())
 
 
+@pytest.mark.parametrize(
+    'name, arms',
+    [
+        ('R1', ('plain-20', 'plain-56')),
+        ('R2', ('resnet-20', 'resnet-56')),
+        ('R5', ('shortcut none', 'shortcut A', 'shortcut B', 'shortcut C')),
+    ],
+)
+def test_the_sizes_of_the_trained_nets_of_he_are_said(name, arms, monkeypatch):
+    sizes = {arm: 1_000 + place for place, arm in enumerate(arms)}
+    rows = {arm: (30, {'parameters': n, 'train/error': 0.2}) for arm, n in sizes.items()}
+    said = outcome(name, rows, monkeypatch).text
+    assert all(f'{arm} {size:,}' in said for arm, size in sizes.items())
+
+
 def test_the_sizes_of_the_two_heads_are_said(monkeypatch):
     arms = {
         'global average': (30, {'parameters': 10}),

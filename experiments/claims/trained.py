@@ -424,6 +424,9 @@ def in_order(layers: dict[str, float]) -> list[str]:
     return sorted(layers, key=pieces)
 
 
+_NO_FLOW = 'The rows hold no finished run with gradient norms.'
+
+
 def _flow(experiment: Experiment, arm: str, epoch: str = '0') -> list[list[float]]:
     """Norms of the gradient of each run: all layers but the last, from the first on.
 
@@ -465,12 +468,7 @@ def v3(claim: Claim, experiment: Experiment) -> Verdict:
         'On CIFAR-10 the least and the largest norm of the gradient of the weights of a hidden '
         'layer are, without batch norm and with it: '
     )
-    return Verdict(
-        '',
-        f'{text}{". And ".join(texts)}.'
-        if texts
-        else 'The rows hold no finished run with gradient norms.',
-    )
+    return Verdict('', f'{text}{". And ".join(texts)}.' if texts else _NO_FLOW)
 
 
 def r3(claim: Claim, experiment: Experiment) -> Verdict:
@@ -485,12 +483,7 @@ def r3(claim: Claim, experiment: Experiment) -> Verdict:
             elif f'{net}, norm {norm}' in experiment.plan['arms']:
                 said.append(f'unknown ({net}, norm {norm}: no run with gradient norms ended)')
     text = 'On CIFAR-10 the least gradient of a convolution is so many times that of the last: '
-    return Verdict(
-        '',
-        f'{text}{", ".join(said)}.'
-        if said
-        else 'The rows hold no finished run with gradient norms.',
-    )
+    return Verdict('', f'{text}{", ".join(said)}.' if said else _NO_FLOW)
 
 
 def _r3_trained(claim: Claim, experiment: Experiment) -> Verdict:
